@@ -1,0 +1,47 @@
+"""Expected cost of an early-exit network: per-exit costs weighted by how many samples leave there."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from offramp.cost.base import CostReport
+from offramp.errors import InputError
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """Means over samples; each sample is charged for every branch it ran through.
+
+    ``energy_latency_product_j_cycles`` is the mean of the products, ``product_of_means_j_cycles`` the product of the
+    means; both in joule times cycles.
+    """
+
+    latency_cycles: float
+    energy_pj: float
+    macs: float
+    energy_latency_product_j_cycles: float
+    product_of_means_j_cycles: float
+
+
+def expected_cost(report: CostReport, exit_rates: Sequence[float]) -> ExpectedCost:
+    """Weight the cumulative cost of each exit with the share of samples that leave there."""
+    check_exit_rates(exit_rates, len(report.stages))
+    latency = energy = macs = product = 0.0
+    for stage, rate in zip(report.stages, exit_rates, strict=True):
+        latency += rate * stage.latency_to_exit_cycles
+        energy += rate * stage.energy_to_exit_pj
+        macs += rate * stage.macs_to_exit
+        product += rate * stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
+    return ExpectedCost(latency, energy, macs, product, energy * 1e-12 * latency)
+
+
+def check_exit_rates(exit_rates: Sequence[float], num_exits: int) -> None:
+    """Rates must be one per exit, each from 0 to 1, and sum to 1 (printed rates are rounded: within 0.001)."""
+    if len(exit_rates) != num_exits:
+        raise InputError(
+            f"Exit rates must have one value per exit ({num_exits}, the final one included), "
+            f"got {len(exit_rates)}: {list(exit_rates)}."
+        )
+    bad = [rate for rate in exit_rates if not (math.isfinite(rate) and 0.0 <= rate <= 1.0)]
+    if bad or abs(sum(exit_rates) - 1.0) > 1e-3:
+        raise InputError(f"Exit rates must be shares from 0 to 1 that sum to 1, got {list(exit_rates)}.")

@@ -1,0 +1,56 @@
+"""Every exception a user of offramp can catch.
+
+An error message says what must hold, what was given and what to do about it.
+"""
+
+
+class OfframpError(Exception):
+    """Base of all errors that offramp raises on purpose."""
+
+
+class InputError(OfframpError):
+    """Something the user gave is wrong; the command line ends with exit code 2."""
+
+
+class ConfigError(InputError):
+    """A setting has a value it must not have, or a settings file cannot be read."""
+
+
+class UnknownNameError(InputError):
+    """A name that no registered plug-in has."""
+
+
+class DataError(InputError):
+    """A data set is missing, damaged or not what it says it is."""
+
+
+class AcceleratorError(InputError):
+    """An accelerator description has faults; the message lists all of them."""
+
+
+class WorkloadError(InputError):
+    """A network or a graph file cannot be read as an early-exit workload."""
+
+
+class UnsupportedLayerError(WorkloadError):
+    """Layers that a cost engine cannot price; the message names all of them."""
+
+
+class ConstraintError(InputError):
+    """A constraint or an objective cannot be understood, or nothing can satisfy it."""
+
+
+class BundleError(InputError):
+    """An exported bundle is damaged, incomplete or not safe to load."""
+
+
+class RunError(InputError):
+    """A run folder cannot be used: not writable, in use, or of another version."""
+
+
+class ExportError(OfframpError):
+    """An exported file does not reproduce the network it was made from."""
+
+
+class Interrupted(OfframpError):  # noqa: N818 - the user's wish, not a fault
+    """The user asked for a stop; what was finished before is kept."""

@@ -1,0 +1,36 @@
+"""Confidence measures: how sure an exit is of its answer, from 0 to 1, larger is surer."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Measure = Literal["max_probability", "entropy", "margin"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax over the last axis, safe against overflow."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return result
+
+
+def confidence(logits: NDArray[np.floating], measure: Measure) -> NDArray[np.float64]:
+    """Confidence of each row of ``logits`` (..., classes): shape (...).
+
+    ``max_probability``: largest softmax probability. ``entropy``: 1 - H(p) / log(classes).
+    ``margin``: difference of the two largest probabilities (1 where there is one class).
+    """
+    probabilities = softmax(logits)
+    classes = probabilities.shape[-1]
+    if measure == "max_probability" or classes == 1:
+        result: NDArray[np.float64] = probabilities.max(axis=-1)
+    elif measure == "entropy":
+        plogp = probabilities * np.log(np.maximum(probabilities, 1e-300))
+        result = np.clip(1.0 + plogp.sum(axis=-1) / np.log(classes), 0.0, 1.0)
+    else:
+        top_two = np.partition(probabilities, classes - 2, axis=-1)[..., -2:]
+        result = top_two[..., 1] - top_two[..., 0]
+    return result

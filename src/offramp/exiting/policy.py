@@ -1,0 +1,66 @@
+"""ExitPolicy: when a sample leaves, and what a policy achieved on a set of samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.exiting.measures import Measure, confidence
+
+
+@dataclass(frozen=True)
+class ExitPolicy:
+    """A sample leaves at the first exit whose confidence is at least the exit's threshold; the last takes the rest.
+
+    A threshold above 1 means that nobody leaves there.
+    """
+
+    measure: Measure
+    thresholds: tuple[float, ...]
+
+    def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
+        """Exit index of each sample; ``logits`` holds one (samples, classes) array per exit, the final one included."""
+        if len(logits) != len(self.thresholds) + 1:
+            raise ValueError(
+                f"`thresholds` must have one value per exit except the last ({len(logits) - 1}), "
+                f"got {len(self.thresholds)}: {self.thresholds}."
+            )
+        chosen = np.full(logits[-1].shape[0], len(logits) - 1, dtype=np.intp)
+        for index in range(len(logits) - 2, -1, -1):
+            chosen[confidence(logits[index], self.measure) >= self.thresholds[index]] = index
+        return chosen
+
+
+@dataclass(frozen=True)
+class ExitProfile:
+    """What happened to ``num_samples`` samples: the share that left at each exit and how often they were right.
+
+    ``accuracies`` are over the samples that left there (0 where none did); ``top1`` is over all samples;
+    ``full_accuracies`` are each exit's accuracy if everybody left there.
+    """
+
+    rates: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    full_accuracies: tuple[float, ...]
+    top1: float
+    num_samples: int
+
+    def __post_init__(self) -> None:
+        if abs(sum(self.rates) - 1.0) > 1e-9:
+            raise ValueError(f"`rates` must sum to 1, got {self.rates}.")
+
+
+def profile(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: ExitPolicy) -> ExitProfile:
+    """Apply a policy to cached logits; ``labels`` has shape (samples,)."""
+    chosen = policy.decide(logits)
+    correct = np.stack([exit_logits.argmax(axis=1) == labels for exit_logits in logits])
+    samples = labels.shape[0]
+    rates, accuracies = [], []
+    for index in range(len(logits)):
+        left = chosen == index
+        rates.append(float(left.sum()) / samples)
+        accuracies.append(float(correct[index][left].mean()) if left.any() else 0.0)
+    top1 = float(correct[chosen, np.arange(samples)].mean())
+    full = tuple(float(value) for value in correct.mean(axis=1))
+    return ExitProfile(tuple(rates), tuple(accuracies), full, top1, samples)

@@ -1,0 +1,166 @@
+"""Accelerator: cores, memory levels and links. Sizes in bits, bandwidth in bits per cycle, energy in pJ."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+MemoryOperand = Literal["I1", "I2", "O"]
+"""I1 = activations, I2 = weights (or the second activation of an addition), O = output."""
+
+
+class PortKind(StrEnum):
+    READ = "read"
+    WRITE = "write"
+    READ_WRITE = "read_write"
+
+
+@dataclass(frozen=True)
+class Port:
+    """A physical port; ``min_bandwidth_bits`` is the smallest amount that an access moves."""
+
+    name: str
+    kind: PortKind
+    bandwidth_bits: int
+    min_bandwidth_bits: int
+
+
+@dataclass(frozen=True)
+class OperandPorts:
+    """Which port of a memory serves which movement of one operand; None where the movement cannot occur.
+
+    ``from_high`` (ZigZag: fh) write coming from the level above, ``to_low`` (tl) read towards the level below,
+    ``from_low`` (fl) write coming from below, ``to_high`` (th) read towards above.
+    """
+
+    operand: MemoryOperand
+    from_high: str | None
+    to_low: str | None
+    from_low: str | None = None
+    to_high: str | None = None
+
+
+@dataclass(frozen=True)
+class MemoryLevel:
+    """One memory of a core. Energies are per access of full port width (ZigZag's convention)."""
+
+    name: str
+    size_bits: int
+    ports: tuple[Port, ...]
+    operand_ports: tuple[OperandPorts, ...]
+    read_energy_pj: float
+    write_energy_pj: float
+    served_dimensions: tuple[str, ...]
+    double_buffering: bool = False
+    area_mm2: float = 0.0
+
+    @property
+    def operands(self) -> tuple[MemoryOperand, ...]:
+        return tuple(item.operand for item in self.operand_ports)
+
+    @property
+    def read_bandwidth_bits(self) -> int:
+        return max(p.bandwidth_bits for p in self.ports if p.kind is not PortKind.WRITE)
+
+    @property
+    def write_bandwidth_bits(self) -> int:
+        return max(p.bandwidth_bits for p in self.ports if p.kind is not PortKind.READ)
+
+
+@dataclass(frozen=True)
+class ArrayDimension:
+    """One axis of the operational array, for example D1 of size 8."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class SpatialLoop:
+    """A loop dimension unrolled over an array dimension: ``("D1", "K", 8)``."""
+
+    array_dimension: str
+    loop: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ImcArray:
+    """An in-memory computing array: what ZigZag's gate-level model needs beside the array's sizes."""
+
+    kind: Literal["analog", "digital"]
+    activation_bits: int
+    weight_bits: int
+    bit_serial_bits: int
+    adc_resolution_bits: int = 0
+
+
+class CoreKind(StrEnum):
+    """What a core may run: convolutions and dense layers, pooling, element-wise operators, or nothing (memory only)."""
+
+    COMPUTE = "compute"
+    POOLING = "pooling"
+    SIMD = "simd"
+    OFFCHIP = "offchip"
+
+
+@dataclass(frozen=True)
+class Core:
+    """An operational array under a memory hierarchy; ``memories`` go from the array outwards.
+
+    ``dataflow`` fixes the spatial unrolling; empty means that it is searched.
+    """
+
+    name: str
+    kind: CoreKind
+    array: tuple[ArrayDimension, ...]
+    mac_energy_pj: float
+    memories: tuple[MemoryLevel, ...]
+    dataflow: tuple[SpatialLoop, ...] = ()
+    imc: ImcArray | None = None
+    source: str = ""
+
+    @property
+    def peak_macs_per_cycle(self) -> int:
+        result = 1
+        for dimension in self.array:
+            result *= dimension.size
+        return result
+
+    @property
+    def top_memory(self) -> MemoryLevel:
+        return self.memories[-1]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection between two cores. ``bandwidth_bits`` None = no transfer time.
+
+    Links with the same ``shared`` name are one physical medium: one transfer at a time on all of them.
+    """
+
+    sender: str
+    receiver: str
+    bandwidth_bits: int | None
+    energy_pj_per_bit: float = 0.0
+    shared: str = ""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Cores by name and the links between them; ``sources`` says where each figure comes from."""
+
+    name: str
+    cores: tuple[Core, ...]
+    links: tuple[Link, ...]
+    clock_hz: float | None = None
+    description: str = ""
+    sources: tuple[str, ...] = field(default=())
+
+    def core(self, name: str) -> Core:
+        for core in self.cores:
+            if core.name == name:
+                return core
+        raise KeyError(name)
+
+    def cores_of(self, kind: CoreKind) -> tuple[Core, ...]:
+        return tuple(core for core in self.cores if core.kind is kind)

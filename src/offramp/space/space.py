@@ -1,0 +1,55 @@
+"""Search spaces: what may be chosen, as vectors of small integers (genes) and as architectures."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from offramp.space.architecture import Architecture
+
+Genes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StageSpace:
+    """The choices of one backbone stage; kernel sizes and expansions are chosen block by block."""
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    kernel_sizes: tuple[int, ...] = (3,)
+    expansions: tuple[int, ...] = (1,)
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("depths", "widths", "kernel_sizes", "expansions"):
+            values = getattr(self, name)
+            if not values or list(values) != sorted(set(values)) or values[0] < 1:
+                raise ValueError(f"`{name}` must be increasing integers >= 1, got {values}.")
+
+
+@dataclass(frozen=True)
+class BackboneSpace:
+    """All members of a backbone family; each block end of the deepest member is a tap slot."""
+
+    name: str
+    resolutions: tuple[int, ...]
+    stages: tuple[StageSpace, ...]
+
+    @property
+    def num_taps(self) -> int:
+        return sum(max(stage.depths) for stage in self.stages)
+
+
+class SearchSpace(Protocol):
+    """Genes to architectures and back: ``decode(encode(a)) == a`` always."""
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of choices of each gene."""
+        ...
+
+    def sample(self, rng: np.random.Generator) -> Architecture: ...
+
+    def encode(self, architecture: Architecture) -> Genes: ...
+
+    def decode(self, genes: Genes) -> Architecture: ...

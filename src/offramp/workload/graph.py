@@ -1,0 +1,103 @@
+"""Workload: the layers of an early-exit network, who feeds whom, and where samples may leave."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from offramp.workload.layer import LayerShape
+
+GRAPH_INPUT = "input"
+
+
+class Role(StrEnum):
+    """Whether a layer works for all later exits or for one exit only."""
+
+    BACKBONE = "backbone"
+    BRANCH = "branch"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer in its place: ``inputs`` names the producing layers (or the graph input), ``stage`` counts exits from 0.
+
+    Backbone layers of stage ``s`` run after exit ``s - 1`` and before exit ``s``; branch layers of stage ``s``
+    lead to exit ``s`` alone. The final classifier is the branch of the last stage.
+    """
+
+    name: str
+    shape: LayerShape
+    inputs: tuple[str, ...]
+    stage: int
+    role: Role
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Layers in topological (execution) order and the layer that yields each exit's logits, in exit order."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    exits: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.exits:
+            raise ValueError("a workload must have at least one exit.")
+        seen = {GRAPH_INPUT}
+        for layer in self.layers:
+            if layer.name in seen:
+                raise ValueError(f"layer name {layer.name!r} occurs twice.")
+            missing = [name for name in layer.inputs if name not in seen]
+            if missing or not layer.inputs:
+                raise ValueError(
+                    f"inputs of layer {layer.name!r} must come before it, got {layer.inputs}; unknown: {missing}."
+                )
+            if not 0 <= layer.stage < len(self.exits):
+                raise ValueError(f"layer {layer.name!r} is in stage {layer.stage} of {len(self.exits)}.")
+            seen.add(layer.name)
+        unknown = [name for name in self.exits if name not in seen]
+        if unknown:
+            raise ValueError(f"exits must name layers, got unknown {unknown}.")
+
+    @property
+    def num_stages(self) -> int:
+        return len(self.exits)
+
+    def layer(self, name: str) -> Layer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    def stage_layers(self, stage: int, role: Role | None = None) -> tuple[Layer, ...]:
+        return tuple(x for x in self.layers if x.stage == stage and (role is None or x.role == role))
+
+    def macs_to_exit(self) -> tuple[int, ...]:
+        """MACs done until each exit, every branch on the way included."""
+        totals: list[int] = []
+        for stage in range(self.num_stages):
+            before = totals[-1] if totals else 0
+            totals.append(before + sum(layer.shape.macs for layer in self.stage_layers(stage)))
+        return tuple(totals)
+
+    def with_bits(
+        self, weight_bits: int, activation_bits: int, branch_weight_bits: int, branch_activation_bits: int
+    ) -> "Workload":
+        """The same workload at other bit widths, one pair for the backbone and one for the branches."""
+
+        def changed(layer: Layer) -> Layer:
+            backbone = layer.role is Role.BACKBONE
+            shape = replace(
+                layer.shape,
+                weight_bits=weight_bits if backbone else branch_weight_bits,
+                activation_bits=activation_bits if backbone else branch_activation_bits,
+            )
+            return replace(layer, shape=shape)
+
+        return replace(self, layers=tuple(changed(layer) for layer in self.layers))
+
+    def static(self) -> "Workload":
+        """The backbone and the final classifier alone: what a network without early exits would run."""
+        last = self.num_stages - 1
+        kept = tuple(
+            replace(layer, stage=0) for layer in self.layers if layer.role is Role.BACKBONE or layer.stage == last
+        )
+        return Workload(name=f"{self.name}.static", layers=kept, exits=self.exits[-1:])

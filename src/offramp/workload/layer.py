@@ -1,0 +1,104 @@
+"""LayerShape: one layer as loop sizes and bit widths; all that a cost engine may look at."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Op(StrEnum):
+    """Operators that a workload may hold."""
+
+    CONV = "conv"
+    DENSE = "dense"
+    MAX_POOL = "max_pool"
+    AVG_POOL = "avg_pool"
+    ADD = "add"
+    MULTIPLY = "multiply"
+    CONCAT = "concat"
+    ACTIVATION = "activation"
+
+
+MATRIX_OPS = frozenset({Op.CONV, Op.DENSE})
+POOL_OPS = frozenset({Op.MAX_POOL, Op.AVG_POOL})
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Loop sizes of one layer, its bit widths, and nothing that depends on where it stands in a network.
+
+    ``b`` batch, ``g`` groups, ``k`` output and ``c`` input channels *per group*, ``oy ox`` output, ``fy fx`` kernel,
+    ``iy ix`` input without padding, ``padding`` = (top, left, bottom, right). Depthwise convolution: ``k = c = 1``,
+    ``g`` = channels. Pooling and element-wise operators: ``k = c = 1``, ``g`` = channels. Dense: ``oy = ox = 1``.
+    Concatenation: ``g`` = channels of the result.
+    """
+
+    op: Op
+    b: int = 1
+    g: int = 1
+    k: int = 1
+    c: int = 1
+    oy: int = 1
+    ox: int = 1
+    fy: int = 1
+    fx: int = 1
+    iy: int = 1
+    ix: int = 1
+    stride_y: int = 1
+    stride_x: int = 1
+    dilation_y: int = 1
+    dilation_x: int = 1
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    weight_bits: int = 8
+    activation_bits: int = 8
+
+    def __post_init__(self) -> None:
+        sizes = "b g k c oy ox fy fx iy ix stride_y stride_x dilation_y dilation_x weight_bits activation_bits"
+        for name in sizes.split():
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}.")
+        if min(self.padding) < 0:
+            raise ValueError(f"`padding` must be >= 0, got {self.padding}.")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations; only convolution and dense layers have any."""
+        if self.op not in MATRIX_OPS:
+            return 0
+        return self.b * self.g * self.k * self.c * self.oy * self.ox * self.fy * self.fx
+
+    @property
+    def num_weights(self) -> int:
+        return self.g * self.k * self.c * self.fy * self.fx if self.op in MATRIX_OPS else 0
+
+    @property
+    def num_outputs(self) -> int:
+        return self.b * self.g * self.k * self.oy * self.ox
+
+    @property
+    def num_inputs(self) -> int:
+        """Elements of one input tensor without padding."""
+        return self.b * self.g * self.c * self.iy * self.ix
+
+    @property
+    def num_padded_inputs(self) -> int:
+        """Elements of one input tensor with its padding halo."""
+        top, left, bottom, right = self.padding
+        return self.b * self.g * self.c * (self.iy + top + bottom) * (self.ix + left + right)
+
+    @property
+    def weight_size_bits(self) -> int:
+        return self.num_weights * self.weight_bits
+
+    @property
+    def output_size_bits(self) -> int:
+        return self.num_outputs * self.activation_bits
+
+    @property
+    def partial_sum_bits(self) -> int:
+        """Width of a partial sum: the width of a product, at most 32 bits."""
+        return min(32, self.weight_bits + self.activation_bits)
+
+
+def conv_output_size(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Output length of a convolution or pooling along one axis; ``padding`` counts both sides."""
+    return math.floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1
