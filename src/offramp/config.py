@@ -1,0 +1,198 @@
+"""Every user setting: frozen, versioned, YAML both ways. A command-line option is a short way to one of these."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from offramp.errors import ConfigError
+from offramp.exiting.measures import MEASURES, Measure
+from offramp.jsonio import describe_faults, write_atomically
+
+CONFIG_VERSION = 1
+MAX_CONFIG_BYTES = 1_000_000
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Bits = Annotated[int, Field(ge=1, le=32)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where the labelled images come from and how they are split."""
+
+    source: str = "digits"
+    validation_share: Share = 0.2
+    test_share: Share = 0.2
+    image_column: str | None = None
+    label_column: str | None = None
+    image_size: Count | None = None
+    augment: bool = True
+
+    @model_validator(mode="after")
+    def _something_left_to_train_on(self) -> "DataConfig":
+        if self.validation_share + self.test_share >= 1.0:
+            raise ValueError("validation_share + test_share must leave something to train on (sum below 1)")
+        return self
+
+
+class SpaceConfig(_Section):
+    """What may be built."""
+
+    backbone: str = "resnet"
+    branches: tuple[str, ...] = ("pool_linear", "pool_mlp", "depthwise_separable", "conv", "global_pool")
+    measures: tuple[Measure, ...] = MEASURES
+    accuracy_drops: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04)
+    max_exits: Annotated[int, Field(ge=1, le=6)] = 3
+
+    @field_validator("branches", "measures", "accuracy_drops")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError("must have at least one entry and no entry twice")
+        return value
+
+
+class CostConfig(_Section):
+    """What it runs on and which engine prices it."""
+
+    accelerator: str = "edge-tpu-quad"
+    engine: Literal["native", "zigzag"] = "native"
+    convention: Literal["offramp", "published"] = "offramp"
+    weight_bits: Bits = 8
+    activation_bits: Bits = 8
+    branch_weight_bits: Bits = 8
+    branch_activation_bits: Bits = 8
+
+
+class TrainConfig(_Section):
+    """Training of the supernet; ``epochs`` None = as many as the data set's size suggests."""
+
+    epochs: Count | None = None
+    batch_size: Count = 128
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    random_subnets: Annotated[int, Field(ge=0, le=8)] = 1
+    distillation_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    distillation_temperature: Annotated[float, Field(gt=0.0)] = 2.0
+    device: str = "cpu"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: bool = True
+    threads: Count | None = None
+
+
+class SearchConfig(_Section):
+    """Which candidates are tried, and what is better."""
+
+    algorithm: str = "nsga2"
+    evaluations: Count = 200
+    batch: Count = 20
+    objectives: tuple[str, ...] = ("accuracy", "energy_pj", "latency_cycles")
+    constraints: tuple[str, ...] = ()
+    validation_samples: Count = 2000
+    calibration_samples: Count = 1024
+
+
+class FineTuneConfig(_Section):
+    """What happens to the chosen points of the front."""
+
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.02
+    picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
+
+
+class BudgetConfig(_Section):
+    """Wall time of the whole command in seconds, or a number of evaluations; None = no limit."""
+
+    seconds: Annotated[float, Field(gt=0.0)] | None = None
+    evaluations: Count | None = None
+
+
+class Config(_Section):
+    """All settings of one search."""
+
+    version: Literal[1] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: DataConfig = DataConfig()
+    space: SpaceConfig = SpaceConfig()
+    cost: CostConfig = CostConfig()
+    train: TrainConfig = TrainConfig()
+    search: SearchConfig = SearchConfig()
+    fine_tune: FineTuneConfig = FineTuneConfig()
+    budget: BudgetConfig = BudgetConfig()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def save(self, path: Path) -> None:
+        write_atomically(path, self.to_yaml())
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a settings file (YAML or JSON). Settings that are not in it keep their defaults."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"Settings file {str(file)!r} must be smaller than 1 MB, it has {file.stat().st_size} bytes.")
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"Settings file {str(file)!r} cannot be read: {exc.strerror}. Check --config.") from exc
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        reason = " ".join(str(exc).split())
+        raise ConfigError(f"Settings file {str(file)!r} must be YAML text, but it cannot be parsed: {reason}.") from exc
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"Settings file {str(file)!r} must hold named settings, got a {type(data).__name__}.")
+    version = data.get("version", CONFIG_VERSION)
+    if version != CONFIG_VERSION:
+        raise ConfigError(
+            f"Settings file {str(file)!r} has version {version!r}; this offramp reads version {CONFIG_VERSION}."
+        )
+    return build_config(data, origin=f"Settings file {str(file)!r}")
+
+
+def build_config(data: dict[str, Any], origin: str = "Settings") -> Config:
+    """Check plain data and make a Config of it; one error lists all faults."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as exc:
+        raise ConfigError(f"{origin}: {exc.error_count()} fault(s): {describe_faults(exc)}.") from exc
+
+
+def with_settings(config: Config, changes: dict[str, Any]) -> Config:
+    """A copy with settings changed by dotted name, for example ``{"cost.accelerator": "edge-tpu-quad"}``."""
+    data = config.model_dump(mode="python")
+    for dotted, value in changes.items():
+        *sections, name = dotted.split(".")
+        target = data
+        for section in sections:
+            target = target[section]
+        if name not in target:
+            raise ConfigError(f"There is no setting {dotted!r}.")
+        target[name] = value
+    return build_config(data)
+
+
+_TIME_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_budget(text: str) -> BudgetConfig:
+    """``90s``, ``40m``, ``1.5h`` = wall time of the whole command; a bare number = evaluations."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
+    value = float(match.group(1)) if match else 0.0
+    if match and value > 0:
+        if match.group(2):
+            return BudgetConfig(seconds=value * _TIME_UNITS[match.group(2)])
+        if value == int(value):
+            return BudgetConfig(evaluations=int(value))
+    raise ConfigError(
+        f"A budget must be a time above 0 such as 90s, 40m or 2h, or a whole number of evaluations, got {text!r}."
+    )

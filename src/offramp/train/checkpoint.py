@@ -1,0 +1,70 @@
+"""Checkpoints: safetensors files with the state of a module, its optimiser and the loop."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from offramp.errors import RunError
+from offramp.jsonio import write_atomically
+
+_MODULE, _MOMENTUM = "module.", "momentum."
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """How far a training loop is."""
+
+    epoch: int
+    progress: float
+    loss: tuple[float, ...] = ()
+
+
+def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, state: LoopState) -> None:
+    """Write all tensors and the loop state in one atomic step."""
+    tensors = {_MODULE + name: value.contiguous() for name, value in module.state_dict().items()}
+    if optimizer is not None:
+        for name, parameter in module.named_parameters():
+            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                tensors[_MOMENTUM + name] = buffer.contiguous()
+    metadata = {"epoch": str(state.epoch), "progress": repr(state.progress), "loss": json.dumps(state.loss)}
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> LoopState:
+    """Restore what ``save_checkpoint`` wrote; a file that does not fit raises RunError and changes nothing."""
+    tensors, metadata = _read(path)
+    own = {name.removeprefix(_MODULE): value for name, value in tensors.items() if name.startswith(_MODULE)}
+    expected = module.state_dict()
+    wrong = sorted(own.keys() ^ expected.keys())
+    wrong += [name for name in own.keys() & expected.keys() if own[name].shape != expected[name].shape]
+    if wrong:
+        raise RunError(
+            f"Checkpoint {str(path)!r} does not belong to this network: {len(wrong)} tensors differ, "
+            f"the first is {wrong[0]!r}. Use the settings it was made with, or start a new run."
+        )
+    try:
+        state = LoopState(int(metadata["epoch"]), float(metadata["progress"]), tuple(json.loads(metadata["loss"])))
+    except (KeyError, ValueError, TypeError) as exc:
+        raise RunError(f"Checkpoint {str(path)!r} lacks its loop state ({exc}). Start a new run.") from exc
+    module.load_state_dict(own)
+    if optimizer is not None:
+        for name, parameter in module.named_parameters():
+            if _MOMENTUM + name in tensors:
+                optimizer.state[parameter]["momentum_buffer"] = tensors[_MOMENTUM + name].to(parameter.device)
+    return state
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - no iterator
+    except (OSError, SafetensorError) as exc:
+        raise RunError(f"Checkpoint {str(path)!r} cannot be read: {exc}. Delete it to train again.") from exc

@@ -1,0 +1,62 @@
+"""Where and in which number format networks run."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from offramp.errors import ConfigError
+
+# Below this image side bf16 conversions cost more than they gain (measured on digits, 8x8).
+_MIN_SIDE_FOR_BF16 = 32
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, an autocast format and a memory layout."""
+
+    device: str = "cpu"
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Forward passes run inside this; nothing changes for fp32."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
+
+    def place(self, module: nn.Module) -> nn.Module:
+        module.to(self.device)
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module
+
+    def place_images(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+
+def build_compute(device: str, precision: str, channels_last: bool, image_side: int) -> Compute:
+    """Resolve ``auto``: bf16 for images of at least 32 pixels where the CPU multiplies bf16 in hardware."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise ConfigError(f"train.device must name a device that torch can use here, got {device!r}: {reason}") from exc
+    if precision == "auto":
+        fast = torch.device(device).type != "cpu" or _cpu_has_bf16()
+        precision = "bf16" if fast and image_side >= _MIN_SIDE_FOR_BF16 else "fp32"
+    return Compute(device, "bf16" if precision == "bf16" else "fp32", channels_last)
+
+
+def _cpu_has_bf16() -> bool:
+    capability = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(capability()) if capability is not None else False
+
+
+def set_threads(threads: int | None) -> None:
+    """Give torch this many threads; None = one per core that this process may use."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or available)

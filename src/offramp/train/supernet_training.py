@@ -1,0 +1,59 @@
+"""Weight-sharing training: every step trains the largest, the smallest and a few random networks at once."""
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor, nn
+
+from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.train.compute import Compute
+from offramp.train.loss import LossSettings, multi_exit_loss
+from offramp.train.trainer import Step
+
+
+def sandwich_step(
+    supernet: nn.Module,
+    space: EarlyExitSpace,
+    losses: LossSettings,
+    compute: Compute,
+    *,
+    random_subnets: int,
+    rng: np.random.Generator,
+    activate: Callable[..., None],
+) -> Step:
+    """A step of the sandwich rule with in-place distillation, every tap carrying an exit of a random type.
+
+    The largest network learns from the labels; its final exit then teaches the smallest and the random ones.
+    Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", sections 3.3, 3.4.
+    """
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        candidates = [space.max_architecture(), space.min_architecture()]
+        candidates += [space.sample(rng) for _ in range(random_subnets)]
+        teacher: Tensor | None = None
+        first: Tensor | None = None
+        for candidate in candidates:
+            activate(space.with_all_exits(candidate, rng))
+            with compute.autocast():
+                logits = supernet(images)
+            loss = multi_exit_loss(logits, labels, losses, teacher)
+            loss.backward()
+            if teacher is None:
+                teacher, first = logits[-1].detach(), loss.detach()
+        assert first is not None
+        return first
+
+    return step
+
+
+def plain_step(network: nn.Module, losses: LossSettings, compute: Compute) -> Step:
+    """A step for one network: all exits learn from the labels, the early ones from the final exit too."""
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        with compute.autocast():
+            logits = network(images)
+        loss = multi_exit_loss(logits, labels, losses)
+        loss.backward()
+        return loss.detach()
+
+    return step
