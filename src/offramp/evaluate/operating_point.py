@@ -1,0 +1,71 @@
+"""From cached validation logits and per-exit costs to the thresholds a candidate is judged by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.cost.base import CostReport
+from offramp.cost.expected import ExpectedCost, expected_cost
+from offramp.exiting.policy import ExitPolicy, ExitProfile, profile
+from offramp.exiting.thresholds import trade_off_curve
+from offramp.objectives.evaluation import Constraint
+from offramp.space.architecture import PolicyChoice
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Thresholds, what they did to the samples they were chosen on, and what that costs on average."""
+
+    policy: ExitPolicy
+    profile: ExitProfile
+    expected: ExpectedCost
+
+    def values(self) -> dict[str, float]:
+        """Every metric that objectives and constraints may name."""
+        return {
+            "accuracy": self.profile.top1,
+            "latency_cycles": self.expected.latency_cycles,
+            "energy_pj": self.expected.energy_pj,
+            "macs": self.expected.macs,
+            "energy_latency_product_j_cycles": self.expected.energy_latency_product_j_cycles,
+        }
+
+    def violations(self, constraints: Sequence[Constraint]) -> tuple[float, ...]:
+        values = self.values()
+        return tuple(constraint.violation(values[constraint.metric]) for constraint in constraints)
+
+
+def measure_point(
+    logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: ExitPolicy, cost: CostReport
+) -> OperatingPoint:
+    """What a fixed policy does on these samples."""
+    achieved = profile(logits, labels, policy)
+    return OperatingPoint(policy, achieved, expected_cost(cost, achieved.rates))
+
+
+def choose_operating_point(
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    cost: CostReport,
+    choice: PolicyChoice,
+    constraints: Sequence[Constraint] = (),
+) -> OperatingPoint:
+    """The cheapest point of the trade-off curve that gives up at most ``choice.accuracy_drop`` of the best accuracy.
+
+    Cost means the expected energy-latency product. Points that keep all constraints come first; where none does,
+    the point that violates them least is taken.
+    """
+    if len(logits) == 1:
+        return measure_point(logits, labels, ExitPolicy(choice.measure, ()), cost)
+    costs = [stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles for stage in cost.stages]
+    curve = trade_off_curve(logits, labels, costs, choice.measure)
+    floor = max(point.accuracy for point in curve) - choice.accuracy_drop - 1e-12
+    near = sorted((p for p in curve if p.accuracy >= floor), key=lambda p: p.expected_cost)
+    if not constraints:
+        return measure_point(logits, labels, near[0].policy, cost)
+    # The cheapest point may miss a bound on accuracy and the most accurate one a bound on cost: look at all.
+    rest = sorted((p for p in curve if p.accuracy < floor), key=lambda p: -p.accuracy)
+    points = [measure_point(logits, labels, p.policy, cost) for p in [*near, *rest]]
+    return min(points, key=lambda point: sum(point.violations(constraints)))

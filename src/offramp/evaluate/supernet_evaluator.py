@@ -1,0 +1,81 @@
+"""Architecture to Evaluation without training: weights come from the supernet, costs from the cost model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from offramp.cost.base import CostModel
+from offramp.errors import OfframpError
+from offramp.evaluate.operating_point import choose_operating_point
+from offramp.hardware.accelerator import Accelerator
+from offramp.nn.lower import lower
+from offramp.nn.supernet import Supernet, recalibrate_batch_norm_
+from offramp.objectives.evaluation import Constraint, Details, Evaluation, Status
+from offramp.space.architecture import Architecture
+from offramp.train.augment import batches
+from offramp.train.compute import Compute
+from offramp.train.data import Preprocessing, Split
+from offramp.train.trainer import collect_logits
+
+_CALIBRATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """``calibration`` is a part of the training split, ``validation`` the samples that decide."""
+
+    calibration: Split
+    validation: Split
+    preprocessing: Preprocessing
+
+
+class SupernetEvaluator:
+    """Judges a candidate by the weights it inherits, after its batch norms were calibrated anew."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: EvaluationData,
+        compute: Compute,
+        cost_model: CostModel,
+        accelerator: Accelerator,
+        constraints: Sequence[Constraint],
+    ) -> None:
+        self.supernet = supernet
+        self.data = data
+        self.compute = compute
+        self.cost_model = cost_model
+        self.accelerator = accelerator
+        self.constraints = tuple(constraints)
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate."""
+        try:
+            return self._evaluate(architecture)
+        except (OfframpError, ValueError, ArithmeticError, RuntimeError) as exc:
+            reason = f"{type(exc).__name__}: {exc}".splitlines()[0]
+            return Evaluation(architecture, Status.FAILED, {}, error=reason)
+
+    def _evaluate(self, architecture: Architecture) -> Evaluation:
+        network = self.supernet.extract(architecture)
+        calibrate(network, self.data, self.compute)
+        labels = self.data.validation.labels
+        logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
+        cost = self.cost_model.estimate(lower(network), self.accelerator)
+        point = choose_operating_point(logits, labels, cost, architecture.policy, self.constraints)
+        return Evaluation(
+            architecture=architecture,
+            status=Status.COMPLETE,
+            values=point.values(),
+            violations=point.violations(self.constraints),
+            details=Details(point.policy, point.profile, point.expected, cost),
+        )
+
+
+def calibrate(network: torch.nn.Module, data: EvaluationData, compute: Compute) -> None:
+    """Fit the batch-norm statistics of a network that inherited its weights, on training samples."""
+    compute.place(network)
+    images = batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
+    with compute.autocast():
+        recalibrate_batch_norm_(network, (compute.place_images(batch) for batch, _ in images))
