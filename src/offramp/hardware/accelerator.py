@@ -107,7 +107,8 @@ class CoreKind(StrEnum):
 class Core:
     """An operational array under a memory hierarchy; ``memories`` go from the array outwards.
 
-    ``dataflow`` fixes the spatial unrolling; empty means that it is searched.
+    ``dataflow`` fixes the spatial unrolling; empty means that it is searched. Along ``systolic_dimensions`` data moves
+    from one processing element to the next, a cycle each.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Core:
     dataflow: tuple[SpatialLoop, ...] = ()
     imc: ImcArray | None = None
     source: str = ""
+    systolic_dimensions: tuple[str, ...] = ()
 
     @property
     def peak_macs_per_cycle(self) -> int:
