@@ -17,7 +17,7 @@ class _Mesh:
     rows: int
     columns: int
     bandwidth_bits: int
-    energy_pj_per_bit: float
+    energy_pj_per_cycle: float
 
 
 def read_stream(root: Section, path: Path) -> Accelerator:
@@ -27,6 +27,7 @@ def read_stream(root: Section, path: Path) -> Accelerator:
     pooling, simd and offchip. Links: neighbours in the mesh and pooling core to compute core at the mesh's bandwidth,
     each direction a link of its own; SIMD core to compute and pooling cores without transfer time; one link, shared by
     all traffic, between the off-chip core and every other core, as wide as the off-chip memory's port.
+    Stream's `unit_energy_cost` is per cycle that a link is active, here spread over the bits of such a cycle.
     Source: Stream (KULeuven-MICAS/stream, asyms/stream branch expl-eenn), its 2d_mesh interconnect.
     """
     name = root.text("name")
@@ -37,7 +38,7 @@ def read_stream(root: Section, path: Path) -> Accelerator:
         rows=graph.integer("nb_rows", minimum=1),
         columns=graph.integer("nb_cols", minimum=1),
         bandwidth_bits=graph.integer("bandwidth", minimum=1),
-        energy_pj_per_bit=graph.number("unit_energy_cost", default=0.0),
+        energy_pj_per_cycle=graph.number("unit_energy_cost", default=0.0),
     )
     kinds = _kinds(graph, len(files))
     graph.done()
@@ -113,7 +114,7 @@ def _links(cores: list[Core], mesh: _Mesh) -> list[Link]:
     """Every link of the accelerator, each direction on its own."""
     compute = [core.name for core in cores if core.kind is CoreKind.COMPUTE]
     of_kind = {kind: [core.name for core in cores if core.kind is kind] for kind in CoreKind}
-    width, energy = mesh.bandwidth_bits, mesh.energy_pj_per_bit
+    width, energy = mesh.bandwidth_bits, mesh.energy_pj_per_cycle / mesh.bandwidth_bits
     links: list[Link] = []
     for index, name in enumerate(compute):
         column, row = divmod(index, mesh.rows)
@@ -129,7 +130,7 @@ def _links(cores: list[Core], mesh: _Mesh) -> list[Link]:
             links += _both_ways(name, simd, None, 0.0)
     for core in cores:
         if core.kind is CoreKind.OFFCHIP:
-            links += _offchip_links(core, [other.name for other in cores if other is not core], energy)
+            links += _offchip_links(core, [other.name for other in cores if other is not core], mesh)
     return links
 
 
@@ -137,7 +138,7 @@ def _both_ways(one: str, other: str, bandwidth_bits: int | None, energy: float) 
     return [Link(one, other, bandwidth_bits, energy), Link(other, one, bandwidth_bits, energy)]
 
 
-def _offchip_links(offchip: Core, others: list[str], energy: float) -> list[Link]:
+def _offchip_links(offchip: Core, others: list[str], mesh: _Mesh) -> list[Link]:
     """One medium for both directions when the off-chip memory has one port, else one per direction."""
     memory = offchip.top_memory
     one_port = len(memory.ports) == 1
@@ -145,6 +146,9 @@ def _offchip_links(offchip: Core, others: list[str], energy: float) -> list[Link
     read = offchip.name if one_port else f"{offchip.name}-read"
     links: list[Link] = []
     for name in others:
-        links.append(Link(name, offchip.name, memory.write_bandwidth_bits, energy, write))
-        links.append(Link(offchip.name, name, memory.read_bandwidth_bits, energy, read))
+        for sender, receiver, width, shared in (
+            (name, offchip.name, memory.write_bandwidth_bits, write),
+            (offchip.name, name, memory.read_bandwidth_bits, read),
+        ):
+            links.append(Link(sender, receiver, width, mesh.energy_pj_per_cycle / width, shared))
     return links

@@ -61,9 +61,7 @@ def _read_text(path: Path) -> str:
         reason = getattr(exc, "strerror", None) or exc
         raise AcceleratorError(f"Accelerator file '{path}' cannot be read: {reason}.") from exc
     if len(content) > MAX_FILE_BYTES:
-        raise AcceleratorError(
-            f"Accelerator file '{path}' must be at most {MAX_FILE_BYTES // 1024} KiB; it is larger. Is it the right one?"
-        )
+        raise AcceleratorError(f"Accelerator file '{path}' must be at most {MAX_FILE_BYTES // 1024} KiB; it is larger.")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -116,7 +114,7 @@ class Faults:
 
 
 class Section:
-    """One mapping of the file. A reader that meets a fault notes it and answers with a stand-in, so that all are found."""
+    """One mapping of the file. A reader that meets a fault notes it and answers with a stand-in: all faults are found."""
 
     def __init__(self, data: Any, where: str, faults: Faults) -> None:
         self.where = where
