@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offramp.space.architecture import Architecture
@@ -17,6 +18,26 @@ class FeatureInfo:
     channels: int
     height: int
     width: int
+
+
+def input_size(input_shape: tuple[int, int, int], resolution: int) -> tuple[int, int]:
+    """Height and width of images (channels, height, width) at a resolution: the height, at the images' own shape."""
+    _, height, width = input_shape
+    return resolution, max(1, round(width * resolution / height))
+
+
+class Resize(nn.Module):
+    """Bilinear interpolation to a fixed size; images that have it already pass unchanged."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height = height
+        self.width = width
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] == (self.height, self.width):
+            return images
+        return F.interpolate(images, size=(self.height, self.width), mode="bilinear", align_corners=False)
 
 
 class EarlyExitNetwork(nn.Module):

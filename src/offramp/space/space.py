@@ -34,6 +34,7 @@ class BackboneSpace:
     name: str
     resolutions: tuple[int, ...]
     stages: tuple[StageSpace, ...]
+    stem_stride: int = 1
 
     @property
     def num_taps(self) -> int:

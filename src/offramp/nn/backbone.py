@@ -1,0 +1,157 @@
+"""Backbones as plug-ins: a stem and stages of elastic blocks, each block end a tap."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from offramp.nn.elastic import ElasticConvNorm
+from offramp.nn.network import FeatureInfo, input_size
+from offramp.registry import Registry
+from offramp.space.architecture import StageChoice
+from offramp.space.space import BackboneSpace
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Sizes of one block: the largest when it is built, the chosen ones when it is activated."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    expansion: int
+
+
+@dataclass(frozen=True)
+class BlockPlace:
+    """Where a block stands: its stride, and whether it is the first of its stage (where the width may change)."""
+
+    stride: int
+    first: bool
+
+
+class ElasticBlock(nn.Module, ABC):
+    """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes."""
+
+    @abstractmethod
+    def activate(self, sizes: BlockSizes) -> None: ...
+
+    @abstractmethod
+    def extract(self) -> nn.Module:
+        """A plain module with copies of the active weights and the same outputs."""
+
+
+@dataclass(frozen=True)
+class ActiveBlock:
+    """A block that takes part, and the tap at its end."""
+
+    tap: int
+    block: ElasticBlock
+    channels: int
+
+
+class ElasticBackbone(nn.Module):
+    """``stages[s][j]`` ends at tap ``sum(max_depth[:s]) + j``; ``activate`` picks one member of the family.
+
+    ``stem_width=None`` gives the stem the width of the first stage.
+    """
+
+    def __init__(
+        self,
+        space: BackboneSpace,
+        stem: ElasticConvNorm,
+        stages: Sequence[Sequence[ElasticBlock]],
+        *,
+        stem_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.stem = stem
+        self.stages = nn.ModuleList(nn.ModuleList(blocks) for blocks in stages)
+        self.stem_width = stem_width
+        self.active_blocks: tuple[ActiveBlock, ...] = ()
+
+    def activate(self, stages: tuple[StageChoice, ...]) -> None:
+        """Use the first ``depth`` blocks of each stage at the chosen sizes; the choices must lie in the space."""
+        channels = self.stem_width or stages[0].width
+        stem = self.stem.conv
+        stem.activate(stem.in_channels, channels, stem.kernel_size)
+        self.stem.norm.activate(channels)
+        active = []
+        first_tap = 0
+        for stage, choice, blocks in zip(self.space.stages, stages, self.stages, strict=True):
+            for index in range(choice.depth):
+                block = cast(ElasticBlock, cast(nn.ModuleList, blocks)[index])
+                sizes = BlockSizes(channels, choice.width, choice.kernel_sizes[index], choice.expansions[index])
+                block.activate(sizes)
+                channels = choice.width
+                active.append(ActiveBlock(first_tap + index, block, channels))
+            first_tap += max(stage.depths)
+        self.active_blocks = tuple(active)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of the last active block."""
+        features = cast(Tensor, self.stem(images))
+        for active in self.active_blocks:
+            features = active.block(features)
+        return features
+
+
+class BackboneFamily(Protocol):
+    """A plug-in: the space of a family for a kind of image, and the weights that all its members share."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        ...
+
+    def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
+        """The choices for images of shape (channels, height, width)."""
+        ...
+
+    def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone: ...
+
+
+BACKBONES: Registry[BackboneFamily] = Registry("backbone", "offramp.nn.backbones")
+
+
+def build_backbone(
+    space: BackboneSpace,
+    input_channels: int,
+    build_block: Callable[[BlockSizes, BlockPlace], ElasticBlock],
+    *,
+    stem_width: int | None = None,
+    stem_activation: str = "relu",
+) -> ElasticBackbone:
+    """The usual backbone: a 3x3 stem, then stages whose first block has the stage's stride.
+
+    ``build_block`` gets the largest sizes a block may take.
+    """
+    channels = stem_width or max(space.stages[0].widths)
+    activation = "relu6" if stem_activation == "relu6" else "relu"
+    stem = ElasticConvNorm(input_channels, channels, 3, stride=space.stem_stride, activation=activation)
+    stages = []
+    for stage in space.stages:
+        blocks = []
+        for index in range(max(stage.depths)):
+            sizes = BlockSizes(channels, max(stage.widths), max(stage.kernel_sizes), max(stage.expansions))
+            blocks.append(build_block(sizes, BlockPlace(stage.stride if index == 0 else 1, index == 0)))
+            channels = sizes.out_channels
+        stages.append(blocks)
+    return ElasticBackbone(space, stem, stages, stem_width=stem_width)
+
+
+def tap_features(space: BackboneSpace, input_shape: tuple[int, int, int], resolution: int) -> tuple[FeatureInfo, ...]:
+    """Largest channels and the map size at every tap; a stride ``s`` divides sizes by ``s``, rounding up."""
+    height, width = input_size(input_shape, resolution)
+    height, width = -(-height // space.stem_stride), -(-width // space.stem_stride)
+    features = []
+    for stage in space.stages:
+        height, width = -(-height // stage.stride), -(-width // stage.stride)
+        features += [FeatureInfo(max(stage.widths), height, width)] * max(stage.depths)
+    return tuple(features)

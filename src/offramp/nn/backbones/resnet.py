@@ -1,0 +1,109 @@
+"""Residual networks of dense 3x3 convolutions, in the form used for small images.
+
+Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (the CIFAR-10 networks); the
+shortcut where the shape changes is a 1x1 convolution, as in the ResNet-8 of MLPerf Tiny.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from offramp.nn.backbone import BACKBONES, BlockPlace, BlockSizes, ElasticBackbone, ElasticBlock, build_backbone
+from offramp.nn.elastic import ElasticConvNorm
+from offramp.space.space import BackboneSpace, StageSpace
+
+# Images at least this high lose nothing that matters by halving them in the stem; smaller ones do.
+_LARGE_IMAGE = 24
+_TINY_IMAGE = 16
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions and a shortcut around them."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.shortcut = shortcut
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.relu(self.second(self.first(inputs)) + self.shortcut(inputs))
+
+
+class ElasticBasicBlock(ElasticBlock):
+    """BasicBlock whose width, kernel and inner width (expansion times output channels) may be chosen."""
+
+    def __init__(self, largest: BlockSizes, place: BlockPlace) -> None:
+        super().__init__()
+        inner = largest.out_channels * largest.expansion
+        self.first = ElasticConvNorm(largest.in_channels, inner, largest.kernel_size, stride=place.stride)
+        self.second = ElasticConvNorm(inner, largest.out_channels, largest.kernel_size, activation=None)
+        self.shortcut: nn.Module = nn.Identity()
+        if place.stride > 1 or largest.in_channels != largest.out_channels:
+            self.shortcut = ElasticConvNorm(
+                largest.in_channels, largest.out_channels, 1, stride=place.stride, activation=None
+            )
+        self.activate(largest)
+
+    def activate(self, sizes: BlockSizes) -> None:
+        inner = sizes.out_channels * sizes.expansion
+        self.first.activate(sizes.in_channels, inner, sizes.kernel_size)
+        self.second.activate(inner, sizes.out_channels, sizes.kernel_size)
+        if isinstance(self.shortcut, ElasticConvNorm):
+            self.shortcut.activate(sizes.in_channels, sizes.out_channels, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.relu(self.second(self.first(inputs)) + self.shortcut(inputs))
+
+    def extract(self) -> nn.Module:
+        shortcut = self.shortcut
+        static = shortcut.extract() if isinstance(shortcut, ElasticConvNorm) else nn.Identity()
+        return BasicBlock(self.first.extract(), self.second.extract(), static)
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """Small residual networks for chips with little memory and few MACs to spend."""
+
+    name: str = "resnet"
+    description: str = "small residual networks, dense 3x3 convolutions: 0.8 to 6 M MACs at 32x32"
+
+    def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
+        side = min(input_shape[1:])
+        widths = ((4, 8), (8, 12, 16), (16, 24, 32)) if side < _TINY_IMAGE else ((8, 12, 16), (16, 24, 32), (32, 48, 64))
+        strides = (2 if side >= 2 * _LARGE_IMAGE else 1, 2, 2)
+        return BackboneSpace(
+            name=self.name,
+            resolutions=(input_shape[1],),
+            stages=tuple(StageSpace((1, 2), w, stride=s) for w, s in zip(widths, strides, strict=True)),
+            stem_stride=2 if side >= _LARGE_IMAGE else 1,
+        )
+
+    def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone:
+        return build_backbone(space, input_channels, ElasticBasicBlock)
+
+
+@dataclass(frozen=True)
+class LargeResNet:
+    """The classic CIFAR members: depth 1 everywhere is ResNet-8, depth 3 is ResNet-20, both at full width."""
+
+    name: str = "resnet-large"
+    description: str = "residual networks up to ResNet-20 (ResNet-8 is a member): 3 to 41 M MACs at 32x32"
+
+    def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
+        stages = ((8, 12, 16), 1), ((16, 24, 32), 2), ((32, 48, 64), 2)
+        return BackboneSpace(
+            name=self.name,
+            resolutions=(input_shape[1],),
+            stages=tuple(StageSpace((1, 2, 3), widths, stride=stride) for widths, stride in stages),
+            stem_stride=2 if min(input_shape[1:]) >= 2 * _LARGE_IMAGE else 1,
+        )
+
+    def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone:
+        return build_backbone(space, input_channels, ElasticBasicBlock)
+
+
+BACKBONES.add("resnet", ResNet())
+BACKBONES.add("resnet-large", LargeResNet())

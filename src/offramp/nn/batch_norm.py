@@ -1,0 +1,43 @@
+"""Batch-norm statistics for one network of a supernet, measured on data."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from offramp.errors import InputError
+from offramp.nn.elastic import ElasticBatchNorm2d
+
+
+def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the running statistics of every layer that runs by their mean over ``batches`` of images.
+
+    Weights, the training mode and the layers that do not run stay as they are. Source: Yu & Huang 2019, "Universally
+    Slimmable Networks and Improved Training Techniques", section 4.1 (post-statistics of batch normalization).
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm | ElasticBatchNorm2d)]
+    training = [(module, module.training) for module in network.modules()]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        # With momentum None the n-th batch weighs 1/n, so the first one overwrites whatever was there.
+        norm.momentum = None
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.zero_()
+    num_batches = 0
+    try:
+        with torch.no_grad():
+            for images in batches:
+                if len(images) < 2:
+                    raise InputError("Batch-norm recalibration needs batches of at least 2 images, got one of 1.")
+                network(images)
+                num_batches += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in training:
+            module.training = mode
+    if num_batches == 0:
+        raise InputError("Batch-norm recalibration needs at least one batch of images, got none.")

@@ -1,0 +1,212 @@
+"""Weight-sharing layers: one set of weights for every width and kernel size, sliced when it is used.
+
+Every elastic layer is a plain module whose ``activate`` fixes the current sizes, and whose ``extract`` copies
+exactly what is active into an ordinary torch layer.
+"""
+
+from collections import OrderedDict
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Literal["relu", "relu6"]
+
+
+def build_activation(name: Activation) -> nn.Module:
+    return nn.ReLU(inplace=True) if name == "relu" else nn.ReLU6(inplace=True)
+
+
+class ElasticConv2d(nn.Module):
+    """Convolution without bias whose leading channels and kernel centre serve all smaller sizes.
+
+    Padding is half the active kernel, so that the output size depends on the stride alone. A depthwise one has
+    as many output as input channels.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, depthwise: bool = False
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"`kernel_size` must be odd, got {kernel_size}.")
+        if depthwise and in_channels != out_channels:
+            raise ValueError(f"a depthwise convolution keeps its channels, got {in_channels} and {out_channels}.")
+        self.stride = stride
+        self.depthwise = depthwise
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, 1 if depthwise else in_channels, kernel_size, kernel_size)
+        )
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if depthwise:
+            # fan_out counts all channels, but each output sees one kernel only.
+            nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
+        self.activate(in_channels, out_channels, kernel_size)
+
+    def activate(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+
+    def active_weight(self) -> Tensor:
+        """View of the weights in use: (out, in per group, kernel, kernel)."""
+        weight = self.weight
+        in_per_group = 1 if self.depthwise else self.in_channels
+        margin = (weight.shape[-1] - self.kernel_size) // 2
+        if weight.shape[:2] != (self.out_channels, in_per_group):
+            weight = weight[: self.out_channels, :in_per_group]
+        if margin:
+            weight = weight[:, :, margin:-margin, margin:-margin]
+        return weight
+
+    @property
+    def groups(self) -> int:
+        return self.out_channels if self.depthwise else 1
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.conv2d(inputs, self.active_weight(), None, self.stride, self.kernel_size // 2, 1, self.groups)
+
+    def extract(self) -> nn.Conv2d:
+        static = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.kernel_size // 2,
+            groups=self.groups,
+            bias=False,
+            device="meta",
+        )
+        static.weight = _copy(self.active_weight())
+        return static
+
+
+class ElasticBatchNorm2d(nn.Module):
+    """Batch norm over the leading channels.
+
+    The running statistics are shared by all subnets, hence right for none of them: recalibrate before evaluating.
+    ``momentum=None`` takes the cumulative average, as in torch.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_features: int, *, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
+        self.num_features = num_features
+
+    def activate(self, num_features: int) -> None:
+        self.num_features = num_features
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        momentum = self.momentum
+        if self.training:
+            self.num_batches_tracked.add_(1)
+            if momentum is None:
+                momentum = 1.0 / float(self.num_batches_tracked)
+        n = self.num_features
+        return F.batch_norm(
+            inputs,
+            self.running_mean[:n],
+            self.running_var[:n],
+            self.weight[:n],
+            self.bias[:n],
+            self.training,
+            0.0 if momentum is None else momentum,
+            self.eps,
+        )
+
+    def extract(self) -> nn.BatchNorm2d:
+        n = self.num_features
+        static = nn.BatchNorm2d(n, eps=self.eps, momentum=self.momentum, device="meta")
+        static.weight = _copy(self.weight[:n])
+        static.bias = _copy(self.bias[:n])
+        static.running_mean = self.running_mean[:n].clone()
+        static.running_var = self.running_var[:n].clone()
+        static.num_batches_tracked = self.num_batches_tracked.clone()
+        return static
+
+
+class ElasticConvNorm(nn.Module):
+    """Elastic convolution, batch norm and an optional activation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        activation: Activation | None = "relu",
+    ) -> None:
+        super().__init__()
+        self.conv = ElasticConv2d(in_channels, out_channels, kernel_size, stride=stride, depthwise=depthwise)
+        self.norm = ElasticBatchNorm2d(out_channels)
+        self.activation = activation
+        self.act = nn.Identity() if activation is None else build_activation(activation)
+
+    def activate(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        self.conv.activate(in_channels, out_channels, kernel_size)
+        self.norm.activate(out_channels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.norm(self.conv(inputs))))
+
+    def extract(self) -> nn.Sequential:
+        parts: OrderedDict[str, nn.Module] = OrderedDict(conv=self.conv.extract(), norm=self.norm.extract())
+        if self.activation is not None:
+            parts["act"] = build_activation(self.activation)
+        return nn.Sequential(parts)
+
+
+class ElasticLinear(nn.Module):
+    """Linear layer over a flattened feature map (channels, height, width), any leading part of which may be active."""
+
+    def __init__(self, in_channels: int, out_features: int, *, height: int = 1, width: int = 1) -> None:
+        super().__init__()
+        # Kept as (out, channels, height * width): three dimensions stay untouched by a change to channels_last.
+        static = nn.Linear(in_channels * height * width, out_features)
+        self.weight = nn.Parameter(static.weight.detach().view(out_features, in_channels, height * width).clone())
+        self.bias = nn.Parameter(static.bias.detach().clone())
+        self.max_height, self.max_width = height, width
+        self.activate(in_channels, out_features, height=height, width=width)
+
+    def activate(self, in_channels: int, out_features: int, *, height: int = 1, width: int = 1) -> None:
+        self.in_channels = in_channels
+        self.out_features = out_features
+        self.height, self.width = height, width
+
+    def active_weight(self) -> Tensor:
+        """Weights in use: (out features, channels * height * width)."""
+        weight = self.weight
+        if weight.shape[:2] != (self.out_features, self.in_channels):
+            weight = weight[: self.out_features, : self.in_channels]
+        if (self.height, self.width) != (self.max_height, self.max_width):
+            grid = weight.unflatten(2, (self.max_height, self.max_width))
+            weight = grid[:, :, : self.height, : self.width]
+        return weight.flatten(1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.linear(inputs.flatten(1), self.active_weight(), self.bias[: self.out_features])
+
+    def extract(self) -> nn.Linear:
+        weight = self.active_weight()
+        static = nn.Linear(weight.shape[1], self.out_features, device="meta")
+        static.weight = _copy(weight)
+        static.bias = _copy(self.bias[: self.out_features])
+        return static
+
+
+def _copy(active: Tensor) -> nn.Parameter:
+    """A dense parameter of its own, in the default memory layout."""
+    return nn.Parameter(active.detach().clone(memory_format=torch.contiguous_format))

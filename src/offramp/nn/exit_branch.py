@@ -1,0 +1,41 @@
+"""Exit branches as plug-ins: from the feature map at a tap to logits."""
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from torch import nn
+
+from offramp.registry import Registry
+
+
+class ElasticBranch(nn.Module, ABC):
+    """Feature map (batch, channels, height, width) to logits (batch, classes).
+
+    One set of weights serves every number of leading input channels up to the largest.
+    """
+
+    @abstractmethod
+    def activate(self, in_channels: int, height: int, width: int) -> None: ...
+
+    @abstractmethod
+    def extract(self) -> nn.Module:
+        """A plain module with copies of the active weights and the same outputs."""
+
+
+class ExitBranchType(Protocol):
+    """A plug-in that builds branches of one type."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        ...
+
+    def build(self, max_channels: int, height: int, width: int, num_classes: int) -> ElasticBranch:
+        """A branch for feature maps of at most this many channels and at most this height and width."""
+        ...
+
+
+EXIT_BRANCHES: Registry[ExitBranchType] = Registry("exit branch", "offramp.nn.exit_branches")

@@ -1,0 +1,34 @@
+"""Max-pooling to a small grid for maps of any size, with kernel and stride that ONNX can state."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+_GRID = 4
+
+
+class GridPool(nn.MaxPool2d):
+    """Max-pool to 4x4; an axis of 4 or less is kept.
+
+    Stride ``n // 4`` and kernel ``n - 3 * stride`` give exactly 4 values that cover an axis of any length ``n``; where 4
+    divides ``n`` both are ``n / 4``.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        strides = tuple(max(1, size // _GRID) for size in (height, width))
+        kernels = tuple(
+            size - (_GRID - 1) * stride if size > _GRID else 1 for size, stride in zip((height, width), strides, strict=True)
+        )
+        super().__init__(cast(tuple[int, int], kernels), cast(tuple[int, int], strides))
+        self.rows = min(height, _GRID)
+        self.columns = min(width, _GRID)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.kernel_size == (1, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features if self.is_identity else super().forward(features)
+
+    def extract(self) -> nn.MaxPool2d:
+        return nn.MaxPool2d(self.kernel_size, self.stride)
