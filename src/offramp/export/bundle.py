@@ -1,0 +1,245 @@
+"""export_bundle: a network with its thresholds as a folder that a runtime can use, written only if it agrees."""
+
+import hashlib
+import math
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp import __version__
+from offramp.cost.base import CostReport, StageCost
+from offramp.cost.expected import expected_cost
+from offramp.errors import InputError
+from offramp.exiting.policy import ExitPolicy, ExitProfile
+from offramp.export.manifest import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    BundleExit,
+    BundleFile,
+    CostOrigin,
+    ExitCost,
+    Manifest,
+    Preprocessing,
+    color_mode_of,
+    manifest_text,
+)
+from offramp.export.onnx_export import OPSET, joined_model, stage_models
+from offramp.export.verify import Agreement, Logits, network_logits, verify_bundle
+from offramp.nn.network import EarlyExitNetwork
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """What was written, and how well it agrees with the network on ``num_compared`` samples."""
+
+    path: Path
+    num_compared: int
+    agreement: Agreement
+    manifest: Manifest
+
+    @property
+    def largest_difference(self) -> float:
+        """Over all logits of all exits."""
+        return self.agreement.largest_difference
+
+    @property
+    def decisions_equal(self) -> bool:
+        """Whether every sample left where the network says; False only for samples that sit on a threshold."""
+        return self.agreement.num_moved == 0
+
+
+def export_bundle(
+    network: EarlyExitNetwork,
+    destination: Path,
+    *,
+    policy: ExitPolicy,
+    class_names: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    checks: NDArray[np.float32],
+    name: str,
+    seed: int,
+    cost: CostReport | None = None,
+    profile: ExitProfile | None = None,
+    test_accuracy: float | None = None,
+    licence: str | None = None,
+    overwrite: bool = False,
+    tolerance: float = 1e-4,
+) -> ExportRecord:
+    """Write the network as stage graphs, one joined graph and a manifest, after comparing them on ``checks``.
+
+    ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
+    ``profile`` is over validation samples. A bundle already at ``destination`` is replaced only with ``overwrite``.
+    Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``.
+    """
+    inputs = _checked_inputs(network, checks)
+    _check_sizes(network, policy, class_names, cost, profile)
+    target = _checked_target(destination, overwrite=overwrite)
+    stages = stage_models(network)
+    models: dict[str, Any] = {_stage_file(index): model for index, model in enumerate(stages)}
+    models[MODEL_FILE] = joined_model(stages)
+    contents = {file: model.SerializeToString(deterministic=True) for file, model in models.items()}
+    channels, height, width = network.input_shape
+    try:
+        manifest = Manifest(
+            name=name,
+            architecture=network.architecture,
+            input_shape=network.input_shape,
+            class_names=tuple(class_names),
+            preprocessing=Preprocessing(height, width, color_mode_of(channels), tuple(mean), tuple(std)),
+            measure=policy.measure,
+            exits=_exits(network, policy, cost, profile),
+            files=tuple(_file(file, content) for file, content in contents.items()),
+            seed=seed,
+            opset=OPSET,
+            offramp_version=__version__,
+            created_by=_created_by(),
+            licence=licence,
+            cost_origin=None if cost is None else _origin(cost),
+            expected_cost=None if cost is None or profile is None else expected_cost(cost, profile.rates),
+            validation_accuracy=None if profile is None else profile.top1,
+            test_accuracy=test_accuracy,
+        )
+    except ValueError as exc:
+        raise InputError(f"The bundle cannot be described: {exc}.") from exc
+    contents[MANIFEST_FILE] = manifest_text(manifest).encode()
+    agreement = _write_verified(target, contents, network_logits(network, inputs), inputs, policy, tolerance)
+    return ExportRecord(target, len(inputs), agreement, manifest)
+
+
+def _write_verified(
+    target: Path,
+    contents: dict[str, bytes],
+    expected: Logits,
+    inputs: NDArray[np.float32],
+    policy: ExitPolicy,
+    tolerance: float,
+) -> Agreement:
+    """Write beside the target, compare, and only then give the folder its name."""
+    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft.mkdir()
+            for file, content in contents.items():
+                (draft / file).write_bytes(content)
+        except OSError as exc:
+            raise InputError(f"A bundle cannot be written to {str(target)!r}: {exc.strerror or exc}.") from exc
+        agreement = verify_bundle(draft, expected, inputs, policy, tolerance)
+        _put_in_place(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return agreement
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    if not target.exists():
+        draft.rename(target)
+        return
+    old = draft.with_suffix(".old")
+    target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _checked_inputs(network: EarlyExitNetwork, checks: NDArray[np.float32]) -> NDArray[np.float32]:
+    shape = tuple(network.input_shape)
+    if checks.ndim != 4 or checks.shape[1:] != shape or not len(checks) or not np.issubdtype(checks.dtype, np.floating):
+        raise InputError(
+            f"`checks` must be normalised inputs of shape (N, {', '.join(map(str, shape))}) with N >= 1, "
+            f"got {checks.dtype} of shape {checks.shape}."
+        )
+    inputs = np.ascontiguousarray(checks, dtype=np.float32)
+    if not np.isfinite(inputs).all():
+        raise InputError("`checks` must hold finite numbers, got NaN or infinity.")
+    return inputs
+
+
+def _check_sizes(
+    network: EarlyExitNetwork,
+    policy: ExitPolicy,
+    class_names: Sequence[str],
+    cost: CostReport | None,
+    profile: ExitProfile | None,
+) -> None:
+    exits = network.num_exits
+    wanted = [
+        ("`class_names`", network.num_classes, len(class_names)),
+        ("`policy.thresholds`, one per early exit,", exits - 1, len(policy.thresholds)),
+        ("`network.architecture.exits`, the early exits,", exits - 1, len(network.architecture.exits)),
+        ("`cost.stages`", exits, exits if cost is None else len(cost.stages)),
+        ("`profile.rates`", exits, exits if profile is None else len(profile.rates)),
+    ]
+    faults = [f"{what} must have {right} entries, got {given}" for what, right, given in wanted if right != given]
+    faults += [f"thresholds must be numbers, got {t}" for t in policy.thresholds if math.isnan(t)]
+    if faults:
+        raise InputError(f"The bundle's parts must fit the network: {'; '.join(faults)}.")
+
+
+def _checked_target(destination: Path, *, overwrite: bool) -> Path:
+    """Where the bundle goes; what lies there is only ever replaced if it is a bundle (or an empty folder)."""
+    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
+        raise InputError(f"A bundle is a folder; {str(destination)!r} is something else. Give another path.")
+    target = Path(destination).resolve()
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / MANIFEST_FILE).is_file():
+            raise InputError(f"{str(destination)!r} holds other files than a bundle. Give the path of a new folder.")
+        if not overwrite:
+            raise InputError(f"{str(destination)!r} is a bundle already. Allow overwriting or give another path.")
+    return target
+
+
+def _exits(
+    network: EarlyExitNetwork, policy: ExitPolicy, cost: CostReport | None, profile: ExitProfile | None
+) -> tuple[BundleExit, ...]:
+    architecture = network.architecture
+    taps = [*(choice.tap for choice in architecture.exits), None]
+    branches = [*(choice.branch for choice in architecture.exits), architecture.final_branch]
+    # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
+    thresholds = [*(min(max(t, -1.0), 2.0) for t in policy.thresholds), None]
+    result = []
+    for index, (tap, branch, threshold) in enumerate(zip(taps, branches, thresholds, strict=True)):
+        result.append(
+            BundleExit(
+                index=index,
+                tap=tap,
+                branch=branch,
+                file=_stage_file(index),
+                threshold=threshold,
+                validation_rate=None if profile is None else profile.rates[index],
+                cost=None if cost is None else _exit_cost(cost.stages[index]),
+            )
+        )
+    return tuple(result)
+
+
+def _exit_cost(stage: StageCost) -> ExitCost:
+    return ExitCost(stage.latency_to_exit_cycles, stage.energy_to_exit_pj, stage.macs_to_exit)
+
+
+def _origin(cost: CostReport) -> CostOrigin:
+    return CostOrigin(cost.engine, cost.engine_version, cost.convention, cost.accelerator)
+
+
+def _stage_file(index: int) -> str:
+    return f"stage_{index}.onnx"
+
+
+def _file(name: str, content: bytes) -> BundleFile:
+    return BundleFile(name, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def _created_by() -> str:
+    packages = ("torch", "onnxscript", "onnx", "onnxruntime")
+    return ", ".join([f"offramp {__version__}", *(f"{package} {version(package)}" for package in packages)])

@@ -1,0 +1,262 @@
+"""Manifest: everything a runtime must know to use an exported bundle, as one JSON file beside the graphs."""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from offramp.cost.base import Convention
+from offramp.cost.expected import ExpectedCost
+from offramp.errors import BundleError
+from offramp.exiting.measures import Measure
+from offramp.exiting.policy import ExitPolicy
+from offramp.jsonio import from_data, to_data
+from offramp.space.architecture import Architecture
+
+FORMAT: Final = "offramp-bundle"
+SCHEMA: Final = 1
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_MANIFEST_BYTES = 16 * 2**20
+_MAX_FILE_BYTES = 2**31 - 1
+_MAX_INPUT_VALUES = 2**26
+
+ColorMode = Literal["L", "RGB"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From pixels to network input: resize, scale to 0..1, subtract ``mean``, divide by ``std`` (per channel).
+
+    ``color_mode`` is None where the input has neither one nor three channels: then only arrays can be given.
+    """
+
+    height: int
+    width: int
+    color_mode: ColorMode | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Literal["bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True)
+class ExitCost:
+    """What a sample that leaves at an exit has spent since the input, every branch on the way charged."""
+
+    latency_cycles: float
+    energy_pj: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class CostOrigin:
+    """Who priced the costs, by which rules and for which accelerator."""
+
+    engine: str
+    engine_version: str
+    convention: Convention
+    accelerator: str
+
+
+@dataclass(frozen=True)
+class BundleExit:
+    """One exit and the stage graph that computes it; ``tap`` and ``threshold`` are None for the final classifier."""
+
+    index: int
+    tap: int | None
+    branch: str
+    file: str
+    threshold: float | None
+    validation_rate: float | None = None
+    cost: ExitCost | None = None
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file of the bundle, by its plain name inside the folder."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``manifest.json``; checks itself when built.
+
+    ``input_shape`` is (channels, height, width) of one normalised float32 sample.
+    """
+
+    name: str
+    architecture: Architecture
+    input_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    measure: Measure
+    exits: tuple[BundleExit, ...]
+    files: tuple[BundleFile, ...]
+    seed: int
+    opset: int
+    offramp_version: str
+    created_by: str
+    licence: str | None = None
+    cost_origin: CostOrigin | None = None
+    expected_cost: ExpectedCost | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    format: Literal["offramp-bundle"] = FORMAT
+    schema: Literal[1] = SCHEMA
+
+    def __post_init__(self) -> None:
+        faults = [
+            *_input_faults(self),
+            *_exit_faults(self),
+            *_cost_faults(self),
+            *_file_faults(self),
+            *_share_faults(self),
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """The rule that decides where a sample leaves."""
+        return ExitPolicy(self.measure, tuple(e.threshold for e in self.exits if e.threshold is not None))
+
+
+def _input_faults(manifest: Manifest) -> Iterator[str]:
+    channels, height, width = manifest.input_shape
+    preprocessing = manifest.preprocessing
+    if min(manifest.input_shape) < 1 or math.prod(manifest.input_shape) > _MAX_INPUT_VALUES:
+        yield f"`input_shape` must have sizes >= 1 and at most {_MAX_INPUT_VALUES} values, got {manifest.input_shape}"
+    if (preprocessing.height, preprocessing.width) != (height, width):
+        yield f"`preprocessing` must make images of {height}x{width}, not {preprocessing.height}x{preprocessing.width}"
+    if preprocessing.color_mode != color_mode_of(channels):
+        yield f"`color_mode` must fit {channels} channel(s), got {preprocessing.color_mode!r}"
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(values) != channels or not all(math.isfinite(value) for value in values):
+            yield f"`{name}` must have one finite number per channel ({channels}), got {values}"
+    if any(value <= 0 for value in preprocessing.std):
+        yield f"`std` must be > 0, got {preprocessing.std}"
+    if not manifest.class_names:
+        yield "`class_names` must not be empty"
+    if manifest.opset < 1:
+        yield f"`opset` must be >= 1, got {manifest.opset}"
+
+
+def _exit_faults(manifest: Manifest) -> Iterator[str]:
+    if not manifest.exits:
+        yield "`exits` must not be empty"
+        return
+    early = manifest.exits[:-1]
+    if [e.index for e in manifest.exits] != list(range(len(manifest.exits))):
+        yield f"`exits` must be numbered from 0 in order, got {[e.index for e in manifest.exits]}"
+    if len({e.file for e in manifest.exits}) != len(manifest.exits):
+        yield "every exit must have a stage file of its own"
+    for e in early:
+        if e.threshold is None or not math.isfinite(e.threshold):
+            yield f"exit {e.index} must have a finite threshold, got {e.threshold}"
+    last = manifest.exits[-1]
+    if last.threshold is not None or last.tap is not None:
+        yield "the final exit must have neither a threshold nor a tap"
+    chosen = [(choice.tap, choice.branch) for choice in manifest.architecture.exits]
+    if chosen != [(e.tap, e.branch) for e in early] or last.branch != manifest.architecture.final_branch:
+        yield "`exits` must be those of `architecture`"
+
+
+def _cost_faults(manifest: Manifest) -> Iterator[str]:
+    costs = [e.cost for e in manifest.exits if e.cost is not None]
+    if costs and (len(costs) != len(manifest.exits) or manifest.cost_origin is None):
+        yield "either all exits have a cost and `cost_origin` says whose it is, or none has"
+        return
+    for name in ("latency_cycles", "energy_pj", "macs"):
+        values = [0.0, *(float(getattr(cost, name)) for cost in costs)]
+        if not all(math.isfinite(v) for v in values) or any(b < a for a, b in itertools.pairwise(values)):
+            yield f"`{name}` must be finite and must not fall from one exit to the next, got {values[1:]}"
+    if manifest.expected_cost is not None and not all(
+        math.isfinite(value) and value >= 0 for value in vars(manifest.expected_cost).values()
+    ):
+        yield "`expected_cost` must be finite and >= 0"
+
+
+def _file_faults(manifest: Manifest) -> Iterator[str]:
+    names = [file.name for file in manifest.files]
+    if len({name.lower() for name in names}) != len(names):
+        yield f"`files` must have different names, got {names}"
+    for file in manifest.files:
+        if not _PLAIN_NAME.fullmatch(file.name) or file.name == MANIFEST_FILE:
+            yield f"file name {file.name!r} must be plain: letters, digits, '_', '-', '.', and no folder"
+        if not _SHA256.fullmatch(file.sha256):
+            yield f"`sha256` of {file.name!r} must be 64 hexadecimal digits"
+        if not 1 <= file.size_bytes <= _MAX_FILE_BYTES:
+            yield f"`size_bytes` of {file.name!r} must be from 1 to {_MAX_FILE_BYTES}, got {file.size_bytes}"
+    for name in (MODEL_FILE, *(e.file for e in manifest.exits)):
+        if name not in names:
+            yield f"`files` must list {name!r}"
+
+
+def _share_faults(manifest: Manifest) -> Iterator[str]:
+    rates = [e.validation_rate for e in manifest.exits if e.validation_rate is not None]
+    if rates and len(rates) != len(manifest.exits):
+        yield "either all exits have a validation rate or none has"
+    shares = [*rates, *(a for a in (manifest.validation_accuracy, manifest.test_accuracy) if a is not None)]
+    if not all(0.0 <= share <= 1.0 for share in shares):
+        yield f"rates and accuracies must be shares from 0 to 1, got {shares}"
+    if rates and not abs(sum(rates) - 1.0) <= 1e-6:
+        yield f"validation rates must sum to 1, got {rates}"
+
+
+def color_mode_of(channels: int) -> ColorMode | None:
+    """How an image file's pixels become this many channels."""
+    return {1: "L", 3: "RGB"}.get(channels)  # type: ignore[return-value]
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The manifest as JSON for people and machines: the same manifest always gives the same text."""
+    return json.dumps(to_data(manifest), indent=1, allow_nan=False) + "\n"
+
+
+def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
+    """Read a manifest; raises BundleError that names every fault."""
+    try:
+        # Not only syntax errors: a number of thousands of digits is a plain ValueError.
+        data = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise BundleError(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
+    if data.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{what} has schema {data.get('schema')!r}; this offramp reads schema {SCHEMA}. "
+            "Use the offramp version that wrote the bundle, or export it again."
+        )
+    return from_data(Manifest, data, what=what, error=BundleError)
+
+
+def load_manifest(bundle: Path) -> Manifest:
+    """The manifest of the bundle in folder ``bundle``; its other files are not looked at."""
+    if not bundle.is_dir():
+        raise BundleError(f"A bundle is a folder with a {MANIFEST_FILE}; {str(bundle)!r} is not a folder.")
+    path = bundle / MANIFEST_FILE
+    if not path.is_file() or path.is_symlink():
+        raise BundleError(f"A bundle must hold a {MANIFEST_FILE}, but {str(bundle)!r} has none.")
+    return parse_manifest(read_limited(path, _MAX_MANIFEST_BYTES), what=str(path))
+
+
+def read_limited(path: Path, limit_bytes: int) -> bytes:
+    """Contents of a file that must not be larger than ``limit_bytes``."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit_bytes + 1)
+    except OSError as exc:
+        raise BundleError(f"{str(path)!r} cannot be read: {exc.strerror or exc}.") from exc
+    if len(content) > limit_bytes:
+        raise BundleError(f"{str(path)!r} must have at most {limit_bytes} bytes, but it is larger.")
+    return content
