@@ -12,23 +12,24 @@ import offramp
 SOURCE = Path(offramp.__file__).parent
 
 LAYERS = [
-    {"errors", "jsonio", "progress"},
+    {"errors", "jsonio", "progress", "clock"},
     {"registry", "config", "workload", "exiting"},
     {"space", "hardware"},
     {"nn", "cost", "objectives"},
     {"train", "search", "export", "report", "store"},
-    {"evaluate", "study"},
-    {"build", "result"},
+    {"evaluate", "study", "pricing"},
+    {"build", "summarize", "pipeline", "result", "catalogue"},
     {"cli", "__main__", "__init__"},
 ]
 # `objectives` holds costs in its evaluations, so it stands to the right of `cost` within its line.
 ALLOWED_WITHIN_LINE = {
     ("jsonio", "errors"),
     ("progress", "errors"),
-    ("objectives", "cost"),
     ("config", "registry"),
-    ("study", "evaluate"),
-    ("result", "build"),
+    ("objectives", "cost"),
+    ("pipeline", "build"),
+    ("pipeline", "summarize"),
+    ("result", "pipeline"),
 }
 
 TORCH_FREE = ["workload", "exiting", "space", "hardware", "cost", "objectives", "search", "store", "config", "report"]

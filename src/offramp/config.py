@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -140,7 +140,9 @@ def load_config(path: str | Path) -> Config:
     file = Path(path)
     try:
         if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"Settings file {str(file)!r} must be smaller than 1 MB, it has {file.stat().st_size} bytes.")
+            raise ConfigError(
+                f"Settings file {str(file)!r} must be smaller than 1 MB, it has {file.stat().st_size} bytes."
+            )
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as exc:
         raise ConfigError(f"Settings file {str(file)!r} cannot be read: {exc.strerror}. Check --config.") from exc
@@ -161,8 +163,16 @@ def load_config(path: str | Path) -> Config:
 
 def build_config(data: dict[str, Any], origin: str = "Settings") -> Config:
     """Check plain data and make a Config of it; one error lists all faults."""
+    return build_section(Config, data, origin)
+
+
+S = TypeVar("S", bound=_Section)
+
+
+def build_section(kind: type[S], data: dict[str, Any], origin: str = "Settings") -> S:
+    """One section of the settings from plain data."""
     try:
-        return Config.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as exc:
         raise ConfigError(f"{origin}: {exc.error_count()} fault(s): {describe_faults(exc)}.") from exc
 

@@ -143,7 +143,9 @@ def _database(folder: Path) -> Path:
 
 def _check_is_run(folder: Path) -> None:
     if not _database(folder).is_file():
-        raise RunError(f"{str(folder)!r} must be the folder of a run, but there is no run.sqlite in it. Check the path.")
+        raise RunError(
+            f"{str(folder)!r} must be the folder of a run, but there is no run.sqlite in it. Check the path."
+        )
 
 
 def _connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -179,7 +181,9 @@ def _readable_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        raise RunError(f"The record of run {str(folder)!r} cannot be used: {exc}. Check the disk and the file.") from exc
+        raise RunError(
+            f"The record of run {str(folder)!r} cannot be used: {exc}. Check the disk and the file."
+        ) from exc
     except OSError as exc:
         raise RunError(
             f"Run folder {str(folder)!r} must be writable, but: {exc.strerror or exc}. Choose another with --run."

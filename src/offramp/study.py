@@ -58,9 +58,7 @@ class Study:
             self.batches.append(results)
         return StudyEnd(tuple(e for group in self.batches for e in group), interrupted)
 
-    def _evaluate(
-        self, count: int, total: int, task: Task, deadline: Deadline | None
-    ) -> tuple[list[Evaluation], bool]:
+    def _evaluate(self, count: int, total: int, task: Task, deadline: Deadline | None) -> tuple[list[Evaluation], bool]:
         results: list[Evaluation] = []
         try:
             for architecture in self.algorithm.ask(count):
@@ -75,4 +73,3 @@ class Study:
 
     def _done(self) -> int:
         return sum(len(batch) for batch in self.batches)
-

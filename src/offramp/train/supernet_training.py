@@ -1,10 +1,10 @@
 """Weight-sharing training: every step trains the largest, the smallest and a few random networks at once."""
 
-from collections.abc import Callable
-
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from offramp.nn.supernet import Supernet
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
 from offramp.train.loss import LossSettings, multi_exit_loss
@@ -12,14 +12,13 @@ from offramp.train.trainer import Step
 
 
 def sandwich_step(
-    supernet: nn.Module,
+    supernet: Supernet,
     space: EarlyExitSpace,
     losses: LossSettings,
     compute: Compute,
     *,
     random_subnets: int,
     rng: np.random.Generator,
-    activate: Callable[..., None],
 ) -> Step:
     """A step of the sandwich rule with in-place distillation, every tap carrying an exit of a random type.
 
@@ -31,17 +30,16 @@ def sandwich_step(
         candidates = [space.max_architecture(), space.min_architecture()]
         candidates += [space.sample(rng) for _ in range(random_subnets)]
         teacher: Tensor | None = None
-        first: Tensor | None = None
+        reported = torch.zeros(())
         for candidate in candidates:
-            activate(space.with_all_exits(candidate, rng))
+            supernet.activate(space.with_all_exits(candidate, rng))
             with compute.autocast():
                 logits = supernet(images)
             loss = multi_exit_loss(logits, labels, losses, teacher)
             loss.backward()
             if teacher is None:
-                teacher, first = logits[-1].detach(), loss.detach()
-        assert first is not None
-        return first
+                teacher, reported = logits[-1].detach(), loss.detach()
+        return reported
 
     return step
 

@@ -110,9 +110,9 @@ class TrainingLoop:
         try:
             while state.progress < 1.0:
                 state = self._epoch(step, task, state, offset)
-                self._save(state)
+                self.save(state)
         except KeyboardInterrupt as exc:
-            self._save(state)
+            self.save(state)
             raise Interrupted("Training was stopped; what was learnt so far is kept.") from exc
         return TrainingLog(state.loss, state.progress)
 
@@ -122,8 +122,6 @@ class TrainingLoop:
         losses = []
         progress = state.progress
         for index, (images, labels) in enumerate(self._batches(state.epoch)):
-            if index >= num_batches:
-                break
             # A resumed loop with a deadline has its own clock: what it had done before counts as an offset.
             done = self.schedule.progress(state.epoch + index / num_batches)
             progress = done if self.schedule.deadline is None else offset + (1 - offset) * done
@@ -159,9 +157,10 @@ class TrainingLoop:
             generator=generator,
             augmentation=data.augmentation,
             shuffle=True,
+            drop_last=True,
         )
 
-    def _save(self, state: LoopState) -> None:
+    def save(self, state: LoopState) -> None:
         if self.checkpoint is not None:
             save_checkpoint(self.checkpoint, self.module, self.optimizer, state)
 

@@ -1,0 +1,111 @@
+"""Settings to objects: the only module that knows every part."""
+
+import numpy as np
+
+from offramp.config import Config
+from offramp.errors import ConfigError
+from offramp.evaluate.context import Context
+from offramp.hardware.loader import load_accelerator
+from offramp.nn.backbone import BACKBONES
+from offramp.nn.exit_branch import EXIT_BRANCHES
+from offramp.nn.supernet import Supernet
+from offramp.objectives.evaluation import SearchAlgorithm
+from offramp.objectives.parse import parse_constraint, parse_objective
+from offramp.objectives.picking import check_rule
+from offramp.pricing import build_cost_model
+from offramp.progress import Reporter
+from offramp.search.base import ALGORITHMS
+from offramp.space.architecture import Precision
+from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.train.augment import default_augmentation
+from offramp.train.compute import build_compute, set_threads
+from offramp.train.data import Dataset, load_dataset
+
+# Training sees about this many images, so that small data sets get more epochs than large ones.
+_IMAGES_TO_TRAIN_ON = 1_200_000
+_MIN_EPOCHS, _MAX_EPOCHS = 10, 40
+
+
+def check_names(config: Config) -> None:
+    """Fail at once, before data are read, on a name that no plug-in has or a rule that cannot be understood."""
+    BACKBONES.get(config.space.backbone)
+    for branch in config.space.branches:
+        EXIT_BRANCHES.get(branch)
+    ALGORITHMS.get(config.search.algorithm)
+    for text in config.search.objectives:
+        parse_objective(text)
+    for text in config.search.constraints:
+        parse_constraint(text)
+    for rule in config.fine_tune.picks:
+        check_rule(rule)
+    load_accelerator(config.cost.accelerator)
+
+
+def build_dataset(config: Config, reporter: Reporter) -> Dataset:
+    data = config.data
+    return load_dataset(
+        data.source,
+        seed=config.seed,
+        validation_share=data.validation_share,
+        test_share=data.test_share,
+        image_column=data.image_column,
+        label_column=data.label_column,
+        image_size=data.image_size,
+        reporter=reporter,
+    )
+
+
+def build_space(config: Config, dataset: Dataset) -> EarlyExitSpace:
+    cost = config.cost
+    return EarlyExitSpace(
+        backbone=BACKBONES.get(config.space.backbone).space(dataset.input_shape),
+        branches=config.space.branches,
+        measures=config.space.measures,
+        accuracy_drops=config.space.accuracy_drops,
+        max_exits=config.space.max_exits,
+        precision=Precision(cost.weight_bits, cost.activation_bits),
+        branch_precision=Precision(cost.branch_weight_bits, cost.branch_activation_bits),
+    )
+
+
+def build_context(config: Config, dataset: Dataset) -> Context:
+    """All parts of a run. Raises InputError for a setting that does not fit the data."""
+    channels, height, width = dataset.input_shape
+    if min(height, width) < 4:
+        raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
+    set_threads(config.train.threads)
+    space = build_space(config, dataset)
+    train = config.train
+    epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
+    fine_tune_epochs = config.fine_tune.epochs
+    return Context(
+        config=config,
+        dataset=dataset,
+        space=space,
+        supernet=Supernet(
+            space.backbone, config.space.branches, dataset.input_shape, dataset.num_classes, seed=config.seed
+        ),
+        compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
+        accelerator=load_accelerator(config.cost.accelerator),
+        search_cost=build_cost_model(config.cost, coarse=True),
+        report_cost=build_cost_model(config.cost),
+        objectives=tuple(parse_objective(text) for text in config.search.objectives),
+        constraints=tuple(parse_constraint(text) for text in config.search.constraints),
+        augmentation=default_augmentation(dataset) if config.data.augment else None,
+        epochs=epochs,
+        fine_tune_epochs=max(1, epochs // 2) if fine_tune_epochs is None else fine_tune_epochs,
+    )
+
+
+def build_algorithm(context: Context) -> SearchAlgorithm:
+    factory = ALGORITHMS.get(context.config.search.algorithm)
+    return factory(context.space, context.objectives, context.constraints, context.config.seed)
+
+
+def training_rng(config: Config) -> np.random.Generator:
+    """The generator that draws the random sub-networks of supernet training."""
+    return np.random.default_rng([config.seed, 1])
+
+
+def _default_epochs(num_images: int) -> int:
+    return min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_IMAGES_TO_TRAIN_ON / max(num_images, 1))))

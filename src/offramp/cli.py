@@ -1,0 +1,271 @@
+"""The command line: thin, and quick to start; heavy parts are imported by the command that needs them."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from offramp import __version__
+from offramp.errors import InputError, Interrupted, OfframpError
+
+_STARTED = time.monotonic()
+
+app = typer.Typer(
+    name="offramp",
+    help="Search, train and deploy early-exit networks for edge accelerators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 2 wrong input, 1 anything else."""
+    try:
+        app()
+    except InputError as exc:
+        _fail(str(exc), 2)
+    except (Interrupted, KeyboardInterrupt) as exc:
+        _fail(str(exc) or "Stopped.", 1)
+    except BrokenPipeError:
+        # The reader of our output is gone (for example `| head`); there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OfframpError as exc:
+        _fail(str(exc), 1)
+    except Exception as exc:
+        if os.environ.get("OFFRAMP_DEBUG"):
+            raise
+        reason = " ".join(str(exc).split()) or "no further word"
+        _fail(f"Something went wrong inside offramp ({type(exc).__name__}: {reason}). OFFRAMP_DEBUG=1 shows where.", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"offramp: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"offramp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search, train and deploy early-exit networks for edge accelerators."""
+
+
+@app.command()
+def search(
+    data: Annotated[str | None, typer.Option(help="`digits`, or a file or folder with labelled images.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone family; see `offramp list backbones`.")] = None,
+    accelerator: Annotated[
+        str | None, typer.Option(help="Name (see `offramp list accelerators`) or YAML file.")
+    ] = None,
+    algorithm: Annotated[str | None, typer.Option(help="Search algorithm; see `offramp list algorithms`.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="What to optimise, for example energy_pj. Repeatable.")
+    ] = None,
+    constraint: Annotated[
+        list[str] | None, typer.Option(help='A bound such as "latency_cycles<=200000" or "macs<=2.4M". Repeatable.')
+    ] = None,
+    pick: Annotated[
+        list[str] | None,
+        typer.Option(help='Points to finish: knee, most_accurate, cheapest, a number, "macs<=2M". Repeatable.'),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Wall time of the whole command (90s, 40m, 2h) or a number of evaluations.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Cost engine: native or zigzag.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder (default: a new one under runs/).")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file; options override it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Search early-exit networks for your data and accelerator, and export the best."""
+    from offramp.config import Config, load_config, parse_budget, with_settings
+    from offramp.progress import SilentReporter, TerminalReporter
+
+    given: dict[str, Any] = {
+        "data.source": data,
+        "space.backbone": backbone,
+        "cost.accelerator": accelerator,
+        "cost.engine": engine,
+        "search.algorithm": algorithm,
+        "search.objectives": _split_commas(objective),
+        "search.constraints": constraint,
+        "fine_tune.picks": pick,
+        "seed": seed,
+        "budget": parse_budget(budget).model_dump() if budget else None,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if resume and (changes or config):
+        raise InputError("--resume goes on with the settings of the run; leave out the other settings.")
+    settings = with_settings(load_config(config) if config else Config(), changes)
+    reporter = SilentReporter() if quiet else TerminalReporter()
+    from offramp.result import search as run_search
+
+    result = run_search(settings, run=run, resume=resume, overwrite=overwrite, reporter=reporter, started=_STARTED)
+    _print_result(result.folder, result.interrupted)
+
+
+def _split_commas(values: list[str] | None) -> list[str] | None:
+    return None if values is None else [part.strip() for value in values for part in value.split(",")]
+
+
+def _print_result(folder: Path, interrupted: bool) -> None:
+    from rich.console import Console
+
+    from offramp.report.summary import load_summary
+    from offramp.report.text import chosen_table, front_table
+
+    console = Console()
+    summary = load_summary(folder / "summary.json")
+    console.print(front_table(summary))
+    if summary.chosen:
+        console.print(chosen_table(summary))
+    for network in summary.chosen:
+        console.print(f"Bundle ({network.rule}): {folder / network.bundle}", highlight=False, markup=False)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False, markup=False)
+    if interrupted:
+        raise Interrupted(f"Stopped early; this is what there is. Go on with: offramp search --run {folder} --resume")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the page (default: report.html in the run).")
+    ] = None,
+) -> None:
+    """Write the HTML report of a run."""
+    from offramp.report.page import write_page
+    from offramp.report.summary import load_summary
+
+    target = output or run / "report.html"
+    write_page(load_summary(run / "summary.json"), target)
+    print(target)
+
+
+@app.command()
+def front(
+    run: Annotated[Path, typer.Argument(help="Run folder, of a finished search or one that is still going on.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object a point.")] = False,
+) -> None:
+    """Show the Pareto front of a run."""
+    from offramp.objectives.pareto import pareto_front
+    from offramp.objectives.parse import parse_objective
+    from offramp.report.text import evaluations_table, front_json
+    from offramp.store import read_run
+
+    store = read_run(run)
+    try:
+        objectives = tuple(parse_objective(text) for text in store.config.search.objectives)
+        members = pareto_front(store.evaluations(), objectives).evaluations
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps(front_json(members), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(evaluations_table(members))
+
+
+@app.command()
+def cost(
+    model: Annotated[Path, typer.Argument(help="An early-exit ONNX file; its weights may be stripped.")],
+    accelerator: Annotated[str, typer.Option(help="Name or YAML file.")] = "edge-tpu-quad",
+    weight_bits: Annotated[int, typer.Option(min=1, max=32, help="Bits of backbone weights.")] = 8,
+    activation_bits: Annotated[int, typer.Option(min=1, max=32, help="Bits of backbone activations.")] = 8,
+    branch_bits: Annotated[
+        int | None, typer.Option(min=1, max=32, help="Bits of branches (default: as backbone).")
+    ] = None,
+    exit_rates: Annotated[str | None, typer.Option(help="Share of samples leaving at each exit: 0.7,0.3.")] = None,
+    engine: Annotated[str, typer.Option(help="native or zigzag.")] = "native",
+    convention: Annotated[
+        str, typer.Option(help="offramp, or published (pooling charged as in the reference).")
+    ] = "offramp",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Price an early-exit ONNX graph on an accelerator."""
+    from offramp.config import CostConfig, build_section
+    from offramp.pricing import price_onnx
+    from offramp.report.text import cost_json, cost_table
+
+    settings = build_section(
+        CostConfig,
+        {
+            "accelerator": accelerator,
+            "engine": engine,
+            "convention": convention,
+            "weight_bits": weight_bits,
+            "activation_bits": activation_bits,
+            "branch_weight_bits": branch_bits or weight_bits,
+            "branch_activation_bits": branch_bits or activation_bits,
+        },
+    )
+    priced = price_onnx(model, settings, _parse_rates(exit_rates))
+    if as_json:
+        print(json.dumps(cost_json(priced), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(cost_table(priced))
+
+
+def _parse_rates(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as exc:
+        raise InputError(f"--exit-rates must be shares separated by commas, such as 0.7,0.3; got {text!r}.") from exc
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="An exported bundle (a folder with manifest.json).")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
+) -> None:
+    """Classify images, and say at which exit each one left."""
+    from offramp.export.session import EarlyExitSession
+    from offramp.jsonio import to_data
+
+    predictions = EarlyExitSession(bundle).predict_files(images)
+    if as_json:
+        rows = [{"image": str(path), **to_data(p)} for path, p in zip(images, predictions, strict=True)]
+        print(json.dumps(rows, indent=2))
+        return
+    for path, prediction in zip(images, predictions, strict=True):
+        print(
+            f"{path}: {prediction.class_name} (confidence {prediction.confidence:.3f}, left at exit {prediction.exit})"
+        )
+
+
+@app.command(name="list")
+def list_names(
+    kind: Annotated[str, typer.Argument(help="accelerators, backbones, branches or algorithms.")],
+) -> None:
+    """List what can be named in settings."""
+    from offramp.catalogue import describe
+
+    for entry in describe(kind):
+        print(f"{entry.name:<22} {entry.description}".rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""After the search: extract a chosen candidate, fine-tune it, set thresholds on validation, measure once on test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.clock import Deadline
+from offramp.errors import RunError
+from offramp.evaluate.context import Context
+from offramp.evaluate.operating_point import OperatingPoint, choose_operating_point, measure_point
+from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate
+from offramp.jsonio import dumps, loads, write_atomically
+from offramp.nn.lower import lower
+from offramp.nn.network import EarlyExitNetwork
+from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.pareto import ParetoFront
+from offramp.objectives.picking import pick
+from offramp.progress import Task
+from offramp.report.summary import ChosenNetwork, StaticReference
+from offramp.space.architecture import Architecture
+from offramp.train.checkpoint import LoopState, load_checkpoint
+from offramp.train.data import Split
+from offramp.train.loss import LossSettings
+from offramp.train.supernet_training import plain_step
+from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
+
+
+@dataclass(frozen=True)
+class FinishedNetwork:
+    """A trained network, its record, and the losses of its fine-tuning."""
+
+    network: EarlyExitNetwork
+    record: ChosenNetwork
+    log: TrainingLog
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A candidate of the front and the names of the rules that picked it."""
+
+    rules: tuple[str, ...]
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.rules)
+
+
+def select(front: ParetoFront, rules: Sequence[str]) -> tuple[Selection, ...]:
+    """Apply the picking rules; a candidate that several rules pick is kept once."""
+    chosen: dict[Architecture, Selection] = {}
+    for rule in rules:
+        evaluation = pick(front, rule)
+        earlier = chosen.get(evaluation.architecture)
+        named = (*earlier.rules, rule) if earlier else (rule,)
+        chosen[evaluation.architecture] = Selection(named, evaluation)
+    return tuple(chosen.values())
+
+
+class Finisher:
+    """Makes chosen candidates ready to deploy; each has a folder with its weights and record."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def finish(
+        self, selection: Selection, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool
+    ) -> FinishedNetwork:
+        """Fine-tune, choose thresholds, measure; a network that was finished before is read back."""
+        folder.mkdir(parents=True, exist_ok=True)
+        record_file = folder / "network.json"
+        network = self.context.supernet.extract(selection.evaluation.architecture)
+        weights = folder / "weights.safetensors"
+        if resume and record_file.exists():
+            state = load_checkpoint(weights, network)
+            record = loads(ChosenNetwork, record_file.read_text(), what=f"Record {record_file}", error=RunError)
+            self.context.compute.place(network).eval()
+            return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
+        log = self._fine_tune(network, weights, task, deadline, resume)
+        record = self._measure(network, selection)
+        write_atomically(record_file, dumps(record))
+        return FinishedNetwork(network, record, log)
+
+    def _fine_tune(
+        self, network: EarlyExitNetwork, weights: Path, task: Task, deadline: Deadline | None, resume: bool
+    ) -> TrainingLog:
+        context, settings = self.context, self.context.config.train
+        # Inherited statistics belong to the supernet's largest network; start from this network's own.
+        calibrate(network, self._evaluation_data(), context.compute)
+        epochs = context.fine_tune_epochs
+        if epochs == 0:
+            deadline = None
+        loop = TrainingLoop(
+            network,
+            TrainingData(
+                context.dataset.splits.train, context.dataset.preprocessing, settings.batch_size, context.augmentation
+            ),
+            Schedule(context.config.fine_tune.learning_rate, None if deadline else max(epochs, 1), deadline),
+            context.compute,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            seed=context.config.seed + 1,
+            checkpoint=weights,
+        )
+        losses = LossSettings(settings.label_smoothing, settings.distillation_weight, settings.distillation_temperature)
+        if epochs == 0:
+            loop.save(LoopState(0, 1.0))
+            return TrainingLog((), 1.0)
+        return loop.run(plain_step(network, losses, context.compute), task, resume=resume)
+
+    def _measure(self, network: EarlyExitNetwork, selection: Selection) -> ChosenNetwork:
+        context = self.context
+        splits = context.dataset.splits
+        workload = lower(network)
+        cost = context.report_cost.estimate(workload, context.accelerator)
+        choice = network.architecture.policy
+        validation = choose_operating_point(
+            self._logits(network, splits.validation), splits.validation.labels, cost, choice, context.constraints
+        )
+        test = self._test(network, validation)
+        static_cost = context.report_cost.estimate(workload.static(), context.accelerator)
+        static = StaticReference(
+            name=f"static {selection.name}",
+            architecture=network.architecture.without_exits(),
+            accuracy_validation=validation.profile.full_accuracies[-1],
+            accuracy_test=test.profile.full_accuracies[-1],
+            cost=static_cost,
+        )
+        return ChosenNetwork(
+            rule=selection.name,
+            architecture=network.architecture,
+            policy=validation.policy,
+            validation=validation.profile,
+            test=test.profile,
+            cost=cost,
+            expected_validation=validation.expected,
+            expected_test=test.expected,
+            static=static,
+            bundle=f"chosen/{selection.name}/bundle",
+        )
+
+    def _test(self, network: EarlyExitNetwork, chosen: OperatingPoint) -> OperatingPoint:
+        """The one place where the test split is looked at, with thresholds already fixed."""
+        context = self.context
+        test = context.dataset.splits.test
+        cost = context.report_cost.estimate(lower(network), context.accelerator)
+        return measure_point(self._logits(network, test), test.labels, chosen.policy, cost)
+
+    def static_reference(self) -> StaticReference:
+        """The one network all reductions are against: the largest backbone of the space, final classifier alone.
+
+        Its weights are those of the supernet, not fine-tuned.
+        """
+        context = self.context
+        architecture = context.space.max_architecture().without_exits()
+        network = context.supernet.extract(architecture)
+        calibrate(network, self._evaluation_data(), context.compute)
+        splits = context.dataset.splits
+        cost = context.report_cost.estimate(lower(network), context.accelerator)
+        accuracies = []
+        for split in (splits.validation, splits.test):
+            logits = self._logits(network, split)
+            accuracies.append(float((logits[-1].argmax(axis=1) == split.labels).mean()))
+        return StaticReference("largest backbone without exits", architecture, accuracies[0], accuracies[1], cost)
+
+    def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
+        return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)
+
+    def _evaluation_data(self) -> EvaluationData:
+        return evaluation_data(self.context)
+
+
+def evaluation_data(context: Context) -> EvaluationData:
+    """The parts of training and validation split that candidates are judged on during the search."""
+    search, splits, seed = context.config.search, context.dataset.splits, context.config.seed
+    return EvaluationData(
+        calibration=splits.train.subset(search.calibration_samples, seed),
+        validation=splits.validation.subset(search.validation_samples, seed),
+        preprocessing=context.dataset.preprocessing,
+    )

@@ -1,0 +1,205 @@
+"""One run from data to bundles: the phases of `offramp search`, each of which can be gone on with."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offramp.build import build_algorithm, build_context, build_dataset, check_names, training_rng
+from offramp.clock import Clock, Deadline
+from offramp.config import Config
+from offramp.errors import ConstraintError, Interrupted
+from offramp.evaluate.context import Context
+from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
+from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.export.bundle import export_bundle
+from offramp.objectives.evaluation import Evaluation, Status
+from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
+from offramp.progress import Reporter
+from offramp.report.page import write_page
+from offramp.report.summary import RunSummary, StaticReference, save_summary
+from offramp.store import RunStore
+from offramp.study import Study
+from offramp.summarize import summarize
+from offramp.train.augment import to_tensor
+from offramp.train.loss import LossSettings
+from offramp.train.supernet_training import sandwich_step
+from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop
+
+# Shares of the whole wall time at which a phase must have ended; what is left is for export and report.
+_TRAINING_END, _SEARCH_END, _FINE_TUNING_END = 0.45, 0.57, 0.93
+# Fixed work after fine-tuning (test, export, report) in seconds, kept free where the budget is short.
+_CLOSING_S = 20.0
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """What a run yielded: the front, the finished networks (first the one to recommend), and its record."""
+
+    context: Context
+    front: ParetoFront
+    finished: tuple[FinishedNetwork, ...]
+    summary: RunSummary | None
+    interrupted: bool
+
+
+class Pipeline:
+    """Runs the phases in order; with ``resume`` each goes on from where it was."""
+
+    def __init__(self, store: RunStore, reporter: Reporter, *, resume: bool = False, started: float | None = None):
+        self.store = store
+        self.config: Config = store.config
+        self.reporter = reporter
+        self.resume = resume
+        self.clock = Clock(self.config.budget.seconds, started)
+
+    def run(self) -> RunEnd:
+        """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
+        check_names(self.config)
+        context = build_context(self.config, build_dataset(self.config, self.reporter))
+        curve = self._train(context)
+        evaluations, interrupted = self._search(context)
+        front = self._front(context, evaluations)
+        finisher = Finisher(context)
+        finished: list[FinishedNetwork] = []
+        if not interrupted:
+            try:
+                finished = self._finish(context, finisher, front)
+            except (KeyboardInterrupt, Interrupted):
+                interrupted = True
+        reference = finisher.static_reference()
+        summary = self._report(context, evaluations, front, finished, reference, curve)
+        return RunEnd(context, front, tuple(finished), summary, interrupted)
+
+    def _train(self, context: Context) -> TrainingLog:
+        settings, dataset = self.config.train, context.dataset
+        losses = LossSettings(settings.label_smoothing, settings.distillation_weight, settings.distillation_temperature)
+        step = sandwich_step(
+            context.supernet,
+            context.space,
+            losses,
+            context.compute,
+            random_subnets=settings.random_subnets,
+            rng=training_rng(self.config),
+        )
+        deadline = self._phase(_TRAINING_END)
+        loop = TrainingLoop(
+            context.supernet,
+            TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
+            Schedule(settings.learning_rate, None if deadline else context.epochs, deadline),
+            context.compute,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            seed=self.config.seed,
+            checkpoint=self.store.checkpoint,
+        )
+        with self.reporter.task("Training the supernet") as task:
+            return loop.run(step, task, resume=self.resume)
+
+    def _search(self, context: Context) -> tuple[tuple[Evaluation, ...], bool]:
+        search = self.config.search
+        evaluator = SupernetEvaluator(
+            context.supernet,
+            evaluation_data(context),
+            context.compute,
+            context.search_cost,
+            context.accelerator,
+            context.constraints,
+        )
+        study = Study(build_algorithm(context), evaluator, self.store)
+        study.replay()
+        deadline = self._phase(_SEARCH_END)
+        count = self.config.budget.evaluations or search.evaluations
+        if deadline and not self.config.budget.evaluations:
+            # With a wall-time budget the clock decides, not the default number of evaluations.
+            count = max(search.evaluations, 100_000)
+        with self.reporter.task("Searching") as task:
+            end = study.run(count, search.batch, task, deadline)
+        return end.evaluations, end.interrupted
+
+    def _front(self, context: Context, evaluations: Sequence[Evaluation]) -> ParetoFront:
+        front = pareto_front(evaluations, context.objectives)
+        if front.evaluations or not evaluations:
+            return front
+        complete = [e for e in evaluations if e.status is Status.COMPLETE]
+        if not complete:
+            reasons = sorted({e.error or "" for e in evaluations})
+            raise ConstraintError(f"None of {len(evaluations)} candidates could be evaluated: {'; '.join(reasons[:3])}")
+        nearest = least_violating(evaluations)
+        values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in context.constraints)
+        raise ConstraintError(
+            f"None of {len(evaluations)} candidates keeps all constraints ({', '.join(self.config.search.constraints)}). "
+            f"The nearest one has {values}. Loosen a constraint, choose another backbone, or search longer (--budget)."
+        )
+
+    def _finish(self, context: Context, finisher: Finisher, front: ParetoFront) -> list[FinishedNetwork]:
+        selections = select(front, self.config.fine_tune.picks)
+        # The first pick is the one to recommend: it gets twice the time of the others.
+        shares = [2.0 if index == 0 else 1.0 for index in range(len(selections))]
+        whole = self._phase(_FINE_TUNING_END)
+        finished = []
+        for index, selection in enumerate(selections):
+            deadline = _part(whole, sum(shares[: index + 1]) / sum(shares))
+            folder = self.store.network_folder(selection.name)
+            with self.reporter.task(f"Fine-tuning {selection.name}") as task:
+                result = finisher.finish(selection, folder, task, deadline=deadline, resume=self.resume)
+            self._export(context, selection, result, folder / "bundle")
+            finished.append(result)
+        return finished
+
+    def _export(self, context: Context, selection: Selection, result: FinishedNetwork, path: Path) -> None:
+        if self.resume and path.exists():
+            return
+        dataset, record = context.dataset, result.record
+        with self.reporter.task(f"Exporting {selection.name}") as task:
+            task.update(0.1, "ONNX")
+            result.network.to("cpu").eval()
+            export_bundle(
+                result.network,
+                path,
+                policy=record.policy,
+                class_names=dataset.class_names,
+                mean=dataset.preprocessing.mean,
+                std=dataset.preprocessing.std,
+                cost=record.cost,
+                profile=record.validation,
+                checks=to_tensor(dataset.splits.validation.images[:200], dataset.preprocessing).numpy(),
+                name=f"{dataset.name}-{selection.name}",
+                seed=self.config.seed,
+                overwrite=True,
+            )
+
+    def _report(
+        self,
+        context: Context,
+        evaluations: Sequence[Evaluation],
+        front: ParetoFront,
+        finished: Sequence[FinishedNetwork],
+        reference: StaticReference,
+        curve: TrainingLog,
+    ) -> RunSummary:
+        with self.reporter.task("Writing the report") as task:
+            task.update(0.1)
+            summary = summarize(
+                context, evaluations, front, finished, reference, curve, duration_s=self.clock.elapsed_s()
+            )
+            save_summary(summary, self.store.summary)
+            write_page(summary, self.store.report)
+        return summary
+
+    def _phase(self, fraction: float) -> Deadline | None:
+        deadline = self.clock.phase(fraction)
+        if deadline is None:
+            return None
+        latest = self.clock.started + (self.clock.seconds or 0.0) - _CLOSING_S
+        scaled = min(
+            deadline.end, self.clock.started + max(latest - self.clock.started, 0.0) * fraction / _FINE_TUNING_END
+        )
+        return Deadline(deadline.start, scaled)
+
+
+def _part(whole: Deadline | None, share: float) -> Deadline | None:
+    """The phase from now to a share of a longer one."""
+    if whole is None:
+        return None
+    return Deadline(time.monotonic(), whole.start + (whole.end - whole.start) * share)

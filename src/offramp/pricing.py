@@ -1,0 +1,54 @@
+"""Cost models from settings, and the price of a network that comes as an ONNX file; works without torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offramp.config import CostConfig
+from offramp.cost.base import CostModel, CostReport, LayerEngine
+from offramp.cost.cache import CachedEngine, default_cache_path
+from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
+from offramp.cost.model import ScheduledCostModel
+from offramp.hardware.loader import load_accelerator
+from offramp.workload.from_onnx import workload_from_onnx
+
+
+@dataclass(frozen=True)
+class PricedModel:
+    """``expected`` is None where no exit rates were given; ``static`` prices the backbone and final classifier alone."""
+
+    model: str
+    report: CostReport
+    static: CostReport
+    expected: ExpectedCost | None
+
+
+def build_cost_model(cost: CostConfig, *, coarse: bool = False, cache: Path | None = None) -> CostModel:
+    """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice."""
+    # Imported here so that pricing with one engine does not load the other.
+    if cost.engine == "native":
+        from offramp.cost.native_engine import NativeEngine
+
+        return ScheduledCostModel(NativeEngine(), cost.convention)
+    from offramp.cost.zigzag_engine import ZigzagEngine
+
+    engine: LayerEngine = ZigzagEngine.coarse() if coarse else ZigzagEngine()
+    return ScheduledCostModel(CachedEngine(engine, cache or default_cache_path()), cost.convention)
+
+
+def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None) -> PricedModel:
+    """Price an early-exit ONNX graph. Raises InputError for a graph, accelerator or rates that do not fit."""
+    accelerator = load_accelerator(cost.accelerator)
+    workload = workload_from_onnx(
+        model,
+        weight_bits=cost.weight_bits,
+        activation_bits=cost.activation_bits,
+        branch_weight_bits=cost.branch_weight_bits,
+        branch_activation_bits=cost.branch_activation_bits,
+    )
+    if exit_rates is not None:
+        check_exit_rates(exit_rates, workload.num_stages)
+    cost_model = build_cost_model(cost)
+    report = cost_model.estimate(workload, accelerator)
+    static = cost_model.estimate(workload.static(), accelerator)
+    return PricedModel(str(model), report, static, expected_cost(report, exit_rates) if exit_rates else None)

@@ -1,0 +1,95 @@
+"""The Python interface of a search: `offramp.search(...)` and what it returns."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from offramp.config import Config, with_settings
+from offramp.errors import RunError
+from offramp.evaluate.finish import FinishedNetwork
+from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.pareto import ParetoFront
+from offramp.objectives.picking import pick
+from offramp.pipeline import Pipeline
+from offramp.progress import Reporter, SilentReporter
+from offramp.report.page import render_page
+from offramp.report.summary import ChosenNetwork, RunSummary
+from offramp.store import create_run, resume_run
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found. ``front`` holds validation figures; ``chosen`` the finished networks with test figures."""
+
+    folder: Path
+    config: Config
+    front: ParetoFront
+    finished: tuple[FinishedNetwork, ...]
+    summary: RunSummary | None
+    interrupted: bool
+
+    @property
+    def chosen(self) -> tuple[ChosenNetwork, ...]:
+        return tuple(item.record for item in self.finished)
+
+    def pick(self, rule: str = "knee") -> Evaluation:
+        """A point of the front: ``knee``, ``most_accurate``, ``cheapest``, an index, or a bound like ``macs<=2M``."""
+        return pick(self.front, rule)
+
+    def report(self) -> str:
+        """The report as one self-contained HTML page."""
+        if self.summary is None:
+            raise RunError(f"The search in {str(self.folder)!r} ended before there was anything to report.")
+        return render_page(self.summary)
+
+    def export(self, destination: str | Path, rule: str = "knee") -> Path:
+        """Copy the bundle of a finished network to a new folder."""
+        for item in self.finished:
+            if rule in item.record.rule.split("+"):
+                target = Path(destination)
+                if target.exists():
+                    raise RunError(f"The destination must not exist yet, but {str(target)!r} does.")
+                shutil.copytree(self.folder / item.record.bundle, target)
+                return target
+        available = ", ".join(item.record.rule for item in self.finished) or "none"
+        raise RunError(f"There is no finished network picked by {rule!r}. Available: {available}.")
+
+
+def search(
+    config: Config | None = None,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    started: float | None = None,
+    **settings: Any,
+) -> SearchResult:
+    """Search, train and export early-exit networks.
+
+    ``settings`` are settings by name with ``__`` for the dot, for example ``data__source="digits"`` or
+    ``cost__accelerator="edge-tpu-quad"``. ``run`` is the run folder (a new one under ``runs/`` if None).
+    Raises InputError for anything wrong that was given.
+    """
+    began = time.monotonic() if started is None else started
+    if resume:
+        if run is None:
+            raise RunError("To resume, say which run: give its folder with --run.")
+        store = resume_run(Path(run))
+    else:
+        chosen = with_settings(config or Config(), {name.replace("__", "."): v for name, v in settings.items()})
+        store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
+    try:
+        end = Pipeline(store, reporter or SilentReporter(), resume=resume, started=began).run()
+    finally:
+        store.close()
+    return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
+
+
+def default_run_folder(config: Config) -> Path:
+    """``runs/<time>-<data>``: unique enough for one person at one machine."""
+    name = Path(config.data.source).name or "data"
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"

@@ -1,0 +1,147 @@
+"""From the objects of a run to the summary that the report is made of."""
+
+import base64
+import io
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from offramp import __version__
+from offramp.evaluate.context import Context
+from offramp.evaluate.finish import FinishedNetwork
+from offramp.exiting.measures import confidence
+from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.pareto import ParetoFront
+from offramp.report.summary import (
+    DataSummary,
+    EnvironmentItem,
+    RunSummary,
+    SampleDecision,
+    StaticReference,
+    TrainingCurve,
+)
+from offramp.train.data import Split
+from offramp.train.trainer import TrainingLog, collect_logits
+
+_NUM_SAMPLES = 12
+_PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "pymoo", "zigzag-dse")
+
+
+def summarize(
+    context: Context,
+    evaluations: Sequence[Evaluation],
+    front: ParetoFront,
+    finished: Sequence[FinishedNetwork],
+    reference: StaticReference,
+    curve: TrainingLog,
+    *,
+    duration_s: float,
+) -> RunSummary:
+    """Gather everything; ``curve`` is the training of the supernet."""
+    dataset, config = context.dataset, context.config
+    members = {id(member) for member in front.evaluations}
+    curves = [_curve("supernet", curve)] + [_curve(item.record.rule, item.log) for item in finished]
+    return RunSummary(
+        title=f"{dataset.name} on {context.accelerator.name}",
+        created=datetime.now(UTC),
+        offramp_version=__version__,
+        data=DataSummary(
+            name=dataset.name,
+            class_names=dataset.class_names,
+            input_shape=dataset.input_shape,
+            num_train=len(dataset.splits.train.labels),
+            num_validation=len(dataset.splits.validation.labels),
+            num_test=len(dataset.splits.test.labels),
+            fingerprint=dataset.fingerprint,
+        ),
+        accelerator=context.accelerator.name,
+        engine=reference.cost.engine,
+        engine_version=reference.cost.engine_version,
+        convention=reference.cost.convention,
+        seed=config.seed,
+        objectives=context.objectives,
+        constraints=context.constraints,
+        algorithm=config.search.algorithm,
+        max_depths=tuple(max(stage.depths) for stage in context.space.backbone.stages),
+        evaluations=tuple(evaluations),
+        front_indices=tuple(i for i, evaluation in enumerate(evaluations) if id(evaluation) in members),
+        chosen=tuple(item.record for item in finished),
+        static_reference=reference,
+        training=tuple(c for c in curves if c.epochs),
+        samples=_samples(context, finished[0]) if finished else (),
+        settings_text=config.to_yaml(),
+        duration_s=duration_s,
+        clock_hz=context.accelerator.clock_hz,
+        core_names=tuple(core.name for core in context.accelerator.cores),
+        environment=_environment(context),
+        warnings=(*_warnings(context), *reference.cost.warnings),
+    )
+
+
+def _curve(name: str, log: TrainingLog) -> TrainingCurve:
+    return TrainingCurve(name, tuple(range(1, len(log.loss) + 1)), log.loss)
+
+
+def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, ...]:
+    """The first test images of every class in turn, and what the network did with them."""
+    test = context.dataset.splits.test
+    order = np.argsort(np.argsort(test.labels, kind="stable") % max(len(test.labels) // _NUM_SAMPLES, 1), kind="stable")
+    shown = order[:_NUM_SAMPLES]
+    few = Split(test.images[shown], test.labels[shown])
+    logits = collect_logits(item.network, few, context.dataset.preprocessing, context.compute)
+    policy = item.record.policy
+    exits = policy.decide(logits)
+    names = context.dataset.class_names
+    decisions = []
+    for row, exit_index in enumerate(exits):
+        own = logits[exit_index][row : row + 1]
+        decisions.append(
+            SampleDecision(
+                png_base64=_png(few.images[row]),
+                true_label=names[few.labels[row]],
+                predicted_label=names[int(own.argmax())],
+                exit_index=int(exit_index),
+                confidence=float(confidence(own, policy.measure)[0]),
+                network=item.record.rule,
+            )
+        )
+    return tuple(decisions)
+
+
+def _png(image: NDArray[np.uint8]) -> str:
+    """PNG of a (channels, height, width) image as base64; other than one or three channels: the first alone."""
+    pixels = image.transpose(1, 2, 0) if image.shape[0] == 3 else image[0]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _environment(context: Context) -> tuple[EnvironmentItem, ...]:
+    items = [
+        EnvironmentItem("Python", platform.python_version()),
+        EnvironmentItem("system", f"{platform.system()} {platform.machine()}"),
+        EnvironmentItem("training", f"{context.compute.device}, {context.compute.dtype}"),
+    ]
+    for package in _PACKAGES:
+        try:
+            items.append(EnvironmentItem(package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return tuple(items)
+
+
+def _warnings(context: Context) -> tuple[str, ...]:
+    cost = context.config.cost
+    bits = min(cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits)
+    if bits == 32:
+        return ()
+    return (
+        f"Costs are those of a network with {cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
+        f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits}); accuracies were measured in "
+        "floating point, before quantisation.",
+    )
