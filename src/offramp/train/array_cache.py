@@ -1,0 +1,86 @@
+"""Decoded arrays kept on disk, so that slow decoding is done once."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+_FORMAT = "1"
+_BLOCK_BYTES = 1 << 20
+
+
+def default_cache_dir() -> Path:
+    """``OFFRAMP_CACHE``, or ``offramp`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``)."""
+    own = os.environ.get("OFFRAMP_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "offramp"
+
+
+class ArrayCache:
+    """uint8 arrays by key in ``folder``; only ever a help: a damaged or unwritable cache costs time, nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "decoded"
+
+    def get(self, key: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The array stored under ``key``, or what ``make`` returns, which is then stored."""
+        path = self._folder / f"{key}.npy"
+        stored = _read(path)
+        if stored is not None:
+            return stored
+        array = make()
+        _write(path, array)
+        return array
+
+
+def content_key(path: Path, *settings: object) -> str:
+    """Key of what is decoded from one file; it changes with every byte of the file and with the settings.
+
+    Hashing a file takes a hundredth of the time that decoding its images takes.
+    """
+    digest = _digest_of(settings)
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()[:40]
+
+
+def listing_key(root: Path, paths: Iterable[Path], *settings: object) -> str:
+    """Key of what is decoded from many small files: their names, sizes and times of change."""
+    digest = _digest_of((*settings, root.resolve()))
+    for path in paths:
+        status = path.stat()
+        digest.update(repr((path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()[:40]
+
+
+def _digest_of(settings: tuple[object, ...]) -> "hashlib._Hash":
+    # Decoders differ in the last bit from release to release.
+    return hashlib.sha256(repr((_FORMAT, PIL.__version__, *map(str, settings))).encode())
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.ndim == 4 else None
+
+
+def _write(path: Path, array: NDArray[np.uint8]) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
+            temporary = Path(stream.name)
+            np.save(stream, array, allow_pickle=False)
+        temporary.replace(path)
+    except OSError:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
