@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 NO_EXIT = 0
 _PRECISION = Precision()
+_SHARE_WITHOUT_EXITS = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class EarlyExitSpace:
             math.comb(num_taps, count) * len(self.branches) ** count
             for count in range(1, min(self.max_exits, num_taps) + 1)
         )
-        return 1 + len(self.measures) * len(self.accuracy_drops) * with_exits
+        return 1 + len(self.measures) * len(self.accuracy_drops) * int(with_exits)
 
     def active_taps(self, architecture: Architecture) -> tuple[int, ...]:
         """Tap slots that may carry an early exit: the ends of all active blocks but the last."""
@@ -185,11 +186,14 @@ class EarlyExitSpace:
             )
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture: backbone choices uniform, number of exits uniform from 1, taps without order."""
+        """A random architecture: backbone choices uniform, the number of exits uniform from 1 to the most possible.
+
+        One in twenty has no early exit, so that every member of the space can come up.
+        """
         backbone = self._random_backbone(rng)
         legal = self.active_taps(backbone)
         most = min(self.max_exits, len(legal))
-        count = int(rng.integers(1, most + 1)) if most else 0
+        count = int(rng.integers(1, most + 1)) if most and rng.random() >= _SHARE_WITHOUT_EXITS else 0
         taps = sorted(int(tap) for tap in rng.choice(np.asarray(legal, dtype=np.int64), count, replace=False))
         exits = [ExitChoice(tap, _pick(self.branches, rng)) for tap in taps]
         policy = PolicyChoice(_pick(self.measures, rng), _pick(self.accuracy_drops, rng))

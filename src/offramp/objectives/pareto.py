@@ -1,0 +1,110 @@
+"""ParetoFront: the evaluations that no other beats in every objective."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.errors import InputError
+from offramp.objectives.evaluation import Evaluation, Objective, Status
+from offramp.space.architecture import Architecture, PolicyChoice
+
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class ParetoFront:
+    """Non-dominated feasible evaluations, best in the first objective first. Made by `pareto_front`."""
+
+    objectives: tuple[Objective, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise ValueError("a Pareto front must have at least one objective.")
+        if not all(evaluation.feasible for evaluation in self.evaluations):
+            raise ValueError("a Pareto front must hold complete, feasible evaluations only.")
+
+    def __len__(self) -> int:
+        return len(self.evaluations)
+
+    def __iter__(self) -> Iterator[Evaluation]:
+        return iter(self.evaluations)
+
+    def hypervolume(self, reference: Sequence[float]) -> float:
+        """Volume between the front and a reference point that is worse than it; 0 for an empty front.
+
+        ``reference`` has one value per objective, in the objectives' own units (an accuracy of 0, say). Members
+        that are not better than it in every objective add nothing.
+        """
+        values = np.asarray(reference, dtype=np.float64)
+        if values.shape != (len(self.objectives),) or not np.isfinite(values).all():
+            raise InputError(
+                f"`reference` must be one finite value per objective ({len(self.objectives)}), got {list(reference)}."
+            )
+        point = np.asarray([o.to_minimize(float(v)) for o, v in zip(self.objectives, values, strict=True)])
+        points = values_to_minimize(self.evaluations, self.objectives)
+        points = points[(points < point).all(axis=1)]
+        if not len(points):
+            return 0.0
+        from pymoo.indicators.hv import HV  # loads matplotlib
+
+        return float(HV(ref_point=point)(points))
+
+
+def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> ParetoFront:
+    """The front of all evaluations; empty where none is complete and feasible.
+
+    An architecture that occurs twice is kept once (the first time). So are equal values of one network whose
+    architectures differ in their policy choice alone: they stand for the same operating point.
+    """
+    kept: dict[tuple[Architecture, tuple[float, ...]], Evaluation] = {}
+    seen: set[Architecture] = set()
+    for evaluation in evaluations:
+        if not evaluation.feasible or evaluation.architecture in seen:
+            continue
+        seen.add(evaluation.architecture)
+        values = tuple(values_to_minimize([evaluation], objectives)[0].tolist())
+        kept.setdefault((_without_policy(evaluation.architecture), values), evaluation)
+    candidates = list(kept.values())
+    points = values_to_minimize(candidates, objectives)
+    members = np.flatnonzero(non_dominated(points))
+    order = sorted(members.tolist(), key=lambda index: (*points[index].tolist(), index))
+    return ParetoFront(tuple(objectives), tuple(candidates[index] for index in order))
+
+
+def values_to_minimize(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Objective values (evaluations, objectives), signs changed so that smaller is better."""
+    rows = []
+    for evaluation in evaluations:
+        missing = [o.metric for o in objectives if o.metric not in evaluation.values]
+        if missing:
+            raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
+        rows.append([o.to_minimize(evaluation.values[o.metric]) for o in objectives])
+    return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+
+
+def non_dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows of ``points`` (rows, objectives; smaller is better) no other row dominates.
+
+    A row dominates another when it is nowhere worse and somewhere better; equal rows do not dominate each other.
+    """
+    result = np.ones(len(points), dtype=bool)
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK, None, :]
+        nowhere_worse = np.all(points[None, :, :] <= block, axis=2)
+        somewhere_better = np.any(points[None, :, :] < block, axis=2)
+        result[start : start + _BLOCK] = ~np.any(nowhere_worse & somewhere_better, axis=1)
+    return result
+
+
+def least_violating(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The complete evaluation that comes closest to keeping all constraints; None where none is complete."""
+    complete = [evaluation for evaluation in evaluations if evaluation.status is Status.COMPLETE]
+    return min(complete, key=lambda evaluation: sum(evaluation.violations), default=None)
+
+
+def _without_policy(architecture: Architecture) -> Architecture:
+    """The network alone, with its exits."""
+    return replace(architecture, policy=PolicyChoice())

@@ -1,0 +1,117 @@
+"""Objectives and constraints from words such as ``min:macs`` and ``energy_pj<=3mJ``."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from offramp.errors import ConstraintError
+from offramp.objectives.evaluation import Constraint, Direction, Metric, Objective
+from offramp.registry import unknown_name_message
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+DEFAULT_OBJECTIVES: tuple[Objective, ...] = (
+    Objective("accuracy", "maximize"),
+    Objective("energy_pj", "minimize"),
+    Objective("latency_cycles", "minimize"),
+)
+
+_DIRECTIONS: dict[str, Direction] = {
+    "min": "minimize",
+    "minimize": "minimize",
+    "max": "maximize",
+    "maximize": "maximize",
+}
+_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_PICOJOULES = {"pJ": 1.0, "nJ": 1e3, "uJ": 1e6, "µJ": 1e6, "μJ": 1e6, "mJ": 1e9, "J": 1e12}
+_CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|≤|≥)\s*(\S(?:.*\S)?)\s*")
+_NUMBER = re.compile(r"([-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf|infinity))\s*(\w*)", re.I)
+
+
+def parse_objective(text: str) -> Objective:
+    """One objective: a metric, with ``min:`` or ``max:`` before it where one likes. Raises ConstraintError."""
+    prefix, _, name = text.strip().rpartition(":")
+    metric = _metric(name.strip(), "objective")
+    better: Direction = "maximize" if metric == "accuracy" else "minimize"
+    if prefix and _DIRECTIONS.get(prefix.strip().lower()) is None:
+        raise ConstraintError(f"An objective may begin with 'min:' or 'max:', got {text!r}.")
+    if prefix and _DIRECTIONS[prefix.strip().lower()] != better:
+        raise ConstraintError(f"{metric} can only be {better}d, got {text!r}. Write {better[:3]}:{metric} or {metric}.")
+    return Objective(metric, better)
+
+
+def parse_objectives(texts: str | Sequence[str]) -> tuple[Objective, ...]:
+    """Several objectives, separated by commas or as a sequence. Raises ConstraintError for none or a repeated one."""
+    parts = [part for text in ([texts] if isinstance(texts, str) else texts) for part in text.split(",")]
+    objectives = tuple(parse_objective(part) for part in parts)
+    if not objectives or len(set(objectives)) != len(objectives):
+        raise ConstraintError(f"Objectives must be at least one metric and none twice, got {parts}.")
+    return objectives
+
+
+def parse_constraint(text: str) -> Constraint:
+    """One bound such as ``latency_cycles<=200000``, ``macs<=2.4M``, ``energy_pj<=3mJ`` or ``accuracy>=0.9``.
+
+    Suffixes: k, M, G; for energy_pj also pJ, nJ, uJ, mJ, J. Raises ConstraintError for what cannot be understood and
+    for a bound that no network can keep.
+    """
+    match = _CONSTRAINT.fullmatch(text)
+    if match is None:
+        raise ConstraintError(
+            f"A constraint must be a metric, '<=' or '>=', and a number, such as 'macs<=2.4M', got {text!r}. "
+            f"Metrics: {', '.join(METRICS)}."
+        )
+    metric = _metric(match[1], "constraint metric")
+    relation: Literal["<=", ">="] = "<=" if match[2] in ("<=", "≤") else ">="
+    constraint = Constraint(metric, relation, _bound(metric, match[3], text))
+    _check_possible(constraint, text)
+    return constraint
+
+
+def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
+    """Several bounds; ConstraintError also where two of them exclude each other."""
+    constraints = tuple(parse_constraint(text) for text in texts)
+    for metric in METRICS:
+        upper = min((c.bound for c in constraints if c.metric == metric and c.relation == "<="), default=math.inf)
+        lower = max((c.bound for c in constraints if c.metric == metric and c.relation == ">="), default=-math.inf)
+        if lower > upper:
+            raise ConstraintError(
+                f"Constraints on {metric} exclude each other: at least {lower:g}, at most {upper:g}. Relax one of them."
+            )
+    return constraints
+
+
+def format_constraint(constraint: Constraint) -> str:
+    """A constraint as text that `parse_constraint` reads back."""
+    return f"{constraint.metric}{constraint.relation}{constraint.bound!r}"
+
+
+def _metric(name: str, kind: str) -> Metric:
+    for metric in METRICS:
+        if metric == name:
+            return metric
+    raise ConstraintError(unknown_name_message(kind, name, list(METRICS)))
+
+
+def _bound(metric: Metric, number: str, text: str) -> float:
+    match = _NUMBER.fullmatch(number)
+    suffixes = {**_FACTORS, **(_PICOJOULES if metric == "energy_pj" else {})}
+    if metric == "accuracy":
+        suffixes = {"": 1.0}
+    if match is None or match[2] not in suffixes:
+        names = ", ".join(name for name in suffixes if name and name not in ("µJ", "μJ"))
+        allowed = f"optionally followed by one of {names}" if names else "without a suffix, a share from 0 to 1"
+        raise ConstraintError(f"The bound of {metric} must be a number, {allowed}; got {number!r} in {text!r}.")
+    value = float(match[1]) * suffixes[match[2]]
+    if not math.isfinite(value):
+        raise ConstraintError(f"The bound of {metric} must be a finite number, got {number!r} in {text!r}.")
+    return value
+
+
+def _check_possible(constraint: Constraint, text: str) -> None:
+    if constraint.metric == "accuracy":
+        if not 0.0 <= constraint.bound <= 1.0:
+            hint = f" Did you mean {constraint.bound / 100:g}?" if 1.0 < constraint.bound <= 100.0 else ""
+            raise ConstraintError(f"accuracy is a share from 0 to 1, so no network can keep {text.strip()!r}.{hint}")
+    elif constraint.bound <= 0.0:
+        raise ConstraintError(f"The bound of {constraint.metric} must be above 0, got {text.strip()!r}.")
