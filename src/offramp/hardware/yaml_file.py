@@ -114,7 +114,7 @@ class Faults:
 
 
 class Section:
-    """One mapping of the file. A reader that meets a fault notes it and answers with a stand-in: all faults are found."""
+    """One mapping of the file. A reader that meets a fault notes it and goes on with a stand-in: all are found."""
 
     def __init__(self, data: Any, where: str, faults: Faults) -> None:
         self.where = where

@@ -1,0 +1,76 @@
+"""What an ONNX file says about the shapes of its tensors, completed by ONNX's own shape inference."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+SMALL_TENSOR = 16
+
+Shape = tuple[int | None, ...]
+"""Sizes of a tensor's axes; None where the file does not fix one."""
+
+
+def tensor_shapes(model: Any) -> dict[str, Shape]:
+    """Shapes by tensor name: as stated in the file, else as inferred for a batch of one."""
+    shapes: dict[str, Shape] = {name: tuple(tensor.dims) for name, tensor in _constants(model.graph)}
+    _learn(shapes, model.graph)
+    inferred = _inferred(model)
+    if inferred is not None:
+        _learn(shapes, inferred)
+    return shapes
+
+
+def _learn(shapes: dict[str, Shape], graph: Any) -> None:
+    items: Iterable[Any] = (*graph.input, *graph.value_info, *graph.output)
+    for item in items:
+        if not (item.type.HasField("tensor_type") and item.type.tensor_type.HasField("shape")):
+            continue
+        dims = item.type.tensor_type.shape.dim
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+        known = shapes.get(item.name)
+        if known is None or (None in known[1:] and None not in shape[1:]):
+            shapes[item.name] = shape
+
+
+def _inferred(model: Any) -> Any:
+    """The graph after shape inference, or None where inference rejects it: the stated shapes may still be enough."""
+    import onnx
+
+    slim = onnx.ModelProto()
+    slim.CopyFrom(model)
+    for tensor in slim.graph.initializer:
+        # Inference copies the model; without the content of its weights that is cheap.
+        if len(tensor.raw_data) > 8 * SMALL_TENSOR:
+            tensor.ClearField("raw_data")
+    for item in slim.graph.input:
+        dims = item.type.tensor_type.shape.dim
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_value = 1
+    with contextlib.suppress(RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+        return onnx.shape_inference.infer_shapes(slim, data_prop=True).graph
+    return None
+
+
+def _constants(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Names and tensors of all initializers and constant nodes."""
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value" and node.output:
+                yield node.output[0], attribute.t
+
+
+def constant_values(graph: Any) -> dict[str, tuple[int, ...]]:
+    """Content of the small integer lists that the file holds, such as axes."""
+    from onnx import TensorProto, numpy_helper
+
+    values: dict[str, tuple[int, ...]] = {}
+    for name, tensor in _constants(graph):
+        inside = tensor.data_location != TensorProto.EXTERNAL
+        if inside and tensor.data_type == TensorProto.INT64 and len(tensor.dims) <= 1:
+            with contextlib.suppress(ValueError, TypeError):  # stripped tensors have dims but no content
+                array = numpy_helper.to_array(tensor).reshape(-1)
+                if array.size <= SMALL_TENSOR:
+                    values[name] = tuple(int(value) for value in array)
+    return values
