@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from offramp.nn.elastic import ElasticConvNorm
+from offramp.nn.elastic import Activation, ElasticConvNorm
 from offramp.nn.network import FeatureInfo, input_size
 from offramp.registry import Registry
 from offramp.space.architecture import StageChoice
@@ -126,15 +126,14 @@ def build_backbone(
     build_block: Callable[[BlockSizes, BlockPlace], ElasticBlock],
     *,
     stem_width: int | None = None,
-    stem_activation: str = "relu",
+    stem_activation: Activation = "relu",
 ) -> ElasticBackbone:
     """The usual backbone: a 3x3 stem, then stages whose first block has the stage's stride.
 
     ``build_block`` gets the largest sizes a block may take.
     """
     channels = stem_width or max(space.stages[0].widths)
-    activation = "relu6" if stem_activation == "relu6" else "relu"
-    stem = ElasticConvNorm(input_channels, channels, 3, stride=space.stem_stride, activation=activation)
+    stem = ElasticConvNorm(input_channels, channels, 3, stride=space.stem_stride, activation=stem_activation)
     stages = []
     for stage in space.stages:
         blocks = []

@@ -35,9 +35,7 @@ class ElasticConv2d(nn.Module):
             raise ValueError(f"a depthwise convolution keeps its channels, got {in_channels} and {out_channels}.")
         self.stride = stride
         self.depthwise = depthwise
-        self.weight = nn.Parameter(
-            torch.empty(out_channels, 1 if depthwise else in_channels, kernel_size, kernel_size)
-        )
+        self.weight = nn.Parameter(torch.empty(out_channels, 1 if depthwise else in_channels, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if depthwise:
             # fan_out counts all channels, but each output sees one kernel only.
@@ -51,7 +49,7 @@ class ElasticConv2d(nn.Module):
 
     def active_weight(self) -> Tensor:
         """View of the weights in use: (out, in per group, kernel, kernel)."""
-        weight = self.weight
+        weight: Tensor = self.weight
         in_per_group = 1 if self.depthwise else self.in_channels
         margin = (weight.shape[-1] - self.kernel_size) // 2
         if weight.shape[:2] != (self.out_channels, in_per_group):
@@ -188,11 +186,11 @@ class ElasticLinear(nn.Module):
 
     def active_weight(self) -> Tensor:
         """Weights in use: (out features, channels * height * width)."""
-        weight = self.weight
+        weight: Tensor = self.weight
         if weight.shape[:2] != (self.out_features, self.in_channels):
             weight = weight[: self.out_features, : self.in_channels]
         if (self.height, self.width) != (self.max_height, self.max_width):
-            grid = weight.unflatten(2, (self.max_height, self.max_width))
+            grid = weight.reshape(*weight.shape[:2], self.max_height, self.max_width)
             weight = grid[:, :, : self.height, : self.width]
         return weight.flatten(1)
 

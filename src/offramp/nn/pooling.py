@@ -10,14 +10,15 @@ _GRID = 4
 class GridPool(nn.MaxPool2d):
     """Max-pool to 4x4; an axis of 4 or less is kept.
 
-    Stride ``n // 4`` and kernel ``n - 3 * stride`` give exactly 4 values that cover an axis of any length ``n``; where 4
-    divides ``n`` both are ``n / 4``.
+    Stride ``n // 4`` and kernel ``n - 3 * stride`` give exactly 4 values that cover an axis of any
+    length ``n``; where 4 divides ``n`` both are ``n / 4``.
     """
 
     def __init__(self, height: int, width: int) -> None:
         strides = tuple(max(1, size // _GRID) for size in (height, width))
         kernels = tuple(
-            size - (_GRID - 1) * stride if size > _GRID else 1 for size, stride in zip((height, width), strides, strict=True)
+            size - (_GRID - 1) * stride if size > _GRID else 1
+            for size, stride in zip((height, width), strides, strict=True)
         )
         super().__init__(cast(tuple[int, int], kernels), cast(tuple[int, int], strides))
         self.rows = min(height, _GRID)

@@ -28,9 +28,12 @@ def check_architecture(
 
 
 def _check_stage(index: int, choice: StageChoice, stage: StageSpace) -> None:
-    offers = [("depth", (choice.depth,), stage.depths), ("width", (choice.width,), stage.widths)]
-    offers += [("kernel size", choice.kernel_sizes, stage.kernel_sizes)]
-    offers += [("expansion", choice.expansions, stage.expansions)]
+    offers: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+        ("depth", (choice.depth,), stage.depths),
+        ("width", (choice.width,), stage.widths),
+        ("kernel size", choice.kernel_sizes, stage.kernel_sizes),
+        ("expansion", choice.expansions, stage.expansions),
+    ]
     for name, values, offered in offers:
         for value in values:
             if value not in offered:

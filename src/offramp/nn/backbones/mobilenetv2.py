@@ -91,9 +91,7 @@ class MobileNetV2:
         )
 
     def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone:
-        return build_backbone(
-            space, input_channels, ElasticInvertedResidual, stem_width=_STEM, stem_activation="relu6"
-        )
+        return build_backbone(space, input_channels, ElasticInvertedResidual, stem_width=_STEM, stem_activation="relu6")
 
 
 _STEM = 16

@@ -5,7 +5,6 @@ shortcut where the shape changes is a 1x1 convolution, as in the ResNet-8 of MLP
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,7 +71,9 @@ class ResNet:
 
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
         side = min(input_shape[1:])
-        widths = ((4, 8), (8, 12, 16), (16, 24, 32)) if side < _TINY_IMAGE else ((8, 12, 16), (16, 24, 32), (32, 48, 64))
+        widths = (
+            ((4, 8), (8, 12, 16), (16, 24, 32)) if side < _TINY_IMAGE else ((8, 12, 16), (16, 24, 32), (32, 48, 64))
+        )
         strides = (2 if side >= 2 * _LARGE_IMAGE else 1, 2, 2)
         return BackboneSpace(
             name=self.name,

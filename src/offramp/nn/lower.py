@@ -1,0 +1,178 @@
+"""From a network to the workload a cost engine prices.
+
+The network is run once, on one image, while every torch function it calls is watched: what is seen is what is
+computed, whatever Python stands around it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from offramp.errors import UnsupportedLayerError, WorkloadError
+from offramp.nn.lower_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
+from offramp.nn.network import EarlyExitNetwork
+from offramp.space.architecture import Precision
+from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
+
+
+def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
+    """The layers of ``network`` for one image, at the bit widths its architecture states.
+
+    Batch norm, activations and changes of shape are free: they are done by the layer that comes before. Raises
+    UnsupportedLayerError naming all operators that a workload cannot hold.
+    """
+    watcher = _Watcher(network)
+    exits = []
+    with _evaluating(network), watcher.naming(), torch.no_grad():
+        features = _example(network)
+        watcher.remember(features, GRAPH_INPUT)
+        for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):
+            features = watcher.run(stage, features, index, Role.BACKBONE)
+            logits = watcher.run(branch, features, index, Role.BRANCH)
+            exits.append(watcher.producer(logits))
+    if watcher.faults:
+        raise UnsupportedLayerError(
+            "A network must be made of convolutions, linear layers, pooling, additions, products and concatenations "
+            f"to be priced; these parts are not: {'; '.join(watcher.faults)}. Replace them."
+        )
+    if GRAPH_INPUT in exits:
+        raise WorkloadError(f"every exit must compute something from the image, got exits that end at {exits}.")
+    return Workload(name or network.architecture.backbone, tuple(watcher.layers), tuple(exits))
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _example(network: EarlyExitNetwork) -> Tensor:
+    example = network.example_input()
+    for parameter in network.parameters():
+        if parameter.is_floating_point():
+            return example.to(device=parameter.device, dtype=parameter.dtype)
+    return example
+
+
+@dataclass(frozen=True)
+class _Place:
+    stage: int
+    role: Role
+    precision: Precision
+
+
+class _Watcher(TorchFunctionMode):
+    """Sees every torch function while it is entered; ``layers`` grows in execution order."""
+
+    def __init__(self, network: EarlyExitNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.layers: list[Layer] = []
+        self.faults: list[str] = []
+        self._place = _Place(0, Role.BACKBONE, network.architecture.precision)
+        self._producers: dict[int, str] = {}
+        # Tensors are told apart by identity, which holds only as long as none of them is freed.
+        self._alive: list[Tensor] = []
+        self._modules: list[str] = []
+        self._names: set[str] = set()
+
+    def run(self, module: nn.Module, features: Tensor, stage: int, role: Role) -> Tensor:
+        architecture = self.network.architecture
+        precision = architecture.precision if role is Role.BACKBONE else architecture.branch_precision
+        self._place = _Place(stage, role, precision)
+        with self:
+            result = module(features)
+        if not isinstance(result, Tensor) or id(result) not in self._producers:
+            raise WorkloadError(f"the {role} of stage {stage} must give one tensor computed from its input.")
+        return result
+
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """Keep track of the module that is running."""
+        handles = []
+
+        def leave(module: nn.Module, inputs: object, output: object) -> None:
+            self._modules.pop()
+
+        for name, module in self.network.named_modules():
+            has_parts = next(module.children(), None) is not None
+
+            def enter(module: nn.Module, inputs: object, name: str = name, has_parts: bool = has_parts) -> None:
+                self._modules.append(f"{name}." if has_parts else name)
+
+            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def remember(self, tensor: Tensor, producer: str) -> None:
+        self._producers[id(tensor)] = producer
+        self._alive.append(tensor)
+
+    def producer(self, tensor: Tensor) -> str:
+        return self._producers[id(tensor)]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        tracked = [x for x in _tensors((*args, *kwargs.values())) if id(x) in self._producers]
+        results = list(_tensors((output,)))
+        if tracked and results:
+            self._record(str(func.__name__), args, kwargs, tracked, results)
+        return output
+
+    def _record(
+        self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], tracked: list[Tensor], results: list[Tensor]
+    ) -> None:
+        operator = function.strip("_")
+        producers = tuple(self.producer(x) for x in tracked)
+        producer = producers[0]
+        # Resizing the image is part of preparing it, not of the network; resizing features is a layer.
+        free = operator in PASS_THROUGH or (operator == "interpolate" and producer == GRAPH_INPUT)
+        if not (free and len(tracked) == 1):
+            try:
+                if operator not in LAYER_RULES or len(results) != 1:
+                    raise NotPriceableError("no such layer in a workload")
+                call = Call(tuple(tracked), results[0], self._place.precision)
+                shape = LAYER_RULES[operator](call, *args, **kwargs)
+                producer = self._unused_name(operator)
+                self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
+            except (NotPriceableError, ValueError) as reason:
+                self.faults.append(f"{self._module} ({operator}: {reason})")
+        for result in results:
+            self.remember(result, producer)
+
+    @property
+    def _module(self) -> str:
+        return self._modules[-1].rstrip(".") if self._modules else "network"
+
+    def _unused_name(self, operator: str) -> str:
+        """The running module's name; a module made of others adds what it does itself."""
+        module = self._modules[-1] if self._modules else "network."
+        base = f"{module}{operator}" if module.endswith(".") else module
+        name, count = base, 1
+        while name in self._names:
+            count += 1
+            name = f"{base}_{count}"
+        self._names.add(name)
+        return name
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
