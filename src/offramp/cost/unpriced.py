@@ -1,0 +1,35 @@
+"""The error of an engine that cannot price some of its jobs; it names all of them at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from offramp.errors import UnsupportedLayerError
+from offramp.workload.layer import LayerShape, Op
+
+
+@dataclass(frozen=True)
+class UnpricedJob:
+    """A layer that an engine could not price on a core, and why."""
+
+    shape: LayerShape
+    core: str
+    reason: str
+
+
+class UnpricedJobsError(UnsupportedLayerError):
+    """Raised by engines, which know shapes but no layer names; the cost model adds the names."""
+
+    def __init__(self, engine: str, jobs: Sequence[UnpricedJob]) -> None:
+        self.engine = engine
+        self.jobs = tuple(jobs)
+        described = "; ".join(f"{describe(job.shape)} on core {job.core!r}: {job.reason}" for job in self.jobs)
+        super().__init__(f"Engine {engine!r} cannot price {len(self.jobs)} layer(s): {described}.")
+
+
+def describe(shape: LayerShape) -> str:
+    """A layer shape in a few words."""
+    kernel = f" {shape.fy}x{shape.fx}" if shape.fy * shape.fx > 1 else ""
+    groups = f" in {shape.g} groups" if shape.g > 1 and shape.op is Op.CONV else ""
+    channels = f"{shape.g * shape.c} -> {shape.g * shape.k} channels{groups}"
+    bits = f"{shape.weight_bits}-bit weights, {shape.activation_bits}-bit activations"
+    return f"{shape.op.value}{kernel}, {channels}, output {shape.oy}x{shape.ox}, {bits}"
