@@ -1,0 +1,77 @@
+"""Where the blocks and exits of an architecture stand, and how to name an architecture in a line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from offramp.space.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Block:
+    """One backbone block; ``number`` counts the blocks that really exist, from 1."""
+
+    number: int
+    stage: int
+    width: int
+    kernel_size: int
+    expansion: int
+
+
+@dataclass(frozen=True)
+class ExitPlace:
+    """An exit and the number of the block that it follows."""
+
+    label: str
+    after_block: int
+    branch: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Blocks in order and exits in order, the final one last."""
+
+    blocks: tuple[Block, ...]
+    exits: tuple[ExitPlace, ...]
+
+
+def exit_label(index: int, num_exits: int) -> str:
+    """What the page calls an exit: numbered from 1, the last one is the final exit."""
+    return "Final exit" if index == num_exits - 1 else f"Exit {index + 1}"
+
+
+def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
+    """Map tap numbers to blocks; a tap on a block that was left out counts for the last one before it."""
+    blocks: list[Block] = []
+    block_of_tap: dict[int, int] = {}
+    slot = 0
+    for stage_index, stage in enumerate(architecture.stages):
+        for block in range(stage.depth):
+            blocks.append(
+                Block(len(blocks) + 1, stage_index, stage.width, stage.kernel_sizes[block], stage.expansions[block])
+            )
+            block_of_tap[slot + block] = len(blocks)
+        depth = max_depths[stage_index] if stage_index < len(max_depths) else stage.depth
+        for missing in range(stage.depth, depth):
+            block_of_tap[slot + missing] = len(blocks)
+        slot += max(depth, stage.depth)
+    num_exits = len(architecture.exits) + 1
+    exits = [
+        ExitPlace(exit_label(index, num_exits), block_of_tap.get(choice.tap, len(blocks)), choice.branch, False)
+        for index, choice in enumerate(architecture.exits)
+    ]
+    exits.append(ExitPlace(exit_label(num_exits - 1, num_exits), len(blocks), architecture.final_branch, True))
+    return Layout(tuple(blocks), tuple(exits))
+
+
+def describe(architecture: Architecture, max_depths: Sequence[int] = ()) -> str:
+    """An architecture in one line: depths and widths per stage and where the exits are."""
+    depths = "-".join(str(stage.depth) for stage in architecture.stages)
+    widths = "-".join(str(stage.width) for stage in architecture.stages)
+    text = f"{architecture.backbone}, {architecture.resolution} px, depths {depths}, widths {widths}"
+    if not architecture.exits:
+        return f"{text}, no early exit"
+    if not max_depths:
+        return f"{text}, exits at taps {', '.join(f'{c.tap} ({c.branch})' for c in architecture.exits)}"
+    places = layout_of(architecture, max_depths).exits[:-1]
+    return f"{text}, exits after blocks {', '.join(f'{p.after_block} ({p.branch})' for p in places)}"

@@ -1,0 +1,283 @@
+"""One self-contained HTML page of a run: nothing is loaded from anywhere."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from offramp import jsonio
+from offramp.errors import RunError
+from offramp.report import diagram, figure_data, figures, palette, tables, units, words
+from offramp.report.layout import exit_label
+from offramp.report.summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A series and the name of its colour in the palette."""
+
+    name: Markup
+    colour: str
+
+
+@dataclass(frozen=True)
+class FigureBox:
+    """A figure for the template; ``spec`` is plotly's JSON, ``description`` what it shows for those who cannot see it."""
+
+    id: str
+    title: str
+    description: str
+    spec: dict[str, Any]
+    height: int
+    legend: tuple[LegendEntry, ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """What the template shows of a chosen network."""
+
+    id: str
+    name: str
+    policy: str
+    bundle: str
+    diagram: Markup
+    exits_figure: FigureBox
+    exits_table: tables.Table
+    split_figure: FigureBox
+    energy_table: tables.Table
+    energy_figure: FigureBox
+    cycles_figure: FigureBox
+    timeline_figure: FigureBox
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """What the template shows of a test image."""
+
+    image: str
+    truth: str
+    predicted: str
+    correct: bool
+    exit: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """An entry of the contents."""
+
+    id: str
+    title: str
+
+
+def render_page(summary: RunSummary) -> str:
+    """The page as text; everything that stands in ``summary`` is escaped."""
+    from plotly.offline import get_plotlyjs
+
+    network = summary.recommended
+    progress = figure_data.progress(summary.objectives, summary.evaluations)
+    training = [_training_box(index, curve) for index, curve in enumerate(summary.training) if curve.epochs]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            created=summary.created.strftime("%d %B %Y").lstrip("0"),
+            found=words.found(summary),
+            searched=words.searched(summary),
+            cards=words.cards(summary),
+            recommended=words.rule_name(network.rule) if network else "",
+            split=network.measured.split if network else "",
+            warnings=_warnings(summary),
+            contents=_contents(summary, bool(training), bool(progress)),
+            colours=palette.COLOURS,
+            dark_colours={colour.light: colour.dark for colour in palette.COLOURS},
+            front_figures=_front_boxes(summary),
+            thinned=_thinned(summary),
+            num_statics=len(figure_data.statics_of(summary)),
+            front_table=tables.front_table(summary),
+            chosen_table=tables.chosen_table(summary),
+            networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
+            samples=[_sample_view(sample, summary) for sample in summary.samples],
+            sample_network=words.rule_name(summary.samples[0].network) if summary.samples else "",
+            training_figures=training,
+            progress_figure=_progress_box(progress) if progress else None,
+            facts_table=tables.facts_table(summary),
+            glossary=words.glossary(),
+            css=Markup(_source("page.css")),
+            js=Markup(_source("page.js")),
+            plotly_js=Markup(get_plotlyjs()),
+        )
+    )
+
+
+def write_page(summary: RunSummary, path: Path) -> None:
+    """Write the page to ``path``; raises RunError where that is not possible."""
+    page = render_page(summary)
+    try:
+        jsonio.write_atomically(path, page)
+    except OSError as exc:
+        raise RunError(f"The report cannot be written to '{path}': {exc}.") from exc
+
+
+def _source(name: str) -> str:
+    return resources.files("offramp.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> "Environment":
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _box(name: str, figure: "Figure", title: str, description: str, caption: str = "") -> FigureBox:
+    spec = json.loads(str(figure.to_json()))
+    layout = spec["layout"]
+    # The page brings its own look; plotly's template would only make it longer.
+    layout.pop("template", None)
+    legend = _legend_of(spec)
+    if layout.get("showlegend", True):
+        layout["showlegend"] = False
+        layout["height"] -= figures.LEGEND_ROOM
+        layout["margin"]["t"] -= figures.LEGEND_ROOM
+    return FigureBox(name, title, description, spec, int(layout["height"]), legend, caption)
+
+
+def _legend_of(spec: dict[str, Any]) -> tuple[LegendEntry, ...]:
+    """The series of a figure for a legend in HTML, which wraps on a phone and follows the theme by itself."""
+    if not spec["layout"].get("showlegend", True):
+        return ()
+    names = {colour.light: colour.name for colour in palette.COLOURS}
+    entries: dict[str, LegendEntry] = {}
+    for trace in spec["data"]:
+        if trace.get("showlegend", True) and trace.get("name"):
+            colour = trace.get("marker", {}).get("color") or trace.get("line", {}).get("color")
+            # Names in figures are escaped already: plotly reads them as markup.
+            entries[trace["name"]] = LegendEntry(Markup(trace["name"]), names.get(colour, "slate"))
+    return tuple(entries.values())
+
+
+def _front_boxes(summary: RunSummary) -> list[FigureBox]:
+    boxes = []
+    for panel in figure_data.front_panels(summary):
+        named = [*panel.chosen, *panel.statics[:1]]
+        marks = "; ".join(f"{p.label}: {units.percent(p.accuracy)} at {units.si(p.cost, panel.unit)}" for p in named)
+        description = f"Scatter plot of validation accuracy against {panel.title.lower()}. {marks}."
+        title = f"Accuracy against {panel.title[0].lower()}{panel.title[1:]}"
+        boxes.append(_box(f"figure-front-{panel.metric}", figures.plot_front(panel), title, description))
+    return boxes
+
+
+def _thinned(summary: RunSummary) -> str:
+    others = len(summary.evaluations) - len(summary.front_indices)
+    if others <= figure_data.MAX_CANDIDATES:
+        return ""
+    drawn = -(-others // -(-others // figure_data.MAX_CANDIDATES)) + len(summary.front_indices)
+    return f"{drawn} of {len(summary.evaluations)}"
+
+
+def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> NetworkView:
+    name = words.rule_name(network.rule)
+    measured = network.measured
+    parts = figure_data.breakdown(network.cost, measured.profile.rates)
+    bars = figure_data.exit_bars(network)
+    schedule = figure_data.timeline(network.cost, summary.core_names)
+    about = f"of the network {name}"
+    rates = "; ".join(f"{bar.exit}, {bar.split}: {units.percent(bar.rate)} leave" for bar in bars)
+    sources = "; ".join(f"{s}: {units.energy(parts.expected_energy_pj(s))}" for s in parts.sources)
+    ends = "; ".join(f"{mark.label} at {units.cycles(mark.cycle)}" for mark in schedule.marks)
+
+    def box(kind: str, figure: "Figure", title: str, description: str) -> FigureBox:
+        return _box(f"figure-{index}-{kind}", figure, title, f"{description} {about}.")
+
+    return NetworkView(
+        id=f"network-{index}",
+        name=name,
+        policy=_policy_sentence(network),
+        bundle=network.bundle,
+        diagram=diagram.draw(network, summary.data, summary.max_depths),
+        exits_figure=box("exits", figures.plot_exits(bars), "Who leaves where", f"Exit rates ({rates})"),
+        exits_table=tables.exits_table(network, summary.max_depths),
+        split_figure=box("split", figures.plot_energy_split(parts), "Energy by memory", f"Energy ({sources})"),
+        energy_table=tables.energy_table(parts),
+        energy_figure=box("energy", figures.plot_layer_energy(parts), "Energy per layer", "Energy of each layer"),
+        cycles_figure=box("cycles", figures.plot_layer_cycles(parts), "Cycles per layer", "Cycles of each layer"),
+        timeline_figure=box("timeline", figures.plot_timeline(schedule), "", f"Schedule ({ends})"),
+    )
+
+
+def _policy_sentence(network: ChosenNetwork) -> str:
+    if network.num_exits == 1:
+        return "This network has no early exit: every image runs through all of it."
+    measure = words.MEASURE_NAMES[network.policy.measure]
+    return (
+        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}; "
+        "the thresholds were chosen on the validation images."
+    )
+
+
+def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
+    owner = next((item for item in summary.chosen if item.rule == sample.network), summary.recommended)
+    num_exits = owner.num_exits if owner else sample.exit_index + 1
+    return SampleView(
+        image=sample.png_base64,
+        truth=sample.true_label,
+        predicted=sample.predicted_label,
+        correct=sample.correct,
+        exit=exit_label(sample.exit_index, num_exits),
+        confidence=units.percent(sample.confidence, 0),
+    )
+
+
+def _training_box(index: int, curve: TrainingCurve) -> FigureBox:
+    shown = f"loss {units.significant(curve.loss[-1])} after {units.count(len(curve.epochs), 'epoch')}"
+    if curve.accuracies:
+        shown += f", final exit {units.percent(curve.accuracies[-1][-1])}"
+    figure = figures.plot_training(curve)
+    return _box(f"figure-training-{index}", figure, curve.name, f"Training curves of {curve.name}: {shown}.")
+
+
+def _progress_box(points: tuple[figure_data.ProgressPoint, ...]) -> FigureBox:
+    caption = "The curve is flat where new networks no longer improve the front."
+    return _box(
+        "figure-progress",
+        figures.plot_progress(points),
+        "Hypervolume of the front",
+        f"Hypervolume over {units.count(points[-1].num_evaluations, 'evaluation')}.",
+        caption,
+    )
+
+
+def _warnings(summary: RunSummary) -> list[str]:
+    """The run's own warnings and those of the cost engine, each once."""
+    reports = [network.cost for network in summary.chosen] + [summary.static_reference.cost]
+    return list(dict.fromkeys((*summary.warnings, *(text for report in reports for text in report.warnings))))
+
+
+def _contents(summary: RunSummary, training: bool, progress: bool) -> list[Link]:
+    entries = [
+        (True, Link("front", "Pareto front")),
+        (True, Link("chosen", "Chosen networks")),
+        (bool(summary.chosen), Link("costs", "Energy and cycles")),
+        (bool(summary.chosen), Link("schedule", "Schedule")),
+        (bool(summary.samples), Link("samples", "Test images")),
+        (training, Link("training", "Training")),
+        (progress, Link("progress", "Progress")),
+        (True, Link("settings", "Settings")),
+        (True, Link("glossary", "Glossary")),
+    ]
+    return [link for shown, link in entries if shown]

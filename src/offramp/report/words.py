@@ -1,0 +1,207 @@
+"""The sentences of the report: what was searched, what was found, what the terms mean."""
+
+from dataclasses import dataclass
+
+from offramp.report import units
+from offramp.report.summary import ChosenNetwork, RunSummary, StaticReference
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "latency_cycles": "expected latency",
+    "energy_pj": "expected energy",
+    "macs": "expected MACs",
+    "energy_latency_product_j_cycles": "energy-latency product",
+}
+
+RULE_NAMES = {"knee": "knee", "most_accurate": "most accurate", "cheapest": "cheapest"}
+
+MEASURE_NAMES = {
+    "max_probability": "largest class probability",
+    "entropy": "one minus the normalised entropy",
+    "margin": "lead of the first class over the second",
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """A glossary entry."""
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A key figure: what it is, the figure, and what it is to be compared with."""
+
+    label: str
+    figure: str
+    note: str
+
+
+def rule_name(rule: str) -> str:
+    """A picking rule as words; several rules may have picked the same network (``knee+cheapest``)."""
+    return ", ".join(RULE_NAMES.get(part, part) for part in rule.replace("+", ",").replace(" ", "").split(",") if part)
+
+
+def format_metric(metric: str, value: float) -> str:
+    """A metric's value with its unit."""
+    formats = {
+        "accuracy": units.percent,
+        "latency_cycles": units.cycles,
+        "energy_pj": units.energy,
+        "macs": units.macs,
+        "energy_latency_product_j_cycles": units.product,
+    }
+    return formats[metric](value) if metric in formats else units.significant(value)
+
+
+def searched(summary: RunSummary) -> str:
+    """What was searched, on what, and how."""
+    data = summary.data
+    tried = units.count(len(summary.evaluations), "network")
+    took = f" in {units.duration(summary.duration_s)}" if summary.duration_s is not None else ""
+    backbone = summary.static_reference.architecture.backbone
+    goals = [
+        f"{'higher' if goal.direction == 'maximize' else 'lower'} {METRIC_NAMES.get(goal.metric, goal.metric)}"
+        for goal in summary.objectives
+    ]
+    limits = [
+        f"{METRIC_NAMES.get(limit.metric, limit.metric)} {'at most' if limit.relation == '<=' else 'at least'} "
+        f"{format_metric(limit.metric, limit.bound)}"
+        for limit in summary.constraints
+    ]
+    wanted = f" The search looked for {_and(goals)}" if goals else ""
+    if limits:
+        wanted += f", with {_and(limits)}"
+    found = units.count(len(summary.front_indices), "network is", "networks are")
+    return (
+        f"{tried} of the {backbone} family {'was' if len(summary.evaluations) == 1 else 'were'} tried on "
+        f"{data.name} ({units.count(len(data.class_names), 'class', 'classes')}) with {summary.algorithm}{took}. "
+        f"Energy and latency are estimates for the accelerator {summary.accelerator}.{wanted + '.' if wanted else ''} "
+        f"{found} on the Pareto front: no other one tried is better in every respect."
+    )
+
+
+def found(summary: RunSummary) -> str:
+    """What the recommended network gains and loses against the static network."""
+    network = summary.recommended
+    if network is None:
+        return "No network was chosen. If there are constraints, they may be too strict for what was tried."
+    reference = summary.static_reference
+    measured = network.measured
+    ratio = units.reduction(
+        measured.expected.energy_latency_product_j_cycles, reference.expected.energy_latency_product_j_cycles
+    )
+    early = 1.0 - measured.profile.rates[-1]
+    sentence = (
+        f"{ratio} energy-latency product than the static network, {_accuracy_clause(network, reference)} "
+        f"({units.percent(measured.profile.top1)})."
+    )
+    if ratio == "the same":
+        sentence = sentence.replace("product than", "product as", 1)
+    if network.num_exits == 1:
+        return f"{sentence} It has no early exit: every image runs through the whole network."
+    return f"{sentence} {units.percent(early, 0)} of the {measured.split} images leave before the final exit."
+
+
+def _accuracy_clause(network: ChosenNetwork, reference: StaticReference) -> str:
+    measured = network.measured
+    static_accuracy = network.static_accuracy(reference)
+    if static_accuracy is None:
+        return f"at this {measured.split} accuracy"
+    difference = measured.profile.top1 - static_accuracy
+    if abs(difference) < 0.0005:
+        return f"at the same {measured.split} accuracy"
+    return f"at {units.points(difference)} {'higher' if difference > 0 else 'lower'} {measured.split} accuracy"
+
+
+def cards(summary: RunSummary) -> tuple[Card, ...]:
+    """Key figures of the recommended network."""
+    network = summary.recommended
+    if network is None:
+        return ()
+    reference = summary.static_reference
+    measured = network.measured
+    mine, static = measured.expected, reference.expected
+    static_accuracy = network.static_accuracy(reference)
+    result = [
+        Card(
+            f"{measured.split.capitalize()} accuracy",
+            units.percent(measured.profile.top1),
+            "static network: " + (units.percent(static_accuracy) if static_accuracy is not None else "not measured"),
+        )
+    ]
+    for label, metric in (
+        ("Energy-latency product", "energy_latency_product_j_cycles"),
+        ("Energy per image", "energy_pj"),
+        ("Latency", "latency_cycles"),
+        ("MACs per image", "macs"),
+    ):
+        value, other = getattr(mine, metric), getattr(static, metric)
+        note = f"{format_metric(metric, value)} against {format_metric(metric, other)}"
+        if metric == "latency_cycles" and summary.clock_hz:
+            note += f"; {units.wall_time(value, summary.clock_hz)} at {units.si(summary.clock_hz, 'Hz')}"
+        result.append(Card(label, units.reduction(value, other), note))
+    if network.num_exits > 1:
+        share = units.percent(1.0 - measured.profile.rates[-1], 0)
+        exits = units.count(network.num_exits - 1, "early exit")
+        result.append(Card("Leave early", share, f"of the {measured.split} images, at {exits}"))
+    return tuple(result)
+
+
+def glossary() -> tuple[Term, ...]:
+    """The terms of the page in plain language."""
+    return _GLOSSARY
+
+
+def _and(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+_GLOSSARY = (
+    Term("Backbone", "The chain of blocks that every image runs through until it leaves."),
+    Term("Branch", "The small classifier at an exit. It costs something even when the image does not leave there."),
+    Term(
+        "Early exit",
+        "A place in the middle of a network where an image may leave with an answer, if the network is sure enough.",
+    ),
+    Term("Exit rate", "The share of images that leave at an exit. The rates of all exits add up to 100 %."),
+    Term(
+        "Confidence and threshold",
+        "How sure an exit is of its answer, from 0 to 1. An image leaves at the first exit whose confidence reaches "
+        "the threshold of that exit; the final exit takes the rest.",
+    ),
+    Term(
+        "Expected cost",
+        "The mean over the images: each one is charged for all the blocks and branches it ran through before it left.",
+    ),
+    Term(
+        "Energy-latency product",
+        "Energy of an image times its latency, in joule times clock cycles, averaged over the images. It is small "
+        "only if a network is both frugal and quick.",
+    ),
+    Term("Static network", "A backbone with its final classifier alone: every image runs through all of it."),
+    Term(
+        "Static reference",
+        "The one static network that every reduction on this page is measured against; priced by the same engine.",
+    ),
+    Term("MAC", "Multiply-accumulate operation: one multiplication and one addition."),
+    Term("Cycle", "One tick of the accelerator's clock."),
+    Term(
+        "Pareto front",
+        "The networks for which no other one that was tried is at least as good in every objective and better in one.",
+    ),
+    Term("Knee", "The point of the front where giving up a little accuracy stops saving a lot of cost."),
+    Term(
+        "Training, validation and test images",
+        "Weights are learnt on the first, networks and thresholds are chosen on the second, and the third are looked "
+        "at once, at the very end.",
+    ),
+    Term(
+        "Hypervolume",
+        "How much of the space between the worst values and the ideal the front covers; it grows as the search finds "
+        "better networks.",
+    ),
+    Term("Utilisation", "The share of the multipliers of a core that do useful work while a layer runs."),
+)
