@@ -139,9 +139,7 @@ class _Watcher(TorchFunctionMode):
         operator = function.strip("_")
         producers = tuple(self.producer(x) for x in tracked)
         producer = producers[0]
-        # Resizing the image is part of preparing it, not of the network; resizing features is a layer.
-        free = operator in PASS_THROUGH or (operator == "interpolate" and producer == GRAPH_INPUT)
-        if not (free and len(tracked) == 1):
+        if not self._is_free(operator, producers):
             try:
                 if operator not in LAYER_RULES or len(results) != 1:
                     raise NotPriceableError("no such layer in a workload")
@@ -153,6 +151,16 @@ class _Watcher(TorchFunctionMode):
                 self.faults.append(f"{self._module} ({operator}: {reason})")
         for result in results:
             self.remember(result, producer)
+
+    @staticmethod
+    def _is_free(operator: str, producers: tuple[str, ...]) -> bool:
+        if operator == "interpolate":
+            # Resizing the image is part of preparing it, not of the network; resizing features is a layer.
+            return producers == (GRAPH_INPUT,)
+        if operator not in PASS_THROUGH:
+            return False
+        # x * sigmoid(x) is an activation: both operands come from one layer, which can do it on its way out.
+        return len(producers) == 1 or (len(set(producers)) == 1 and producers[0] != GRAPH_INPUT)
 
     @property
     def _module(self) -> str:

@@ -79,11 +79,10 @@ def conv2d(
 
 
 def linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
-    if call.single_input.dim() != 2:
-        raise NotPriceableError(f"the input must be flat, got shape {tuple(input.shape)}")
+    rows = call.single_input.numel() // weight.shape[1]
     return LayerShape(
         Op.DENSE,
-        b=input.shape[0],
+        b=rows,
         k=weight.shape[0],
         c=weight.shape[1],
         weight_bits=call.precision.weight_bits,
