@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp import __version__
 from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import expected_cost
 from offramp.errors import InputError
@@ -99,7 +98,7 @@ def export_bundle(
             files=tuple(_file(file, content) for file, content in contents.items()),
             seed=seed,
             opset=OPSET,
-            offramp_version=__version__,
+            offramp_version=version("offramp"),
             created_by=_created_by(),
             licence=licence,
             cost_origin=None if cost is None else _origin(cost),
@@ -241,5 +240,5 @@ def _file(name: str, content: bytes) -> BundleFile:
 
 
 def _created_by() -> str:
-    packages = ("torch", "onnxscript", "onnx", "onnxruntime")
-    return ", ".join([f"offramp {__version__}", *(f"{package} {version(package)}" for package in packages)])
+    packages = ("offramp", "torch", "onnxscript", "onnx", "onnxruntime")
+    return ", ".join(f"{package} {version(package)}" for package in packages)

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from offramp.errors import DataError, InputError
 from offramp.export.manifest import Preprocessing
 
+MAX_PIXELS = 50_000_000
+
+# Only formats that decode to pixels by themselves: no EPS, which would start another program.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
 
 def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Pixels 0..255 of shape (..., channels, height, width) to network inputs of the same shape."""
@@ -19,7 +24,7 @@ def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
 
 
 def load_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Pixels (channels, height, width) of an image file, turned and resized as the network expects.
+    """Pixels (channels, height, width) of an image file, turned upright and resized as the network expects.
 
     Raises DataError, naming the file, for anything that is not a whole image.
     """
@@ -30,27 +35,31 @@ def load_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
             f"This network reads {len(preprocessing.mean)} channels, which no image file has; "
             "give normalised arrays to EarlyExitSession.predict instead."
         )
-    size = (preprocessing.width, preprocessing.height)
+    width, height = size = (preprocessing.width, preprocessing.height)
     try:
-        with Image.open(path) as image:
-            # A camera's note on how it was held is part of the picture.
-            turned = ImageOps.exif_transpose(_eight_bit(image)).convert(preprocessing.color_mode)
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"Image {str(path)!r} must have at most {MAX_PIXELS} pixels. Scale it down.")
+            # A JPEG can be decoded at a fraction of its size; training images were, by the same rule.
+            image.draft(None, (2 * width, 2 * height))
+            turned = _eight_bits(ImageOps.exif_transpose(image), path).convert(preprocessing.color_mode)
         pixels = np.asarray(turned.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+    except DataError:
+        raise
     except FileNotFoundError as exc:
         raise DataError(f"Image {str(path)!r} does not exist.") from exc
-    # What Pillow's readers raise for damaged files of their many formats.
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, ArithmeticError, LookupError, MemoryError) as exc:
-        raise DataError(f"{str(path)!r} must be an image file, but it cannot be read as one: {exc}") from exc
-    except Image.DecompressionBombError as exc:
-        raise DataError(f"Image {str(path)!r} is too large to be opened safely: {exc}") from exc
+    # Pillow's decoders raise many types on damaged files; whatever it is, the file cannot be used.
+    except Exception as exc:
+        raise DataError(f"{str(path)!r} must be an image file, but it cannot be decoded: {exc}.") from exc
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _eight_bit(image: Any) -> Any:
-    """Images with 16 bits per pixel scaled down; Pillow's own conversion cuts everything above 255 off."""
+def _eight_bits(image: Any, path: Path) -> Any:
+    """16 bits per pixel scaled down, where Pillow's own conversion would cut off everything above 255."""
     from PIL import Image
 
-    if not image.mode.startswith("I"):
+    if image.mode in ("I", "F"):
+        raise DataError(f"Image {str(path)!r} must have 8 or 16 bits per pixel, but it has 32. Convert it to 8 bits.")
+    if not image.mode.startswith("I;16"):
         return image
-    values = np.asarray(image).astype(np.int64)
-    return Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))

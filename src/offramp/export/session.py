@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from offramp.exiting.measures import confidence
 from offramp.export.images import load_image, normalise
 from offramp.export.manifest import ExitCost, Manifest, load_manifest, read_limited
 
+Items = TypeVar("Items", NDArray[np.float32], Sequence[Path | str])
 Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
 
@@ -63,8 +64,8 @@ class EarlyExitSession:
     def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 64) -> tuple[Prediction, ...]:
         """One prediction per image file, in order; raises DataError that names a file that is no image."""
         answers: list[Prediction] = []
-        for start in range(0, len(paths), batch_size):
-            pixels = [load_image(Path(path), self.manifest.preprocessing) for path in paths[start : start + batch_size]]
+        for batch in _batches(paths, batch_size):
+            pixels = [load_image(Path(path), self.manifest.preprocessing) for path in batch]
             answers += self.predict(np.stack(pixels), batch_size=batch_size)
         return tuple(answers)
 
@@ -122,7 +123,8 @@ class EarlyExitSession:
             return normalise(images.astype(np.uint8, copy=False), self.manifest.preprocessing)
         if not np.issubdtype(images.dtype, np.floating):
             raise InputError(f"`images` must hold uint8 pixels or normalised floats, got {images.dtype}.")
-        inputs = np.ascontiguousarray(images, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            inputs = np.ascontiguousarray(images, dtype=np.float32)
         if not np.isfinite(inputs).all():
             raise InputError("`images` must hold finite numbers, got NaN or infinity.")
         return inputs
@@ -157,11 +159,11 @@ def _sizes(value: Any, what: str) -> list[int]:
     return list(sizes)
 
 
-def _batches(inputs: NDArray[np.float32], batch_size: int) -> Iterator[NDArray[np.float32]]:
+def _batches(items: Items, batch_size: int) -> Iterator[Items]:
     if batch_size < 1:
         raise InputError(f"`batch_size` must be >= 1, got {batch_size}.")
-    for start in range(0, len(inputs), batch_size):
-        yield inputs[start : start + batch_size]
+    for start in range(0, len(items), batch_size):
+        yield items[start : start + batch_size]
 
 
 def _checked_contents(bundle: Path, manifest: Manifest) -> dict[str, bytes]:
