@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -13,13 +14,19 @@ from offramp.hardware.accelerator import Core
 from offramp.hardware.zigzag_format import core_to_zigzag
 from offramp.workload.layer import LayerShape
 
+_Reduced = tuple[list[float], list[float]]
+
 
 @dataclass(frozen=True)
 class ZigzagSettings:
-    """How far ZigZag searches: loop prime factors kept apart, and spatial mappings that are tried."""
+    """How far ZigZag searches: loop prime factors kept apart, and spatial mappings that are tried.
+
+    ``loads_overlap_computation``: see ZigzagEngine.
+    """
 
     loma_lpf_limit: int = 6
     num_spatial_mappings: int = 3
+    loads_overlap_computation: bool = False
 
     def __post_init__(self) -> None:
         for name in ("loma_lpf_limit", "num_spatial_mappings"):
@@ -35,7 +42,9 @@ class _ZigZag:
     accelerator_factory: Any
     accelerator_validator: Any
     main_stage: Any
-    stages: tuple[Any, ...]
+    mapping_stages: tuple[Any, ...]
+    cost_stage: Any
+    preloading_cost_stage: Any
     uneven: Any
 
 
@@ -44,8 +53,9 @@ def price_layer(shape: LayerShape, core: Core, settings: ZigzagSettings) -> Laye
     zigzag = load_zigzag()
     accelerator = _zigzag_accelerator(core)
     node = zigzag.layer_factory(layer_to_zigzag(shape), [mapping_to_zigzag(shape, core)]).create()
+    cost_stage = zigzag.cost_stage if settings.loads_overlap_computation else zigzag.preloading_cost_stage
     answers = zigzag.main_stage(
-        list(zigzag.stages),
+        [*zigzag.mapping_stages, cost_stage],
         layer=node,
         accelerator=accelerator,
         loma_lpf_limit=settings.loma_lpf_limit,
@@ -82,13 +92,14 @@ def load_zigzag() -> _ZigZag:
         accelerator_factory=AcceleratorFactory,
         accelerator_validator=AcceleratorValidator,
         main_stage=MainStage,
-        stages=(
+        mapping_stages=(
             MinimalLatencyStage,
             _spatial_mapping_stage(),
             MinimalLatencyStage,
             TemporalMappingGeneratorStage,
-            CostModelStage,
         ),
+        cost_stage=CostModelStage,
+        preloading_cost_stage=_preloading_cost_stage(),
         uneven=TemporalMappingType.UNEVEN,
     )
 
@@ -129,10 +140,47 @@ def _spatial_mapping_stage() -> Any:
     return PlacewiseLimitStage
 
 
+def _preloading_cost_stage() -> Any:
+    """ZigZag's evaluation without its credit for loading beside the computation, as in zigzag-dse 3.6."""
+    from zigzag.cost_model.cost_model import CostModelEvaluation
+    from zigzag.cost_model.cost_model_imc import CostModelEvaluationForIMC
+    from zigzag.hardware.architecture.imc_array import ImcArray
+    from zigzag.stages.evaluation.cost_model_evaluation import CostModelStage
+
+    class Preloading:
+        @staticmethod
+        def reduce_ordered(required: list[float], _minimum: list[float], _surplus: float) -> _Reduced:
+            return required, [0.0] * len(required)
+
+    class PreloadingEvaluation(Preloading, CostModelEvaluation):  # type: ignore[misc]
+        pass
+
+    class PreloadingImcEvaluation(Preloading, CostModelEvaluationForIMC):  # type: ignore[misc]
+        pass
+
+    class PreloadingCostModelStage(CostModelStage):  # type: ignore[misc]
+        def run(self) -> Iterator[tuple[Any, None]]:
+            in_memory = isinstance(self.accelerator.operational_array, ImcArray)
+            evaluation = PreloadingImcEvaluation if in_memory else PreloadingEvaluation
+            yield (
+                evaluation(
+                    accelerator=self.accelerator,
+                    layer=self.layer,
+                    spatial_mapping=self.spatial_mapping,
+                    spatial_mapping_int=self.spatial_mapping_int,
+                    temporal_mapping=self.temporal_mapping,
+                    access_same_data_considered_as_no_access=self.access_same_data_considered_as_no_access,
+                ),
+                None,
+            )
+
+    return PreloadingCostModelStage
+
+
 def _shrink(mapping: Any, array_dimensions: Any, irrelevant: Any, capacity: float) -> None:
     """Lower the largest unroll factor by one until the relevant ones fit ``capacity``, none below one."""
     served = list(array_dimensions)
-    dims = {dim for array_dim in served for dim in mapping[array_dim] if dim not in irrelevant}
+    dims = {dim for array_dim in served for dim, _ in mapping[array_dim].items() if dim not in irrelevant}
     places = [(array_dim, dim) for dim in dims for array_dim in served if dim in mapping[array_dim]]
     factors = [mapping[array_dim][dim] for array_dim, dim in places]
     while math.prod(factors) > capacity and any(factor > 1 for factor in factors):

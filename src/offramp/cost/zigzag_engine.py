@@ -28,11 +28,16 @@ class ZigzagEngine:
     A core with a dataflow keeps it; otherwise the ``num_spatial_mappings`` best-ranked spatial mappings are tried.
     Takes 0.2 to 9 s of CPU per layer at the full settings, so equal layers are priced once and unequal ones in
     ``num_workers`` processes (0 = one per CPU). The order and number of jobs have no influence on the figures.
+
+    ``loads_overlap_computation`` False: what a layer loads only once is there before it computes, as in zigzag-dse 3.6
+    and in the reference evaluation of early-exit networks. True: as zigzag-dse 3.9.1 counts, such loads are shortened
+    by what fits beside the computation. Only layers with such loads differ, above all dense ones.
     """
 
     loma_lpf_limit: int = 6
     num_spatial_mappings: int = 3
     num_workers: int = 0
+    loads_overlap_computation: bool = False
 
     @classmethod
     def coarse(cls, num_workers: int = 0) -> "ZigzagEngine":
@@ -51,12 +56,13 @@ class ZigzagEngine:
             raise ConfigError(
                 "The engine 'zigzag' needs the package zigzag-dse. Install it with: pip install 'offramp[zigzag]'."
             ) from exc
-        return f"{package}+rules{RULES_VERSION}.lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}"
+        loads = ".overlap" if self.loads_overlap_computation else ""
+        return f"{package}+rules{RULES_VERSION}.lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{loads}"
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
         """One cost per job, in order; UnpricedJobsError names every layer that ZigZag rejects."""
         load_zigzag()
-        settings = ZigzagSettings(self.loma_lpf_limit, self.num_spatial_mappings)
+        settings = ZigzagSettings(self.loma_lpf_limit, self.num_spatial_mappings, self.loads_overlap_computation)
         keys = [(shape, replace(core, name="core", source="")) for shape, core in jobs]
         unique = [key for key in dict.fromkeys(keys) if key[0].op not in RULE_OPS]
         # The largest first, so that no process is left with a long job at the end.
