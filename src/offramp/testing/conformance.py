@@ -21,8 +21,6 @@ from offramp.space.space import BackboneSpace, StageSpace
 _TOLERANCE = 1e-5
 _NUM_CLASSES = 5
 _BATCH = 16
-# Small features may leave the one hidden unit of a tiny branch off for all of them.
-_SPREAD = 10.0
 
 
 def check_backbone(name: str, input_shape: tuple[int, int, int] = (3, 8, 8)) -> None:
@@ -138,7 +136,7 @@ def _check_branch_sizes(branch: ElasticBranch, max_channels: int, height: int, w
     before = 0
     for channels in range(1, max_channels + 1):
         branch.activate(channels, height, width)
-        features = (_SPREAD * torch.randn(_BATCH, channels, height, width)).requires_grad_()
+        features = torch.randn(_BATCH, channels, height, width, requires_grad=True)
         where = f"with {channels} of {max_channels} channels at {height}x{width}"
         branch.train()
         logits = branch(features)

@@ -1,4 +1,4 @@
-"""Max-pool to a 4x4 grid, then two linear layers with half as many hidden units as inputs.
+"""Max-pool to a 4x4 grid, then two linear layers with half as many hidden units as inputs, at least one per class.
 
 Source: Zniber et al., the two-layer classifier of their published ONNX graphs.
 """
@@ -20,14 +20,14 @@ class ElasticPoolMlp(ElasticBranch):
         self.num_classes = num_classes
         self.pool = GridPool(height, width)
         rows, columns = self.pool.rows, self.pool.columns
-        hidden = _hidden(max_channels, rows, columns)
+        hidden = _hidden(max_channels, rows, columns, num_classes)
         self.hidden = ElasticLinear(max_channels, hidden, height=rows, width=columns)
         self.output = ElasticLinear(hidden, num_classes)
 
     def activate(self, in_channels: int, height: int, width: int) -> None:
         self.pool = GridPool(height, width)
         rows, columns = self.pool.rows, self.pool.columns
-        hidden = _hidden(in_channels, rows, columns)
+        hidden = _hidden(in_channels, rows, columns, self.num_classes)
         self.hidden.activate(in_channels, hidden, height=rows, width=columns)
         self.output.activate(hidden, self.num_classes)
 
@@ -45,8 +45,9 @@ class ElasticPoolMlp(ElasticBranch):
         return nn.Sequential(parts)
 
 
-def _hidden(channels: int, rows: int, columns: int) -> int:
-    return max(1, channels * rows * columns // 2)
+def _hidden(channels: int, rows: int, columns: int, num_classes: int) -> int:
+    # Half of very few inputs could not tell the classes apart, and one or two units may never be on.
+    return max(channels * rows * columns // 2, num_classes)
 
 
 @dataclass(frozen=True)
