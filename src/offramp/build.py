@@ -1,7 +1,5 @@
 """Settings to objects: the only module that knows every part."""
 
-import numpy as np
-
 from offramp.config import Config
 from offramp.errors import ConfigError
 from offramp.evaluate.context import Context
@@ -70,7 +68,7 @@ def build_space(config: Config, dataset: Dataset) -> EarlyExitSpace:
 
 def build_context(config: Config, dataset: Dataset) -> Context:
     """All parts of a run. Raises InputError for a setting that does not fit the data."""
-    channels, height, width = dataset.input_shape
+    _, height, width = dataset.input_shape
     if min(height, width) < 4:
         raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
     set_threads(config.train.threads)
@@ -100,11 +98,6 @@ def build_context(config: Config, dataset: Dataset) -> Context:
 def build_algorithm(context: Context) -> SearchAlgorithm:
     factory = ALGORITHMS.get(context.config.search.algorithm)
     return factory(context.space, context.objectives, context.constraints, context.config.seed)
-
-
-def training_rng(config: Config) -> np.random.Generator:
-    """The generator that draws the random sub-networks of supernet training."""
-    return np.random.default_rng([config.seed, 1])
 
 
 def _default_epochs(num_images: int) -> int:

@@ -75,7 +75,7 @@ class TrainConfig(_Section):
 
     epochs: Count | None = None
     batch_size: Count = 128
-    learning_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.05
     weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

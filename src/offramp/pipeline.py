@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from offramp.build import build_algorithm, build_context, build_dataset, check_names, training_rng
+from offramp.build import build_algorithm, build_context, build_dataset, check_names
 from offramp.clock import Clock, Deadline
 from offramp.config import Config
 from offramp.errors import ConstraintError, Interrupted
@@ -13,7 +13,7 @@ from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
 from offramp.export.bundle import export_bundle
-from offramp.objectives.evaluation import Evaluation, Status
+from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.report.page import write_page
@@ -80,7 +80,6 @@ class Pipeline:
             losses,
             context.compute,
             random_subnets=settings.random_subnets,
-            rng=training_rng(self.config),
         )
         deadline = self._phase(_TRAINING_END)
         loop = TrainingLoop(
@@ -121,14 +120,14 @@ class Pipeline:
         front = pareto_front(evaluations, context.objectives)
         if front.evaluations or not evaluations:
             return front
-        complete = [e for e in evaluations if e.status is Status.COMPLETE]
-        if not complete:
+        nearest = least_violating(evaluations)
+        if nearest is None:
             reasons = sorted({e.error or "" for e in evaluations})
             raise ConstraintError(f"None of {len(evaluations)} candidates could be evaluated: {'; '.join(reasons[:3])}")
-        nearest = least_violating(evaluations)
         values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in context.constraints)
         raise ConstraintError(
-            f"None of {len(evaluations)} candidates keeps all constraints ({', '.join(self.config.search.constraints)}). "
+            f"None of {len(evaluations)} candidates keeps all constraints "
+            f"({', '.join(self.config.search.constraints)}). "
             f"The nearest one has {values}. Loosen a constraint, choose another backbone, or search longer (--budget)."
         )
 

@@ -15,7 +15,7 @@ from offramp.workload.from_onnx import workload_from_onnx
 
 @dataclass(frozen=True)
 class PricedModel:
-    """``expected`` is None where no exit rates were given; ``static`` prices the backbone and final classifier alone."""
+    """``expected`` is None where no exit rates were given; ``static``: backbone and final classifier alone."""
 
     model: str
     report: CostReport

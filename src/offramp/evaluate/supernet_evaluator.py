@@ -9,8 +9,9 @@ from offramp.cost.base import CostModel
 from offramp.errors import OfframpError
 from offramp.evaluate.operating_point import choose_operating_point
 from offramp.hardware.accelerator import Accelerator
+from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.lower import lower
-from offramp.nn.supernet import Supernet, recalibrate_batch_norm_
+from offramp.nn.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Status
 from offramp.space.architecture import Architecture
 from offramp.train.augment import batches

@@ -30,7 +30,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 def multi_exit_loss(
     logits: Sequence[Tensor], labels: Tensor, settings: LossSettings, teacher: Tensor | None = None
 ) -> Tensor:
-    """Loss of the final exit plus the mean loss of the early exits.
+    """Loss of the final exit plus those of the early exits.
 
     ``logits`` holds one (batch, classes) tensor per exit, the final one last; ``labels`` has shape (batch,).
     Without ``teacher`` the final exit learns from the labels alone and teaches the others; a given teacher
@@ -48,4 +48,4 @@ def multi_exit_loss(
 
     final = exit_loss(logits[-1], taught=teacher is not None)
     early = [exit_loss(exit_logits, taught=True) for exit_logits in logits[:-1]]
-    return final + torch.stack(early).mean() if early else final
+    return final + torch.stack(early).sum() if early else final

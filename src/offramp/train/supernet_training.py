@@ -18,7 +18,6 @@ def sandwich_step(
     compute: Compute,
     *,
     random_subnets: int,
-    rng: np.random.Generator,
 ) -> Step:
     """A step of the sandwich rule with in-place distillation, every tap carrying an exit of a random type.
 
@@ -26,7 +25,7 @@ def sandwich_step(
     Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", sections 3.3, 3.4.
     """
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
+    def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         candidates = [space.max_architecture(), space.min_architecture()]
         candidates += [space.sample(rng) for _ in range(random_subnets)]
         teacher: Tensor | None = None
@@ -36,7 +35,7 @@ def sandwich_step(
             with compute.autocast():
                 logits = supernet(images)
             loss = multi_exit_loss(logits, labels, losses, teacher)
-            loss.backward()
+            torch.autograd.backward(loss)
             if teacher is None:
                 teacher, reported = logits[-1].detach(), loss.detach()
         return reported
@@ -47,11 +46,11 @@ def sandwich_step(
 def plain_step(network: nn.Module, losses: LossSettings, compute: Compute) -> Step:
     """A step for one network: all exits learn from the labels, the early ones from the final exit too."""
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
+    def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         with compute.autocast():
             logits = network(images)
         loss = multi_exit_loss(logits, labels, losses)
-        loss.backward()
+        torch.autograd.backward(loss)
         return loss.detach()
 
     return step

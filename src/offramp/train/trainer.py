@@ -18,8 +18,10 @@ from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from offramp.train.compute import Compute
 from offramp.train.data import Preprocessing, Split
 
-Step = Callable[[Tensor, Tensor], Tensor]
-"""Forward and backward pass of one mini-batch (images, labels); returns the loss, gradients stay on the parameters."""
+Step = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
+"""Forward and backward pass of one mini-batch (images, labels) with the epoch's random generator; returns the loss.
+
+Gradients stay on the parameters."""
 
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 5.0
@@ -112,8 +114,8 @@ class TrainingLoop:
                 state = self._epoch(step, task, state, offset)
                 self.save(state)
         except KeyboardInterrupt as exc:
-            self.save(state)
-            raise Interrupted("Training was stopped; what was learnt so far is kept.") from exc
+            # The checkpoint of the last whole epoch stays: going on from it equals never having stopped.
+            raise Interrupted("Training was stopped; all whole epochs are kept.") from exc
         return TrainingLog(state.loss, state.progress)
 
     def _epoch(self, step: Step, task: Task, state: LoopState, offset: float) -> LoopState:
@@ -121,6 +123,7 @@ class TrainingLoop:
         num_batches = max(1, len(self.data.split.labels) // self.data.batch_size)
         losses = []
         progress = state.progress
+        rng = np.random.default_rng([self.seed, state.epoch])
         for index, (images, labels) in enumerate(self._batches(state.epoch)):
             # A resumed loop with a deadline has its own clock: what it had done before counts as an offset.
             done = self.schedule.progress(state.epoch + index / num_batches)
@@ -130,7 +133,7 @@ class TrainingLoop:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(progress)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = float(step(self.compute.place_images(images), labels.to(self.compute.device)))
+            loss = float(step(self.compute.place_images(images), labels.to(self.compute.device), rng))
             if not math.isfinite(loss):
                 raise InputError(
                     f"Training must keep a finite loss, got {loss} in epoch {state.epoch + 1}. "

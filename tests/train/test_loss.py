@@ -1,0 +1,58 @@
+"""Losses worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from offramp.train.loss import LossSettings, distillation, multi_exit_loss
+
+LABELS = torch.tensor([0, 1])
+# Two classes with equal logits: cross-entropy log 2 for every sample.
+EVEN = torch.zeros(2, 2)
+
+
+def test_one_exit_is_plain_cross_entropy() -> None:
+    assert multi_exit_loss([EVEN], LABELS, LossSettings()).item() == pytest.approx(math.log(2))
+
+
+def test_early_exits_are_added() -> None:
+    settings = LossSettings(distillation_weight=0.0)
+    loss = multi_exit_loss([EVEN, EVEN, EVEN], LABELS, settings)
+    assert loss.item() == pytest.approx(3 * math.log(2))
+
+
+def test_distillation_is_zero_for_equal_logits_and_known_for_two_classes() -> None:
+    logits = torch.tensor([[1.0, 3.0]])
+    assert distillation(logits, logits, 2.0).item() == pytest.approx(0.0, abs=1e-7)
+    # Teacher (1/2, 1/2) against student sigmoid(+-1) at temperature 2 and logit difference 2.
+    high = 1 / (1 + math.exp(-1.0))
+    expected = 4.0 * (0.5 * math.log(0.5 / high) + 0.5 * math.log(0.5 / (1 - high)))
+    assert distillation(logits, torch.zeros(1, 2), 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_weight_mixes_labels_and_teacher() -> None:
+    settings = LossSettings(distillation_weight=0.25, temperature=1.0)
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    loss = multi_exit_loss([EVEN], LABELS, settings, teacher)
+    soft = distillation(EVEN, teacher, 1.0).item()
+    assert loss.item() == pytest.approx(0.75 * math.log(2) + 0.25 * soft, rel=1e-6)
+
+
+def test_no_gradient_reaches_the_teacher() -> None:
+    early = torch.randn(4, 3, requires_grad=True)
+    final = torch.randn(4, 3, requires_grad=True)
+    labels = torch.tensor([0, 1, 2, 0])
+    settings = LossSettings(distillation_weight=1.0)
+    multi_exit_loss([early, final], labels, settings).backward()
+    alone = final.detach().clone().requires_grad_()
+    multi_exit_loss([alone], labels, settings).backward()
+    assert early.grad is not None
+    assert early.grad.abs().sum() > 0
+    assert final.grad is not None
+    assert alone.grad is not None
+    assert torch.allclose(final.grad, alone.grad)
+
+
+def test_bf16_logits_give_a_float_loss() -> None:
+    assert multi_exit_loss([EVEN.bfloat16(), EVEN.bfloat16()], LABELS, LossSettings()).dtype == torch.float32
