@@ -120,5 +120,3 @@ def _exit(place: ExitPlace, source: _Box, top: float, rate: float, threshold_tex
 
 def _clipped(text: str, length: int = 20) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-

@@ -62,6 +62,12 @@ class FrontPanel:
     def points(self) -> tuple[Point, ...]:
         return self.candidates + self.front + self.chosen + self.statics
 
+    @property
+    def in_frame(self) -> tuple[Point, ...]:
+        """All points but the tenth of the candidates with the lowest accuracy, which would squeeze the others."""
+        ranked = sorted(self.candidates, key=lambda p: p.accuracy)
+        return (*ranked[len(ranked) // 10 :], *self.front, *self.chosen, *self.statics)
+
 
 @dataclass(frozen=True)
 class ExitBar:
@@ -264,7 +270,7 @@ def exit_bars(network: ChosenNetwork) -> tuple[ExitBar, ...]:
 
 
 def breakdown(cost: CostReport, exit_rates: Sequence[float]) -> Breakdown:
-    """Energy by source and busy cycles of every layer; a layer of stage ``s`` is run by those who did not leave before."""
+    """Energy by source and busy cycles of every layer; those of stage ``s`` are run by who did not leave before."""
     reach = [sum(exit_rates[stage:]) for stage in range(len(exit_rates))]
     layers = tuple(
         LayerRow(
@@ -332,14 +338,15 @@ def progress(objectives: Sequence[Objective], evaluations: Sequence[Evaluation])
     """Growth of the front's hypervolume, each objective scaled to the range that feasible networks span."""
     from pymoo.indicators.hv import HV
 
-    usable = [
-        (number, [goal.to_minimize(value) for goal, value in zip(objectives, values, strict=True)])
-        for number, item in enumerate(evaluations, start=1)
-        if item.feasible and None not in (values := [cost_of(item, goal.metric) for goal in objectives])
-    ]
+    usable: list[tuple[int, list[float]]] = []
+    for number, item in enumerate(evaluations, start=1):
+        values = [(goal, cost_of(item, goal.metric)) for goal in objectives]
+        known = [goal.to_minimize(value) for goal, value in values if value is not None]
+        if item.feasible and len(known) == len(objectives):
+            usable.append((number, known))
     if not usable or not objectives:
         return ()
-    raw = np.array([values for _, values in usable], dtype=np.float64)
+    raw = np.array([known for _, known in usable], dtype=np.float64)
     span = np.where(np.ptp(raw, axis=0) > 0.0, np.ptp(raw, axis=0), 1.0)
     scaled = (raw - raw.min(axis=0)) / span
     # The reference lies a little beyond the worst values, so that the extreme points count too.

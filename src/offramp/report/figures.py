@@ -1,8 +1,10 @@
 """Plotly figures of the values in ``figure_data``; drawn in light colours, which the page exchanges for dark ones."""
 
 import html
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from offramp.report import palette, units
 from offramp.report.figure_data import (
@@ -15,6 +17,7 @@ from offramp.report.figure_data import (
     Timeline,
     reach_note,
 )
+from offramp.report.labels import Spot, place_labels
 from offramp.report.summary import TrainingCurve
 from offramp.workload.graph import Role
 
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 ROW_HEIGHT = 20
+MAX_CURVES = 6
 LEGEND_ROOM = 36
 """Part of the height and the top margin that the legend takes; the page writes its own legend instead."""
+PHONE_PLOT_WIDTH = 270.0
+PLOT_HEIGHT = 295.0
 ROLE_COLOURS = {Role.BACKBONE: palette.BLUE.light, Role.BRANCH: palette.VERMILION.light}
 ROLE_NAMES = {Role.BACKBONE: "Backbone", Role.BRANCH: "Exit branches"}
 SPLIT_COLOURS = {"validation": palette.SKY.light, "test": palette.BLUE.light}
@@ -69,32 +75,67 @@ def plot_front(panel: FrontPanel) -> "Figure":
     add(panel.statics[1:], "Static network", mode="markers", marker=own)
     star = {"color": palette.VERMILION.light, "size": 15, "symbol": "star", "line": edge}
     add(panel.chosen, "Chosen", mode="markers", marker=star)
-    _label_points(figure, panel, scale.factor)
-    figure.update_xaxes(title_text=f"{panel.title} ({scale.unit})", range=_padded(panel.points, scale.factor, "cost"))
-    figure.update_yaxes(title_text="Validation accuracy (%)", range=_padded(panel.points, 100.0, "accuracy"))
+    costs = _cost_axis([p.cost * scale.factor for p in panel.points])
+    accuracies = _padded([100 * p.accuracy for p in panel.in_frame], 100.0)
+    _label_points(figure, panel, scale.factor, costs, accuracies)
+    figure.update_xaxes(title_text=f"{panel.title} ({scale.unit})", range=list(costs.range), type=costs.type)
+    if costs.ticks:
+        figure.update_xaxes(tickvals=list(costs.ticks), ticktext=[units.significant(tick, 1) for tick in costs.ticks])
+    figure.update_yaxes(title_text="Validation accuracy (%)", range=list(accuracies))
     return figure
 
 
-def _label_points(figure: "Figure", panel: FrontPanel, factor: float) -> None:
-    """Name the chosen networks and the static reference beside their markers, on the side where there is room."""
-    low, high = _padded(panel.points, factor, "cost")
-    labelled = sorted((*panel.chosen, *panel.statics[:1]), key=lambda p: p.accuracy)
-    for index, point in enumerate(labelled):
+@dataclass(frozen=True)
+class _Axis:
+    """Range as plotly wants it (powers of ten on a logarithmic axis), type and ticks (empty: plotly's own)."""
+
+    range: tuple[float, float]
+    type: Literal["linear", "log"]
+    ticks: tuple[float, ...] = ()
+
+    def share(self, value: float) -> float:
+        """How far along the axis a value lies, 0..1."""
+        place = math.log10(value) if self.type == "log" else value
+        return (place - self.range[0]) / (self.range[1] - self.range[0])
+
+
+def _cost_axis(values: Sequence[float]) -> _Axis:
+    """Logarithmic where costs differ by more than five times: what counts there is the ratio."""
+    if not values or min(values) <= 0.0 or max(values) < 5 * min(values):
+        return _Axis(_padded(values), "linear")
+    low, high = _padded([math.log10(value) for value in values], negative=True)
+    steps = (1, 2, 5) if high - low < 2.5 else (1,)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    return _Axis((low, high), "log", tuple(_short(tick) for tick in ticks if low <= math.log10(tick) <= high))
+
+
+def _label_points(
+    figure: "Figure", panel: FrontPanel, factor: float, costs: _Axis, accuracies: tuple[float, float]
+) -> None:
+    """Name the chosen networks and the static reference beside their markers, as it fits on a phone."""
+
+    def spot(point: Point) -> Spot:
+        height = (100 * point.accuracy - accuracies[0]) / (accuracies[1] - accuracies[0])
+        return Spot(PHONE_PLOT_WIDTH * costs.share(point.cost * factor), PLOT_HEIGHT * height)
+
+    statics = panel.statics[:1]
+    named = [*panel.chosen, *statics]
+    texts = [_shortened(point.label) for point in panel.chosen] + ["static reference" for _ in statics]
+    obstacles = [spot(point) for point in (*panel.front, *panel.statics[1:])]
+    labels = place_labels(texts, [spot(point) for point in named], obstacles, PHONE_PLOT_WIDTH, PLOT_HEIGHT)
+    for point, label in zip(named, labels, strict=True):
         x = point.cost * factor
-        right = (x - low) / (high - low) < 0.6
         figure.add_annotation(
-            x=x,
-            y=100 * point.accuracy,
-            text=f"<b>{html.escape(point.label)}</b>",
+            # Annotations on a logarithmic axis are placed by the exponent.
+            x=_short(math.log10(x) if costs.type == "log" else x),
+            y=_short(100 * point.accuracy),
+            text=f"<b>{html.escape(label.text)}</b>",
             showarrow=False,
-            xanchor="left" if right else "right",
-            xshift=11 if right else -11,
-            # Neighbours in accuracy are moved apart.
-            yshift=-7 if index % 2 == 0 else 7,
+            xanchor=label.anchor,
+            xshift=label.shift_x,
+            yshift=label.shift_y,
             font={"size": 12, "color": palette.TEXT.light},
-            bgcolor=palette.BACKGROUND.light,
-            opacity=0.85,
-            borderpad=1,
         )
 
 
@@ -272,14 +313,20 @@ def plot_training(curve: TrainingCurve) -> "Figure":
     loss_line = {"color": palette.SLATE.light, "width": 2}
     figure.add_scatter(x=curve.epochs, y=curve.loss, mode=mode, line=loss_line, name="Loss", showlegend=False)
     figure.update_yaxes(title_text="Training loss", rangemode="tozero", row=1, col=1)
+    final = len(curve.accuracies) - 1
+    # A supernet may have an exit after every block: too many for a colour each.
+    crowded = final > MAX_CURVES
     for index, values in enumerate(curve.accuracies):
-        name = "Final exit" if index == len(curve.accuracies) - 1 else f"Exit {index + 1}"
+        colour = palette.FAINT.light if crowded else palette.series_colour(index)
+        name = "Early exits" if crowded else f"Exit {index + 1}"
         figure.add_scatter(
             x=curve.epochs,
             y=[_short(100 * value) for value in values],
             mode=mode,
-            line={"color": palette.series_colour(index), "width": 2},
-            name=name,
+            line={"color": palette.TEXT.light if index == final else colour, "width": 2},
+            name="Final exit" if index == final else name,
+            showlegend=index == final or index == 0 or not crowded,
+            hovertext="Final exit" if index == final else f"Exit {index + 1}",
             row=2,
             col=1,
         )
@@ -322,6 +369,7 @@ def _layout(height: int) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 8, "r": 12, "t": 24, "b": 8},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette.MUTED.light, "activecolor": palette.TEXT.light},
         "hoverlabel": {
             "bgcolor": palette.SURFACE.light,
             "bordercolor": palette.LINE.light,
@@ -354,12 +402,13 @@ def _legend_on_top() -> dict[str, Any]:
     return {"orientation": "h", "yref": "container", "y": 1.0, "yanchor": "top", "x": 0, "traceorder": "normal"}
 
 
-def _padded(points: Sequence[Point], factor: float, field: str) -> list[float]:
-    """Axis range with room around the outermost points; a single value gets a range too."""
-    values = [getattr(point, field) * factor for point in points] or [0.0]
-    low, high = min(values), max(values)
+def _padded(values: Sequence[float], limit: float = math.inf, *, negative: bool = False) -> tuple[float, float]:
+    """Axis range with room around the outermost values, not beyond 0 and ``limit``; one value gets a range too."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
     pad = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    return [_short(max(0.0, low - pad) if low >= 0.0 else low - pad), _short(high + pad)]
+    bottom = low - pad if negative else max(0.0, low - pad)
+    # Even a point at the very limit keeps its whole marker.
+    return _short(bottom), _short(min(high + pad, limit + 0.3 * pad))
 
 
 def _short(value: float) -> float:

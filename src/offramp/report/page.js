@@ -3,7 +3,7 @@
   const root = document.documentElement;
   const darkOf = JSON.parse(document.getElementById("dark-colours").textContent);
   const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
-  const touch = window.matchMedia("(pointer: coarse)").matches;
+  const touch = window.matchMedia("(pointer: coarse), (hover: none)").matches;
   const plots = Array.from(document.querySelectorAll(".plot"));
   let printing = false;
 

@@ -29,7 +29,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class FigureBox:
-    """A figure for the template; ``spec`` is plotly's JSON, ``description`` what it shows for those who cannot see it."""
+    """A figure for the template; ``spec`` is plotly's JSON, ``description`` is for those who cannot see it."""
 
     id: str
     title: str

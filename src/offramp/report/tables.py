@@ -61,7 +61,7 @@ def chosen_table(summary: RunSummary) -> Table:
     rows += [_static_row(static, reference, summary) for static in statics_of(summary)]
     caption = "Chosen networks and static networks."
     if summary.chosen:
-        caption += f" Expected costs are means over the {split} images; reductions are against {reference.name}."
+        caption += f" Expected costs are means over the {split} images; reductions are against the static reference."
     headings = ("Validation accuracy", "Test accuracy", *(_SHORT_NAMES[metric] for metric in COST_METRICS))
     return Table(caption, (Column("Network", numeric=False), *map(Column, headings)), tuple(rows))
 
@@ -109,32 +109,31 @@ def interval(share: float, num_samples: int) -> str:
 
 
 def exits_table(network: ChosenNetwork, max_depths: Sequence[int]) -> Table:
-    """Exit by exit: where it is, its threshold, who leaves there, how often that is right, and what it costs to get there."""
-    columns = [Column("Exit", numeric=False), Column("After block"), Column("Branch", numeric=False)]
-    columns += [Column("Threshold")]
-    profiles: list[tuple[str, ExitProfile]] = [("validation", network.validation)]
-    if network.test is not None:
-        profiles.append(("test", network.test))
-    for split, _ in profiles:
-        columns += [Column(f"Leave here, {split}"), Column(f"Right of those, {split}")]
-        columns += [Column(f"Right if all left here, {split}")]
-    columns += [Column("Energy to here"), Column("Latency to here"), Column("MACs to here")]
+    """Exit by exit: where it is, its threshold, who leaves there, how often that is right, and the cost to there."""
+    shares = ("Threshold", "Leave here", "Right, of those", "Right if all left here")
+    costs = ("Energy to here", "Latency to here", "MACs to here")
     rows = []
     for index, place in enumerate(layout_of(network.architecture, max_depths).exits):
-        row = [Cell(place.label), Cell(str(place.after_block)), Cell(place.branch), Cell(threshold(network, index))]
-        for _, profile in profiles:
-            row += _profile_cells(profile, index)
+        shown = _profile_texts(network.measured.profile, index)
+        other = _profile_texts(network.validation, index)
+        notes = ["" if network.test is None else f"validation {text}" for text in other]
         stage = network.cost.stages[index]
-        row += [Cell(units.energy(stage.energy_to_exit_pj)), Cell(units.cycles(stage.latency_to_exit_cycles))]
-        rows.append((*row, Cell(units.macs(stage.macs_to_exit))))
-    return Table(f"Exits of the network {rule_name(network.rule)!r}".replace("'", "“", 1).replace("'", "”", 1) + ".",
-                 tuple(columns), tuple(rows))  # fmt: skip
+        rows.append((
+            Cell(place.label, f"after block {place.after_block}, {place.branch}"),
+            Cell(threshold(network, index)),
+            *(Cell(text, note) for text, note in zip(shown, notes, strict=True)),
+            Cell(units.energy(stage.energy_to_exit_pj)),
+            Cell(units.cycles(stage.latency_to_exit_cycles)),
+            Cell(units.macs(stage.macs_to_exit)),
+        ))  # fmt: skip
+    caption = f"Exits of the network “{rule_name(network.rule)}”, measured on the {network.measured.split} images."
+    return Table(caption, (Column("Exit", numeric=False), *map(Column, (*shares, *costs))), tuple(rows))
 
 
-def _profile_cells(profile: ExitProfile, index: int) -> list[Cell]:
+def _profile_texts(profile: ExitProfile, index: int) -> tuple[str, str, str]:
     right = units.percent(profile.accuracies[index]) if profile.rates[index] > 0.0 else units.NOTHING
     full = units.percent(profile.full_accuracies[index]) if index < len(profile.full_accuracies) else units.NOTHING
-    return [Cell(units.percent(profile.rates[index])), Cell(right), Cell(full)]
+    return units.percent(profile.rates[index]), right, full
 
 
 def threshold(network: ChosenNetwork, index: int) -> str:
@@ -170,15 +169,15 @@ def front_table(summary: RunSummary) -> Table:
 
 def energy_table(data: Breakdown) -> Table:
     """Expected energy by source, backbone and branches apart."""
-    total = sum(data.expected_energy_pj(source) for source in data.sources)
+    values = {source: [data.expected_energy_pj(source, role) for role in Role] for source in data.sources}
+    sums = [sum(column) for column in zip(*values.values(), strict=True)] or [0.0 for _ in Role]
+    values["all"] = sums
     rows = []
-    for source in data.sources:
-        parts = [data.expected_energy_pj(source, role) for role in Role]
-        share = sum(parts) / total if total else 0.0
-        rows.append((Cell(source), *(Cell(units.energy(part)) for part in parts), Cell(units.percent(share))))
-    sums = [sum(data.expected_energy_pj(source, role) for source in data.sources) for role in Role]
-    rows.append((Cell("all"), *(Cell(units.energy(part)) for part in sums), Cell(units.energy(total))))
-    columns = (Column("Where", numeric=False), Column("Backbone"), Column("Exit branches"), Column("Share of all"))
+    for source, parts in values.items():
+        together = sum(parts)
+        share = together / sum(sums) if sum(sums) else 0.0
+        rows.append((Cell(source), *(Cell(units.energy(x)) for x in (*parts, together)), Cell(units.percent(share))))
+    columns = (Column("Where", numeric=False), *map(Column, ("Backbone", "Exit branches", "Together", "Share")))
     return Table("Expected energy per image by memory.", columns, tuple(rows))
 
 

@@ -1,5 +1,6 @@
 """The sentences of the report: what was searched, what was found, what the terms mean."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from offramp.report import units
@@ -46,7 +47,7 @@ def rule_name(rule: str) -> str:
 
 def format_metric(metric: str, value: float) -> str:
     """A metric's value with its unit."""
-    formats = {
+    formats: dict[str, Callable[[float], str]] = {
         "accuracy": units.percent,
         "latency_cycles": units.cycles,
         "energy_pj": units.energy,
@@ -68,7 +69,7 @@ def searched(summary: RunSummary) -> str:
     ]
     limits = [
         f"{METRIC_NAMES.get(limit.metric, limit.metric)} {'at most' if limit.relation == '<=' else 'at least'} "
-        f"{format_metric(limit.metric, limit.bound)}"
+        f"{format_metric(limit.metric, limit.bound).removesuffix(f'{units.NBSP}MACs')}"
         for limit in summary.constraints
     ]
     wanted = f" The search looked for {_and(goals)}" if goals else ""

@@ -1,0 +1,242 @@
+"""The same results for the terminal: rich tables, and plain data for JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from offramp import jsonio
+from offramp.cost.base import CostReport
+from offramp.cost.expected import ExpectedCost, expected_cost
+from offramp.objectives.evaluation import Evaluation
+from offramp.report import tables, units
+from offramp.report.figure_data import cost_of
+from offramp.report.layout import layout_of
+from offramp.report.summary import RunSummary
+from offramp.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+
+@dataclass(frozen=True)
+class FrontCosts:
+    """Expected costs of a point of the front."""
+
+    latency_cycles: float | None
+    energy_pj: float | None
+    macs: float | None
+    energy_latency_product_j_cycles: float | None
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One network of the front; all figures are of the validation split."""
+
+    architecture: Architecture
+    validation_accuracy: float | None
+    exit_rates: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    expected: FrontCosts
+
+
+@dataclass(frozen=True)
+class StagePrice:
+    """What ``offramp cost --json`` says of an exit."""
+
+    exit: str
+    backbone_latency_cycles: float
+    gap_cycles: float
+    branch_latency_cycles: float
+    stage_latency_cycles: float
+    stage_energy_pj: float
+    latency_to_exit_cycles: float
+    energy_to_exit_pj: float
+    macs_to_exit: int
+
+
+@dataclass(frozen=True)
+class ModelPrice:
+    """What ``offramp cost --json`` says of a model; ``expected`` needs exit rates."""
+
+    model: str
+    accelerator: str
+    engine: str
+    engine_version: str
+    convention: str
+    stages: tuple[StagePrice, ...]
+    static: ExpectedCost
+    expected: ExpectedCost | None
+    warnings: tuple[str, ...]
+
+
+class Priced(Protocol):
+    """A model with its costs; ``static`` is its backbone and final classifier alone."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def report(self) -> CostReport: ...
+
+    @property
+    def static(self) -> CostReport: ...
+
+    @property
+    def expected(self) -> ExpectedCost | None: ...
+
+
+def front_point(evaluation: Evaluation) -> FrontPoint:
+    """What is told of a member of the front."""
+    details = evaluation.details
+    return FrontPoint(
+        architecture=evaluation.architecture,
+        validation_accuracy=evaluation.values.get("accuracy"),
+        exit_rates=details.profile.rates if details else (),
+        thresholds=details.policy.thresholds if details else (),
+        expected=FrontCosts(
+            latency_cycles=cost_of(evaluation, "latency_cycles"),
+            energy_pj=cost_of(evaluation, "energy_pj"),
+            macs=cost_of(evaluation, "macs"),
+            energy_latency_product_j_cycles=cost_of(evaluation, "energy_latency_product_j_cycles"),
+        ),
+    )
+
+
+def front_json(front: Sequence[Evaluation]) -> list[Any]:
+    """The front as plain data for ``json.dumps``: one object a point."""
+    return [jsonio.to_data(front_point(evaluation)) for evaluation in front]
+
+
+def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = ()) -> "RichTable":
+    """Evaluations in the given order, one row each."""
+    table = _table("Pareto front: expected costs per image, accuracy on the validation images")
+    for heading in ("Accuracy", "Energy", "Latency", "Energy-latency product", "MACs", "Exit rates (%)", "Exits at"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for evaluation in front:
+        point = front_point(evaluation)
+        costs = point.expected
+        shown = (
+            (point.validation_accuracy, units.percent),
+            (costs.energy_pj, units.energy),
+            (costs.latency_cycles, units.cycles),
+            (costs.energy_latency_product_j_cycles, units.product),
+            (costs.macs, units.macs),
+        )
+        cells = [units.NOTHING if value is None else write(value) for value, write in shown]
+        rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NOTHING
+        table.add_row(*map(_text, (*cells, rates, _places(point.architecture, max_depths))))
+    return table
+
+
+def _places(architecture: Architecture, max_depths: Sequence[int]) -> str:
+    """Where the early exits are: block numbers, or tap numbers where the depth of the family is not known."""
+    if not architecture.exits:
+        return "none"
+    if not max_depths:
+        return "tap " + ", ".join(str(choice.tap) for choice in architecture.exits)
+    return "block " + ", ".join(str(place.after_block) for place in layout_of(architecture, max_depths).exits[:-1])
+
+
+def front_table(summary: RunSummary) -> "RichTable":
+    """The front of a finished run, in order of accuracy."""
+    members = sorted(summary.front, key=lambda item: -item.values.get("accuracy", 0.0))
+    return evaluations_table(members, summary.max_depths)
+
+
+def chosen_table(summary: RunSummary) -> "RichTable":
+    """The chosen networks and the static ones, each cost with its reduction against the static reference."""
+    source = tables.chosen_table(summary)
+    table = _table(source.caption)
+    for column in source.columns:
+        table.add_column(column.heading, justify="right" if column.numeric else "left", overflow="fold")
+    for row in source.rows:
+        # The architecture below each name is for wide pages; here the name has to do.
+        notes = ("", *(cell.note for cell in row[1:]))
+        cells = zip(row, notes, strict=True)
+        table.add_row(*(_text(f"{cell.text}\n{note}" if note else cell.text) for cell, note in cells))
+    return table
+
+
+def model_price(priced: Priced) -> ModelPrice:
+    """All that is told of a priced model."""
+    report = priced.report
+    stages = tuple(
+        StagePrice(
+            exit=stage.exit,
+            backbone_latency_cycles=stage.backbone_latency_cycles,
+            gap_cycles=stage.gap_cycles,
+            branch_latency_cycles=stage.branch_latency_cycles,
+            stage_latency_cycles=stage.stage_latency_cycles,
+            stage_energy_pj=stage.stage_energy_pj,
+            latency_to_exit_cycles=stage.latency_to_exit_cycles,
+            energy_to_exit_pj=stage.energy_to_exit_pj,
+            macs_to_exit=stage.macs_to_exit,
+        )
+        for stage in report.stages
+    )
+    return ModelPrice(
+        model=priced.model,
+        accelerator=report.accelerator,
+        engine=report.engine,
+        engine_version=report.engine_version,
+        convention=report.convention,
+        stages=stages,
+        static=expected_cost(priced.static, (1.0,)),
+        expected=priced.expected,
+        warnings=tuple(dict.fromkeys((*report.warnings, *priced.static.warnings))),
+    )
+
+
+def cost_json(priced: Priced) -> Any:
+    """The price of a model as plain data for ``json.dumps``."""
+    return jsonio.to_data(model_price(priced))
+
+
+def cost_table(priced: Priced) -> "RichTable":
+    """The price of a model: a row per exit, then the static network and, with exit rates, the expected cost."""
+    price = model_price(priced)
+    engine = f"{price.engine} {price.engine_version}".strip()
+    table = _table(f"{price.model} on {price.accelerator} ({engine}, convention {price.convention})")
+    table.add_column("To exit", overflow="fold")
+    for heading in ("Backbone", "Branch", "Latency to here", "Energy to here", "Product", "MACs to here"):
+        table.add_column(heading, justify="right")
+    for stage in price.stages:
+        product = stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
+        cells = (
+            stage.exit,
+            units.cycles(stage.backbone_latency_cycles),
+            units.cycles(stage.branch_latency_cycles),
+            units.cycles(stage.latency_to_exit_cycles),
+            units.energy(stage.energy_to_exit_pj),
+            units.product(product),
+            units.macs(stage.macs_to_exit),
+        )
+        table.add_row(*map(_text, cells))
+    table.add_section()
+    rows = [("static network", price.static)]
+    if price.expected is not None:
+        rows.append(("expected", price.expected))
+    for name, cost in rows:
+        product = units.product(cost.energy_latency_product_j_cycles)
+        figures = (units.cycles(cost.latency_cycles), units.energy(cost.energy_pj), product, units.macs(cost.macs))
+        table.add_row(*map(_text, (name, "", "", *figures)))
+    if price.expected is not None:
+        saved = units.reduction(
+            price.expected.energy_latency_product_j_cycles, price.static.energy_latency_product_j_cycles
+        )
+        table.caption = _text(f"{saved} energy-latency product, compared with the static network")
+    return table
+
+
+def _table(title: str) -> "RichTable":
+    from rich.table import Table as RichTable
+
+    return RichTable(title=_text(title), title_justify="left", caption_justify="left")
+
+
+def _text(content: str) -> "Text":
+    """Text that the terminal shows as it is: no markup, no control sequences from names in files."""
+    from rich.text import Text
+
+    return Text("".join(char if char.isprintable() or char in f"\n{units.NBSP}" else "�" for char in content))
