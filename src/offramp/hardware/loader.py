@@ -28,16 +28,25 @@ def load_accelerator(name_or_path: str | Path) -> Accelerator:
     if isinstance(name_or_path, str) and text in accelerator_names():
         return _load_file(CATALOG / f"{text}.yaml")
     path = Path(name_or_path)
-    looks_like_name = isinstance(name_or_path, str) and not path.suffix and len(path.parts) <= 1
-    if looks_like_name and not ("\0" not in text and path.exists()):
+    looks_like_name = len(path.parts) <= 1 and path.suffix.lower() not in (".yaml", ".yml")
+    if isinstance(name_or_path, str) and looks_like_name and not _exists(path):
         message = unknown_name_message("accelerator", text, accelerator_names())
         raise UnknownNameError(f"{message} A description of your own is given as a path to its YAML file.")
     return _load_file(path)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, no permission, a zero byte
+        return False
+
+
 def _load_file(path: Path) -> Accelerator:
     file = read_yaml(path)
     root = Section(file.data, "", Faults())
+    if "schema" in root:
+        return read_offramp(root, path.name, file.repeated_keys)
     if "memories" in root:
         return _read_zigzag(root, path)
     if isinstance(file.data.get("cores"), list) or "graph" in root:

@@ -26,8 +26,11 @@ class _Ports:
     assigned: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def read_memory(section: Section, name: str, array_dimensions: tuple[str, ...]) -> MemoryLevel:
-    """A memory in either dialect; which one is told by `r_bw` or `bandwidth_max`."""
+def read_memory(section: Section, name: str, array_dimensions: tuple[str, ...], *, strict: bool) -> MemoryLevel:
+    """A memory in either dialect; which one is told by its ports.
+
+    A movement given to two ports is a fault when ``strict``, else the last one serves it, as in ZigZag.
+    """
     size = section.integer("size", minimum=1)
     if section.flag("auto_cost_extraction"):
         section.fault("`auto_cost_extraction` would need CACTI; set it to false and state `r_cost` and `w_cost`")
@@ -40,9 +43,9 @@ def read_memory(section: Section, name: str, array_dimensions: tuple[str, ...]) 
     operands = _operands(section)
     served = section.words("served_dimensions")
     for dimension in served:
-        if dimension not in array_dimensions:
+        if array_dimensions and dimension not in array_dimensions:
             section.fault(f"`served_dimensions` names unknown array dimension {dimension!r}")
-    ports = _explicit_ports(section) if _is_explicit(section) else _counted_ports(section, operands)
+    ports = _explicit_ports(section, strict) if _is_explicit(section) else _counted_ports(section, operands)
     _check_assignment(section, ports, operands)
     section.done(also=("mem_type", "source"))
     return MemoryLevel(
@@ -85,7 +88,7 @@ def _is_explicit(section: Section) -> bool:
     return "r_bw" not in section and "w_bw" not in section
 
 
-def _explicit_ports(section: Section) -> _Ports:
+def _explicit_ports(section: Section, strict: bool) -> _Ports:
     """The dialect of zigzag-dse 3.9: every port says its bandwidths and what it moves."""
     result = _Ports()
     for index, value in enumerate(section.values("ports"), start=1):
@@ -107,7 +110,7 @@ def _explicit_ports(section: Section) -> _Ports:
                 port.fault(f"`allocation` must hold entries such as 'I1, fh' (operands I1 I2 O), got {entry!r}")
                 continue
             taken = result.assigned.setdefault(match[1], {})
-            if match[2] in taken:
+            if match[2] in taken and strict:
                 port.fault(f"`allocation` gives {entry!r} to a second port")
             taken[match[2]] = name
         port.done()
@@ -160,7 +163,6 @@ def _check_assignment(section: Section, ports: _Ports, operands: list[str]) -> N
             if ports.ports[name].kind is wrong:
                 section.fault(f"{DIRECTION_WORDS[direction]} of {operand} uses {wrong.value} port {name!r}")
     for operand in operands:
-        needed = DIRECTIONS if operand == "O" else DIRECTIONS[:2]
-        for direction in needed:
+        for direction in ("tl", "fl") if operand == "O" else ("tl",):
             if direction not in ports.assigned.get(operand, {}):
                 section.fault(f"{DIRECTION_WORDS[direction]} of {operand} has no port")

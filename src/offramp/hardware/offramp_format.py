@@ -9,6 +9,7 @@ from offramp.hardware.zigzag_format import read_core
 
 SCHEMA = 1
 MAX_COPIES = 1024
+MAX_LINKS = 20_000
 UNLIMITED = "unlimited"
 
 
@@ -57,7 +58,7 @@ def _read_cores(root: Section) -> dict[str, list[Core]]:
         if copies > MAX_COPIES:
             body.fault(f"`copies` must be <= {MAX_COPIES}, got {copies}")
             copies = 1
-        core = read_core(body, key, kind, source=body.text("source", default=""))
+        core = read_core(body, key, kind, source=body.text("source", default=""), strict=True)
         body.done()
         if "copies" in body:
             groups[key] = [replace(core, name=f"{key}{index}") for index in range(copies)]
@@ -75,6 +76,9 @@ def _read_links(root: Section, groups: dict[str, list[Core]]) -> list[Link]:
     links: list[Link] = []
     for index, value in enumerate(root.values("links", required=False), start=1):
         links += _read_link(Section(value, f"link {index}", root.faults), names)
+        if len(links) > MAX_LINKS:
+            root.fault(f"at most {MAX_LINKS} links, got more up to link {index}")
+            return []
     _check_links(root, links)
     return links
 
@@ -98,8 +102,12 @@ def _read_link(section: Section, names: dict[str, list[str]]) -> list[Link]:
         section.fault(f"`between` must name two different cores, got {len(ends)}")
         return []
     links: list[Link] = []
-    for sender in names.get(ends[0], []):
-        for receiver in names.get(ends[1], []):
+    senders, receivers = names.get(ends[0], []), names.get(ends[1], [])
+    if len(senders) * len(receivers) > MAX_LINKS:
+        section.fault(f"stands for {len(senders) * len(receivers)} links; at most {MAX_LINKS} are understood")
+        return []
+    for sender in senders:
+        for receiver in receivers:
             links.append(Link(sender, receiver, width, energy, shared))
             if both_ways:
                 links.append(Link(receiver, sender, width, energy, shared))

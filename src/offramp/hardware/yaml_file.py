@@ -15,6 +15,8 @@ from offramp.errors import AcceleratorError
 MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 50_000
 MAX_INTEGER = 2**62
+# Values that contradict an explicit tag (`!!int ''`, `!!bool maybe`) leave PyYAML as plain Python errors.
+_YAML_FAULTS = (yaml.YAMLError, RecursionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def read_yaml(path: Path) -> YamlFile:
                 "it has more. Remove the nested aliases."
             )
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+    except _YAML_FAULTS as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise AcceleratorError(f"Accelerator file '{path}' must be YAML, but it cannot be read: {reason}.") from exc
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -50,11 +52,11 @@ def read_yaml(path: Path) -> YamlFile:
 
 
 def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise AcceleratorError(f"'{path}' is a folder; give the accelerator's YAML file in it.")
-    if path.exists() and not path.is_file():
-        raise AcceleratorError(f"'{path}' is not a regular file; give an accelerator's YAML file.")
     try:
+        if path.is_dir():
+            raise AcceleratorError(f"'{path}' is a folder; give the accelerator's YAML file in it.")
+        if path.exists() and not path.is_file():
+            raise AcceleratorError(f"'{path}' is not a regular file; give an accelerator's YAML file.")
         with path.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as exc:
@@ -125,6 +127,7 @@ class Section:
             self.data = {str(key): value for key, value in data.items()}
         else:
             self.fault(f"must be a mapping, got {_shown(data)}")
+            self.faults = Faults()  # that its keys are missing follows, and is not worth saying
 
     def fault(self, what: str) -> None:
         self.faults.add(self.where, what)
@@ -227,7 +230,8 @@ class Section:
 
     def section(self, key: str) -> "Section":
         value = self._get(key, required=True)
-        return Section({} if value is None else value, f"{self.where}.{key}" if self.where else key, self.faults)
+        where = f"{self.where}.{key}" if self.where else key
+        return Section({}, where, Faults()) if value is None else Section(value, where, self.faults)
 
     def done(self, also: Sequence[str] = ()) -> None:
         """Note every key that nobody asked for; ``also`` names keys that may be there but mean nothing here."""

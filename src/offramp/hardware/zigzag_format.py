@@ -21,11 +21,12 @@ class _Array:
     imc: ImcArray | None
 
 
-def read_core(body: Section, name: str, kind: CoreKind, source: str = "") -> Core:
+def read_core(body: Section, name: str, kind: CoreKind, source: str = "", *, strict: bool = False) -> Core:
     """A core from a mapping with `memories`, `operational_array` (or `multipliers`) and perhaps `dataflows`.
 
     Both dialects are understood, per memory: ZigZag <= 3.6 and Stream (`r_bw`, `r_port`, `ports` with fh/tl/fl/th)
     and ZigZag 3.9 (`ports` with name/type/bandwidth_min/bandwidth_max/allocation). Faults go to ``body.faults``.
+    ``strict`` refuses what ZigZag puts up with: one movement given to two ports.
     """
     array = _read_array(body, kind)
     dimensions = tuple(item.name for item in array.dimensions)
@@ -33,7 +34,7 @@ def read_core(body: Section, name: str, kind: CoreKind, source: str = "") -> Cor
     if not entries.data and "memories" in body:
         body.fault("`memories` must hold at least one memory")
     memories = tuple(
-        read_memory(Section(value, f"{body.where} memory '{key}'".strip(), body.faults), key, dimensions)
+        read_memory(Section(value, f"{body.where} memory '{key}'".strip(), body.faults), key, dimensions, strict=strict)
         for key, value in entries.data.items()
     )
     _check_hierarchy(memories, body)
@@ -100,14 +101,21 @@ def _read_dataflow(body: Section, dimensions: tuple[ArrayDimension, ...]) -> tup
 
 
 def _check_hierarchy(memories: tuple[MemoryLevel, ...], body: Section) -> None:
+    """Every operand has memories up to the last one, and every memory below it is connected upwards."""
     if not memories:
         return
-    held = {operand for memory in memories for operand in memory.operands}
     for operand in ("I1", "I2", "O"):
-        if operand not in held:
+        levels = [memory for memory in memories if operand in memory.operands]
+        if not levels:
             body.fault(f"no memory holds operand {operand}")
-        elif operand not in memories[-1].operands:
+        elif levels[-1] is not memories[-1]:
             body.fault(f"the last memory '{memories[-1].name}' must hold all operands, but not {operand}")
+        for memory in levels[:-1]:
+            ports = next(item for item in memory.operand_ports if item.operand == operand)
+            if ports.from_high is None:
+                body.fault(f"memory '{memory.name}': the write from above (fh) of {operand} has no port")
+            if ports.to_high is None and operand == "O":
+                body.fault(f"memory '{memory.name}': the read towards above (th) of {operand} has no port")
 
 
 def core_to_zigzag(core: Core) -> dict[str, Any]:
