@@ -1,12 +1,14 @@
 """The run folder: the settings used, one durable record per evaluation, and where everything else lies."""
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,9 +24,18 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluations (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     batch INTEGER NOT NULL,
+    asked INTEGER NOT NULL,
     payload TEXT NOT NULL
 );
 """
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """Candidates that were asked for together, as far as they were evaluated."""
+
+    num_asked: int
+    evaluations: tuple[Evaluation, ...]
 
 
 class RunStore:
@@ -52,29 +63,28 @@ class RunStore:
         """Where weights and bundle of a chosen network lie."""
         return self.folder / "chosen" / "".join(c if c.isalnum() or c in "_-." else "_" for c in rule)
 
-    def append(self, batch: int, evaluations: Sequence[Evaluation]) -> None:
-        """Write one batch of evaluations; it is on disk, whole, when this returns."""
+    def append(self, batch: int, num_asked: int, evaluation: Evaluation) -> None:
+        """Write one evaluation of a batch of ``num_asked`` candidates; it is on disk when this returns."""
         with _readable_errors(self.folder), self._connection:
-            self._connection.executemany(
-                "INSERT INTO evaluations (batch, payload) VALUES (?, ?)",
-                [(batch, dumps(evaluation)) for evaluation in evaluations],
+            self._connection.execute(
+                "INSERT INTO evaluations (batch, asked, payload) VALUES (?, ?, ?)",
+                (batch, num_asked, dumps(evaluation)),
             )
 
-    def batches(self) -> list[list[Evaluation]]:
-        """All evaluations in the order and the batches in which they were made."""
-        result: list[list[Evaluation]] = []
-        current: int | None = None
+    def batches(self) -> tuple[StoredBatch, ...]:
+        """All evaluations in the order and the batches in which they were made; only the last may be incomplete."""
         with _readable_errors(self.folder):
-            rows = self._connection.execute("SELECT batch, payload FROM evaluations ORDER BY number").fetchall()
-        for batch, payload in rows:
-            if batch != current:
-                result.append([])
-                current = batch
-            result[-1].append(loads(Evaluation, payload, what=f"An evaluation in {self.folder}", error=RunError))
-        return result
+            query = "SELECT batch, asked, payload FROM evaluations ORDER BY number"
+            rows = self._connection.execute(query).fetchall()
+        result = []
+        for (_, asked), group in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
+            what = f"An evaluation in {self.folder}"
+            members = tuple(loads(Evaluation, payload, what=what, error=RunError) for _, _, payload in group)
+            result.append(StoredBatch(asked, members))
+        return tuple(result)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
-        return tuple(evaluation for batch in self.batches() for evaluation in batch)
+        return tuple(evaluation for batch in self.batches() for evaluation in batch.evaluations)
 
     def set(self, key: str, value: str) -> None:
         with _readable_errors(self.folder), self._connection:

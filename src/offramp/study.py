@@ -1,75 +1,93 @@
-"""Study: ask, evaluate, tell, store; and go on from what is stored."""
+"""Study: ask, evaluate, store, tell; and go on from what is stored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from offramp.clock import Deadline
 from offramp.errors import RunError
 from offramp.objectives.evaluation import Evaluation, Evaluator, SearchAlgorithm
 from offramp.progress import Task
+from offramp.space.architecture import Architecture
 from offramp.store import RunStore
 
 
 @dataclass(frozen=True)
 class StudyEnd:
-    """Why a study stopped and what it knows."""
+    """What a study knows when it stops, and whether the user stopped it."""
 
     evaluations: tuple[Evaluation, ...]
     interrupted: bool
 
 
+@dataclass
+class _Batch:
+    """What was asked together, and the evaluations of it that are there."""
+
+    number: int
+    asked: list[Architecture]
+    done: list[Evaluation] = field(default_factory=list)
+
+
 class Study:
-    """Drives a search algorithm; every batch is stored before the algorithm is told about it."""
+    """Drives a search algorithm. Every evaluation is stored at once; a batch is told when it is complete.
+
+    A batch that was cut short (by the clock, by Ctrl-C, by a crash) is completed first when the study goes on, so that
+    the algorithm sees what it would have seen without the stop.
+    """
 
     def __init__(self, algorithm: SearchAlgorithm, evaluator: Evaluator, store: RunStore | None = None) -> None:
         self.algorithm = algorithm
         self.evaluator = evaluator
         self.store = store
-        self.batches: list[list[Evaluation]] = []
+        self._evaluations: list[Evaluation] = []
+        self._num_batches = 0
+        self._open: _Batch | None = None
 
     def replay(self) -> None:
         """Bring a fresh algorithm to where the stored record ends."""
-        if self.store is None:
-            return
-        for batch in self.store.batches():
-            asked = self.algorithm.ask(len(batch))
-            told = [evaluation.architecture for evaluation in batch]
-            if asked != told:
+        for stored in self.store.batches() if self.store else ():
+            batch = self._ask(stored.num_asked)
+            told = [evaluation.architecture for evaluation in stored.evaluations]
+            if batch.asked[: len(told)] != told:
                 raise RunError(
                     "The record of this run does not fit its settings (the algorithm proposes other candidates). "
                     "Start a new run."
                 )
-            self.algorithm.tell(batch)
-            self.batches.append(batch)
+            batch.done.extend(stored.evaluations)
+            self._evaluations.extend(stored.evaluations)
+            self._close_if_complete(batch)
 
     def run(self, evaluations: int, batch: int, task: Task, deadline: Deadline | None = None) -> StudyEnd:
-        """Evaluate until ``evaluations`` are known or the deadline has passed; Ctrl-C ends it in good order.
-
-        A batch that is cut short is stored as far as it came, so nothing that was computed is lost.
-        """
-        interrupted = False
-        while not interrupted and self._done() < evaluations and not (deadline and deadline.passed()):
-            count = min(batch, evaluations - self._done())
-            results, interrupted = self._evaluate(count, evaluations, task, deadline)
-            if not results:
-                break
-            if self.store is not None:
-                self.store.append(len(self.batches), results)
-            self.algorithm.tell(results)
-            self.batches.append(results)
-        return StudyEnd(tuple(e for group in self.batches for e in group), interrupted)
-
-    def _evaluate(self, count: int, total: int, task: Task, deadline: Deadline | None) -> tuple[list[Evaluation], bool]:
-        results: list[Evaluation] = []
+        """Evaluate until ``evaluations`` are known or the deadline has passed; Ctrl-C ends it in good order."""
         try:
-            for architecture in self.algorithm.ask(count):
-                results.append(self.evaluator.evaluate(architecture))
-                done = self._done() + len(results)
-                task.update(max(done / total, deadline.fraction() if deadline else 0.0), f"candidate {done}")
-                if deadline and deadline.passed():
+            while len(self._evaluations) < evaluations and not (deadline and deadline.passed()):
+                current = self._open or self._ask(min(batch, evaluations - len(self._evaluations)))
+                if not current.asked:
                     break
+                self._evaluate(current, evaluations, task, deadline)
         except KeyboardInterrupt:
-            return results, True
-        return results, False
+            return StudyEnd(tuple(self._evaluations), interrupted=True)
+        return StudyEnd(tuple(self._evaluations), interrupted=False)
 
-    def _done(self) -> int:
-        return sum(len(batch) for batch in self.batches)
+    def _ask(self, count: int) -> _Batch:
+        batch = _Batch(self._num_batches, self.algorithm.ask(count))
+        self._num_batches += 1
+        self._open = batch
+        return batch
+
+    def _evaluate(self, batch: _Batch, total: int, task: Task, deadline: Deadline | None) -> None:
+        for architecture in batch.asked[len(batch.done) :]:
+            if deadline and deadline.passed():
+                return
+            evaluation = self.evaluator.evaluate(architecture)
+            if self.store is not None:
+                self.store.append(batch.number, len(batch.asked), evaluation)
+            batch.done.append(evaluation)
+            self._evaluations.append(evaluation)
+            done = len(self._evaluations)
+            task.update(max(done / total, deadline.fraction() if deadline else 0.0), f"candidate {done}")
+        self._close_if_complete(batch)
+
+    def _close_if_complete(self, batch: _Batch) -> None:
+        if len(batch.done) == len(batch.asked):
+            self.algorithm.tell(batch.done)
+            self._open = None

@@ -1,0 +1,156 @@
+"""The run folder keeps what was written, is used by one search at a time, and says what is wrong with it."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offramp.config import Config, with_settings
+from offramp.errors import RunError
+from offramp.objectives.evaluation import Evaluation, Status
+from offramp.store import RunStore, StoredBatch, create_run, read_run, resume_run
+from offramp.testing.toys import ToyEvaluator, small_space
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RunStore]:
+    created = create_run(tmp_path / "run", with_settings(Config(), {"seed": 9}))
+    yield created
+    created.close()
+
+
+def some_evaluations(count: int = 3) -> list[Evaluation]:
+    space, rng = small_space(), np.random.default_rng(0)
+    evaluator = ToyEvaluator()
+    return [evaluator.evaluate(space.sample(rng)) for _ in range(count)]
+
+
+def append_all(store: RunStore, batch: int, evaluations: list[Evaluation]) -> None:
+    for evaluation in evaluations:
+        store.append(batch, len(evaluations), evaluation)
+
+
+def test_what_is_written_comes_back(store: RunStore) -> None:
+    first, second = some_evaluations(3), some_evaluations(2)
+    append_all(store, 0, first)
+    append_all(store, 1, second)
+    assert store.batches() == (StoredBatch(3, tuple(first)), StoredBatch(2, tuple(second)))
+    assert store.evaluations() == (*first, *second)
+    failed = Evaluation(first[0].architecture, Status.FAILED, {}, error="no memory")
+    store.append(2, 5, failed)
+    assert store.batches()[2] == StoredBatch(5, (failed,))
+
+
+def test_the_settings_used_lie_in_the_folder(store: RunStore) -> None:
+    reader = read_run(store.folder)
+    assert reader.config.seed == 9
+    assert (store.folder / "config.yaml").exists()
+    reader.close()
+
+
+def test_a_run_can_be_read_while_it_is_written(store: RunStore) -> None:
+    reader = read_run(store.folder)
+    append_all(store, 0, some_evaluations(2))
+    assert len(reader.evaluations()) == 2
+    with pytest.raises(RunError, match="cannot be used"):
+        reader.set("key", "value")
+    reader.close()
+
+
+def test_notes_are_kept(store: RunStore) -> None:
+    assert store.get("phase") is None
+    store.set("phase", "search")
+    store.set("phase", "finish")
+    assert store.get("phase") == "finish"
+
+
+def test_only_one_search_at_a_time(store: RunStore) -> None:
+    code = (
+        "import sys; from pathlib import Path; from offramp.store import resume_run\n"
+        "from offramp.errors import RunError\n"
+        "try: resume_run(Path(sys.argv[1]))\n"
+        "except RunError as exc: print(exc)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(store.folder)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "in use by another search" in done.stdout
+
+
+def test_a_finished_search_lets_go(store: RunStore) -> None:
+    append_all(store, 0, some_evaluations(1))
+    store.close()
+    again = resume_run(store.folder)
+    assert len(again.evaluations()) == 1
+    again.close()
+
+
+def test_an_existing_run_is_not_replaced_by_accident(store: RunStore) -> None:
+    append_all(store, 0, some_evaluations(1))
+    store.close()
+    with pytest.raises(RunError, match="--resume"):
+        create_run(store.folder, Config())
+    replaced = create_run(store.folder, Config(), overwrite=True)
+    assert replaced.evaluations() == ()
+    replaced.close()
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="not empty"):
+            create_run(tmp_path, Config(), overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="it is a file"):
+        create_run(tmp_path / "file", Config())
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="must be writable"):
+        create_run(tmp_path / "file" / "run", Config())
+
+
+def test_no_run_there(tmp_path: Path) -> None:
+    for opener in (read_run, resume_run):
+        with pytest.raises(RunError, match=r"no run\.sqlite"):
+            opener(tmp_path)
+
+
+def test_a_damaged_record_is_said_to_be_damaged(store: RunStore) -> None:
+    append_all(store, 0, some_evaluations(1))
+    store.close()
+    (store.folder / "run.sqlite").write_bytes(b"not a database" * 1000)
+    with pytest.raises(RunError, match="cannot be used"):
+        read_run(store.folder)
+
+
+def test_an_evaluation_that_was_tampered_with(store: RunStore) -> None:
+    append_all(store, 0, some_evaluations(1))
+    connection = sqlite3.connect(store.folder / "run.sqlite")
+    with connection:
+        connection.execute("UPDATE evaluations SET payload = '{\"status\": 5}'")
+    connection.close()
+    with pytest.raises(RunError, match="fault"):
+        store.batches()
+
+
+def test_another_schema_is_refused(store: RunStore) -> None:
+    store.set("schema", "99")
+    store.close()
+    with pytest.raises(RunError, match="schema 99"):
+        read_run(store.folder)
+
+
+@pytest.mark.parametrize("rule", ["../../etc", "macs<=2M", "a/b", "knee+cheapest"])
+def test_networks_stay_inside_the_folder(store: RunStore, rule: str) -> None:
+    folder = store.network_folder(rule).resolve()
+    assert folder.parent == (store.folder / "chosen").resolve()
