@@ -203,7 +203,7 @@ def cost(
     """Price an early-exit ONNX graph on an accelerator."""
     from offramp.config import CostConfig, build_section
     from offramp.pricing import price_onnx
-    from offramp.report.cost_text import cost_json, cost_table
+    from offramp.report.text import cost_json, cost_table
 
     settings = build_section(
         CostConfig,
@@ -219,11 +219,11 @@ def cost(
     )
     priced = price_onnx(model, settings, _parse_rates(exit_rates))
     if as_json:
-        print(json.dumps(cost_json(priced.model, priced.report, priced.static, priced.expected), indent=2))
+        print(json.dumps(cost_json(priced), indent=2))
         return
     from rich.console import Console
 
-    Console().print(cost_table(priced.model, priced.report, priced.static, priced.expected))
+    Console().print(cost_table(priced))
 
 
 def _parse_rates(text: str | None) -> tuple[float, ...] | None:
