@@ -72,7 +72,7 @@ class ResNet:
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
         side = min(input_shape[1:])
         widths = (
-            ((4, 8), (8, 12, 16), (16, 24, 32)) if side < _TINY_IMAGE else ((8, 12, 16), (16, 24, 32), (32, 48, 64))
+            ((4, 8), (8, 12, 16), (16, 24, 32)) if side < _TINY_IMAGE else ((8, 12, 16), (16, 24, 32), (32, 40, 48))
         )
         strides = (2 if side >= 2 * _LARGE_IMAGE else 1, 2, 2)
         return BackboneSpace(

@@ -1,0 +1,73 @@
+"""Recalibration against statistics computed by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from offramp.errors import InputError
+from offramp.nn.batch_norm import recalibrate_batch_norm_
+from offramp.nn.elastic import ElasticBatchNorm2d
+from tests.nn.members import SMALL, images, member, small_supernet
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(3), ElasticBatchNorm2d(3)])
+def test_statistics_are_the_mean_over_batches(norm: nn.BatchNorm2d | ElasticBatchNorm2d) -> None:
+    for _ in range(3):
+        norm(torch.randn(4, 3, 2, 2) * 50)  # old statistics that must leave no trace
+    batches = [torch.randn(5, 3, 4, 4) + shift for shift in range(4)]
+    momentum = norm.momentum
+    norm.train()
+    recalibrate_batch_norm_(norm, batches)
+    means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    variances = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
+    torch.testing.assert_close(norm.running_mean, means)
+    torch.testing.assert_close(norm.running_var, variances)
+    assert norm.training
+    assert norm.momentum == momentum
+
+
+def test_a_member_gets_its_own_statistics() -> None:
+    supernet = small_supernet().train()
+    supernet.activate(member(SMALL, max))
+    supernet(images())
+    supernet.activate(member(SMALL, min))
+    weights = {name: value.clone() for name, value in supernet.named_parameters()}
+    supernet.recalibrate_batch_norm_([images(32)])
+    supernet.eval()
+    # On one batch, the mean over batches is what training mode normalises with, up to the unbiased variance.
+    evaluated = supernet(images(32))[0]
+    supernet.train()
+    torch.testing.assert_close(evaluated, supernet(images(32))[0], atol=0.02, rtol=0.02)
+    assert all(torch.equal(weights[name], value) for name, value in supernet.named_parameters())
+
+
+def test_extracted_networks_can_be_recalibrated_too() -> None:
+    supernet = small_supernet().eval()
+    architecture = member(SMALL, min, ((0, "conv"),))
+    network = supernet.extract(architecture)
+    recalibrate_batch_norm_(network, [images(), images(seed=1)])
+    supernet.activate(architecture)
+    supernet.recalibrate_batch_norm_([images(), images(seed=1)])
+    for ours, theirs in zip(supernet(images()), network(images()), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_layers_that_do_not_run_keep_their_statistics() -> None:
+    supernet = small_supernet().train()
+    supernet.activate(member(SMALL, max, ((0, "conv"),)))
+    supernet(images())
+    norms = [m for m in supernet.taps[0].modules() if isinstance(m, ElasticBatchNorm2d)]
+    before = [norm.running_mean.clone() for norm in norms]
+    assert any(bool(mean.abs().sum() > 0) for mean in before)
+    supernet.activate(member(SMALL, max))
+    supernet.recalibrate_batch_norm_([images()])
+    assert all(torch.equal(norm.running_mean, old) for norm, old in zip(norms, before, strict=True))
+
+
+@pytest.mark.parametrize(("batches", "message"), [([], "at least one batch"), ([images(1)], "at least 2 images")])
+def test_too_few_images_are_refused(batches: list[torch.Tensor], message: str) -> None:
+    norm = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    with pytest.raises(InputError, match=message):
+        recalibrate_batch_norm_(norm, batches)
+    assert not norm[0].training
+    assert norm[0].momentum == 0.1
