@@ -1,0 +1,119 @@
+"""A core as the intra-core engine reads it: memory levels per operand, and what each port serves."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from offramp.hardware.accelerator import Core, MemoryLevel, MemoryOperand
+
+
+class Direction(IntEnum):
+    """A movement of data at a memory: towards or from the level below (LOW) or above (HIGH)."""
+
+    READ_TO_LOW = 0
+    WRITE_FROM_LOW = 1
+    READ_TO_HIGH = 2
+    WRITE_FROM_HIGH = 3
+
+
+LOW_DIRECTIONS = (Direction.READ_TO_LOW, Direction.WRITE_FROM_LOW)
+HIGH_DIRECTIONS = (Direction.READ_TO_HIGH, Direction.WRITE_FROM_HIGH)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One duty of a port: an operand's movement at that operand's ``level`` (0 = nearest to the array)."""
+
+    operand: MemoryOperand
+    level: int
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class PortDuty:
+    """A physical port and its duties, in the order in which ports are assigned."""
+
+    bandwidth_bits: int
+    min_bandwidth_bits: int
+    served: tuple[Served, ...]
+    shared_by_inputs: bool
+
+
+@dataclass(frozen=True)
+class OperandLevel:
+    """A memory seen by one operand. Bandwidths are indexed by Direction; 0 where no port serves the movement."""
+
+    memory: int
+    min_bandwidth_bits: tuple[int, ...]
+    bandwidth_bits: tuple[int, ...]
+    shared_by_inputs: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """A memory and which of its operands' levels it is; ``innermost`` = no operand has a memory below it."""
+
+    level: MemoryLevel
+    operand_levels: tuple[tuple[MemoryOperand, int], ...]
+    innermost: bool
+
+
+@dataclass(frozen=True)
+class CoreView:
+    """Everything about a core that does not depend on the layer."""
+
+    core: Core
+    memories: tuple[MemoryUse, ...]
+    ports: tuple[PortDuty, ...]
+    levels: dict[MemoryOperand, tuple[OperandLevel, ...]]
+
+    def memory_of(self, operand: MemoryOperand, level: int) -> MemoryLevel:
+        return self.memories[self.levels[operand][level].memory].level
+
+
+def view_core(core: Core) -> CoreView:
+    """Index the memories of ``core``, which are given from the array outwards."""
+    depth: dict[MemoryOperand, int] = {}
+    uses: list[MemoryUse] = []
+    for memory in core.memories:
+        held = tuple((operand, depth.get(operand, 0)) for operand in memory.operands)
+        uses.append(MemoryUse(memory, held, all(level == 0 for _, level in held)))
+        for operand, level in held:
+            depth[operand] = level + 1
+    ports: list[PortDuty] = []
+    levels: dict[MemoryOperand, list[OperandLevel]] = {operand: [] for operand in depth}
+    for index, use in enumerate(uses):
+        duties = _ports_of(use)
+        ports.extend(duties)
+        for operand, _ in use.operand_levels:
+            levels[operand].append(_operand_level(index, duties, operand))
+    return CoreView(core, tuple(uses), tuple(ports), {operand: tuple(found) for operand, found in levels.items()})
+
+
+def _ports_of(use: MemoryUse) -> tuple[PortDuty, ...]:
+    level_of = dict(use.operand_levels)
+    duties = []
+    for port in use.level.ports:
+        served = []
+        for item in use.level.operand_ports:
+            named = (
+                (Direction.WRITE_FROM_HIGH, item.from_high),
+                (Direction.READ_TO_LOW, item.to_low),
+                (Direction.WRITE_FROM_LOW, item.from_low),
+                (Direction.READ_TO_HIGH, item.to_high),
+            )
+            served += [Served(item.operand, level_of[item.operand], way) for way, name in named if name == port.name]
+        inputs = {item.operand for item in served} & {"I1", "I2"}
+        if served:
+            duties.append(PortDuty(port.bandwidth_bits, port.min_bandwidth_bits, tuple(served), len(inputs) > 1))
+    return tuple(duties)
+
+
+def _operand_level(memory: int, duties: tuple[PortDuty, ...], operand: MemoryOperand) -> OperandLevel:
+    smallest, widest, shared = [0] * 4, [0] * 4, [False] * 4
+    for duty in duties:
+        for item in duty.served:
+            if item.operand == operand:
+                smallest[item.direction] = duty.min_bandwidth_bits
+                widest[item.direction] = duty.bandwidth_bits
+                shared[item.direction] = duty.shared_by_inputs
+    return OperandLevel(memory, tuple(smallest), tuple(widest), tuple(shared))
