@@ -1,0 +1,43 @@
+"""EarlyExitNetwork: all exits at once or stage by stage, and the size of its input."""
+
+import pytest
+import torch
+from torch import nn
+
+from offramp.nn.network import EarlyExitNetwork, Resize, input_size
+from tests.nn.members import SMALL, images, member, small_supernet
+
+
+def test_stage_by_stage_gives_what_forward_gives() -> None:
+    network = small_supernet().eval().extract(member(SMALL, max, ((0, "conv"), (2, "pool_mlp"))))
+    assert network.num_exits == 3
+    features = images()
+    for index, expected in enumerate(network(images())):
+        features, logits = network.run_stage(index, features)
+        assert torch.equal(logits, expected)
+
+
+def test_the_example_fits() -> None:
+    network = small_supernet().eval().extract(member(SMALL, min))
+    assert network.example_input(3).shape == (3, 3, 12, 12)
+    assert network(network.example_input(3))[0].shape == (3, 4)
+
+
+def test_every_stage_has_a_branch() -> None:
+    with pytest.raises(ValueError, match="2 stages, 1 branches"):
+        EarlyExitNetwork(member(SMALL, min), [nn.Identity(), nn.Identity()], [nn.Identity()], (3, 8, 8), 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "resolution", "expected"),
+    [((3, 32, 32), 32, (32, 32)), ((1, 20, 30), 10, (10, 15)), ((1, 30, 1), 3, (3, 1))],
+)
+def test_resolution_is_the_height(shape: tuple[int, int, int], resolution: int, expected: tuple[int, int]) -> None:
+    assert input_size(shape, resolution) == expected
+
+
+def test_resize_leaves_images_of_the_right_size_alone() -> None:
+    batch = images()
+    assert Resize(12, 12)(batch) is batch
+    constant = torch.full((1, 2, 5, 7), 3.0)
+    assert torch.equal(Resize(4, 9)(constant), torch.full((1, 2, 4, 9), 3.0))
