@@ -76,7 +76,8 @@ def knee(front: ParetoFront) -> Evaluation:
 
 
 def _is_place(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+    # A place of more digits is none; int() refuses thousands of them.
+    return len(text) < 10 and text.removeprefix("-").isdecimal()
 
 
 def _at(front: ParetoFront, place: int) -> Evaluation:

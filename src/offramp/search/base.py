@@ -11,7 +11,7 @@ from offramp.registry import Registry
 from offramp.space.architecture import Architecture
 from offramp.space.space import SearchSpace
 
-PATIENCE = 10_000
+PATIENCE = 5_000
 """Draws in a row, beyond those already told about, that bring nothing new before a space counts as exhausted."""
 
 
