@@ -11,8 +11,6 @@ from offramp.errors import DataError
 from offramp.train.image_files import resize
 from offramp.train.raw_data import RawPart
 
-_CHANNELS = (1, 3, 4)
-
 
 @dataclass(frozen=True, eq=False)
 class NamedArray:
@@ -82,7 +80,10 @@ def _channels_first(array: NamedArray, given: tuple[int, ...]) -> NDArray[np.uin
             f"got shape {given}."
         )
     else:
-        first, last = values.shape[1] in _CHANNELS, values.shape[3] in _CHANNELS
+        axes = (values.shape[1], values.shape[3])
+        # 4 may well be a height: it means colour and transparency only where nothing else can be the channels.
+        wanted = (1, 3) if set(axes) & {1, 3} else (4,)
+        first, last = axes[0] in wanted, axes[1] in wanted
         if first == last:
             problem = "both could be" if first else "neither is"
             raise DataError(

@@ -113,6 +113,8 @@ class _Stack:
             grey = self._array
             self._array = self._allocate(channels, height, width)
             self._array[: self._count] = grey[: self._count]
+        if self._count == self._total:
+            raise DataError(f"{self._source!r} must hold {self._total} images, as it says, but there are more.")
         self._array[self._count] = pixels.transpose(2, 0, 1)
         self._count += 1
 

@@ -29,7 +29,7 @@ def encode_labels(parts: Sequence[RawPart], class_names: tuple[str, ...] | None)
     """
     train = next(part for part in parts if part.role == "train")
     if _is_text(train.labels):
-        names = _sorted_names(np.unique(train.labels.astype(str)).tolist())
+        names = _sorted_names(set(_text(train)))
         labels = tuple(_numbers_of_names(part, names) for part in parts)
     else:
         numbers = [_whole_numbers(part) for part in parts]
@@ -37,6 +37,9 @@ def encode_labels(parts: Sequence[RawPart], class_names: tuple[str, ...] | None)
         for part, values in zip(parts, numbers, strict=True):
             _check_range(part, values, names)
         labels = tuple(numbers)
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise DataError(f"Class names of {train.source!r} must differ, but these are there twice: {_listed(twice)}.")
     if len(names) < 2:
         raise DataError(f"{train.source!r} must have at least 2 classes, got {len(names)}: {', '.join(names)}.")
     for part, values in zip(parts, labels, strict=True):
@@ -49,23 +52,33 @@ def _is_text(labels: NDArray[Any]) -> bool:
     return labels.dtype.kind in "US"
 
 
-def _sorted_names(names: list[str]) -> tuple[str, ...]:
+def _text(part: RawPart) -> list[str]:
+    labels = part.labels
+    if not _is_text(labels) or labels.ndim != 1:
+        raise DataError(
+            f"Labels of {part.source!r} must be one class name per image, as in the training part, "
+            f"got an array of shape {labels.shape} and type {labels.dtype}."
+        )
+    text: list[str] = (np.char.decode(labels, "utf-8", "replace") if labels.dtype.kind == "S" else labels).tolist()
+    return text
+
+
+def _sorted_names(names: set[str]) -> tuple[str, ...]:
     if all(name.isascii() and name.isdigit() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 
 def _numbers_of_names(part: RawPart, names: tuple[str, ...]) -> NDArray[np.int64]:
-    if not _is_text(part.labels) or part.labels.ndim != 1:
-        raise DataError(f"Labels of {part.source!r} must be class names, as in the training part.")
     number_of = {name: number for number, name in enumerate(names)}
-    unknown = sorted(set(part.labels.astype(str).tolist()) - set(number_of))
+    given = _text(part)
+    unknown = sorted(set(given) - set(number_of))
     if unknown:
         raise DataError(
             f"Every class of {part.source!r} must also be in the training part, but these are not: "
             f"{_listed([repr(name) for name in unknown])}. Add training images of them, or take them out."
         )
-    return np.array([number_of[name] for name in part.labels.astype(str).tolist()], dtype=np.int64)
+    return np.array([number_of[name] for name in given], dtype=np.int64)
 
 
 def _whole_numbers(part: RawPart) -> NDArray[np.int64]:
@@ -87,7 +100,7 @@ def _whole_numbers(part: RawPart) -> NDArray[np.int64]:
             raise DataError(
                 f"Labels of {part.source!r} must be whole numbers, got {labels[fractions[0]]} for image {fractions[0]}."
             )
-        labels = np.clip(labels, -(2.0**53), 2.0**53)
+        labels = np.clip(labels.astype(np.float64), -(2.0**53), 2.0**53)
     elif labels.dtype.kind not in "iub":
         raise DataError(f"Labels of {part.source!r} must be class numbers or names, got values of type {labels.dtype}.")
     elif labels.dtype.kind == "u":

@@ -108,8 +108,8 @@ def read_raw(source: str, options: ReadOptions) -> RawDataset:
     """Read a built-in data set by name, or a path with the one reader that claims it."""
     if source in BUILTIN:
         return BUILTIN.get(source)()
-    path = Path(source).expanduser()
     try:
+        path = Path(source).expanduser()
         if not source.strip() or not path.exists():
             raise DataError(
                 f"{unknown_name_message('data set', source, list(BUILTIN))} "
@@ -118,7 +118,7 @@ def read_raw(source: str, options: ReadOptions) -> RawDataset:
         return _the_reader(path).read(path, options)
     except (OSError, RuntimeError) as exc:
         # RuntimeError: a home folder that cannot be found, a loop of links.
-        raise DataError(f"Data set {source!r} cannot be read: {exc}.") from exc
+        raise DataError(f"Data set {source!r} cannot be read: {str(exc).rstrip('.')}.") from exc
 
 
 def _the_reader(path: Path) -> Reader:

@@ -44,9 +44,10 @@ def stratified_split(
     counts = np.bincount(labels, minlength=len(class_names))
     _check_counts(counts, class_names, num_parts, where)
     rng = np.random.default_rng(seed)
+    of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     train, validation, test = [], [], []
-    for label, count in enumerate(counts.tolist()):
-        order = rng.permutation(np.flatnonzero(labels == label))
+    for members in of_class:
+        count, order = len(members), rng.permutation(members)
         num_test = _part_size(count, test_share, most=count - num_parts + 1)
         num_validation = _part_size(count, validation_share, most=count - num_test - 1)
         test.append(order[:num_test])

@@ -138,8 +138,9 @@ def _archive_errors(path: Path) -> Iterator[None]:
         raise
     # OSError: a gzip stream whose checksum is wrong.
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as exc:
+        reason = str(exc).partition("\n")[0].rstrip(":")
         raise DataError(
-            f"{str(path)!r} cannot be unpacked ({exc}): it is damaged or cut short. Download it again."
+            f"{str(path)!r} cannot be unpacked ({reason}): it is damaged or cut short. Download it again."
         ) from exc
 
 

@@ -19,7 +19,7 @@ class ImageFolderReader:
     def claims(self, path: Path) -> bool:
         if not path.is_dir():
             return False
-        return any(_holds_images(child) for folder in (path, *_folders(path)) for child in _folders(folder))
+        return any(_holds_image(child) for folder in (path, *_folders(path)) for child in _folders(folder))
 
     def read(self, path: Path, options: ReadOptions) -> RawDataset:
         part_folders = {child: ROLE_OF_WORD[child.name.lower()] for child in _folders(path) if _is_part(child)}
@@ -38,8 +38,16 @@ class ImageFolderReader:
 READERS.add("image_folder", ImageFolderReader())
 
 
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError:
+        # Such as lost+found on a disk of its own: none of the user's data.
+        return []
+
+
 def _folders(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [child for child in _children(path) if child.is_dir() and not child.name.startswith(".")]
 
 
 def _is_part(folder: Path) -> bool:
@@ -48,13 +56,16 @@ def _is_part(folder: Path) -> bool:
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            yield path
+    return filter(_is_image, folder.rglob("*"))
 
 
-def _holds_images(folder: Path) -> bool:
-    return next(_images_below(folder), None) is not None
+def _holds_image(folder: Path) -> bool:
+    # Not below it: whoever names the root of a disk should not wait until all of it has been looked at.
+    return any(map(_is_image, _children(folder)))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _read_part(folder: Path, role: Role, options: ReadOptions) -> RawPart:

@@ -43,6 +43,11 @@ def find_columns(schema: Any, file: str, image_column: str | None, label_column:
     else:
         _check_there(schema, label_column, "label_column", file)
         label = label_column
+        if not _is_label(schema.field(label).type, given=True):
+            raise DataError(
+                f"Column {label!r} of {file!r} must hold one class number or name per row, "
+                f"but its type is {schema.field(label).type}. It has: {_described(schema)}."
+            )
     return Columns(image, label, names_of.get(label))
 
 
@@ -85,14 +90,13 @@ def _is_bytes(kind: Any) -> bool:
     return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
 
 
-def _is_label(kind: Any) -> bool:
-    import pyarrow
+def _is_label(kind: Any, *, given: bool = False) -> bool:
+    """Floats and truth values are labels only where somebody says so by name."""
+    from pyarrow import types
 
-    fits: tuple[Callable[[Any], bool], ...] = (
-        pyarrow.types.is_integer,
-        pyarrow.types.is_string,
-        pyarrow.types.is_large_string,
-    )
+    fits: list[Callable[[Any], bool]] = [types.is_integer, types.is_string, types.is_large_string]
+    if given:
+        fits += [types.is_floating, types.is_boolean]
     return any(check(_value_type(kind)) for check in fits)
 
 

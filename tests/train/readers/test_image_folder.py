@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offramp.errors import DataError
+from offramp.train.raw_data import RawDataset
+from offramp.train.readers import image_folder
+from offramp.train.readers.image_folder import ImageFolderReader
+from tests.train.samples import encoded, options, random_images, role, write_class_folders
+
+
+def read(path: Path, image_size: int | None = None, cache: Path | None = None) -> RawDataset:
+    return ImageFolderReader().read(path, options(cache or path / ".cache", image_size=image_size))
+
+
+def test_each_folder_is_a_class(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "pets", {"dog": 2, "cat": 3})
+    assert ImageFolderReader().claims(root)
+    dataset = read(root)
+    assert dataset.name == "pets"
+    assert dataset.train.labels.tolist() == ["cat"] * 3 + ["dog"] * 2
+    with Image.open(root / "dog" / "001.png") as image:
+        assert (dataset.train.images[4] == np.asarray(image).transpose(2, 0, 1)).all()
+
+
+def test_other_files_are_passed_over_and_deeper_folders_are_not(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "pets", {"dog": 2, "cat": 3})
+    (root / "README.txt").write_text("about")
+    (root / "cat" / "Thumbs.db").write_bytes(b"no image")
+    (root / "cat" / "._001.png").write_bytes(b"left by another system")
+    (root / ".git").mkdir()
+    (root / "dog" / "puppies").mkdir()
+    (root / "dog" / "puppies" / "1.PNG").write_bytes(encoded(random_images(1)[0]))
+    assert read(root).train.labels.tolist() == ["cat"] * 3 + ["dog"] * 3
+
+
+@pytest.mark.parametrize(("val", "test"), [("val", "test"), ("validation", "testing"), ("Valid", "Test")])
+def test_parts_stand_above_the_classes(tmp_path: Path, val: str, test: str) -> None:
+    for name, count in (("train", 3), (val, 2), (test, 1)):
+        write_class_folders(tmp_path / name, {"dog": count, "cat": count})
+    assert ImageFolderReader().claims(tmp_path)
+    dataset = read(tmp_path)
+    counts = {part.role: len(part.images) for part in dataset.parts}
+    assert counts == {"train": 6, "validation": 4, "test": 2}
+    assert role(dataset, "test").source == str(tmp_path / test)
+
+
+def test_a_class_may_be_called_test(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"test": 2, "other": 2})
+    assert set(read(tmp_path).train.labels.tolist()) == {"test", "other"}
+
+
+def test_parts_beside_classes_are_refused(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "train", {"dog": 2, "cat": 2})
+    write_class_folders(tmp_path, {"emu": 1})
+    with pytest.raises(DataError, match="beside train there is emu"):
+        read(tmp_path)
+
+
+def test_two_folders_for_one_part_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "valid"):
+        write_class_folders(tmp_path / name, {"dog": 2, "cat": 2})
+    with pytest.raises(DataError, match="must have each part once"):
+        read(tmp_path)
+
+
+def test_a_class_folder_without_images_is_named(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, {"dog": 2, "cat": 3})
+    (root / "emu").mkdir()
+    (root / "emu" / "notes.txt").write_text("none yet")
+    with pytest.raises(DataError, match=r"Every class must have images.*emu'.*remove the folder"):
+        read(root)
+
+
+def test_a_damaged_image_is_named(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, {"dog": 2, "cat": 3}, (40, 40, 3))
+    file = root / "cat" / "001.png"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"Image '.*cat/001\.png' cannot be decoded.*Replace or remove"):
+        read(root)
+
+
+def test_a_file_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_class_folders(tmp_path, {"dog": 2, "cat": 3})
+    monkeypatch.setattr(image_folder, "_MAX_FILE_BYTES", 10)
+    with pytest.raises(DataError, match=r"cat/000\.png' must have at most 10 bytes"):
+        read(root)
+
+
+def test_different_sizes_need_a_common_one(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path, {"dog": 2, "cat": 3})
+    write_class_folders(root / "x", {"emu": 4}, (6, 6, 3))
+    with pytest.raises(DataError, match=r"4x5 \(5 images\), 6x6 \(4 images\)"):
+        read(root)
+    assert read(root, image_size=5).train.images.shape == (9, 3, 5, 5)
+
+
+def test_the_cache_notices_a_changed_image(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "pets", {"dog": 2, "cat": 3})
+    before = read(root, cache=tmp_path / "cache").train.images
+    assert (read(root, cache=tmp_path / "cache").train.images == before).all()
+    changed = random_images(1, seed=9)[0]
+    (root / "cat" / "000.png").write_bytes(encoded(changed))
+    assert (read(root, cache=tmp_path / "cache").train.images[0] == changed.transpose(2, 0, 1)).all()
+
+
+def test_folders_that_are_something_else_are_not_claimed(tmp_path: Path) -> None:
+    reader = ImageFolderReader()
+    assert not reader.claims(tmp_path)
+    (tmp_path / "1.png").write_bytes(encoded(random_images(1)[0]))
+    assert not reader.claims(tmp_path)
+    assert not reader.claims(tmp_path / "1.png")
