@@ -30,6 +30,7 @@ ALLOWED_WITHIN_LINE = {
     ("pipeline", "build"),
     ("pipeline", "summarize"),
     ("result", "pipeline"),
+    ("result", "build"),
 }
 
 TORCH_FREE = ["workload", "exiting", "space", "hardware", "cost", "objectives", "search", "store", "config", "report"]

@@ -24,8 +24,8 @@ _IMAGES_TO_TRAIN_ON = 1_200_000
 _MIN_EPOCHS, _MAX_EPOCHS = 10, 40
 
 
-def check_names(config: Config) -> None:
-    """Fail at once, before data are read, on a name that no plug-in has or a rule that cannot be understood."""
+def check_settings(config: Config) -> None:
+    """Fail at once, before data are read, on a name or a rule that cannot be understood."""
     BACKBONES.get(config.space.backbone)
     for branch in config.space.branches:
         EXIT_BRANCHES.get(branch)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from offramp.build import build_algorithm, build_context, build_dataset, check_names
+from offramp.build import build_algorithm
 from offramp.clock import Clock, Deadline
-from offramp.config import Config
 from offramp.errors import ConstraintError, Interrupted
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
@@ -36,7 +35,6 @@ _CLOSING_S = 20.0
 class RunEnd:
     """What a run yielded: the front, the finished networks (first the one to recommend), and its record."""
 
-    context: Context
     front: ParetoFront
     finished: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
@@ -46,17 +44,25 @@ class RunEnd:
 class Pipeline:
     """Runs the phases in order; with ``resume`` each goes on from where it was."""
 
-    def __init__(self, store: RunStore, reporter: Reporter, *, resume: bool = False, started: float | None = None):
+    def __init__(
+        self,
+        context: Context,
+        store: RunStore,
+        reporter: Reporter,
+        *,
+        resume: bool = False,
+        started: float | None = None,
+    ) -> None:
+        self.context = context
+        self.config = context.config
         self.store = store
-        self.config: Config = store.config
         self.reporter = reporter
         self.resume = resume
         self.clock = Clock(self.config.budget.seconds, started)
 
     def run(self) -> RunEnd:
         """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
-        check_names(self.config)
-        context = build_context(self.config, build_dataset(self.config, self.reporter))
+        context = self.context
         curve = self._train(context)
         evaluations, interrupted = self._search(context)
         front = self._front(context, evaluations)
@@ -64,12 +70,12 @@ class Pipeline:
         finished: list[FinishedNetwork] = []
         if not interrupted:
             try:
-                finished = self._finish(context, finisher, front)
+                self._finish(context, finisher, front, finished)
             except (KeyboardInterrupt, Interrupted):
                 interrupted = True
         reference = finisher.static_reference()
         summary = self._report(context, evaluations, front, finished, reference, curve)
-        return RunEnd(context, front, tuple(finished), summary, interrupted)
+        return RunEnd(front, tuple(finished), summary, interrupted)
 
     def _train(self, context: Context) -> TrainingLog:
         settings, dataset = self.config.train, context.dataset
@@ -131,12 +137,14 @@ class Pipeline:
             f"The nearest one has {values}. Loosen a constraint, choose another backbone, or search longer (--budget)."
         )
 
-    def _finish(self, context: Context, finisher: Finisher, front: ParetoFront) -> list[FinishedNetwork]:
+    def _finish(
+        self, context: Context, finisher: Finisher, front: ParetoFront, finished: list[FinishedNetwork]
+    ) -> None:
+        """Finish the picked networks one by one, so that those done before a stop are kept."""
         selections = select(front, self.config.fine_tune.picks)
         # The first pick is the one to recommend: it gets twice the time of the others.
         shares = [2.0 if index == 0 else 1.0 for index in range(len(selections))]
         whole = self._phase(_FINE_TUNING_END)
-        finished = []
         for index, selection in enumerate(selections):
             deadline = _part(whole, sum(shares[: index + 1]) / sum(shares))
             folder = self.store.network_folder(selection.name)
@@ -144,7 +152,6 @@ class Pipeline:
                 result = finisher.finish(selection, folder, task, deadline=deadline, resume=self.resume)
             self._export(context, selection, result, folder / "bundle")
             finished.append(result)
-        return finished
 
     def _export(self, context: Context, selection: Selection, result: FinishedNetwork, path: Path) -> None:
         if self.resume and path.exists():

@@ -7,8 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from offramp.build import build_context, build_dataset, check_settings
 from offramp.config import Config, with_settings
-from offramp.errors import RunError
+from offramp.errors import Interrupted, RunError
+from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
@@ -75,18 +77,29 @@ def search(
     Raises InputError for anything wrong that was given.
     """
     began = time.monotonic() if started is None else started
+    shown = reporter or SilentReporter()
     if resume:
         if run is None:
             raise RunError("To resume, say which run: give its folder with --run.")
         store = resume_run(Path(run))
+        context = _context(store.config, shown)
     else:
         chosen = with_settings(config or Config(), {name.replace("__", "."): v for name, v in settings.items()})
+        # What can be wrong with settings and data is found out before a folder is made.
+        context = _context(chosen, shown)
         store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
     try:
-        end = Pipeline(store, reporter or SilentReporter(), resume=resume, started=began).run()
+        end = Pipeline(context, store, shown, resume=resume, started=began).run()
+    except Interrupted as exc:
+        raise Interrupted(f"{exc} Go on with: offramp search --run {store.folder} --resume") from exc
     finally:
         store.close()
     return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
+
+
+def _context(config: Config, reporter: Reporter) -> Context:
+    check_settings(config)
+    return build_context(config, build_dataset(config, reporter))
 
 
 def default_run_folder(config: Config) -> Path:

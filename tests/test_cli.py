@@ -1,0 +1,167 @@
+"""The command line: what it prints, how it ends, and that bad input is one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offramp.cli import main
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def offramp(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Run the command in this process."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["offramp", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+def test_version_and_help(offramp) -> None:  # type: ignore[no-untyped-def]
+    assert offramp("--version").out.startswith("offramp ")
+    shown = offramp("search", "--help")
+    assert shown.code == 0
+    for option in ("--data", "--backbone", "--accelerator", "--budget", "--resume", "--pick", "--constraint"):
+        assert option in shown.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "member"),
+    [("accelerators", "edge-tpu-quad"), ("backbones", "resnet"), ("branches", "pool_linear"), ("algorithms", "nsga2")],
+)
+def test_list(offramp, kind: str, member: str) -> None:  # type: ignore[no-untyped-def]
+    lines = offramp("list", kind).out.splitlines()
+    row = next(line for line in lines if line.split()[0] == member)
+    assert len(row.split()) > 2, "a name needs a description"
+
+
+def test_front_as_json(offramp, finished_run: Path) -> None:  # type: ignore[no-untyped-def]
+    points = json.loads(offramp("front", finished_run, "--json").out)
+    assert points
+    for point in points:
+        assert 0 <= point["validation_accuracy"] <= 1
+        assert sum(point["exit_rates"]) == pytest.approx(1)
+        assert point["expected"]["energy_pj"] > 0
+        assert point["architecture"]["backbone"] == "resnet"
+
+
+def test_front_as_table_and_report(offramp, finished_run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert "Accuracy" in offramp("front", finished_run).out
+    written = offramp("report", finished_run, "--output", tmp_path / "page.html")
+    assert written.code == 0
+    assert "<html" in (tmp_path / "page.html").read_text()
+
+
+def test_predict(offramp, finished_run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    image = tmp_path / "seven.png"
+    Image.fromarray(np.full((16, 12), 200, dtype=np.uint8)).save(image)
+    bundle = next((finished_run / "chosen").glob("*/bundle"))
+    said = offramp("predict", bundle, image)
+    assert said.code == 0
+    assert "left at exit" in said.out
+    rows = json.loads(offramp("predict", bundle, image, image, "--json").out)
+    assert [row["image"] for row in rows] == [str(image)] * 2
+    assert rows[0]["exit"] >= 0
+
+
+BAD_INPUT = [
+    (("search", "--data", "no/such/folder"), "no/such/folder"),
+    (("search", "--backbone", "resnett"), "Did you mean 'resnet'"),
+    (("search", "--accelerator", "edge-tpu-qad"), "Did you mean 'edge-tpu-quad'"),
+    (("search", "--accelerator", "missing.yaml"), "missing.yaml"),
+    (("search", "--algorithm", "nsga3"), "Did you mean 'nsga2'"),
+    (("search", "--objective", "beauty"), "beauty"),
+    (("search", "--constraint", "latency<=five"), "latency"),
+    (("search", "--constraint", "accuracy>=1.5"), "accuracy"),
+    (("search", "--pick", "prettiest"), "prettiest"),
+    (("search", "--budget", "soon"), "such as 90s"),
+    (("search", "--seed", "-1"), "seed"),
+    (("search", "--engine", "crystal-ball"), "engine"),
+    (("search", "--config", "missing.yaml"), "cannot be read"),
+    (("search", "--run", "/proc/offramp"), "must be writable"),
+    (("search", "--resume"), "--run"),
+    (("search", "--resume", "--run", "nowhere"), "run.sqlite"),
+    (("search", "--resume", "--run", "nowhere", "--seed", "1"), "leave out"),
+    (("front", "nowhere"), "run.sqlite"),
+    (("report", "nowhere"), "summary"),
+    (("cost", "missing.onnx"), "missing.onnx"),
+    (("predict", "nowhere", "a.png"), "nowhere"),
+    (("list", "colours"), "Available"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD_INPUT, ids=lambda v: " ".join(v) if isinstance(v, tuple) else v)
+def test_bad_input_is_one_sentence(  # type: ignore[no-untyped-def]
+    offramp, arguments: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = offramp(*arguments)
+    assert outcome.code == 2, outcome.err
+    assert expected in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.err.startswith("offramp: ")
+    assert not (tmp_path / "runs").exists(), "a run that cannot start must leave nothing behind"
+
+
+def test_cost_of_a_file_that_is_no_early_exit_network(offramp, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [1, 3, 8, 8]
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1, 1])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "plain.onnx")
+    outcome = offramp("cost", tmp_path / "plain.onnx")
+    assert outcome.code == 2
+    assert "exit" in outcome.err
+
+
+def test_cost_of_a_reference_graph(offramp, reference: Path) -> None:  # type: ignore[no-untyped-def]
+    model = reference / "eenn" / "nas" / "iter_0" / "net_8" / "model.onnx"
+    outcome = offramp("cost", model, "--exit-rates", "0.3643,0.4223,0.2134", "--json")
+    priced = json.loads(outcome.out)
+    assert priced["accelerator"] == "edge-tpu-quad"
+    assert [stage["backbone_latency_cycles"] for stage in priced["stages"]] == [96766, 350967, 193417]
+    assert priced["expected"]["energy_latency_product_j_cycles"] == pytest.approx(275.92507143594605, rel=1e-3)
+    assert offramp("cost", model, "--exit-rates", "0.5,0.2").code == 2
+    assert offramp("cost", model, "--exit-rates", "a,b,c").code == 2
+    assert offramp("cost", model).code == 0
+
+
+def test_as_a_program(tmp_path: Path) -> None:
+    """The installed command ends with the right code and writes errors to standard error alone."""
+    environment = {**os.environ, "OFFRAMP_DEBUG": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "offramp", "front", "nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("offramp: ")
