@@ -30,6 +30,10 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def integer(self, name: str, default: int) -> int:
+        value = self.attributes.get(name)
+        return value if isinstance(value, int) else default
+
     def integers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         value = self.attributes.get(name)
         return tuple(int(item) for item in value) if isinstance(value, list | tuple) else default
@@ -56,11 +60,18 @@ def read_onnx(path: Path) -> OnnxGraph:
         )
     for tensor in graph.initializer:
         _check_external(tensor, path)
-    nodes = _sorted_nodes(_nodes(graph), path)
+    nodes = _nodes(graph)
+    order = _execution_order(nodes, path)
+    if order != list(range(len(nodes))):
+        # Shape inference wants the file itself in order.
+        sorted_protos = [graph.node[index] for index in order]
+        del graph.node[:]
+        graph.node.extend(sorted_protos)
+        nodes = [nodes[index] for index in order]
     return OnnxGraph(
         input=_input_name(graph, nodes, path),
         outputs=tuple(dict.fromkeys(item.name for item in graph.output)),
-        nodes=nodes,
+        nodes=tuple(nodes),
         shapes=tensor_shapes(model),
         values=constant_values(graph),
     )
@@ -131,8 +142,8 @@ def _attributes(node: Any) -> dict[str, Any]:
     return attributes
 
 
-def _sorted_nodes(nodes: list[OnnxNode], path: Path) -> tuple[OnnxNode, ...]:
-    """Topological order that keeps the file's order wherever it can."""
+def _execution_order(nodes: list[OnnxNode], path: Path) -> list[int]:
+    """Indices of the nodes in a topological order that keeps the file's order wherever it can."""
     producer: dict[str, int] = {}
     for index, node in enumerate(nodes):
         for output in filter(None, node.outputs):
@@ -146,7 +157,7 @@ def _sorted_nodes(nodes: list[OnnxNode], path: Path) -> tuple[OnnxNode, ...]:
         raise WorkloadError(
             f"The graph of '{path}' must not have a cycle; there is one through {', '.join(stuck[:5])}."
         )
-    return tuple(nodes[index] for index in order)
+    return order
 
 
 def _topological_order(sources: list[set[int]]) -> list[int]:
@@ -168,7 +179,7 @@ def _topological_order(sources: list[set[int]]) -> list[int]:
     return order
 
 
-def _input_name(graph: Any, nodes: tuple[OnnxNode, ...], path: Path) -> str:
+def _input_name(graph: Any, nodes: list[OnnxNode], path: Path) -> str:
     """The one input that is an image or the like; stripped or old files list weights among the inputs too."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {tensor.values.name for tensor in graph.sparse_initializer}

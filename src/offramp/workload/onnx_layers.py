@@ -124,7 +124,7 @@ def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape
     if data != node.inputs[:1]:
         raise Unpriceable("must have weights that do not depend on the input")
     source, result = _feature(graph, node.inputs[0]), _feature(graph, node.outputs[0])
-    groups = int(node.attributes.get("group", 1))
+    groups = node.integer("group", 1)
     if groups < 1 or source.channels % groups or result.channels % groups:
         raise Contradiction(f"{groups} groups do not divide {source.channels} and {result.channels} channels")
     position = CONV_OPS[node.op]
@@ -177,6 +177,8 @@ def _window(node: OnnxNode, kernel: tuple[int, ...], source: _Feature, result: _
     pads = node.integers("pads", zeros)
     if not len(kernel) == len(strides) == len(dilations) == len(pads) // 2:
         raise Contradiction("kernel, strides, dilations and pads do not agree on the number of axes")
+    if min(kernel + strides + dilations) < 1 or min(pads) < 0:
+        raise Contradiction("kernel, strides and dilations must be >= 1 and pads >= 0")
     if len(kernel) == 1:
         kernel, strides, dilations, pads = (1, *kernel), (1, *strides), (1, *dilations), (0, pads[0], 0, pads[1])
     auto = node.attributes.get("auto_pad", "NOTSET")
@@ -186,7 +188,7 @@ def _window(node: OnnxNode, kernel: tuple[int, ...], source: _Feature, result: _
     for axis in range(2):
         padding = pads[axis] + pads[axis + 2]
         size = conv_output_size(before[axis], kernel[axis], strides[axis], padding, dilations[axis])
-        rounded_up = node.attributes.get("ceil_mode") and after[axis] == size + 1
+        rounded_up = node.integer("ceil_mode", 0) and after[axis] == size + 1
         if size != after[axis] and not rounded_up:
             raise Contradiction(f"its window makes {before[axis]} into {size}, but its output has size {after[axis]}")
     return _Window(
@@ -221,7 +223,7 @@ def _same_pads(
 def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
     if data != node.inputs[:1]:
         raise Unpriceable("must multiply activations by weights; two activations or weights first are not understood")
-    if node.attributes.get("transA", 0):
+    if node.integer("transA", 0):
         raise Unpriceable("transposes its activations")
     source, result = _sizes(graph, node.inputs[0]), _sizes(graph, node.outputs[0])
     if not source or not result or source[:-1] != result[:-1]:
@@ -229,7 +231,7 @@ def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShap
     position = DENSE_OPS[node.op]
     weight = graph.shapes.get(node.inputs[position], ())
     if weight:
-        wanted = (result[-1], source[-1]) if node.attributes.get("transB", 0) else (source[-1], result[-1])
+        wanted = (result[-1], source[-1]) if node.integer("transB", 0) else (source[-1], result[-1])
         if weight != wanted:
             raise Contradiction(f"its weight has shape {weight}, its tensors need {wanted}")
     rows = 1
@@ -289,7 +291,7 @@ def _elementwise(op: Op, node: OnnxNode, graph: OnnxGraph) -> LayerShape:
 
 def _concat(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     rank = len(_sizes(graph, node.outputs[0])) + 1
-    axis = int(node.attributes.get("axis", 1))
+    axis = node.integer("axis", 1)
     if axis % rank != 1:
         raise Unpriceable(f"joins along axis {axis}; only channels (axis 1) are understood")
     return _elementwise(Op.CONCAT, node, graph)
