@@ -1,0 +1,122 @@
+"""Values to JSON and back; damaged text is one readable error."""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offramp.errors import ConfigError, InputError
+from offramp.jsonio import dumps, from_data, loads, to_data, write_atomically
+from offramp.workload.layer import LayerShape, Op
+
+
+@dataclass(frozen=True)
+class Inner:
+    names: tuple[str, ...]
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"`share` must be from 0 to 1, got {self.share}.")
+
+
+@dataclass(frozen=True)
+class Outer:
+    count: int
+    inner: Inner
+    maybe: Inner | None = None
+    table: tuple[tuple[str, int], ...] = ()
+
+
+def test_plain_data() -> None:
+    value = Outer(3, Inner(("a", "b")), table=(("x", 1),))
+    expected = {"count": 3, "inner": {"names": ["a", "b"], "share": 0.5}, "maybe": None, "table": [["x", 1]]}
+    assert to_data(value) == expected
+    assert from_data(Outer, expected) == value
+    assert from_data(Outer, {"count": 1, "inner": {"names": []}}) == Outer(1, Inner(()))
+
+
+@given(
+    st.builds(
+        Outer,
+        st.integers(-(2**60), 2**60),
+        st.builds(Inner, st.lists(st.text()).map(tuple), st.floats(0, 1)),
+        st.none() | st.builds(Inner, st.just(("ä", "\n"))),
+        st.lists(st.tuples(st.text(), st.integers(0, 9))).map(tuple),
+    )
+)
+def test_text_both_ways(value: Outer) -> None:
+    text = dumps(value)
+    assert loads(Outer, text) == value
+    assert loads(Outer, text.encode()) == value
+
+
+def test_text_is_compact_and_in_a_fixed_order() -> None:
+    text = dumps(Inner(("a",)))
+    assert text == '{"names":["a"],"share":0.5}'
+
+
+def test_enumerations_are_written_as_their_values() -> None:
+    shape = LayerShape(Op.CONV, k=8, c=3, fy=3, fx=3, padding=(1, 1, 1, 1))
+    assert to_data(shape)["op"] == "conv"
+    assert loads(LayerShape, dumps(shape)) == shape
+
+
+def test_all_faults_are_in_one_error() -> None:
+    data = {"count": "many", "inner": {"names": [1], "share": 7}}
+    with pytest.raises(ConfigError) as caught:
+        from_data(Outer, data, what="The settings", error=ConfigError)
+    message = str(caught.value)
+    assert message.startswith("The settings has 2 fault(s): ")
+    assert "count: " in message
+    assert "(given: 'many')" in message
+    assert "inner.names.0: " in message
+    assert "share" not in message  # pydantic builds a dataclass only from sound parts
+
+
+def test_a_check_of_the_class_itself_is_reported_in_its_own_words() -> None:
+    with pytest.raises(InputError, match=r"fault\(s\): inner: `share` must be from 0 to 1, got 7\.0"):
+        from_data(Outer, {"count": 1, "inner": {"names": [], "share": 7}})
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(InputError, match="inner: Field required"):
+        from_data(Outer, {"count": 1})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2", "nonsense", b"\xff\xfe{}", "[" * 100_000])
+def test_text_that_is_not_json(text: str | bytes) -> None:
+    with pytest.raises(InputError, match=r"The record must be JSON text, but it cannot be read"):
+        loads(Outer, text, what="The record")
+
+
+@pytest.mark.parametrize("text", ["3", "null", '"text"', "[]", "NaN"])
+def test_json_of_another_shape(text: str) -> None:
+    with pytest.raises(InputError, match="the value itself"):
+        loads(Outer, text)
+
+
+def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    write_atomically(file, "a" * 1000)
+    write_atomically(file, b"short")
+    assert file.read_bytes() == b"short"
+    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "record.json"
+    write_atomically(file, "old")
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
