@@ -10,6 +10,7 @@ import numpy as np
 from offramp.cost.mapping import FloatArray, IntArray, Orderings, SpatialPlan
 from offramp.cost.native_alloc import Allocator
 from offramp.cost.native_hardware import CoreView, Direction
+from offramp.cost.native_imc import ImcGeometry, operation_energy_pj
 from offramp.cost.native_latency import Clock, amount_of, double_buffered, latency_of, movements_of
 from offramp.cost.native_layer import LoopNest, Operand
 from offramp.cost.native_sizes import TensorSizes
@@ -45,11 +46,12 @@ def evaluate_orderings(
     view: CoreView,
     plan: SpatialPlan,
     orderings: Orderings,
-    mac_energy_pj: float,
-    cycles_per_operation: float = 1.0,
-    fill_early: bool = True,
+    fill_early: bool,
 ) -> MappingCosts:
-    """Price every order of ``orderings``; those that do not fit the memories are left out."""
+    """Price every order of ``orderings``; those that do not fit the memories are left out.
+
+    ``fill_early``: see latency_of.
+    """
     sizes = _tensor_sizes(nest, plan, orderings)
     prefix = _prefix(orderings)
     allocation = Allocator(nest, view, orderings, sizes, prefix).run()
@@ -60,7 +62,12 @@ def evaluate_orderings(
         bounds = tuple(found[:, kept] for found in bounds)
         sizes = _tensor_sizes(nest, plan, orderings)
         prefix = prefix[:, kept]
-    clock = Clock(orderings.total_cycles if orderings.count else 1, cycles_per_operation)
+    imc = view.core.imc
+    per_operation = ImcGeometry.of(view.core, imc).cycles_per_operation if imc else 1.0
+    clock = Clock(orderings.total_cycles if orderings.count else 1, per_operation)
+    mac_energy = view.core.mac_energy_pj * nest.operations
+    if imc is not None:
+        mac_energy = operation_energy_pj(nest, view.core, imc, plan.mapping)
     reuses = tuple(
         reuse_of(operand, found, orderings, prefix) for operand, found in zip(nest.operands, bounds, strict=True)
     )
@@ -87,9 +94,9 @@ def evaluate_orderings(
         stall_cycles=latency.stall,
         onload_cycles=latency.onload,
         offload_cycles=offload,
-        mac_energy_pj=mac_energy_pj,
+        mac_energy_pj=mac_energy,
         memory_energy_pj=energies,
-        energy_pj=energy + mac_energy_pj,
+        energy_pj=energy + mac_energy,
         latency_cycles=clock.temporal_cycles + latency.stall + latency.onload + offload,
         bounds=tuple(reuse.bounds[1:] for reuse in reuses),
     )

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -11,150 +12,147 @@ from offramp.cost.base import LayerCost, MemoryEnergy
 from offramp.cost.intra_core import MappingCosts, evaluate_orderings
 from offramp.cost.mapping import SpatialPlan, all_orderings, plan_spatial, temporal_loops
 from offramp.cost.native_hardware import CoreView, view_core
+from offramp.cost.native_imc import ImcGeometry, why_not
 from offramp.cost.native_layer import LoopNest, loop_nest
 from offramp.cost.native_spatial import SpatialSearch, spatial_mappings
-from offramp.errors import UnsupportedLayerError
-from offramp.hardware.accelerator import Core, CoreKind, PortKind, SpatialLoop
-from offramp.workload.layer import LayerShape, Op
+from offramp.cost.rules import RULE_OPS, rule_cost
+from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
+from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
+from offramp.workload.layer import LayerShape
 
 Goal = Literal["latency", "energy", "energy_delay_product"]
 
-Reference = Literal["3.9.1", "3.6.3"]
+MODEL_VERSION = 1
+"""To be raised whenever a figure may change."""
 
-VERSION = "native-1"
-THREE_CANDIDATES = SpatialSearch()
+
+@dataclass(frozen=True)
+class _Key:
+    """A job without what no figure depends on."""
+
+    shape: LayerShape
+    core: Core
+
+
+@dataclass(frozen=True)
+class _Answer:
+    cost: LayerCost | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class _Best:
+    """The best order under one spatial mapping."""
+
     costs: MappingCosts
     column: int
     plan: SpatialPlan
-    key: tuple[float, ...]
+    rank: tuple[float, ...]
 
 
+@dataclass(frozen=True)
 class NativeEngine:
-    """Prices layers as zigzag-dse 3.9.1 does, all loop orders at once.
+    """Prices layers as zigzag-dse does, all loop orders at once: milliseconds per layer, no zigzag needed.
 
-    ``goal`` picks among mappings: fewest cycles (energy decides ties), least energy, or least product of the two.
-    ``loop_limit`` is LOMA's: how many temporal loops are permuted. ``search`` says which spatial mappings are tried.
-    ``reference`` is the zigzag-dse version to agree with: since 3.9 data that is moved only once may move while the
-    array computes; the published early-exit figures were made with 3.6.3, where it could not.
+    ``goal`` picks among mappings: fewest cycles (energy decides ties), least energy (cycles decide ties), or least
+    product of both. A core with a dataflow keeps it; otherwise the ``num_spatial_mappings`` best-ranked spatial
+    mappings are tried, with ``mixed_spatial_mappings`` also those that lay several loops along one array dimension.
+    ``loma_lpf_limit`` bounds how many temporal loops are permuted.
+
+    ``loads_overlap_computation`` False: what a layer loads only once is there before it computes, as in zigzag-dse 3.6
+    and in the published evaluation of early-exit networks. True: as zigzag-dse 3.9.1 counts, such loads are shortened
+    by what fits beside the computation.
+
+    Equal jobs are priced once in the engine's life; cores that differ in name only are equal.
     """
 
-    name = "native"
+    goal: Goal = "latency"
+    loma_lpf_limit: int = 6
+    num_spatial_mappings: int = 3
+    mixed_spatial_mappings: bool = False
+    loads_overlap_computation: bool = False
+    _answers: dict[_Key, _Answer] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def __init__(
-        self,
-        goal: Goal = "latency",
-        loop_limit: int = 6,
-        search: SpatialSearch = THREE_CANDIDATES,
-        reference: Reference = "3.9.1",
-    ) -> None:
-        self.goal: Goal = goal
-        self.loop_limit = loop_limit
-        self.search = search
-        self.reference: Reference = reference
-        self._views: dict[int, CoreView] = {}
-        self._memo: dict[tuple[LayerShape, int], LayerCost] = {}
-        self._core_numbers: dict[Core, int] = {}
+    def __post_init__(self) -> None:
+        for name in ("loma_lpf_limit", "num_spatial_mappings"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}.")
+
+    @property
+    def name(self) -> str:
+        return "native"
 
     @property
     def version(self) -> str:
-        """Engine version and every setting that a figure depends on."""
-        search = f"{self.search.candidates}{'-mixed' if self.search.mixed else ''}"
-        return f"{VERSION}/zigzag-{self.reference}/{self.goal}/loops-{self.loop_limit}/spatial-{search}"
+        """Version of the model and every setting that a figure depends on."""
+        mixed = ".mixed" if self.mixed_spatial_mappings else ""
+        loads = ".overlap" if self.loads_overlap_computation else ""
+        return f"{MODEL_VERSION}.{self.goal}.lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{mixed}{loads}"
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
-        """One cost per job, in order; equal jobs are priced once, also across calls.
-
-        Raises UnsupportedLayerError that names every layer that no mapping fits.
-        """
+        """One cost per job, in order; UnpricedJobsError names every layer that no mapping fits."""
+        cores: dict[int, Core] = {}
         costs: list[LayerCost] = []
-        faults: list[str] = []
-        numbers: dict[int, int] = {}
+        unpriced: dict[_Key, UnpricedJob] = {}
         for shape, core in jobs:
-            number = numbers.get(id(core))
-            if number is None:
-                number = numbers[id(core)] = self._core_numbers.setdefault(core, len(self._core_numbers))
-            key = (shape, number)
-            if key not in self._memo:
-                try:
-                    self._memo[key] = self._price_one(shape, core, number)
-                except UnsupportedLayerError as error:
-                    if str(error) not in faults:
-                        faults.append(str(error))
-                    continue
-            costs.append(self._memo[key])
-        if faults:
-            raise UnsupportedLayerError(
-                f"{len(faults)} layer{'s' if len(faults) > 1 else ''} cannot be priced: {'; '.join(faults)}."
-            )
+            if id(core) not in cores:
+                cores[id(core)] = _anonymous(core)
+            key = _Key(shape, cores[id(core)])
+            answer = self._answers.get(key)
+            if answer is None:
+                answer = self._answers[key] = self._answer(key)
+            if answer.cost is None:
+                unpriced.setdefault(key, UnpricedJob(shape, core.name, answer.fault))
+            else:
+                costs.append(answer.cost)
+        if unpriced:
+            raise UnpricedJobsError(self.name, tuple(unpriced.values()))
         return costs
 
-    def _price_one(self, shape: LayerShape, core: Core, number: int) -> LayerCost:
+    def _answer(self, key: _Key) -> _Answer:
+        shape, core = key.shape, key.core
         if core.kind is CoreKind.OFFCHIP:
-            raise UnsupportedLayerError(f"{describe(shape)} on '{core.name}', which is a memory and cannot compute")
-        if shape.op is Op.ACTIVATION:
-            return _FREE
-        if shape.op is Op.CONCAT:
-            return _copy_cost(shape, core)
-        view = self._views.setdefault(number, view_core(core))
+            return _Answer(None, "it is a memory and cannot compute")
+        if shape.op in RULE_OPS:
+            return _Answer(rule_cost(shape, core))
+        if fault := why_not(core):
+            return _Answer(None, fault)
+        view = _view(core)
         nest = loop_nest(shape)
         best: _Best | None = None
-        for mapping in spatial_mappings(nest, view, self.search):
+        search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)
+        for mapping in dict.fromkeys(spatial_mappings(nest, view, search)):
             found = self._best_order(nest, view, mapping)
-            if found is not None and (best is None or found.key < best.key):
+            if found is not None and (best is None or found.rank < best.rank):
                 best = found
         if best is None:
-            raise UnsupportedLayerError(
-                f"{describe(shape)} on '{core.name}': no loop order fits its memories "
-                f"({', '.join(f'{memory.name} {memory.size_bits} bits' for memory in core.memories)})"
-            )
-        return _layer_cost(nest, view, best)
+            sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
+            return _Answer(None, f"no loop order fits its memories ({sizes})")
+        return _Answer(_layer_cost(nest, view, best))
 
     def _best_order(self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> _Best | None:
         plan = plan_spatial(nest, view, mapping)
-        orderings = all_orderings(temporal_loops(nest, plan, self.loop_limit))
-        mac_energy = view.core.mac_energy_pj * nest.operations
-        costs = evaluate_orderings(nest, view, plan, orderings, mac_energy, fill_early=self.reference != "3.6.3")
+        orderings = all_orderings(temporal_loops(nest, plan, self.loma_lpf_limit))
+        costs = evaluate_orderings(nest, view, plan, orderings, fill_early=self.loads_overlap_computation)
         if costs.count == 0:
             return None
-        keys = {
+        ranks = {
             "latency": (costs.latency_cycles, costs.energy_pj),
             "energy": (costs.energy_pj, costs.latency_cycles),
             "energy_delay_product": (costs.latency_cycles * costs.energy_pj,),
         }[self.goal]
-        column = int(np.lexsort(keys[::-1])[0])
-        return _Best(costs, column, plan, tuple(float(key[column]) for key in keys))
+        column = int(np.lexsort(ranks[::-1])[0])
+        return _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
 
 
-_FREE = LayerCost(0.0, 0.0, 0.0, 0.0, 0.0, (), 1.0, "", "folded into the layer that feeds it")
+@lru_cache(maxsize=256)
+def _anonymous(core: Core) -> Core:
+    return replace(core, name="core", source="")
 
 
-def _copy_cost(shape: LayerShape, core: Core) -> LayerCost:
-    """Concatenation: every element is read from and written to the core's outermost memory once, nothing computed.
-
-    Reading and writing overlap where the memory has a port for each, and follow each other where it has one for both.
-    """
-    memory = core.top_memory
-    bits = shape.output_size_bits
-    reads = math.ceil(bits / memory.read_bandwidth_bits)
-    writes = math.ceil(bits / memory.write_bandwidth_bits)
-    single = len(memory.ports) == 1 and memory.ports[0].kind is PortKind.READ_WRITE
-    return LayerCost(
-        temporal_cycles=float(reads + writes if single else max(reads, writes)),
-        stall_cycles=0.0,
-        onload_cycles=0.0,
-        offload_cycles=0.0,
-        mac_energy_pj=0.0,
-        memory_energy=(
-            MemoryEnergy(memory.name, "I", reads * memory.read_energy_pj),
-            MemoryEnergy(memory.name, "O", writes * memory.write_energy_pj),
-        ),
-        utilization=0.0,
-        temporal_mapping="copied through the outermost memory",
-    )
+@lru_cache(maxsize=256)
+def _view(core: Core) -> CoreView:
+    return view_core(core)
 
 
 def _layer_cost(nest: LoopNest, view: CoreView, best: _Best) -> LayerCost:
@@ -165,7 +163,9 @@ def _layer_cost(nest: LoopNest, view: CoreView, best: _Best) -> LayerCost:
             name = view.memory_of(operand.memory_operand, level).name
             energies.append(MemoryEnergy(name, operand.name, float(found[level, column])))
     latency = float(costs.latency_cycles[column])
-    ideal = math.ceil(nest.operations / view.core.peak_macs_per_cycle)
+    imc = view.core.imc
+    per_operation = ImcGeometry.of(view.core, imc).cycles_per_operation if imc else 1.0
+    ideal = math.ceil(math.ceil(nest.operations / view.core.peak_macs_per_cycle) * per_operation)
     return LayerCost(
         temporal_cycles=float(costs.temporal_cycles),
         stall_cycles=float(costs.stall_cycles[column]),
@@ -190,11 +190,3 @@ def _describe_order(nest: LoopNest, costs: MappingCosts, column: int) -> str:
             start = stop
         parts.append(f"{operand.name}: {' | '.join(levels)}")
     return "; ".join(parts)
-
-
-def describe(shape: LayerShape) -> str:
-    """The layer in a few words, for error messages."""
-    kernel = f" {shape.fy}x{shape.fx}" if shape.fy * shape.fx > 1 else ""
-    channels = f"{shape.g * shape.c} to {shape.g * shape.k} channels" + (f" in {shape.g} groups" if shape.g > 1 else "")
-    bits = f"{shape.weight_bits}/{shape.activation_bits} bits"
-    return f"{shape.op.value}{kernel} of {channels}, output {shape.oy}x{shape.ox}, {bits}"

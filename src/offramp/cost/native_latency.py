@@ -194,7 +194,7 @@ def _window_union(moves: Movements, rows: IntArray, active: BoolArray) -> FloatA
     always_open = active & (window == period)
     first = np.argmax(always_open, axis=0)
     columns = np.arange(window.shape[1])
-    result = period[first, columns] * moves.times[rows][first, columns]
+    result: FloatArray = period[first, columns] * moves.times[rows][first, columns]
     partly = np.flatnonzero(~always_open.any(axis=0) & (active.sum(axis=0) > 1))
     if len(partly):
         shown = active[:, partly]

@@ -123,7 +123,7 @@ def _pool_nest(shape: LayerShape) -> LoopNest:
     sizes = (shape.b, shape.g * shape.k, shape.ox, shape.oy, shape.c, shape.fx, shape.fy)
     bits = shape.activation_bits
     tensors = (
-        _Tensor("O", "B K OY OX", bits, min(32, 2 * bits)),
+        _Tensor("O", "B K OY OX", bits, shape.partial_sum_bits),
         _Tensor("W", "FY FX", 0, 0),
         _Tensor("I", "B K", bits, bits, _windows(shape)),
     )
@@ -136,16 +136,16 @@ def _element_wise_nest(shape: LayerShape) -> LoopNest:
     bits = shape.activation_bits
     every = "B H D K"
     tensors = (
-        _Tensor("O", every, bits, min(32, 2 * bits)),
-        _Tensor("I", every, bits, bits),
+        _Tensor("O", every, bits, shape.partial_sum_bits),
         _Tensor("W", every, bits, bits),
+        _Tensor("I", every, bits, bits),
     )
     return _build(dims, sizes, tensors, ("K", "B", "D", "H"))
 
 
 def _dense_nest(shape: LayerShape) -> LoopNest:
-    dims = ("C", "D", "K")
-    sizes = (shape.c, shape.b, shape.k)
+    dims = ("D", "K", "C")
+    sizes = (shape.b, shape.k, shape.c)
     tensors = (
         _Tensor("O", "D K", shape.activation_bits, shape.partial_sum_bits),
         _Tensor("I", "D C", shape.activation_bits, shape.activation_bits),
