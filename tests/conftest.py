@@ -1,10 +1,15 @@
-"""A small finished run that several tests look at."""
+"""Settings that hold for all tests, and a small finished run that several of them look at."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from offramp.config import Config, with_settings
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("offramp", deadline=None)
+settings.load_profile("offramp")
 
 SMALL = {
     "train.epochs": 2,
