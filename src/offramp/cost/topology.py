@@ -1,0 +1,78 @@
+"""Ways between the cores of an accelerator, and what it takes to send a tensor along them."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from offramp.errors import AcceleratorError
+from offramp.hardware.accelerator import Accelerator, Core, Link, MemoryLevel, MemoryOperand
+
+
+@dataclass(frozen=True)
+class Route:
+    """The links from one core to another and the distinct physical media they run over."""
+
+    links: tuple[Link, ...]
+    media: tuple[str, ...]
+
+    def duration(self, bits: int) -> int:
+        """Cycles that all media are taken: the slowest link decides."""
+        times = [math.ceil(bits / link.bandwidth_bits) for link in self.links if link.bandwidth_bits is not None]
+        return max(times, default=0)
+
+    def energy_pj(self, bits: int) -> float:
+        return bits * sum(link.energy_pj_per_bit for link in self.links)
+
+
+class Topology:
+    """Routes with the fewest links, in the order in which the accelerator lists its links."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._leaving: dict[str, list[Link]] = {}
+        for link in accelerator.links:
+            self._leaving.setdefault(link.sender, []).append(link)
+
+    def route(self, sender: str, receiver: str) -> Route:
+        """Raises AcceleratorError when no links lead from ``sender`` to ``receiver``."""
+        key = (sender, receiver)
+        if key not in self._routes:
+            links = self._shortest(sender, receiver)
+            media = tuple(dict.fromkeys(link.shared or f"{link.sender}->{link.receiver}" for link in links))
+            self._routes[key] = Route(links, media)
+        return self._routes[key]
+
+    def _shortest(self, sender: str, receiver: str) -> tuple[Link, ...]:
+        paths: dict[str, tuple[Link, ...]] = {sender: ()}
+        queue = deque([sender])
+        while queue:
+            place = queue.popleft()
+            if place == receiver:
+                return paths[place]
+            for link in self._leaving.get(place, ()):
+                if link.receiver not in paths:
+                    paths[link.receiver] = (*paths[place], link)
+                    queue.append(link.receiver)
+        raise AcceleratorError(
+            f"Accelerator {self._accelerator.name!r} must have links that lead from core {sender!r} to core "
+            f"{receiver!r}, because a tensor has to go that way. Add them to its description."
+        )
+
+
+def top_memory(core: Core, operand: MemoryOperand) -> MemoryLevel:
+    """The outermost memory of ``core`` that holds ``operand``."""
+    for memory in reversed(core.memories):
+        if operand in memory.operands:
+            return memory
+    return core.top_memory
+
+
+def read_energy_pj(memory: MemoryLevel, bits: int) -> float:
+    """Whole accesses of full port width."""
+    return memory.read_energy_pj * math.ceil(bits / memory.read_bandwidth_bits)
+
+
+def write_energy_pj(memory: MemoryLevel, bits: int) -> float:
+    """Whole accesses of full port width."""
+    return memory.write_energy_pj * math.ceil(bits / memory.write_bandwidth_bits)
