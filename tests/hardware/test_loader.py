@@ -136,6 +136,19 @@ def test_a_file_of_no_known_format_says_what_is_missing(tmp_path: Path) -> None:
         load_accelerator(write(tmp_path, {"answer": 42}))
 
 
+def test_the_example_of_the_how_to_loads_and_its_faults_read_as_printed(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "add-an-accelerator.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    accelerator = load_accelerator(write(tmp_path, example, "small-mcu.yaml"))
+    assert accelerator.core("core").peak_macs_per_cycle == 16
+    assert accelerator.clock_hz == 100e6
+    broken = example.replace("size: 524288", "size: 0")
+    broken += "links: [{between: [core, npx], bandwidth_bits: 8}]\n"
+    with pytest.raises(AcceleratorError) as caught:
+        load_accelerator(write(tmp_path, broken, "small-mcu.yaml"))
+    assert str(caught.value) in " ".join(page.split())
+
+
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.text(max_size=5)
 VALUES = st.recursive(SCALARS, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=4), x, max_size=3))
 PLACES: list[tuple[str | int, ...]] = [

@@ -243,5 +243,13 @@ def test_zigzag_reads_the_same_core_from_our_writing(tmp_path: Path) -> None:
         core = load_accelerator(path).cores[0]
         written = write(tmp_path, core_to_zigzag(core))
         assert described(parser.parse_accelerator(str(written))) == described(parser.parse_accelerator(str(path)))
-    for core in load_accelerator("edge-tpu-quad").cores:
-        parser.parse_accelerator(str(write(tmp_path, core_to_zigzag(core))))
+
+
+def test_zigzag_reads_every_core_of_the_catalogue(tmp_path: Path) -> None:
+    parser = pytest.importorskip("zigzag.stages.parser.accelerator_parser").AcceleratorParserStage
+    for name in accelerator_names():
+        for core in load_accelerator(name).cores:
+            theirs = parser.parse_accelerator(str(write(tmp_path, core_to_zigzag(core))))
+            sizes = [level.memory_instance.size for level in theirs.memory_hierarchy.mem_level_list]
+            assert sizes == [memory.size_bits for memory in core.memories]
+            assert theirs.operational_array.total_unit_count == core.peak_macs_per_cycle
