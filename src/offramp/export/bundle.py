@@ -18,6 +18,7 @@ from offramp.cost.expected import expected_cost
 from offramp.errors import InputError
 from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.export.manifest import (
+    EARLY_EXIT_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     BundleExit,
@@ -29,6 +30,7 @@ from offramp.export.manifest import (
     color_mode_of,
     manifest_text,
 )
+from offramp.export.nested_if import early_exit_model
 from offramp.export.onnx_export import OPSET, joined_model, stage_models
 from offramp.export.verify import Agreement, Logits, network_logits, verify_bundle
 from offramp.nn.network import EarlyExitNetwork
@@ -72,7 +74,10 @@ def export_bundle(
     overwrite: bool = False,
     tolerance: float = 1e-4,
 ) -> ExportRecord:
-    """Write the network as stage graphs, one joined graph and a manifest, after comparing them on ``checks``.
+    """Write the network as stage graphs, the same joined into one file in two ways, and a manifest.
+
+    ``model.onnx`` gives the logits of every exit; ``model_early_exit.onnx`` takes one sample and leaves early. All
+    forms are compared with the network on ``checks`` first.
 
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
     ``profile`` is over validation samples. A bundle already at ``destination`` is replaced only with ``overwrite``.
@@ -81,9 +86,12 @@ def export_bundle(
     inputs = _checked_inputs(network, checks)
     _check_sizes(network, policy, class_names, cost, profile)
     target = _checked_target(destination, overwrite=overwrite)
+    # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
+    policy = ExitPolicy(policy.measure, tuple(min(max(t, -1.0), 2.0) for t in policy.thresholds))
     stages = stage_models(network)
     models: dict[str, Any] = {_stage_file(index): model for index, model in enumerate(stages)}
     models[MODEL_FILE] = joined_model(stages)
+    models[EARLY_EXIT_FILE] = early_exit_model(stages, policy, network.num_classes)
     contents = {file: model.SerializeToString(deterministic=True) for file, model in models.items()}
     channels, height, width = network.input_shape
     try:
@@ -205,8 +213,7 @@ def _exits(
     architecture = network.architecture
     taps = [*(choice.tap for choice in architecture.exits), None]
     branches = [*(choice.branch for choice in architecture.exits), architecture.final_branch]
-    # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
-    thresholds = [*(min(max(t, -1.0), 2.0) for t in policy.thresholds), None]
+    thresholds = [*policy.thresholds, None]
     result = []
     for index, (tap, branch, threshold) in enumerate(zip(taps, branches, thresholds, strict=True)):
         result.append(

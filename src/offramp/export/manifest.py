@@ -21,6 +21,7 @@ FORMAT: Final = "offramp-bundle"
 SCHEMA: Final = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+EARLY_EXIT_FILE = "model_early_exit.onnx"
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -109,6 +109,10 @@ def _first_cause(exc: BaseException) -> str:
 
 def _clean(model: Any) -> Any:
     """Drop what does not change the result: documentation, and stack traces with names of local files."""
+    import onnx.inliner
+
+    # Functions would have to be carried along whenever stages are joined.
+    model = onnx.inliner.inline_local_functions(model)
     for holder in _holders(model):
         for field in ("doc_string", "metadata_props"):
             if field in holder.DESCRIPTOR.fields_by_name:
@@ -120,7 +124,6 @@ def _clean(model: Any) -> Any:
 
 def _holders(model: Any) -> Iterator[Any]:
     yield model
-    yield from model.functions
     for graph in [model.graph]:
         yield graph
         for group in (graph.node, graph.initializer, graph.value_info, graph.input, graph.output):

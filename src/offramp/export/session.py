@@ -53,7 +53,7 @@ class EarlyExitSession:
         ]
         self._check_shapes()
 
-    def predict(self, images: Images, *, batch_size: int = 256) -> tuple[Prediction, ...]:
+    def predict(self, images: Images, *, batch_size: int = 32) -> tuple[Prediction, ...]:
         """One prediction per image, in order.
 
         ``images`` has shape (N, channels, height, width): uint8 pixels, or floats that are normalised already.
@@ -61,7 +61,7 @@ class EarlyExitSession:
         inputs = self._inputs(images)
         return tuple(answer for batch in _batches(inputs, batch_size) for answer in self._predict_batch(batch))
 
-    def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 64) -> tuple[Prediction, ...]:
+    def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
         """One prediction per image file, in order; raises DataError that names a file that is no image."""
         answers: list[Prediction] = []
         for batch in _batches(paths, batch_size):
@@ -69,7 +69,7 @@ class EarlyExitSession:
             answers += self.predict(np.stack(pixels), batch_size=batch_size)
         return tuple(answers)
 
-    def all_logits(self, images: Images, *, batch_size: int = 256) -> tuple[NDArray[np.float32], ...]:
+    def all_logits(self, images: Images, *, batch_size: int = 32) -> tuple[NDArray[np.float32], ...]:
         """Logits (N, classes) of every exit with nothing skipped: for choosing thresholds and for comparisons."""
         inputs = self._inputs(images)
         collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]

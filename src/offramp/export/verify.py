@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from offramp.errors import ExportError
 from offramp.exiting.measures import confidence
 from offramp.exiting.policy import ExitPolicy
-from offramp.export.manifest import MODEL_FILE
+from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE
+from offramp.export.nested_if import EXIT, LOGITS
 from offramp.export.onnx_export import IMAGES, exit_name, frozen_copy
 from offramp.export.session import EarlyExitSession
 from offramp.nn.network import EarlyExitNetwork
@@ -49,7 +50,7 @@ def network_logits(network: EarlyExitNetwork, inputs: NDArray[np.float32]) -> Lo
 def verify_bundle(
     bundle: Path, expected: Logits, inputs: NDArray[np.float32], policy: ExitPolicy, tolerance: float
 ) -> Agreement:
-    """Run both forms of the bundle on ``inputs`` and compare with the network's logits and decisions.
+    """Run all forms of the bundle on ``inputs`` and compare with the network's logits and decisions.
 
     A logit may differ by ``tolerance`` times the largest logit of its exit (at least 1). Raises ExportError with the
     largest difference.
@@ -60,56 +61,92 @@ def verify_bundle(
     chain = tuple(
         np.concatenate(exits) for exits in zip(*(session.all_logits(batch) for batch in _batches(inputs)), strict=True)
     )
+    scales = [max(1.0, float(np.abs(logits).max())) for logits in expected]
     largest = 0.0
-    scale = 1.0
     for form, logits in (("The chain of stages", chain), (MODEL_FILE, _joined_logits(bundle, inputs, len(expected)))):
         for index, (ours, theirs) in enumerate(zip(expected, logits, strict=True)):
-            exit_scale = max(1.0, float(np.abs(ours).max()))
-            difference = float(np.abs(ours.astype(np.float64) - theirs).max())
-            if not difference <= tolerance * exit_scale:
-                raise ExportError(
-                    f"{form} does not reproduce the network: at exit {index} logits differ by up to {difference:.3g}, "
-                    f"allowed are {tolerance * exit_scale:.3g}; nothing was written."
-                )
-            largest, scale = max(largest, difference), max(scale, exit_scale)
-    return _compare_decisions(session, expected, inputs, policy, Agreement(largest, scale, 0, 0))
+            difference = _difference(ours, theirs)
+            _check_difference(form, index, difference, tolerance * scales[index])
+            largest = max(largest, difference)
+    early = _early_exit_run(bundle, inputs)
+    for row, (taken, answer) in enumerate(zip(early.exits, early.logits, strict=True)):
+        difference = _difference(expected[taken][row], answer)
+        _check_difference(EARLY_EXIT_FILE, taken, difference, tolerance * scales[taken])
+        largest = max(largest, difference)
+    on_threshold = _on_threshold(expected, policy, largest)
+    wanted = policy.decide(expected)
+    moved = np.zeros(len(inputs), dtype=bool)
+    answers = session.predict(inputs)
+    for form, exits in (("The session", [answer.exit for answer in answers]), (EARLY_EXIT_FILE, early.exits)):
+        moved |= _moved(form, wanted, np.asarray(exits), on_threshold)
+    return Agreement(largest, max(scales), int(on_threshold.sum()), int(moved.sum()))
 
 
-def _compare_decisions(
-    session: EarlyExitSession,
-    expected: Logits,
-    inputs: NDArray[np.float32],
-    policy: ExitPolicy,
-    agreement: Agreement,
-) -> Agreement:
+def _difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    return float(np.abs(ours.astype(np.float64) - theirs).max())
+
+
+def _check_difference(form: str, index: int, difference: float, allowed: float) -> None:
+    # Put this way round so that NaN fails.
+    if not difference <= allowed:
+        raise ExportError(
+            f"{form} does not reproduce the network: at exit {index} logits differ by up to {difference:.3g}, "
+            f"allowed are {allowed:.3g}; nothing was written."
+        )
+
+
+def _on_threshold(expected: Logits, policy: ExitPolicy, largest_difference: float) -> NDArray[np.bool_]:
+    """Samples whose confidence, changed as much as logits were seen to differ, could cross a threshold."""
     # No measure moves by more than the logits do; both sides may be off, hence twice.
-    slack = 2.0 * agreement.largest_difference + 1e-12
-    on_threshold = np.zeros(len(inputs), dtype=bool)
+    slack = 2.0 * largest_difference + 1e-12
+    on_threshold = np.zeros(len(expected[-1]), dtype=bool)
     for logits, threshold in zip(expected[:-1], policy.thresholds, strict=True):
         on_threshold |= np.abs(confidence(logits, policy.measure) - threshold) <= slack
-    wanted = policy.decide(expected)
-    taken = np.array([answer.exit for answer in session.predict(inputs, batch_size=_BATCH)])
-    moved = wanted != taken
-    if (moved & ~on_threshold).any():
-        first = int(np.flatnonzero(moved & ~on_threshold)[0])
+    return on_threshold
+
+
+def _moved(
+    form: str, wanted: NDArray[np.intp], taken: NDArray[np.integer], on_threshold: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Samples that left elsewhere, which only those on a threshold may."""
+    moved: NDArray[np.bool_] = wanted != taken
+    wrong = np.flatnonzero(moved & ~on_threshold)
+    if len(wrong):
+        first = int(wrong[0])
         raise ExportError(
-            f"The bundle decides otherwise than the network for {int((moved & ~on_threshold).sum())} of {len(inputs)} "
-            f"inputs: input {first} leaves at exit {taken[first]} instead of {wanted[first]} (largest logit "
-            f"difference {agreement.largest_difference:.3g}); nothing was written."
+            f"{form} decides otherwise than the network for {len(wrong)} of {len(wanted)} inputs: "
+            f"input {first} leaves at exit {taken[first]} instead of {wanted[first]}; nothing was written."
         )
-    return Agreement(agreement.largest_difference, agreement.logit_scale, int(on_threshold.sum()), int(moved.sum()))
+    return moved
 
 
 def _joined_logits(bundle: Path, inputs: NDArray[np.float32], num_exits: int) -> Logits:
+    model = _runtime(bundle / MODEL_FILE)
+    names = [exit_name(index) for index in range(num_exits)]
+    parts = [model.run(names, {IMAGES: batch}) for batch in _batches(inputs)]
+    return tuple(np.concatenate(exits) for exits in zip(*parts, strict=True))
+
+
+@dataclass(frozen=True)
+class _EarlyExitRun:
+    exits: list[int]
+    logits: list[NDArray[np.float32]]
+
+
+def _early_exit_run(bundle: Path, inputs: NDArray[np.float32]) -> _EarlyExitRun:
+    """One sample at a time, as the file is made for, with the thresholds it carries."""
+    model = _runtime(bundle / EARLY_EXIT_FILE)
+    results = [model.run([EXIT, LOGITS], {IMAGES: inputs[row : row + 1]}) for row in range(len(inputs))]
+    return _EarlyExitRun([int(taken[0]) for taken, _ in results], [logits[0] for _, logits in results])
+
+
+def _runtime(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    model: Any = onnxruntime.InferenceSession(bundle / MODEL_FILE, options, providers=["CPUExecutionProvider"])
-    names = [exit_name(index) for index in range(num_exits)]
-    parts = [model.run(names, {IMAGES: batch}) for batch in _batches(inputs)]
-    return tuple(np.concatenate(exits) for exits in zip(*parts, strict=True))
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _batches(inputs: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
