@@ -113,6 +113,14 @@ def test_an_archive_cut_short_is_named(tmp_path: Path, keep: int) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("header", [b"{'descr': (", b"{'descr': '<f8'", b"()", b"\xff", b"{'a': 1}", b""])
+def test_a_broken_array_header_is_a_sentence(tmp_path: Path, header: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DataError, match=r"x\.npz' cannot be read.*damaged"):
+        read(tmp_path / "x.npz")
+
+
 def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", LABELS)
     (tmp_path / "x.npy").rename(tmp_path / "x.npz")

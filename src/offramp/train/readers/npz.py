@@ -1,7 +1,6 @@
 """NumPy archives: arrays called ``x``/``images`` and ``y``/``labels``, alone or once per part (``x_train``, ...)."""
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,19 +64,10 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
             return {name: np.asarray(arrays[name]) for name in arrays.files}
     except DataError:
         raise
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        KeyError,
-        SyntaxError,
-        MemoryError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as exc:
+    except PermissionError:
+        raise
+    # NumPy's and zipfile's parsers raise many types on damaged bytes (tokenize.TokenError among them).
+    except Exception as exc:
         raise DataError(
             f"{str(path)!r} cannot be read ({exc}): it is damaged, or holds Python objects, which are never loaded. "
             "Save plain number arrays with numpy.savez."

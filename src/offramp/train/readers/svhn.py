@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from offramp.errors import DataError
 from offramp.train.arrays import NamedArray, pixels_from_arrays
+from offramp.train.mat_file import load_mat
 from offramp.train.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
 
 _FILES: dict[Role, str] = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
@@ -40,32 +41,16 @@ READERS.add("svhn", SvhnReader())
 
 def _read_part(role: Role, path: Path) -> RawPart:
     arrays = _load(path)
-    images, labels = np.asarray(arrays["X"]), np.asarray(arrays["y"])
+    images, labels = arrays["X"], arrays["y"]
     if images.ndim != 4:
         raise DataError(f"X in {str(path)!r} must have 4 axes (height, width, channels, images), got {images.shape}.")
     (pixels,) = pixels_from_arrays([NamedArray(f"{str(path)!r} (X)", images.transpose(3, 0, 1, 2))])
-    if labels.dtype.kind in "iuf":
-        labels = np.where(labels == 10, 0, labels)
+    labels = np.where(labels == 10, 0, labels)
     return RawPart(role, str(path), pixels, labels.reshape(-1) if labels.ndim == 2 and 1 in labels.shape else labels)
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
-    from scipy.io import loadmat
-
-    try:
-        arrays: dict[str, NDArray[Any]] = loadmat(path, variable_names=["X", "y"])
-    except PermissionError:
-        raise
-    except NotImplementedError as exc:
-        raise DataError(
-            f"{str(path)!r} must be a MATLAB file of version 5, but it is of version 7.3 (HDF5). "
-            "Save it with -v7, or as .npz."
-        ) from exc
-    # SciPy's parser raises whatever comes up on damaged bytes; whatever it is, the file cannot be used.
-    except Exception as exc:
-        raise DataError(
-            f"{str(path)!r} cannot be read ({exc}): it is damaged, cut short or no MATLAB file. Download it again."
-        ) from exc
+    arrays = load_mat(path, ("X", "y"))
     missing = [name for name in ("X", "y") if name not in arrays]
     if missing:
         raise DataError(f"{str(path)!r} must hold the arrays X and y, but {' and '.join(missing)} is missing.")
