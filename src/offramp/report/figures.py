@@ -149,29 +149,37 @@ def plot_exits(bars: Sequence[ExitBar]) -> "Figure":
     """Two panels over the exits: who left there, and how many of those were right."""
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.16)
-    figure.update_layout(_layout(height=380), barmode="group", bargap=0.35, margin={"t": LEGEND_ROOM + 8})
+    exits = list(dict.fromkeys(bar.exit for bar in bars))
+    splits = list(dict.fromkeys(bar.split for bar in bars))
+    titles = ("Leave here (%)", "Right, of those (%)")
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    height = 60 + LEGEND_ROOM + len(exits) * (22 + 18 * len(splits))
+    figure.update_layout(_layout(height), barmode="group", bargap=0.3, margin={"t": LEGEND_ROOM + 4})
     figure.update_layout(legend=_legend_on_top())
-    for split in dict.fromkeys(bar.split for bar in bars):
+    for split in splits:
         mine = [bar for bar in bars if bar.split == split]
-        for row, values in ((1, [bar.rate for bar in mine]), (2, [bar.accuracy for bar in mine])):
+        for column, values in ((1, [bar.rate for bar in mine]), (2, [bar.accuracy for bar in mine])):
             figure.add_bar(
-                x=[bar.exit for bar in mine],
-                y=[None if value is None else _short(100 * value) for value in values],
+                x=[0.0 if value is None else _short(100 * value) for value in values],
+                y=[bar.exit for bar in mine],
+                orientation="h",
                 text=["nobody" if value is None else f"{100 * value:.1f}" for value in values],
                 textposition="outside",
+                textfont={"size": 11, "color": palette.TEXT.light},
                 cliponaxis=False,
+                constraintext="none",
                 name=split.capitalize(),
                 marker_color=SPLIT_COLOURS[split],
-                showlegend=row == 1,
-                hovertemplate=f"%{{x}}, {split}: %{{y:.1f}} %<extra></extra>",
-                row=row,
-                col=1,
+                showlegend=column == 1,
+                hovertemplate=f"%{{y}}, {split}: %{{text}} %<extra></extra>",
+                row=1,
+                col=column,
             )
-    figure.update_yaxes(title_text="Leave here (%)", range=[0, 112], dtick=50, row=1, col=1)
-    figure.update_yaxes(title_text="Right, of those (%)", range=[0, 112], dtick=50, row=2, col=1)
     _style_axes(figure)
-    figure.update_xaxes(showgrid=False)
+    for column, title in enumerate(titles, start=1):
+        # Room behind a bar of 100 % for its label, also on a phone.
+        figure.update_xaxes(title_text=title, range=[0, 138], tickvals=[0, 50, 100], row=1, col=column)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
 
@@ -195,7 +203,7 @@ def plot_layer_energy(data: Breakdown) -> "Figure":
         )
     _layer_axis(figure, rows)
     figure.update_layout(barmode="stack", legend=_legend_on_top())
-    figure.update_xaxes(title_text=f"Expected energy per image ({scale.unit})")
+    figure.update_xaxes(title_text=f"Energy per image ({scale.unit})")
     return figure
 
 
@@ -219,7 +227,7 @@ def plot_layer_cycles(data: Breakdown) -> "Figure":
         )
     _layer_axis(figure, rows)
     figure.update_layout(barmode="overlay", legend=_legend_on_top())
-    figure.update_xaxes(title_text=f"Expected busy time per image ({scale.unit})")
+    figure.update_xaxes(title_text=f"Busy time per image ({scale.unit})")
     return figure
 
 
@@ -258,7 +266,7 @@ def plot_energy_split(data: Breakdown) -> "Figure":
         )
     figure.update_layout(barmode="stack", bargap=0.35, legend=_legend_on_top(), margin={"t": LEGEND_ROOM + 4})
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(title_text=f"Expected energy per image ({scale.unit})", rangemode="tozero")
+    figure.update_xaxes(title_text=f"Energy per image ({scale.unit})", rangemode="tozero")
     return figure
 
 

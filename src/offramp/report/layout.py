@@ -1,5 +1,6 @@
 """Where the blocks and exits of an architecture stand, and how to name an architecture in a line."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,12 @@ def describe(architecture: Architecture, max_depths: Sequence[int] = ()) -> str:
     text = f"{architecture.backbone}, {architecture.resolution} px, depths {depths}, widths {widths}"
     if not architecture.exits:
         return f"{text}, no early exit"
-    if not max_depths:
-        return f"{text}, exits at taps {', '.join(f'{c.tap} ({c.branch})' for c in architecture.exits)}"
-    places = layout_of(architecture, max_depths).exits[:-1]
-    return f"{text}, exits after blocks {', '.join(f'{p.after_block} ({p.branch})' for p in places)}"
+    if max_depths:
+        word, places = "blocks", [(p.after_block, p.branch) for p in layout_of(architecture, max_depths).exits[:-1]]
+    else:
+        word, places = "taps", [(choice.tap, choice.branch) for choice in architecture.exits]
+    groups = [
+        f"{', '.join(str(place) for place, _ in group)} ({branch})"
+        for branch, group in itertools.groupby(places, key=lambda item: item[1])
+    ]
+    return f"{text}, exits after {word} {', '.join(groups)}"

@@ -1,7 +1,6 @@
 """RunSummary: all that the report needs of a run, as values that go to JSON and back."""
 
 import base64
-import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -136,7 +135,7 @@ class SampleDecision:
     def __post_init__(self) -> None:
         try:
             start = base64.b64decode(self.png_base64, validate=True)[: len(PNG_SIGNATURE)]
-        except binascii.Error as exc:
+        except ValueError as exc:
             raise ValueError(f"`png_base64` must be base64 text: {exc}.") from exc
         if start != PNG_SIGNATURE:
             raise ValueError("`png_base64` must hold a PNG image.")

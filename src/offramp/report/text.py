@@ -111,7 +111,7 @@ def front_json(front: Sequence[Evaluation]) -> list[Any]:
 def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = ()) -> "RichTable":
     """Evaluations in the given order, one row each."""
     table = _table("Pareto front: expected costs per image, accuracy on the validation images")
-    for heading in ("Accuracy", "Energy", "Latency", "Energy-latency product", "MACs", "Exit rates (%)", "Exits at"):
+    for heading in ("Accuracy", "Energy", "Latency", "Energy × latency", "MACs", "Exit rates (%)", "Exits at"):
         table.add_column(heading, justify="right", overflow="fold")
     for evaluation in front:
         point = front_point(evaluation)
@@ -149,7 +149,8 @@ def chosen_table(summary: RunSummary) -> "RichTable":
     source = tables.chosen_table(summary)
     table = _table(source.caption)
     for column in source.columns:
-        table.add_column(column.heading, justify="right" if column.numeric else "left", overflow="fold")
+        heading = column.heading.replace("Energy-latency product", "Energy × latency")
+        table.add_column(heading, justify="right" if column.numeric else "left", overflow="fold")
     for row in source.rows:
         # The architecture below each name is for wide pages; here the name has to do.
         notes = ("", *(cell.note for cell in row[1:]))
@@ -218,9 +219,9 @@ def cost_table(priced: Priced) -> "RichTable":
     if price.expected is not None:
         rows.append(("expected", price.expected))
     for name, cost in rows:
-        product = units.product(cost.energy_latency_product_j_cycles)
-        figures = (units.cycles(cost.latency_cycles), units.energy(cost.energy_pj), product, units.macs(cost.macs))
-        table.add_row(*map(_text, (name, "", "", *figures)))
+        latency, energy = units.cycles(cost.latency_cycles), units.energy(cost.energy_pj)
+        both = units.product(cost.energy_latency_product_j_cycles)
+        table.add_row(*map(_text, (name, "", "", latency, energy, both, units.macs(cost.macs))))
     if price.expected is not None:
         saved = units.reduction(
             price.expected.energy_latency_product_j_cycles, price.static.energy_latency_product_j_cycles

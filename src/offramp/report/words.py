@@ -42,7 +42,8 @@ class Card:
 
 def rule_name(rule: str) -> str:
     """A picking rule as words; several rules may have picked the same network (``knee+cheapest``)."""
-    return ", ".join(RULE_NAMES.get(part, part) for part in rule.replace("+", ",").replace(" ", "").split(",") if part)
+    parts = [part.strip() for part in rule.replace("+", ",").split(",")]
+    return ", ".join(f"front member {part}" if part.isdecimal() else RULE_NAMES.get(part, part) for part in parts)
 
 
 def format_metric(metric: str, value: float) -> str:
@@ -72,15 +73,16 @@ def searched(summary: RunSummary) -> str:
         f"{format_metric(limit.metric, limit.bound).removesuffix(f'{units.NBSP}MACs')}"
         for limit in summary.constraints
     ]
-    wanted = f" The search looked for {_and(goals)}" if goals else ""
-    if limits:
-        wanted += f", with {_and(limits)}"
-    found = units.count(len(summary.front_indices), "network is", "networks are")
+    bounds = f", with {_and(limits)}" if limits else ""
+    wanted = f" The search looked for {_and(goals)}{bounds}." if goals else ""
+    on_front = units.count(len(summary.front_indices), "network is", "networks are")
+    front = f"{on_front} on the Pareto front: no other one tried is better in every respect."
+    if not summary.front_indices:
+        front = "The Pareto front is empty: no network could be measured and kept the constraints."
     return (
         f"{tried} of the {backbone} family {'was' if len(summary.evaluations) == 1 else 'were'} tried on "
         f"{data.name} ({units.count(len(data.class_names), 'class', 'classes')}) with {summary.algorithm}{took}. "
-        f"Energy and latency are estimates for the accelerator {summary.accelerator}.{wanted + '.' if wanted else ''} "
-        f"{found} on the Pareto front: no other one tried is better in every respect."
+        f"Energy and latency are estimates for the accelerator {summary.accelerator}.{wanted} {front}"
     )
 
 
@@ -95,12 +97,11 @@ def found(summary: RunSummary) -> str:
         measured.expected.energy_latency_product_j_cycles, reference.expected.energy_latency_product_j_cycles
     )
     early = 1.0 - measured.profile.rates[-1]
-    sentence = (
-        f"{ratio} energy-latency product than the static network, {_accuracy_clause(network, reference)} "
-        f"({units.percent(measured.profile.top1)})."
-    )
-    if ratio == "the same":
-        sentence = sentence.replace("product than", "product as", 1)
+    accuracy = f"{_accuracy_clause(network, reference)} ({units.percent(measured.profile.top1)})."
+    if ratio in (units.NOTHING, "the same"):
+        sentence = f"About the same energy-latency product as the static network, {accuracy}"
+    else:
+        sentence = f"{ratio} energy-latency product than the static network, {accuracy}"
     if network.num_exits == 1:
         return f"{sentence} It has no early exit: every image runs through the whole network."
     return f"{sentence} {units.percent(early, 0)} of the {measured.split} images leave before the final exit."
