@@ -202,17 +202,20 @@ def test_many_samples_take_a_fraction_of_a_second(num_exits: int) -> None:
     assert_true_to_the_policy(choice, logits, labels, costs)
 
 
-def test_coordinate_descent_finds_what_the_full_grid_finds_on_a_real_shape() -> None:
-    """Smooth logits: the refined choice is within 3 % of the exhaustive one's cost."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 3000)
-    logits = []
-    for index in range(4):
-        item = rng.normal(size=(3000, 10)) * (1 + 0.3 * index)
-        item[np.arange(3000), labels] += 2.5 + 0.6 * index
-        logits.append(item)
-    costs = [1.0, 2.0, 3.0, 4.0]
-    exact = best_policy(logits, labels, costs, "max_probability", 0.01)
-    refined = best_policy(logits, labels, costs, "max_probability", 0.01, ThresholdGrid(max_combinations=200))
-    assert refined.expected_cost <= 1.03 * exact.expected_cost
-    assert refined.accuracy >= exact.accuracy - 0.01
+def test_the_refined_choice_comes_close_to_the_exhaustive_one() -> None:
+    """Mean over 20 cases: within 1 % of the cost; from the most accurate start alone it would be 5 % more."""
+    excess = []
+    for seed in range(20):
+        case = random_case(seed, 4, samples=400)
+        exact = best_policy(*case, "margin", 0.05)
+        refined = best_policy(*case, "margin", 0.05, ThresholdGrid(max_combinations=300))
+        excess.append(refined.expected_cost / exact.expected_cost)
+    assert np.mean(excess) < 1.01
+
+
+def test_of_equally_cheap_thresholds_the_more_accurate_are_taken() -> None:
+    """The first two exits cost the same; the first is right, the second wrong, the last dear and wrong."""
+    right, wrong = np.asarray([[0.0, 3.0]] * 4), np.asarray([[3.0, 0.0]] * 4)
+    choice = best_policy([right, wrong, wrong], np.ones(4, dtype=int), [1.0, 1.0, 5.0], "margin", 1.0)
+    assert (choice.accuracy, choice.expected_cost) == (1.0, 1.0)
+    assert choice.policy.thresholds[0] <= 1.0

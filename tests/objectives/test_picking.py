@@ -79,6 +79,19 @@ def test_the_knee_of_a_front_that_bends_the_wrong_way_is_its_most_accurate_end()
     assert pick(front_of(CHEAP, point(1, 0.51, 100.0), BEST), "knee") == BEST
 
 
+def test_the_knee_does_not_depend_on_the_units() -> None:
+    """Accuracies within two points of each other, costs in millions: the bend is the same as in percent and ones."""
+    members = [(0.900, 10.0), (0.916, 30.0), (0.917, 80.0), (0.920, 110.0)]
+    for factor in (1e-3, 1.0, 1e6):
+        front = front_of(*(point(index, a, c * factor) for index, (a, c) in enumerate(members)))
+        assert pick(front, "knee").values["accuracy"] == 0.916
+
+
+def test_a_front_of_one_accuracy_bends_at_its_cheapest_member() -> None:
+    members = [point_3d(0, 0.9, 10.0, 30.0), point_3d(1, 0.9, 20.0, 10.0), point_3d(2, 0.9, 40.0, 9.0)]
+    assert pick(pareto_front(members, DEFAULT_OBJECTIVES), "knee") == members[1]
+
+
 def test_cost_is_the_product_of_energy_and_latency_where_both_count() -> None:
     # Products 100, 300 and 90: the last one is cheapest though its energy is not the least.
     members = [point_3d(0, 0.8, 10.0, 10.0), point_3d(1, 0.9, 10.0, 30.0), point_3d(2, 0.7, 30.0, 3.0)]

@@ -95,7 +95,7 @@ def check_replay(name: str) -> None:
 
 def check_survives(name: str) -> None:
     """Goes on with new candidates when nothing is feasible, when everything fails, and when both mix."""
-    mixed = [ToyEvaluator(IMPOSSIBLE), FailingEvaluator()]
+    mixed: list[Evaluator] = [ToyEvaluator(IMPOSSIBLE), FailingEvaluator()]
     for evaluators in (mixed[:1], mixed[1:], mixed):
         algorithm = build(name, small_space(), constraints=IMPOSSIBLE)
         for number in range(6):
