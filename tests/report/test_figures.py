@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from offramp.report import figure_data, figures, palette
-from offramp.report.figure_data import FrontPanel, Point, ProgressPoint
+from offramp.report.figure_data import ProgressPoint
+from offramp.report.front_figure import plot_front
 from offramp.report.summary import RunSummary, TrainingCurve
 from tests.report import fake
 
@@ -21,7 +22,7 @@ def all_figures(summary: RunSummary) -> list[Any]:
     network = summary.chosen[0]
     parts = figure_data.breakdown(network.cost, network.validation.rates)
     return [
-        *(figures.plot_front(panel) for panel in figure_data.front_panels(summary)),
+        *(plot_front(panel) for panel in figure_data.front_panels(summary)),
         figures.plot_exits(figure_data.exit_bars(network)),
         figures.plot_layer_energy(parts),
         figures.plot_layer_cycles(parts),
@@ -49,55 +50,6 @@ def test_figures_use_only_colours_that_the_page_can_exchange(summary: RunSummary
         used = {text for text in strings(data) if re.fullmatch(r"#[0-9a-fA-F]{3,8}", text)}
         assert used <= LIGHT | {text for text in used if re.fullmatch(r"#\d{1,3}", text)}
         assert used & LIGHT
-
-
-def panel_of(points: list[Point], chosen: list[Point] | None = None) -> FrontPanel:
-    return FrontPanel("energy_pj", "Energy", "J", (), tuple(points), tuple(points), tuple(chosen or ()), (), ())
-
-
-def test_axes_have_units_and_numbers_fit_them() -> None:
-    figure = figures.plot_front(panel_of([Point(2e-6, 0.9, "a", "x"), Point(4e-6, 0.95, "b", "y")]))
-    assert figure.layout.xaxis.title.text == "Energy (µJ)"
-    assert figure.layout.yaxis.title.text == "Validation accuracy (%)"
-    assert list(figure.data[0].x) == [2.0, 4.0]
-    assert list(figure.data[0].y) == [90.0, 95.0]
-    assert figure.layout.xaxis.type == "linear"
-
-
-def test_costs_that_differ_by_much_get_a_logarithmic_axis() -> None:
-    points = [Point(1e-6, 0.9, "a", "x"), Point(30e-6, 0.95, "b", "y")]
-    figure = figures.plot_front(panel_of(points, chosen=points[1:]))
-    low, high = figure.layout.xaxis.range
-    assert figure.layout.xaxis.type == "log"
-    assert 10**low < 1.0 < 30.0 < 10**high
-    assert list(figure.layout.xaxis.ticktext) == ["1", "2", "5", "10", "20"]
-    assert figure.layout.annotations[0].x == pytest.approx(1.47712, abs=1e-5)
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_few_points_get_a_frame_around_them(count: int) -> None:
-    figure = figures.plot_front(panel_of([Point(3e-6, 0.9, "a", "x")][:count]))
-    for axis, value in ((figure.layout.xaxis, 3.0), (figure.layout.yaxis, 90.0)):
-        assert axis.range[0] < axis.range[1]
-        assert count == 0 or axis.range[0] < value < axis.range[1]
-
-
-def test_zero_cost_stays_on_a_linear_axis() -> None:
-    figure = figures.plot_front(panel_of([Point(0.0, 0.5, "a", "x"), Point(3e-6, 0.9, "b", "y")]))
-    assert figure.layout.xaxis.type == "linear"
-    assert figure.layout.xaxis.range[0] == 0.0
-
-
-def test_chosen_networks_and_the_reference_are_named(summary: RunSummary) -> None:
-    figure = figures.plot_front(figure_data.front_panels(summary)[0])
-    names = [note.text for note in figure.layout.annotations]
-    assert names == ["<b>knee</b>", "<b>most accurate</b>", "<b>cheapest</b>", "<b>static reference</b>"]
-
-
-def test_hover_tells_the_architecture(summary: RunSummary) -> None:
-    figure = figures.plot_front(figure_data.front_panels(summary)[0])
-    front = next(trace for trace in figure.data if trace.name == "Front" and trace.mode == "markers")
-    assert all("mobilenet_v2" in text and "depths" in text for text in front.hovertext)
 
 
 def test_stacked_energies_add_up(summary: RunSummary) -> None:
@@ -177,7 +129,6 @@ def test_names_cannot_bring_markup_of_their_own(summary: RunSummary) -> None:
         figures.plot_layer_energy(parts),
         figures.plot_layer_cycles(parts),
         figures.plot_timeline(figure_data.timeline(cost)),
-        figures.plot_front(panel_of([Point(1e-6, 0.9, evil, evil)], [Point(1e-6, 0.9, evil, evil)])),
     ]
     texts = [text for figure in drawn for text in strings(figure.to_plotly_json())]
     assert any("&lt;a href" in text for text in texts)

@@ -249,6 +249,8 @@ def test_runs_that_lack_something_render_too(name: str) -> None:
     summary = variations()[name]
     page = parse(render_page(summary))
     shown = {e.attributes["id"] for e in page.all("section")}
+    several = [network for network in summary.chosen if network.num_exits > 1]
+    assert sum("exits" in figure for figure in figures_of(page)) == len(several)
     assert ("samples" in shown) == bool(summary.samples)
     assert ("training" in shown) == bool(summary.training)
     assert ("costs" in shown) == ("schedule" in shown) == bool(summary.chosen)

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from offramp import jsonio
 from offramp.errors import RunError
-from offramp.report import diagram, figure_data, figures, palette, tables, units, words
+from offramp.report import diagram, figure_data, figure_style, figures, palette, tables, units, words
+from offramp.report.front_figure import plot_front
 from offramp.report.layout import exit_label
 from offramp.report.summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
 
@@ -49,7 +50,7 @@ class NetworkView:
     policy: str
     bundle: str
     diagram: Markup
-    exits_figure: FigureBox
+    exits_figure: FigureBox | None
     exits_table: tables.Table
     split_figure: FigureBox
     energy_table: tables.Table
@@ -152,8 +153,8 @@ def _box(name: str, figure: "Figure", title: str, description: str, caption: str
     legend = _legend_of(spec)
     if layout.get("showlegend", True):
         layout["showlegend"] = False
-        layout["height"] -= figures.LEGEND_ROOM
-        layout["margin"]["t"] -= figures.LEGEND_ROOM
+        layout["height"] -= figure_style.LEGEND_ROOM
+        layout["margin"]["t"] -= figure_style.LEGEND_ROOM
     return FigureBox(name, title, description, spec, int(layout["height"]), legend, caption)
 
 
@@ -178,7 +179,7 @@ def _front_boxes(summary: RunSummary) -> list[FigureBox]:
         marks = "; ".join(f"{p.label}: {units.percent(p.accuracy)} at {units.si(p.cost, panel.unit)}" for p in named)
         description = f"Scatter plot of validation accuracy against {panel.title.lower()}. {marks}."
         title = f"Accuracy against {panel.title[0].lower()}{panel.title[1:]}"
-        boxes.append(_box(f"figure-front-{panel.metric}", figures.plot_front(panel), title, description))
+        boxes.append(_box(f"figure-front-{panel.metric}", plot_front(panel), title, description))
     return boxes
 
 
@@ -204,13 +205,14 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
     def box(kind: str, figure: "Figure", title: str, description: str) -> FigureBox:
         return _box(f"figure-{index}-{kind}", figure, title, f"{description} {about}.")
 
+    exits = box("exits", figures.plot_exits(bars), "Who leaves where", f"Exit rates ({rates})")
     return NetworkView(
         id=f"network-{index}",
         name=name,
         policy=_policy_sentence(network),
         bundle=network.bundle,
         diagram=diagram.draw(network, summary.data, summary.max_depths),
-        exits_figure=box("exits", figures.plot_exits(bars), "Who leaves where", f"Exit rates ({rates})"),
+        exits_figure=exits if network.num_exits > 1 else None,
         exits_table=tables.exits_table(network, summary.max_depths),
         split_figure=box("split", figures.plot_energy_split(parts), "Energy by memory", f"Energy ({sources})"),
         energy_table=tables.energy_table(parts),

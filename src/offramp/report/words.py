@@ -163,7 +163,10 @@ def _and(parts: list[str]) -> str:
 
 _GLOSSARY = (
     Term("Backbone", "The chain of blocks that every image runs through until it leaves."),
-    Term("Branch", "The small classifier at an exit. It costs something even when the image does not leave there."),
+    Term(
+        "Branch",
+        "The classifier at an exit, the final one too. It costs something even when the image does not leave there.",
+    ),
     Term(
         "Early exit",
         "A place in the middle of a network where an image may leave with an answer, if the network is sure enough.",
