@@ -24,9 +24,7 @@ OPERANDS: tuple[MemoryOperand, ...] = ("I1", "I2", "O")
 
 def memory(name: str, size_bits: int, width_bits: int = 64, read_pj: float = 1.0, write_pj: float = 2.0) -> MemoryLevel:
     """A memory with one port for everything."""
-    ports = tuple(
-        OperandPorts(x, "p", "p", "p" if x == "O" else None, "p" if x == "O" else None) for x in OPERANDS
-    )
+    ports = tuple(OperandPorts(x, "p", "p", "p" if x == "O" else None, "p" if x == "O" else None) for x in OPERANDS)
     port = Port("p", PortKind.READ_WRITE, width_bits, width_bits)
     return MemoryLevel(name, size_bits, (port,), ports, read_pj, write_pj, ("D1",))
 

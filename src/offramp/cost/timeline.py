@@ -119,6 +119,8 @@ class Store:
         if self.capacity_bits is None:
             return ready
         room = self.capacity_bits - bits
+        if room < 0:
+            return _FOREVER
         used, start = 0, ready
         for index, change in enumerate(self._changes):
             used += change.bits
