@@ -71,6 +71,9 @@ def test_every_layer_has_a_row_even_if_names_shorten_to_the_same(summary: RunSum
     assert sum(len(trace.y) for trace in figure.data) == len(cost.layers)
     assert len(figure.layout.yaxis.ticktext) == len(cost.layers)
     assert max(len(text) for text in figure.layout.yaxis.ticktext) <= 24
+    # The end of a name tells layers apart.
+    assert figure.layout.yaxis.ticktext[0].startswith("…")
+    assert figure.layout.yaxis.ticktext[0].endswith(".blocks.0.depthwise")
     assert figure.layout.height > 20 * len(cost.layers)
 
 

@@ -58,7 +58,7 @@ def test_front_json_of_bare_evaluations(summary: RunSummary) -> None:
 
 def test_front_table_is_sorted_and_tells_blocks(summary: RunSummary) -> None:
     lines = [line for line in printed(text.front_table(summary)).splitlines() if " %" in line]
-    accuracies = [float(line.split("│")[1].split("%")[0]) for line in lines]
+    accuracies = [float(line.split("%")[0]) for line in lines]
     assert accuracies == sorted(accuracies, reverse=True)
     assert all("block " in line for line in lines)
 
@@ -67,6 +67,7 @@ def test_evaluations_table_tells_taps_where_depths_are_unknown(summary: RunSumma
     output = printed(text.evaluations_table(summary.front[:1]))
     assert "tap " in output
     assert "µJ" in output
+    assert "cycles cycles" not in output
     without = replace(summary.front[0], architecture=summary.front[0].architecture.without_exits())
     assert "none" in printed(text.evaluations_table([without]))
 
@@ -77,10 +78,22 @@ def test_evaluations_without_values_show_dashes(summary: RunSummary) -> None:
 
 
 def test_chosen_table_compares_with_the_reference(summary: RunSummary) -> None:
-    output = printed(text.chosen_table(summary))
-    assert "× less" in output
-    assert "most accurate" in output
-    assert "reference" in output
+    lines = [line for line in printed(text.chosen_table(summary)).splitlines() if "%" in line]
+    assert [line.split("  ")[1].strip() for line in lines] == [
+        "knee",
+        "most accurate",
+        "cheapest",
+        "largest static network",
+    ]
+    assert all("× less" in line for line in lines[:3])
+    assert lines[3].rstrip().endswith("reference")
+    expected = summary.chosen[0].expected_test
+    assert expected is not None
+    assert f"{expected.energy_pj * 1e-6:.2f} µJ" in lines[0]
+
+
+def test_untested_networks_show_a_dash() -> None:
+    assert "–" in printed(text.chosen_table(fake.fake_summary(count=12, tested=False)))
 
 
 def test_tables_fit_a_narrow_terminal(summary: RunSummary) -> None:

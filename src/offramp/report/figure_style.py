@@ -61,3 +61,8 @@ def rounded(value: float) -> float:
 
 def shortened(text: str, length: int = 24) -> str:
     return text if len(text) <= length else f"{text[: length - 9]}…{text[-8:]}"
+
+
+def shortened_start(text: str, length: int = 24) -> str:
+    """A long name by its end: the start of a layer name is what it shares with its neighbours."""
+    return text if len(text) <= length else f"…{text[1 - length :]}"

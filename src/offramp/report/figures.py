@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from offramp.report import palette, units
 from offramp.report.figure_data import Breakdown, ExitBar, LayerRow, ProgressPoint, Timeline, reach_note
-from offramp.report.figure_style import LEGEND_ROOM, base_layout, legend_on_top, rounded, shortened, style_axes
+from offramp.report.figure_style import (
+    LEGEND_ROOM,
+    base_layout,
+    legend_on_top,
+    rounded,
+    shortened,
+    shortened_start,
+    style_axes,
+)
 from offramp.report.summary import TrainingCurve
 from offramp.workload.graph import Role
 
@@ -112,7 +120,9 @@ def _layer_hover(row: LayerRow, figure_text: str) -> str:
 
 def _layer_axis(figure: "Figure", rows: Sequence[LayerRow]) -> None:
     # Positions are numbers, so that two layers whose shortened names are equal keep their own bars.
-    labels = [shortened(row.name) if row.role is Role.BACKBONE else f"↳ {shortened(row.name, 20)}" for row in rows]
+    labels = [
+        shortened_start(row.name) if row.role is Role.BACKBONE else f"↳ {shortened_start(row.name, 22)}" for row in rows
+    ]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=[html.escape(x) for x in labels])
     figure.update_yaxes(range=[len(rows) - 0.4, -0.6], showgrid=False, tickfont={"size": 11}, zeroline=False)
     figure.update_xaxes(rangemode="tozero")

@@ -52,12 +52,13 @@ def plot_front(panel: FrontPanel) -> "Figure":
         style = {"color": palette.VERMILION.light, "width": 1, "dash": "dot"}
         add(pair, "Before and after fine-tuning", mode="lines", line=style)
     edge = {"color": palette.BACKGROUND.light, "width": 1}
+    star = {"color": palette.VERMILION.light, "size": 15, "symbol": "star", "line": edge}
+    add(panel.chosen, "Chosen", mode="markers", marker=star)
+    # On top, so that a chosen network that is the reference itself shows both marks.
     static = {"color": palette.TEXT.light, "size": 10, "symbol": "diamond"}
     add(panel.statics[:1], "Static reference", mode="markers", marker=static)
     own = {"color": palette.TEXT.light, "size": 9, "symbol": "diamond-open"}
     add(panel.statics[1:], "Static network", mode="markers", marker=own)
-    star = {"color": palette.VERMILION.light, "size": 15, "symbol": "star", "line": edge}
-    add(panel.chosen, "Chosen", mode="markers", marker=star)
     costs = _cost_axis([p.cost * scale.factor for p in panel.points])
     accuracies = _padded([100 * p.accuracy for p in panel.in_frame], 100.0)
     _label_points(figure, panel, scale.factor, costs, accuracies)

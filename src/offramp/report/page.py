@@ -1,6 +1,7 @@
 """One self-contained HTML page of a run: nothing is loaded from anywhere."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -85,7 +86,8 @@ def render_page(summary: RunSummary) -> str:
 
     network = summary.recommended
     progress = figure_data.progress(summary.objectives, summary.evaluations)
-    training = [_training_box(index, curve) for index, curve in enumerate(summary.training) if curve.epochs]
+    rules = {item.rule for item in summary.chosen}
+    training = [_training_box(index, curve, rules) for index, curve in enumerate(summary.training) if curve.epochs]
     return (
         _environment()
         .get_template("page.html")
@@ -245,12 +247,15 @@ def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
     )
 
 
-def _training_box(index: int, curve: TrainingCurve) -> FigureBox:
+def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> FigureBox:
+    # A curve named after a picking rule is of the fine-tuning of what the rule picked.
+    title = f"Fine-tuning: {words.rule_name(curve.name)}" if curve.name in rules else curve.name
     shown = f"loss {units.significant(curve.loss[-1])} after {units.count(len(curve.epochs), 'epoch')}"
     if curve.accuracies:
         shown += f", final exit {units.percent(curve.accuracies[-1][-1])}"
     figure = figures.plot_training(curve)
-    return _box(f"figure-training-{index}", figure, curve.name, f"Training curves of {curve.name}: {shown}.")
+    title = title[:1].upper() + title[1:]
+    return _box(f"figure-training-{index}", figure, title, f"Training curves of {curve.name}: {shown}.")
 
 
 def _progress_box(points: tuple[figure_data.ProgressPoint, ...]) -> FigureBox:

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from offramp import jsonio
-from offramp.cost.base import CostReport
+from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.objectives.evaluation import Evaluation
-from offramp.report import tables, units
+from offramp.report import units
 from offramp.report.figure_data import cost_of
 from offramp.report.layout import layout_of
 from offramp.report.summary import RunSummary
+from offramp.report.words import rule_name
 from offramp.space.architecture import Architecture
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
+
+_COST_HEADINGS = ("Energy", "Latency", "Product", "MACs")
+_UNITS = "latency in cycles, energy-latency product in J·cycles"
 
 
 @dataclass(frozen=True)
@@ -110,23 +114,28 @@ def front_json(front: Sequence[Evaluation]) -> list[Any]:
 
 def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = ()) -> "RichTable":
     """Evaluations in the given order, one row each."""
-    table = _table("Pareto front: expected costs per image, accuracy on the validation images")
-    for heading in ("Accuracy", "Energy", "Latency", "Energy × latency", "MACs", "Exit rates (%)", "Exits at"):
+    table = _table(f"Pareto front: validation accuracy, expected costs per image; {_UNITS}")
+    for heading in ("Accuracy", *_COST_HEADINGS, "Exit rates (%)", "Exits at"):
         table.add_column(heading, justify="right", overflow="fold")
     for evaluation in front:
         point = front_point(evaluation)
-        costs = point.expected
-        shown = (
-            (point.validation_accuracy, units.percent),
-            (costs.energy_pj, units.energy),
-            (costs.latency_cycles, units.cycles),
-            (costs.energy_latency_product_j_cycles, units.product),
-            (costs.macs, units.macs),
-        )
-        cells = [units.NOTHING if value is None else write(value) for value, write in shown]
+        accuracy = units.NOTHING if point.validation_accuracy is None else units.percent(point.validation_accuracy)
         rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NOTHING
-        table.add_row(*map(_text, (*cells, rates, _places(point.architecture, max_depths))))
+        cells = (accuracy, *_cost_cells(point.expected), rates, _places(point.architecture, max_depths))
+        table.add_row(*map(_text, cells))
     return table
+
+
+def _cost_cells(costs: FrontCosts | ExpectedCost) -> tuple[str, ...]:
+    """Costs without the words that stand in the headings already."""
+    shown = (
+        (costs.energy_pj, units.energy),
+        (costs.latency_cycles, units.cycles),
+        (costs.energy_latency_product_j_cycles, units.product),
+        (costs.macs, units.macs),
+    )
+    texts = (units.NOTHING if value is None else write(value) for value, write in shown)
+    return tuple(text.removesuffix("J·cycles").removesuffix("cycles").removesuffix("MACs").rstrip() for text in texts)
 
 
 def _places(architecture: Architecture, max_depths: Sequence[int]) -> str:
@@ -145,18 +154,26 @@ def front_table(summary: RunSummary) -> "RichTable":
 
 
 def chosen_table(summary: RunSummary) -> "RichTable":
-    """The chosen networks and the static ones, each cost with its reduction against the static reference."""
-    source = tables.chosen_table(summary)
-    table = _table(source.caption)
-    for column in source.columns:
-        heading = column.heading.replace("Energy-latency product", "Energy × latency")
-        table.add_column(heading, justify="right" if column.numeric else "left", overflow="fold")
-    for row in source.rows:
-        # The architecture below each name is for wide pages; here the name has to do.
-        notes = ("", *(cell.note for cell in row[1:]))
-        cells = zip(row, notes, strict=True)
-        table.add_row(*(_text(f"{cell.text}\n{note}" if note else cell.text) for cell, note in cells))
+    """The chosen networks and the static reference; costs on test where it was measured, otherwise on validation."""
+    table = _table(f"Chosen networks: accuracy, expected costs per image, reduction of the product; {_UNITS}")
+    table.add_column("Network", min_width=13)
+    for heading in ("Val.", "Test", *_COST_HEADINGS, "Reduction"):
+        table.add_column(heading, justify="right", overflow="fold")
+    reference = summary.static_reference
+    static = reference.expected.energy_latency_product_j_cycles
+    for network in summary.chosen:
+        expected = network.measured.expected
+        accuracies = _accuracies(network.validation.top1, None if network.test is None else network.test.top1)
+        saved = units.reduction(expected.energy_latency_product_j_cycles, static)
+        table.add_row(*map(_text, (rule_name(network.rule), *accuracies, *_cost_cells(expected), saved)))
+    table.add_section()
+    accuracies = _accuracies(reference.accuracy_validation, reference.accuracy_test)
+    table.add_row(*map(_text, (reference.name, *accuracies, *_cost_cells(reference.expected), "reference")))
     return table
+
+
+def _accuracies(validation: float, test: float | None) -> tuple[str, str]:
+    return units.percent(validation), units.NOTHING if test is None else units.percent(test)
 
 
 def model_price(priced: Priced) -> ModelPrice:
@@ -198,30 +215,18 @@ def cost_table(priced: Priced) -> "RichTable":
     """The price of a model: a row per exit, then the static network and, with exit rates, the expected cost."""
     price = model_price(priced)
     engine = f"{price.engine} {price.engine_version}".strip()
-    table = _table(f"{price.model} on {price.accelerator} ({engine}, convention {price.convention})")
+    table = _table(f"{price.model} on {price.accelerator} ({engine}, convention {price.convention}); {_UNITS}")
     table.add_column("To exit", overflow="fold")
-    for heading in ("Backbone", "Branch", "Latency to here", "Energy to here", "Product", "MACs to here"):
-        table.add_column(heading, justify="right")
-    for stage in price.stages:
-        product = stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
-        cells = (
-            stage.exit,
-            units.cycles(stage.backbone_latency_cycles),
-            units.cycles(stage.branch_latency_cycles),
-            units.cycles(stage.latency_to_exit_cycles),
-            units.energy(stage.energy_to_exit_pj),
-            units.product(product),
-            units.macs(stage.macs_to_exit),
-        )
-        table.add_row(*map(_text, cells))
+    for heading in ("Backbone", "Branch", *_COST_HEADINGS):
+        table.add_column(heading, justify="right", overflow="fold")
+    for stage, cost in zip(price.stages, priced.report.stages, strict=True):
+        own = (stage.backbone_latency_cycles, stage.branch_latency_cycles)
+        busy = (units.cycles(value).removesuffix("cycles").rstrip() for value in own)
+        table.add_row(*map(_text, (stage.exit, *busy, *_cost_cells(_cost_to(cost)))))
     table.add_section()
-    rows = [("static network", price.static)]
+    table.add_row(*map(_text, ("static network", "", "", *_cost_cells(price.static))))
     if price.expected is not None:
-        rows.append(("expected", price.expected))
-    for name, cost in rows:
-        latency, energy = units.cycles(cost.latency_cycles), units.energy(cost.energy_pj)
-        both = units.product(cost.energy_latency_product_j_cycles)
-        table.add_row(*map(_text, (name, "", "", latency, energy, both, units.macs(cost.macs))))
+        table.add_row(*map(_text, ("expected", "", "", *_cost_cells(price.expected))))
     if price.expected is not None:
         saved = units.reduction(
             price.expected.energy_latency_product_j_cycles, price.static.energy_latency_product_j_cycles
@@ -230,10 +235,17 @@ def cost_table(priced: Priced) -> "RichTable":
     return table
 
 
+def _cost_to(stage: StageCost) -> FrontCosts:
+    """What an image costs that leaves at this exit."""
+    product = stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
+    return FrontCosts(stage.latency_to_exit_cycles, stage.energy_to_exit_pj, float(stage.macs_to_exit), product)
+
+
 def _table(title: str) -> "RichTable":
+    from rich import box
     from rich.table import Table as RichTable
 
-    return RichTable(title=_text(title), title_justify="left", caption_justify="left")
+    return RichTable(title=_text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
 
 
 def _text(content: str) -> "Text":
