@@ -79,7 +79,7 @@ def test_evaluations_without_values_show_dashes(summary: RunSummary) -> None:
 
 def test_chosen_table_compares_with_the_reference(summary: RunSummary) -> None:
     lines = [line for line in printed(text.chosen_table(summary)).splitlines() if "%" in line]
-    assert [line.split("  ")[1].strip() for line in lines] == [
+    assert [line.split("  ")[0].strip() for line in lines] == [
         "knee",
         "most accurate",
         "cheapest",
@@ -99,6 +99,8 @@ def test_untested_networks_show_a_dash() -> None:
 def test_tables_fit_a_narrow_terminal(summary: RunSummary) -> None:
     for table in (text.front_table(summary), text.chosen_table(summary), text.cost_table(priced())):
         assert max(len(line) for line in printed(table, 80).splitlines()) <= 80
+    lines = printed(text.chosen_table(summary), 80).splitlines()
+    assert any("most accurate" in line and "× less" in line for line in lines)
 
 
 def test_names_bring_no_markup_and_no_control_sequences(summary: RunSummary) -> None:

@@ -156,7 +156,7 @@ def front_table(summary: RunSummary) -> "RichTable":
 def chosen_table(summary: RunSummary) -> "RichTable":
     """The chosen networks and the static reference; costs on test where it was measured, otherwise on validation."""
     table = _table(f"Chosen networks: accuracy, expected costs per image, reduction of the product; {_UNITS}")
-    table.add_column("Network", min_width=13)
+    table.add_column("Network")
     for heading in ("Val.", "Test", *_COST_HEADINGS, "Reduction"):
         table.add_column(heading, justify="right", overflow="fold")
     reference = summary.static_reference
@@ -245,7 +245,14 @@ def _table(title: str) -> "RichTable":
     from rich import box
     from rich.table import Table as RichTable
 
-    return RichTable(title=_text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    return RichTable(
+        title=_text(title),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
 
 
 def _text(content: str) -> "Text":
