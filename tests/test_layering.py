@@ -47,7 +47,7 @@ def imported_rooms(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module]
             if node.module == "offramp":
-                names = [f"offramp.{alias.name}" for alias in node.names]
+                names = [f"offramp.{alias.name}" for alias in node.names if (SOURCE / alias.name).exists()]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         rooms |= {name.split(".")[1] for name in names if name.startswith("offramp.")}

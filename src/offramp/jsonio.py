@@ -58,7 +58,7 @@ def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[
     """Build ``kind`` from JSON text."""
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise error(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
     return from_data(kind, data, what=what, error=error)
 

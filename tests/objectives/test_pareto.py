@@ -52,12 +52,12 @@ def test_an_architecture_is_kept_once() -> None:
     assert front.evaluations == (point(0, 0.9, 10.0),)
 
 
-def test_different_networks_with_equal_values_are_both_kept_but_not_mere_policies() -> None:
+def test_of_equal_values_the_first_is_kept() -> None:
     values = {"accuracy": 0.9, "macs": 10.0}
     first = Evaluation(architecture(0, drop=0.0), Status.COMPLETE, values)
     same_network = Evaluation(architecture(0, drop=0.02), Status.COMPLETE, values)
     other_network = Evaluation(architecture(1), Status.COMPLETE, values)
-    assert pareto_front([first, same_network, other_network], ACCURACY_MACS).evaluations == (first, other_network)
+    assert pareto_front([first, same_network, other_network], ACCURACY_MACS).evaluations == (first,)
     cheaper = Evaluation(architecture(0, drop=0.02), Status.COMPLETE, {"accuracy": 0.85, "macs": 5.0})
     assert pareto_front([first, cheaper], ACCURACY_MACS).evaluations == (first, cheaper)
 

@@ -1,14 +1,14 @@
 """ParetoFront: the evaluations that no other beats in every objective."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
 from offramp.objectives.evaluation import Evaluation, Objective, Status
-from offramp.space.architecture import Architecture, PolicyChoice
+from offramp.space.architecture import Architecture
 
 _BLOCK = 256
 
@@ -56,17 +56,16 @@ class ParetoFront:
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> ParetoFront:
     """The front of all evaluations; empty where none is complete and feasible.
 
-    An architecture that occurs twice is kept once (the first time). So are equal values of one network whose
-    architectures differ in their policy choice alone: they stand for the same operating point.
+    An architecture that occurs twice is kept once (the first time). Of candidates with equal values the first is kept:
+    they stand for the same point, as where all samples leave at one exit and only what comes after it differs.
     """
-    kept: dict[tuple[Architecture, tuple[float, ...]], Evaluation] = {}
+    kept: dict[tuple[float, ...], Evaluation] = {}
     seen: set[Architecture] = set()
     for evaluation in evaluations:
-        if not evaluation.feasible or evaluation.architecture in seen:
-            continue
-        seen.add(evaluation.architecture)
-        values = tuple(values_to_minimize([evaluation], objectives)[0].tolist())
-        kept.setdefault((_without_policy(evaluation.architecture), values), evaluation)
+        if evaluation.feasible and evaluation.architecture not in seen:
+            seen.add(evaluation.architecture)
+            values = tuple(values_to_minimize([evaluation], objectives)[0].tolist())
+            kept.setdefault(values, evaluation)
     candidates = list(kept.values())
     points = values_to_minimize(candidates, objectives)
     members = np.flatnonzero(non_dominated(points))
@@ -103,8 +102,3 @@ def least_violating(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """The complete evaluation that comes closest to keeping all constraints; None where none is complete."""
     complete = [evaluation for evaluation in evaluations if evaluation.status is Status.COMPLETE]
     return min(complete, key=lambda evaluation: sum(evaluation.violations), default=None)
-
-
-def _without_policy(architecture: Architecture) -> Architecture:
-    """The network alone, with its exits."""
-    return replace(architecture, policy=PolicyChoice())

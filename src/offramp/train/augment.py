@@ -13,6 +13,9 @@ from torch import Tensor
 from offramp.train.data import Dataset, Preprocessing, Split
 
 
+_MIN_SIDE_TO_CROP = 16
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random change of training images: pad each side by ``crop_padding`` pixels and crop; mirror half of them."""
@@ -33,14 +36,18 @@ class Batch(NamedTuple):
 
 
 def default_augmentation(dataset: Dataset) -> Augmentation:
-    """Crop by an eighth of the size; mirror where that leaves the class as it is.
+    """Crop by an eighth of the size, from 16 pixels on; mirror where that leaves the class as it is.
+
+    In smaller images one pixel is much of the object: on the digits (8x8) cropping lowers the test accuracy by half a
+    point to a point.
 
     Only colour images are mirrored, and not where all classes go by numbers or single characters: those are digits
     and letters (SVHN), signs, or unknown things, and a mirrored 2 is no 2.
     """
     channels, height, width = dataset.input_shape
     signs = all(name.strip().isdigit() or len(name.strip()) <= 1 for name in dataset.class_names)
-    return Augmentation(crop_padding=round(min(height, width) / 8), horizontal_flip=channels == 3 and not signs)
+    crop_padding = round(min(height, width) / 8) if min(height, width) >= _MIN_SIDE_TO_CROP else 0
+    return Augmentation(crop_padding, horizontal_flip=channels == 3 and not signs)
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

@@ -57,6 +57,8 @@ def _cpu_has_bf16() -> bool:
 
 
 def set_threads(threads: int | None) -> None:
-    """Give torch this many threads; None = one per core that this process may use."""
+    """Give torch this many threads; None = what OMP_NUM_THREADS says, else one per core that this process may use."""
+    if threads is None and os.environ.get("OMP_NUM_THREADS"):
+        return
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or available)
