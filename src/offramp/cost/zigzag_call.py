@@ -3,14 +3,14 @@
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
 from offramp.cost.base import LayerCost, MemoryEnergy
 from offramp.cost.zigzag_layer import OPERAND_LINKS, layer_to_zigzag, mapping_to_zigzag
 from offramp.errors import ConfigError
-from offramp.hardware.accelerator import Core
+from offramp.hardware.accelerator import Core, MemoryLevel, PortKind
 from offramp.hardware.zigzag_format import core_to_zigzag
 from offramp.workload.layer import LayerShape
 
@@ -71,8 +71,7 @@ def price_layer(shape: LayerShape, core: Core, settings: ZigzagSettings) -> Laye
 @cache
 def load_zigzag() -> _ZigZag:
     """Import zigzag-dse, its log output silenced; ConfigError when it is not installed."""
-    for name in ("zigzag", "zigzag.stages"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("zigzag").setLevel(logging.CRITICAL + 1)
     try:
         from zigzag.mapping.temporal_mapping import TemporalMappingType
         from zigzag.parser.accelerator_factory import AcceleratorFactory
@@ -107,11 +106,35 @@ def load_zigzag() -> _ZigZag:
 @lru_cache(maxsize=64)
 def _zigzag_accelerator(core: Core) -> Any:
     zigzag = load_zigzag()
-    validator = zigzag.accelerator_validator(core_to_zigzag(core))
+    validator = zigzag.accelerator_validator(core_to_zigzag(_with_zigzag_ports(core)))
     data = validator.normalized_data
     if not validator.validate():
         raise ValueError(f"ZigZag does not accept the core description: {validator.validator.errors}")
     return zigzag.accelerator_factory(data).create()
+
+
+def _with_zigzag_ports(core: Core) -> Core:
+    """The core with ports called r_port_1, w_port_1, rw_port_1, ...: ZigZag accepts no other names."""
+    return replace(core, memories=tuple(_rename_ports(memory) for memory in core.memories))
+
+
+def _rename_ports(memory: MemoryLevel) -> MemoryLevel:
+    prefix = {PortKind.READ: "r", PortKind.WRITE: "w", PortKind.READ_WRITE: "rw"}
+    names: dict[str | None, str] = {
+        port.name: f"{prefix[port.kind]}_port_{number}" for number, port in enumerate(memory.ports, start=1)
+    }
+    ports = tuple(replace(port, name=names[port.name]) for port in memory.ports)
+    allocated = tuple(
+        replace(
+            item,
+            from_high=names.get(item.from_high),
+            to_low=names.get(item.to_low),
+            from_low=names.get(item.from_low),
+            to_high=names.get(item.to_high),
+        )
+        for item in memory.operand_ports
+    )
+    return replace(memory, ports=ports, operand_ports=allocated)
 
 
 def _spatial_mapping_stage() -> Any:
