@@ -1,6 +1,7 @@
 """Mappings of one layer on one core: which loops run side by side, and in which orders the rest can run."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,6 +73,11 @@ class Orderings:
     @property
     def total_cycles(self) -> int:
         return math.prod(self.loops[place].size for place in self.index[:, 0])
+
+    def blocks(self, size: int) -> Iterator["Orderings"]:
+        """The same orders, at most ``size`` at a time."""
+        for start in range(0, self.count, size):
+            yield Orderings(self.loops, self.index[:, start : start + size])
 
     def describe(self, column: int) -> tuple[TemporalLoop, ...]:
         return tuple(self.loops[place] for place in self.index[:, column])

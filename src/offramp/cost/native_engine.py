@@ -1,7 +1,7 @@
 """The native engine: zigzag-dse's intra-core model on arrays, without zigzag."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
@@ -25,19 +25,30 @@ Goal = Literal["latency", "energy", "energy_delay_product"]
 MODEL_VERSION = 1
 """To be raised whenever a figure may change."""
 
+BLOCK = 5040
+"""Loop orders priced at once: what 7 different loops have. Bounds the memory that a layer takes."""
+
 
 @dataclass(frozen=True)
 class _Key:
-    """A job without what no figure depends on."""
+    """A job as the memory of an engine files it: cores are numbered, for hashing one takes long."""
 
     shape: LayerShape
-    core: Core
+    core_number: int
 
 
 @dataclass(frozen=True)
 class _Answer:
     cost: LayerCost | None
     fault: str = ""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What an engine has seen and priced."""
+
+    cores: dict[Core, int] = field(default_factory=dict)
+    answers: dict[_Key, _Answer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +82,7 @@ class NativeEngine:
     num_spatial_mappings: int = 3
     mixed_spatial_mappings: bool = False
     loads_overlap_computation: bool = False
-    _answers: dict[_Key, _Answer] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: _Known = field(default_factory=_Known, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("loma_lpf_limit", "num_spatial_mappings"):
@@ -91,16 +102,17 @@ class NativeEngine:
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
         """One cost per job, in order; UnpricedJobsError names every layer that no mapping fits."""
-        cores: dict[int, Core] = {}
+        numbers: dict[int, int] = {}
         costs: list[LayerCost] = []
         unpriced: dict[_Key, UnpricedJob] = {}
         for shape, core in jobs:
-            if id(core) not in cores:
-                cores[id(core)] = _anonymous(core)
-            key = _Key(shape, cores[id(core)])
-            answer = self._answers.get(key)
+            if id(core) not in numbers:
+                known = self._known.cores
+                numbers[id(core)] = known.setdefault(replace(core, name="core", source=""), len(known))
+            key = _Key(shape, numbers[id(core)])
+            answer = self._known.answers.get(key)
             if answer is None:
-                answer = self._answers[key] = self._answer(key)
+                answer = self._known.answers[key] = self._answer(shape, core)
             if answer.cost is None:
                 unpriced.setdefault(key, UnpricedJob(shape, core.name, answer.fault))
             else:
@@ -109,8 +121,7 @@ class NativeEngine:
             raise UnpricedJobsError(self.name, tuple(unpriced.values()))
         return costs
 
-    def _answer(self, key: _Key) -> _Answer:
-        shape, core = key.shape, key.core
+    def _answer(self, shape: LayerShape, core: Core) -> _Answer:
         if core.kind is CoreKind.OFFCHIP:
             return _Answer(None, "it is a memory and cannot compute")
         if shape.op in RULE_OPS:
@@ -121,33 +132,30 @@ class NativeEngine:
         nest = loop_nest(shape)
         best: _Best | None = None
         search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)
-        for mapping in dict.fromkeys(spatial_mappings(nest, view, search)):
-            found = self._best_order(nest, view, mapping)
-            if found is not None and (best is None or found.rank < best.rank):
-                best = found
+        for mapping in spatial_mappings(nest, view, search):
+            for found in self._best_orders(nest, view, mapping):
+                if best is None or found.rank < best.rank:
+                    best = found
         if best is None:
             sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
             return _Answer(None, f"no loop order fits its memories ({sizes})")
         return _Answer(_layer_cost(nest, view, best))
 
-    def _best_order(self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> _Best | None:
+    def _best_orders(self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> Iterator[_Best]:
+        """The best order of each block of orders, earlier ones first."""
         plan = plan_spatial(nest, view, mapping)
         orderings = all_orderings(temporal_loops(nest, plan, self.loma_lpf_limit))
-        costs = evaluate_orderings(nest, view, plan, orderings, fill_early=self.loads_overlap_computation)
-        if costs.count == 0:
-            return None
-        ranks = {
-            "latency": (costs.latency_cycles, costs.energy_pj),
-            "energy": (costs.energy_pj, costs.latency_cycles),
-            "energy_delay_product": (costs.latency_cycles * costs.energy_pj,),
-        }[self.goal]
-        column = int(np.lexsort(ranks[::-1])[0])
-        return _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
-
-
-@lru_cache(maxsize=256)
-def _anonymous(core: Core) -> Core:
-    return replace(core, name="core", source="")
+        for block in orderings.blocks(BLOCK):
+            costs = evaluate_orderings(nest, view, plan, block, fill_early=self.loads_overlap_computation)
+            if costs.count == 0:
+                continue
+            ranks = {
+                "latency": (costs.latency_cycles, costs.energy_pj),
+                "energy": (costs.energy_pj, costs.latency_cycles),
+                "energy_delay_product": (costs.latency_cycles * costs.energy_pj,),
+            }[self.goal]
+            column = int(np.lexsort(ranks[::-1])[0])
+            yield _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
 
 
 @lru_cache(maxsize=256)

@@ -41,7 +41,7 @@ class TensorSizes:
     def unrolled(self, level: int) -> FloatArray:
         """Spatial factor per dim of one level, as a column."""
         found = {loop.dim: loop.factor for loop in self.unrolling.levels[level]}
-        return np.array([[found.get(dim, 1.0)] for dim in self.dims]).reshape(len(self.dims), 1)
+        return np.array([found.get(dim, 1.0) for dim in self.dims], dtype=np.float64)[:, None]
 
     def unrolled_up_to(self, level: int) -> FloatArray:
         """Product of the spatial factors of levels 0 .. ``level``; exact only for whole factors."""

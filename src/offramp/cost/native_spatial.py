@@ -11,10 +11,13 @@ from offramp.cost.native_hardware import CoreView, Direction
 from offramp.cost.native_layer import LoopNest, Operand
 from offramp.hardware.accelerator import SpatialLoop
 
+MOST_MIXED_OPTIONS = 256
+"""Ways to lay several loops along one array dimension that are looked at, those that fill it best."""
+
 
 @dataclass(frozen=True)
 class SpatialSearch:
-    """How many candidates are priced, and whether several loops may share an array dimension."""
+    """How many candidates are priced, and whether as many again may put several loops on an array dimension."""
 
     candidates: int = 3
     mixed: bool = False
@@ -23,7 +26,8 @@ class SpatialSearch:
 def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> tuple[tuple[SpatialLoop, ...], ...]:
     """The spatial mappings to price, best ranked first; one where the core's dataflow fixes all of it.
 
-    Empty where nothing fits the array.
+    Empty where nothing fits the array. Candidates of the mixed search come after those of the plain one, so that more
+    search is never worse.
     """
     limits = _Limits.of(nest, view)
     fixed = _fit_dataflow(nest, view, limits)
@@ -32,9 +36,11 @@ def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> t
     template = tuple(loop for _, loops in fixed for loop in loops)
     if not free:
         return (_fit_capacity(nest, view, template),)
-    options = tuple(_options(nest, view, limits, dimension, search.mixed) for dimension in free)
-    chosen = _rank(nest, template, options, search.candidates)
-    return tuple(_fit_capacity(nest, view, template + loops) for loops in chosen)
+    chosen: list[tuple[SpatialLoop, ...]] = []
+    for mixed in (False, True) if search.mixed else (False,):
+        options = tuple(_options(nest, view, limits, dimension, mixed) for dimension in free)
+        chosen += _rank(nest, template, options, search.candidates)
+    return tuple(dict.fromkeys(_fit_capacity(nest, view, template + loops) for loops in chosen))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class _Options:
 
 
 def _options(nest: LoopNest, view: CoreView, limits: _Limits, dimension: str, mixed: bool) -> _Options:
-    """Every divisor of every loop's largest unrolling, large ones first; with ``mixed`` also products of several."""
+    """Every divisor of every loop's largest unrolling, large ones first; ``mixed``: also two or three loops."""
     largest = {dim: limits.values[dimension, dim] for dim in nest.search_order}
     loops: list[tuple[SpatialLoop, ...]] = [
         (SpatialLoop(dimension, dim, factor),) for dim in nest.search_order for factor in _divisors(largest[dim])[::-1]
@@ -118,12 +124,13 @@ def _options(nest: LoopNest, view: CoreView, limits: _Limits, dimension: str, mi
     if mixed:
         size = next(item.size for item in view.core.array if item.name == dimension)
         useful = {dim: _divisors(limit)[1:] for dim, limit in largest.items()}
-        for length in range(2, len(nest.search_order) + 1):
-            for dims in itertools.combinations(nest.search_order, length):
-                for factors in itertools.product(*(useful[dim] for dim in dims)):
-                    if math.prod(factors) <= size:
-                        pairs = zip(dims, factors, strict=True)
-                        loops.append(tuple(SpatialLoop(dimension, dim, factor) for dim, factor in pairs))
+        several: list[tuple[SpatialLoop, ...]] = []
+        for dims in (*itertools.combinations(largest, 2), *itertools.combinations(largest, 3)):
+            for factors in itertools.product(*(useful[dim] for dim in dims)):
+                if math.prod(factors) <= size:
+                    several.append(tuple(map(SpatialLoop, itertools.repeat(dimension), dims, factors)))
+        several.sort(key=lambda choice: -math.prod(loop.size for loop in choice))
+        loops += several[:MOST_MIXED_OPTIONS]
     table = np.ones((len(loops), len(nest.dims)), dtype=np.int64)
     for row, choice in enumerate(loops):
         for loop in choice:
