@@ -10,6 +10,7 @@ from offramp.nn.backbone import BACKBONES, ElasticBackbone, tap_features
 from offramp.nn.lower import lower
 from offramp.nn.supernet import Supernet
 from offramp.space.architecture import Architecture, StageChoice
+from offramp.space.space import BackboneSpace, StageSpace
 from tests.nn.members import SMALL, family_space, member
 
 
@@ -55,11 +56,27 @@ def test_the_small_resnets_fit_small_chips(
     assert low <= macs("resnet", input_shape, member(space, pick)) <= high
 
 
-def test_widths_follow_the_first_stage_into_the_stem() -> None:
-    space = family_space("resnet", (3, 32, 32))
-    backbone = BACKBONES.get("resnet").build(space, 3)
-    backbone.activate(member(space, min).stages)
-    assert backbone.stem(torch.zeros(1, 3, 32, 32)).shape == (1, min(space.stages[0].widths), 16, 16)
+def test_the_stem_is_fixed_or_as_wide_as_the_first_stage() -> None:
+    for name, expected in (("resnet", 8), ("resnet-large", 8), ("mobilenetv2", 16), ("mobilenetv2-zniber", 32)):
+        space = family_space(name, (3, 32, 32))
+        backbone = BACKBONES.get(name).build(space, 3)
+        backbone.activate(member(space, min).stages)
+        assert backbone.stem(torch.zeros(1, 3, 32, 32)).shape[1] == expected
+    large = family_space("resnet-large", (3, 32, 32))
+    backbone = BACKBONES.get("resnet-large").build(large, 3)
+    backbone.activate(member(large, max).stages)
+    assert backbone.stem(torch.zeros(1, 3, 32, 32)).shape == (1, 16, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet-large", "mobilenetv2"])
+def test_stages_of_equal_widths_may_be_mixed(name: str) -> None:
+    # Width may change where the stride is 1 and the largest widths are equal: a shortcut must not rely on them.
+    stages = tuple(StageSpace((1, 2), (8, 16)) for _ in range(3))
+    space = BackboneSpace(name, (8,), stages)
+    backbone = BACKBONES.get(name).build(space, 3).eval()
+    for widths in ((8, 16, 8), (16, 8, 16), (16, 16, 8)):
+        backbone.activate(tuple(StageChoice(2, width, (3, 3), (1, 1)) for width in widths))
+        assert backbone(torch.zeros(2, 3, 8, 8)).shape == (2, widths[-1], 8, 8)
 
 
 def test_inactive_blocks_do_not_run() -> None:

@@ -26,10 +26,10 @@ class BlockSizes:
 
 @dataclass(frozen=True)
 class BlockPlace:
-    """Where a block stands: its stride, and whether it is the first of its stage (where the width may change)."""
+    """Where a block stands: its stride, and whether every member has as many channels after it as before."""
 
     stride: int
-    first: bool
+    keeps_width: bool
 
 
 class ElasticBlock(nn.Module, ABC):
@@ -134,12 +134,14 @@ def build_backbone(
     """
     channels = stem_width or max(space.stages[0].widths)
     stem = ElasticConvNorm(input_channels, channels, 3, stride=space.stem_stride, activation=stem_activation)
-    stages = []
+    stages: list[list[ElasticBlock]] = []
     for stage in space.stages:
-        blocks = []
+        blocks: list[ElasticBlock] = []
         for index in range(max(stage.depths)):
             sizes = BlockSizes(channels, max(stage.widths), max(stage.kernel_sizes), max(stage.expansions))
-            blocks.append(build_block(sizes, BlockPlace(stage.stride if index == 0 else 1, index == 0)))
+            follows_stem = not stages and stem_width is None
+            place = BlockPlace(stage.stride if index == 0 else 1, keeps_width=index > 0 or follows_stem)
+            blocks.append(build_block(sizes, place))
             channels = sizes.out_channels
         stages.append(blocks)
     return ElasticBackbone(space, stem, stages, stem_width=stem_width)

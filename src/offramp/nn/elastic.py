@@ -107,10 +107,9 @@ class ElasticBatchNorm2d(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         momentum = self.momentum
-        if self.training:
+        if self.training and momentum is None:
             self.num_batches_tracked.add_(1)
-            if momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
+            momentum = 1.0 / float(self.num_batches_tracked)
         n = self.num_features
         return F.batch_norm(
             inputs,

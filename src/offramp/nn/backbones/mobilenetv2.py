@@ -38,7 +38,7 @@ class ElasticInvertedResidual(ElasticBlock):
             inner, inner, largest.kernel_size, stride=place.stride, depthwise=True, activation="relu6"
         )
         self.project = ElasticConvNorm(inner, largest.out_channels, 1, activation=None)
-        self.residual = place.stride == 1 and not place.first
+        self.residual = place.stride == 1 and place.keeps_width
         self.activate(largest)
 
     def activate(self, sizes: BlockSizes) -> None:
@@ -68,7 +68,7 @@ class MobileNetV2:
     """Elastic in depth, width, kernel and expansion; for images of 32x32 and smaller."""
 
     name: str = "mobilenetv2"
-    description: str = "elastic MobileNetV2: depth, width, kernel 3/5/7, expansion 3/4/6; 1 to 20 M MACs at 32x32"
+    description: str = "elastic MobileNetV2: depth, width, kernel 3/5/7, expansion 3/4/6; 0.7 to 16 M MACs at 32x32"
 
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
         side = min(input_shape[1:])
