@@ -114,11 +114,16 @@ def _row_key(row: Row) -> tuple[Any, ...]:
 
 
 def _row_cost(row: Row) -> LayerCost:
-    parts = ("temporal_cycles", "stall_cycles", "loading_cycles", "offloading_cycles")
-    cycles = [float(row[name]) for name in parts]
     mac = float(row["E_mac_pJ"])
-    rest = MemoryEnergy("all", "O", float(row["energy_total_pJ"]) - mac)
-    return LayerCost(*cycles, mac, (rest,), float(row["mac_utilization2"]))
+    return LayerCost(
+        temporal_cycles=float(row["temporal_cycles"]),
+        stall_cycles=float(row["stall_cycles"]),
+        onload_cycles=float(row["loading_cycles"]),
+        offload_cycles=float(row["offloading_cycles"]),
+        mac_energy_pj=mac,
+        memory_energy=(MemoryEnergy("all", "O", float(row["energy_total_pJ"]) - mac),),
+        utilization=float(row["mac_utilization2"]),
+    )
 
 
 @cache

@@ -20,7 +20,8 @@ def test_first_idle_window() -> None:
 
 @given(REQUESTS)
 def test_window_is_the_earliest_that_a_cycle_by_cycle_search_finds(requests: list[tuple[int, int]]) -> None:
-    line, spans = Timeline(), []
+    line = Timeline()
+    spans: list[tuple[float, float]] = []
     for ready, duration in requests:
         start = line.earliest(ready, duration)
         busy = {cycle for one, two in spans for cycle in range(int(one), int(two))}
@@ -55,6 +56,18 @@ def test_store_waits_for_room() -> None:
     assert (store.final_bits, store.last_change) == (30, 50)
     assert "a" not in store
     assert "b" in store
+
+
+def test_tensor_that_comes_as_another_goes_is_in_nobodys_way() -> None:
+    store = Store(10)
+    store.put(Stored("a", 10, 0, 0))
+    store.put(Stored("b", 10, 5, 5))
+    store.drop("a", 5)
+    store.drop("b", 8)
+    assert store.fits_from(0, 10) == 8
+    store.put(Stored("c", 10, 20, 20))
+    store.drop("c", 20)
+    assert store.fits_from(0, 10) == 8
 
 
 def test_unlimited_store_always_has_room() -> None:

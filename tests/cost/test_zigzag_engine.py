@@ -1,8 +1,8 @@
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from offramp.cost import zigzag_engine
 from offramp.cost.base import LayerEngine
 from offramp.cost.unpriced import UnpricedJobsError
 from offramp.cost.zigzag_call import ZigzagSettings
@@ -101,9 +101,9 @@ def test_coarse_figures_are_never_better() -> None:
 
 def test_missing_package_is_a_sentence_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(_name: str) -> str:
-        raise zigzag_engine.PackageNotFoundError
+        raise PackageNotFoundError
 
-    monkeypatch.setattr(zigzag_engine, "version", absent)
+    monkeypatch.setattr("offramp.cost.zigzag_engine.version", absent)
     with pytest.raises(ConfigError, match=r"pip install 'offramp\[zigzag\]'"):
         _ = ENGINE.version
 

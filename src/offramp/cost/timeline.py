@@ -125,6 +125,6 @@ class Store:
         for index, change in enumerate(self._changes):
             used += change.bits
             following = self._changes[index + 1].time if index + 1 < len(self._changes) else _FOREVER
-            if used > room and following > start:
+            if used > room and following > max(start, change.time):
                 start = following
         return start
