@@ -6,16 +6,21 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet import Supernet
 from offramp.space.architecture import Architecture, ExitChoice, Precision, StageChoice
+from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.workload.from_onnx import workload_from_onnx
 from offramp.workload.graph import GRAPH_INPUT, Role, Workload
 from offramp.workload.layer import LayerShape, Op
@@ -218,6 +223,50 @@ def test_stages_roles_names_and_bits() -> None:
 def test_half_precision_networks_lower_alike() -> None:
     network = small_supernet().extract(member(SMALL, max, ((1, "conv"),)))
     assert lower(network) == lower(network.bfloat16())
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["resnet", "resnet-large", "mobilenetv2"]), st.integers(5, 33))
+def test_macs_are_those_that_torch_counts(seed: int, name: str, size: int) -> None:
+    shape = (3, size, size + 2)
+    space = EarlyExitSpace(family_space(name, shape), BRANCHES, max_exits=6, final_branch=BRANCHES[seed % 5])
+    architecture = space.sample(np.random.default_rng(seed))
+    network = Supernet(space.backbone, BRANCHES, shape, 7, 0).eval().extract(architecture)
+    with FlopCounterMode(display=False) as counter:
+        network(network.example_input())
+    workload = lower(network)
+    assert 2 * workload.macs_to_exit()[-1] == counter.get_total_flops()
+    alone = Supernet(space.backbone, BRANCHES, shape, 7, 0).eval().extract(architecture.without_exits())
+    assert [x.shape for x in workload.static().layers] == [x.shape for x in lower(alone).layers]
+
+
+def test_weights_may_be_computed() -> None:
+    def quantised(x: Tensor, conv: nn.Conv2d) -> Tensor:
+        scale = conv.weight.detach().abs().amax(dim=(1, 2, 3), keepdim=True) / 7
+        weight = (conv.weight / scale).round().clamp(-8, 7) * scale
+        features = F.conv2d(x, torch.cat([weight[:2], weight[2:]]), padding=1)
+        return torch.fake_quantize_per_tensor_affine(features, 0.1, 0, -128, 127)
+
+    assert layers_of(quantised, nn.Conv2d(3, 4, 3)) == layers_of(lambda x, c: c(x), nn.Conv2d(3, 4, 3, padding=1))
+
+
+def test_control_flow_is_followed() -> None:
+    def halve_until_small(x: Tensor, conv: nn.Module) -> Tensor:
+        while x.shape[-1] > 2:
+            x = conv(F.max_pool2d(x, 2))
+        return x
+
+    sizes = [shape.oy for shape in layers_of(halve_until_small, nn.Conv2d(3, 3, 1))]
+    assert sizes == [4, 4, 2, 2]
+
+
+def test_resizing_features_is_no_preparation_of_the_image() -> None:
+    def resized(x: Tensor, conv: nn.Module) -> Tensor:
+        return conv(F.interpolate(x, size=(6, 6), mode="bilinear"))
+
+    assert [shape.iy for shape in layers_of(resized, nn.Conv2d(3, 4, 3))] == [6]
+    with pytest.raises(UnsupportedLayerError, match="interpolate"):
+        layers_of(lambda x, c: F.interpolate(c(x), size=(6, 6)), nn.Conv2d(3, 4, 3))
 
 
 def without_names(workload: Workload) -> list[tuple[LayerShape, int, Role, tuple[int, ...]]]:
