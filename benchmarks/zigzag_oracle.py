@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offramp.cost.mapping import TemporalLoop
+from offramp.cost.zigzag_call import load_zigzag
 from offramp.cost.zigzag_layer import layer_to_zigzag, mapping_to_zigzag
 from offramp.hardware.accelerator import Core, SpatialLoop
 from offramp.hardware.zigzag_format import core_to_zigzag
@@ -53,18 +54,17 @@ def node_of(shape: LayerShape, core: Core) -> Any:
 
 
 def spatial_candidates(shape: LayerShape, core: Core, count: int) -> list[tuple[SpatialLoop, ...]]:
-    """What ZigZag's generator proposes, best ranked first."""
-    from zigzag.stages.mapping.spatial_mapping_generation import SpatialMappingGeneratorStage
-
-    stage = SpatialMappingGeneratorStage(
+    """What ZigZag's generator proposes, best ranked first, its reduction to a memory's capacity corrected."""
+    stage = load_zigzag().mapping_stages[1](
         [None], accelerator=accelerator_of(core), layer=node_of(shape, core), nb_mappings_generated=count
     )
-    return [
-        tuple(
-            SpatialLoop(str(array), str(dim), factor) for array, loops in found.items() for dim, factor in loops.items()
+    result = []
+    for found in stage.generate_spatial_mappings():
+        loops = (
+            (str(array), str(dim), factor) for array, unrolled in found.items() for dim, factor in unrolled.items()
         )
-        for found in stage.generate_spatial_mappings()
-    ]
+        result.append(tuple(SpatialLoop(*loop) for loop in loops))
+    return result
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> t
     chosen: list[tuple[SpatialLoop, ...]] = []
     for mixed in (False, True) if search.mixed else (False,):
         options = tuple(_options(nest, view, limits, dimension, mixed) for dimension in free)
-        chosen += _rank(nest, template, options, search.candidates)
-    return tuple(dict.fromkeys(_fit_capacity(nest, view, template + loops) for loops in chosen))
+        picks = _rank(nest, template, options, search.candidates)
+        chosen += _fit_in_turn(nest, view, template, options, picks)
+    return tuple(dict.fromkeys(chosen))
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ def _divisors(number: int) -> list[int]:
 
 def _rank(
     nest: LoopNest, template: tuple[SpatialLoop, ...], options: tuple[_Options, ...], count: int
-) -> list[tuple[SpatialLoop, ...]]:
-    """The ``count`` combinations that use most of the array, and among those the ones that spread over more loops.
+) -> list[tuple[int, ...]]:
+    """The row of each option in the ``count`` best combinations: full arrays first, then many loops unrolled.
 
     Score = utilised units + utilised units / largest unrolling of one loop - 1; ties go to the earlier options. A score
     lies between u and 2 u - 1 for u units, so partial combinations that cannot reach the worst one kept are dropped.
@@ -160,10 +161,7 @@ def _rank(
         floor = float(np.sort(rough.scores)[-count])
     found = _combine(nest, template, options, ceiling, floor, beam=None)
     order = np.argsort(-found.scores, kind="stable")[:count]
-    return [
-        tuple(loop for place, row in enumerate(found.rows[index]) for loop in options[place].loops[row])
-        for index in order
-    ]
+    return [tuple(found.rows[index].tolist()) for index in order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,41 +197,71 @@ def _combine(
     return _Combinations(rows, units + units / totals.max(axis=1, initial=1) - 1)
 
 
+def _fit_in_turn(
+    nest: LoopNest,
+    view: CoreView,
+    template: tuple[SpatialLoop, ...],
+    options: tuple[_Options, ...],
+    picks: list[tuple[int, ...]],
+) -> list[tuple[SpatialLoop, ...]]:
+    """The picked combinations, shrunk to the innermost memories one after the other.
+
+    As in ZigZag an option that was shrunk for one combination stays shrunk in those that come later.
+    """
+    shrunk: dict[tuple[int, int], tuple[SpatialLoop, ...]] = {}
+    result = []
+    for rows in picks:
+        parts = [shrunk.get((place, row), options[place].loops[row]) for place, row in enumerate(rows)]
+        mapping = _fit_capacity(nest, view, template + tuple(itertools.chain(*parts)))
+        result.append(mapping)
+        start = len(template)
+        for place, row in enumerate(rows):
+            stop = start + len(parts[place])
+            shrunk[place, row] = mapping[start:stop]
+            start = stop
+    return result
+
+
 def _fit_capacity(nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> tuple[SpatialLoop, ...]:
-    """Shrink unrollings whose elements do not fit the innermost memories."""
+    """Shrink unrollings whose elements do not fit the innermost memories, the largest factor by one at a time.
+
+    Each factor goes back to where it came from. (ZigZag 3.9.1 files new factors under the old ones, so that of equal
+    factors all get the last; 4 x 4 in a memory of 8 ends as 3 x 3, which does not fit. The published figures were made
+    with that corrected.)
+    """
     loops = list(mapping)
     for operand, memory in _innermost(nest, view):
         use = view.memories[memory].level
         bits = operand.partial_bits
         capacity = use.size_bits / bits if bits else math.inf
-        places = [
-            place
-            for dimension in use.served_dimensions
-            for place, loop in enumerate(loops)
-            if loop.array_dimension == dimension and loop.loop not in operand.irrelevant
-        ]
+        places = _shrinking_order(
+            [
+                (loop.loop, place)
+                for dimension in _served_order(use.served_dimensions)
+                for place, loop in enumerate(loops)
+                if loop.array_dimension == dimension and loop.loop not in operand.irrelevant
+            ]
+        )
         factors = [loops[place].size for place in places]
-        for place, factor in zip(places, _shrink(factors, capacity), strict=True):
+        while math.prod(factors) > capacity and max(factors) > 1:
+            factors[factors.index(max(factors))] -= 1
+        for place, factor in zip(places, factors, strict=True):
             loops[place] = SpatialLoop(loops[place].array_dimension, loops[place].loop, factor)
     return tuple(loops)
 
 
-def _shrink(factors: list[int], capacity: float) -> list[int]:
-    """Factors whose product fits ``capacity``, or all 1.
+# Of equal factors the first shrinks first. ZigZag takes loops and array dimensions in the order of hash sets: by slot,
+# and where two loops want one slot, in the order in which they came or, for the slot of OX, C and H, in the opposite one.
+_SLOTS = {"G": 0, "K": 1, "OY": 1, "FX": 2, "B": 3, "D": 5, "OX": 6, "C": 6, "H": 6, "FY": 7}
+_REVERSED_SLOT = 6
 
-    First as ZigZag does it: the largest by one at a time, equal factors ending up equal. That may overshoot (4 x 4
-    into 8 becomes 3 x 3) and ZigZag then finds no mapping at all; here the largest then goes to its next divisor, which
-    is what the published 4-bit classifiers show (4 x 4 into 8 becomes 2 x 4).
-    """
-    steps = list(factors)
-    while math.prod(steps) > capacity and max(steps) > 1:
-        steps[steps.index(max(steps))] -= 1
-    by_value = dict(zip(factors, steps, strict=True))
-    equal = [by_value[factor] for factor in factors]
-    if math.prod(equal) <= capacity:
-        return equal
-    steps = list(factors)
-    while math.prod(steps) > capacity and max(steps) > 1:
-        largest = steps.index(max(steps))
-        steps[largest] = _divisors(steps[largest])[-2]
-    return steps
+
+def _served_order(dimensions: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(dimensions, key=lambda name: name == "D2")) if len(dimensions) == 2 else dimensions
+
+
+def _shrinking_order(found: list[tuple[str, int]]) -> list[int]:
+    """Places loop by loop."""
+    dims = list(dict.fromkeys(dim for dim, _ in found))
+    rank = {dim: (_SLOTS[dim], -turn if _SLOTS[dim] == _REVERSED_SLOT else turn) for turn, dim in enumerate(dims)}
+    return [place for dim in sorted(dims, key=lambda dim: rank[dim]) for other, place in found if other == dim]
