@@ -250,8 +250,8 @@ def _fit_capacity(nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ..
     return tuple(loops)
 
 
-# Of equal factors the first shrinks first. ZigZag takes loops and array dimensions in the order of hash sets: by slot,
-# and where two loops want one slot, in the order in which they came or, for the slot of OX, C and H, in the opposite one.
+# Of equal factors the first shrinks first. ZigZag takes loops in the order of a hash set: by slot, and where two want
+# one slot, in the order in which they came or, for the slot of OX, C and H, in the opposite one.
 _SLOTS = {"G": 0, "K": 1, "OY": 1, "FX": 2, "B": 3, "D": 5, "OX": 6, "C": 6, "H": 6, "FY": 7}
 _REVERSED_SLOT = 6
 
