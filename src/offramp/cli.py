@@ -26,6 +26,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 2 wrong input, 1 anything else."""
+    # Read when torch starts its threads. By default idle threads spin for long, and two of them beside any other busy
+    # process train ten times slower; with this they yield soon, for 7 % less speed on a machine of their own.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except InputError as exc:

@@ -81,7 +81,7 @@ class TrainConfig(_Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     random_subnets: Annotated[int, Field(ge=0, le=8)] = 1
     distillation_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    distillation_temperature: Annotated[float, Field(gt=0.0)] = 2.0
+    distillation_temperature: Annotated[float, Field(gt=0.0)] = 1.0
     device: str = "cpu"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True

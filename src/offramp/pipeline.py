@@ -68,12 +68,13 @@ class Pipeline:
         front = self._front(context, evaluations)
         finisher = Finisher(context)
         finished: list[FinishedNetwork] = []
+        reference: StaticReference | None = None
         if not interrupted:
             try:
-                self._finish(context, finisher, front, finished)
+                reference = self._finish(context, finisher, front, finished)
             except (KeyboardInterrupt, Interrupted):
                 interrupted = True
-        reference = finisher.static_reference()
+        reference = reference or finisher.untrained_reference()
         summary = self._report(context, evaluations, front, finished, reference, curve)
         return RunEnd(front, tuple(finished), summary, interrupted)
 
@@ -139,11 +140,11 @@ class Pipeline:
 
     def _finish(
         self, context: Context, finisher: Finisher, front: ParetoFront, finished: list[FinishedNetwork]
-    ) -> None:
-        """Finish the picked networks one by one, so that those done before a stop are kept."""
+    ) -> StaticReference:
+        """Finish the picked networks one by one, so that those done before a stop are kept; then the reference."""
         selections = select(front, self.config.fine_tune.picks)
         # The first pick is the one to recommend: it gets twice the time of the others.
-        shares = [2.0 if index == 0 else 1.0 for index in range(len(selections))]
+        shares = [2.0, *[1.0] * len(selections)]
         whole = self._phase(_FINE_TUNING_END)
         for index, selection in enumerate(selections):
             deadline = _part(whole, sum(shares[: index + 1]) / sum(shares))
@@ -152,6 +153,10 @@ class Pipeline:
                 result = finisher.finish(selection, folder, task, deadline=deadline, resume=self.resume)
             self._export(context, selection, result, folder / "bundle")
             finished.append(result)
+        with self.reporter.task("Fine-tuning the reference") as task:
+            return finisher.finish_reference(
+                self.store.network_folder("reference"), task, deadline=whole, resume=self.resume
+            )
 
     def _export(self, context: Context, selection: Selection, result: FinishedNetwork, path: Path) -> None:
         if self.resume and path.exists():

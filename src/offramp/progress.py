@@ -1,6 +1,7 @@
 """Progress of long work: what is being done, how far it is, how long it still takes."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -23,6 +24,9 @@ class Reporter(Protocol):
     def task(self, title: str) -> AbstractContextManager[Task]: ...
 
     def say(self, message: str) -> None: ...
+
+
+_SECONDS_BETWEEN_LINES = 15.0
 
 
 class _NoTask:
@@ -50,14 +54,43 @@ class _RichTask:
         self._bar.update(self._id, completed=min(max(fraction, 0.0), 1.0), note=note)
 
 
+class _LineTask:
+    """A line now and then, for logs and pipes, where a bar cannot move."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._started = self._shown = time.monotonic()
+
+    def update(self, fraction: float, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._shown < _SECONDS_BETWEEN_LINES:
+            return
+        self._shown = now
+        elapsed = now - self._started
+        left = f", about {elapsed * (1 - fraction) / fraction:.0f} s left" if fraction > 0 else ""
+        self._show(f"{fraction:.0%} after {elapsed:.0f} s{left} {note}")
+
+    def end(self) -> None:
+        self._show(f"{time.monotonic() - self._started:.0f} s")
+
+    def _show(self, text: str) -> None:
+        self._console.print(f"{self._title}: {text.rstrip()}", highlight=False, markup=False, soft_wrap=True)
+
+
 class TerminalReporter:
     """Bars with the time left, on standard error, so that standard output stays for results."""
 
-    def __init__(self) -> None:
-        self._console = Console(file=sys.stderr)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stderr)
 
     @contextmanager
     def task(self, title: str) -> Iterator[Task]:
+        if not self._console.is_terminal:
+            lines = _LineTask(self._console, title)
+            yield lines
+            lines.end()
+            return
         columns = (
             TextColumn("{task.description:<28}"),
             BarColumn(),

@@ -15,6 +15,7 @@ from offramp import __version__
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork
 from offramp.exiting.measures import confidence
+from offramp.hardware.accelerator import CoreKind
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.report.summary import (
@@ -77,7 +78,7 @@ def summarize(
         settings_text=config.to_yaml(),
         duration_s=duration_s,
         clock_hz=context.accelerator.clock_hz,
-        core_names=tuple(core.name for core in context.accelerator.cores),
+        core_names=tuple(core.name for core in context.accelerator.cores if core.kind is not CoreKind.OFFCHIP),
         environment=_environment(context),
         warnings=(*_warnings(context), *reference.cost.warnings),
     )

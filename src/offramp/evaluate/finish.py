@@ -149,22 +149,39 @@ class Finisher:
         cost = context.report_cost.estimate(lower(network), context.accelerator)
         return measure_point(self._logits(network, test), test.labels, chosen.policy, cost)
 
-    def static_reference(self) -> StaticReference:
+    def finish_reference(self, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool) -> StaticReference:
         """The one network all reductions are against: the largest backbone of the space, final classifier alone.
 
-        Its weights are those of the supernet, not fine-tuned.
+        It is fine-tuned like the chosen networks.
         """
+        context = self.context
+        folder.mkdir(parents=True, exist_ok=True)
+        record_file = folder / "network.json"
+        if resume and record_file.exists():
+            return loads(StaticReference, record_file.read_text(), what=f"Record {record_file}", error=RunError)
+        architecture = context.space.max_architecture().without_exits()
+        network = context.supernet.extract(architecture)
+        self._fine_tune(network, folder / "weights.safetensors", task, deadline, resume)
+        cost = context.report_cost.estimate(lower(network), context.accelerator)
+        splits = context.dataset.splits
+        validation, test = (
+            float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
+            for split in (splits.validation, splits.test)
+        )
+        reference = StaticReference("largest backbone without exits", architecture, validation, test, cost)
+        write_atomically(record_file, dumps(reference))
+        return reference
+
+    def untrained_reference(self) -> StaticReference:
+        """The same network as it stands in the supernet, judged on validation: for a search that was cut short."""
         context = self.context
         architecture = context.space.max_architecture().without_exits()
         network = context.supernet.extract(architecture)
         calibrate(network, self._evaluation_data(), context.compute)
-        splits = context.dataset.splits
+        split = context.dataset.splits.validation
+        accuracy = float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
         cost = context.report_cost.estimate(lower(network), context.accelerator)
-        accuracies = []
-        for split in (splits.validation, splits.test):
-            logits = self._logits(network, split)
-            accuracies.append(float((logits[-1].argmax(axis=1) == split.labels).mean()))
-        return StaticReference("largest backbone without exits", architecture, accuracies[0], accuracies[1], cost)
+        return StaticReference("largest backbone without exits", architecture, accuracy, None, cost)
 
     def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
         return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)

@@ -14,7 +14,7 @@ class LossSettings:
 
     label_smoothing: float = 0.0
     distillation_weight: float = 0.5
-    temperature: float = 2.0
+    temperature: float = 1.0
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
