@@ -1,8 +1,15 @@
 """What the engine sees of a core."""
 
-from offramp.cost.native_hardware import Direction, Served, view_core
+from dataclasses import replace
+
+import pytest
+
+from offramp.cost.native_engine import NativeEngine
+from offramp.cost.native_hardware import Direction, Served, unserved_movement, view_core
+from offramp.errors import UnsupportedLayerError
 from offramp.hardware.accelerator import CoreKind
 from offramp.hardware.loader import load_accelerator
+from offramp.workload.layer import LayerShape, Op
 from tests.cost import native_toys
 
 
@@ -42,3 +49,12 @@ def test_a_port_lists_its_duties_and_idle_ports_are_left_out() -> None:
     idle = native_toys.memory("idle", "I1")
     one_way = type(idle)(**{**vars(idle), "operand_ports": (type(idle.operand_ports[0])("I1", None, "r_port_1"),)})
     assert len(view_core(native_toys.core(one_way)).ports) == 1
+
+
+def test_a_movement_without_a_port_is_not_free() -> None:
+    registers = native_toys.memory("rf", "I2")
+    ports = (replace(registers.operand_ports[0], from_high=None),)
+    core = native_toys.core(replace(registers, operand_ports=ports), native_toys.memory("ram", "I1 I2 O"))
+    assert unserved_movement(view_core(native_toys.core())) == ""
+    with pytest.raises(UnsupportedLayerError, match="the write from above of I2 in its memory 'rf' has no port"):
+        NativeEngine().price([(LayerShape(Op.DENSE, k=2, c=2), core)])

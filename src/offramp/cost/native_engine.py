@@ -11,7 +11,7 @@ import numpy as np
 from offramp.cost.base import LayerCost, MemoryEnergy
 from offramp.cost.intra_core import MappingCosts, evaluate_orderings
 from offramp.cost.mapping import SpatialPlan, all_orderings, plan_spatial, temporal_loops
-from offramp.cost.native_hardware import CoreView, view_core
+from offramp.cost.native_hardware import CoreView, unserved_movement, view_core
 from offramp.cost.native_imc import ImcGeometry, why_not
 from offramp.cost.native_layer import LoopNest, loop_nest
 from offramp.cost.native_spatial import SpatialSearch, spatial_mappings
@@ -126,9 +126,9 @@ class NativeEngine:
             return _Answer(None, "it is a memory and cannot compute")
         if shape.op in RULE_OPS:
             return _Answer(rule_cost(shape, core))
-        if fault := why_not(core):
-            return _Answer(None, fault)
         view = _view(core)
+        if fault := why_not(core) or unserved_movement(view):
+            return _Answer(None, fault)
         nest = loop_nest(shape)
         best: _Best | None = None
         search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)

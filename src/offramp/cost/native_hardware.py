@@ -117,3 +117,27 @@ def _operand_level(memory: int, duties: tuple[PortDuty, ...], operand: MemoryOpe
                 widest[item.direction] = duty.bandwidth_bits
                 shared[item.direction] = duty.shared_by_inputs
     return OperandLevel(memory, tuple(smallest), tuple(widest), tuple(shared))
+
+
+_WORDS = {
+    Direction.READ_TO_LOW: "the read towards below",
+    Direction.WRITE_FROM_LOW: "the write from below",
+    Direction.READ_TO_HIGH: "the read towards above",
+    Direction.WRITE_FROM_HIGH: "the write from above",
+}
+
+
+def unserved_movement(view: CoreView) -> str:
+    """A movement that layers need and no port serves, in words; empty where there is none."""
+    for operand, levels in view.levels.items():
+        for level, item in enumerate(levels):
+            needed = [Direction.READ_TO_LOW]
+            needed += [Direction.WRITE_FROM_LOW] if operand == "O" else []
+            if level < len(levels) - 1:
+                needed += [Direction.WRITE_FROM_HIGH] + ([Direction.READ_TO_HIGH] if operand == "O" else [])
+            for way in needed:
+                if not item.bandwidth_bits[way]:
+                    return (
+                        f"{_WORDS[way]} of {operand} in its memory '{view.memory_of(operand, level).name}' has no port"
+                    )
+    return ""
