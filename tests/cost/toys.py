@@ -68,7 +68,7 @@ class ToyEngine:
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
         self.asked += jobs
-        energies = (MemoryEnergy("ram", "I1", 4.0), MemoryEnergy("ram", "O", 2.0))
+        energies = (MemoryEnergy("ram", "I", 4.0), MemoryEnergy("ram", "O", 2.0))
         return [LayerCost(self.compute_cycles, 0.0, 0.0, 5.0, 1.0, energies, 0.5) for _ in jobs]
 
 

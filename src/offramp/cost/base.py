@@ -14,7 +14,7 @@ Convention = Literal["offramp", "published"]
 
 @dataclass(frozen=True)
 class MemoryEnergy:
-    """Energy that one operand's traffic costs in one memory."""
+    """Energy that one operand's traffic (I input, W weights or second input, O output) costs in one memory."""
 
     memory: str
     operand: str

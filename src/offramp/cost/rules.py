@@ -31,7 +31,7 @@ def rule_cost(shape: LayerShape, core: Core) -> LayerCost:
         offload_cycles=0.0,
         mac_energy_pj=0.0,
         memory_energy=(
-            MemoryEnergy(memory.name, "I1", reads * memory.read_energy_pj),
+            MemoryEnergy(memory.name, "I", reads * memory.read_energy_pj),
             MemoryEnergy(memory.name, "O", writes * memory.write_energy_pj),
         ),
         utilization=0.0,

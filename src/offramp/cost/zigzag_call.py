@@ -218,7 +218,7 @@ def _to_layer_cost(evaluation: Any, core: Core) -> LayerCost:
         mem_operand = OPERAND_LINKS[operand.name]
         names = [memory.name for memory in core.memories if mem_operand in memory.operands]
         energies += [
-            MemoryEnergy(name, mem_operand, float(energy)) for name, energy in zip(names, per_level, strict=True)
+            MemoryEnergy(name, operand.name, float(energy)) for name, energy in zip(names, per_level, strict=True)
         ]
     return LayerCost(
         temporal_cycles=float(evaluation.ideal_temporal_cycle),

@@ -1,0 +1,59 @@
+"""Pricing from settings: which engine, which convention, and what is returned."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from offramp.config import CostConfig
+from offramp.errors import InputError
+from offramp.pricing import build_cost_model, price_onnx
+
+
+def test_the_settings_choose_engine_and_convention(reference: Path) -> None:
+    model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
+    honest = price_onnx(model, CostConfig(), (0.7319, 0.2681))
+    assert honest.report.engine == "native"
+    assert honest.report.convention == "offramp"
+    assert honest.expected is not None
+    # models.csv: 286.83 with pooling charged once, 374.18 as published.
+    assert honest.expected.energy_latency_product_j_cycles == pytest.approx(286.8284188177797, rel=1e-9)
+    published = price_onnx(model, CostConfig(convention="published"), (0.7319, 0.2681))
+    assert published.expected is not None
+    assert published.expected.energy_latency_product_j_cycles == pytest.approx(374.18111047420473, rel=1e-9)
+    assert [s.stage_latency_cycles for s in published.report.stages] == [346009.0, 548398.0]
+
+
+def test_the_static_network_has_one_stage_and_all_backbone_macs(reference: Path) -> None:
+    model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
+    priced = price_onnx(model, CostConfig())
+    assert priced.expected is None
+    assert len(priced.static.stages) == 1
+    assert priced.static.stages[0].macs_to_exit == 195_325_952 + 51_200
+    assert priced.static.stages[0].energy_to_exit_pj < priced.report.stages[-1].energy_to_exit_pj
+
+
+def test_rates_must_fit_the_exits(reference: Path) -> None:
+    model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
+    with pytest.raises(InputError, match="one value per exit"):
+        price_onnx(model, CostConfig(), (1.0,))
+
+
+def test_zigzag_is_named_with_its_variant(tmp_path: Path) -> None:
+    pytest.importorskip("zigzag")
+    full = build_cost_model(CostConfig(engine="zigzag"), cache=tmp_path / "c.sqlite")
+    coarse = build_cost_model(CostConfig(engine="zigzag"), coarse=True, cache=tmp_path / "c.sqlite")
+    assert full.name != build_cost_model(CostConfig()).name
+    assert type(full) is type(coarse)
+
+
+def test_pricing_needs_no_torch(reference: Path) -> None:
+    model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
+    code = (
+        "import sys; from pathlib import Path; from offramp.config import CostConfig\n"
+        "from offramp.pricing import price_onnx\n"
+        f"price_onnx(Path({str(model)!r}), CostConfig()); assert not {{'torch', 'zigzag'}} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
