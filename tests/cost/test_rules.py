@@ -16,7 +16,7 @@ def test_concatenation_reads_and_writes_every_bit_once() -> None:
     cost = rule_cost(LayerShape(Op.CONCAT, g=9, oy=4, ox=4), core("npu", CoreKind.COMPUTE))
     assert cost.latency_cycles == 18.0
     assert cost.energy_pj == 18 * 1.0 + 18 * 2.0
-    assert {x.operand for x in cost.memory_energy} == {"I1", "O"}
+    assert {x.operand for x in cost.memory_energy} == {"I", "O"}
 
 
 def test_rules_are_for_their_operators_only() -> None:

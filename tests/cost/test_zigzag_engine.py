@@ -24,7 +24,7 @@ def test_dense_layer_of_the_reference_to_the_cycle_and_picojoule() -> None:
     assert cost.energy_pj == pytest.approx(251831.76, rel=1e-12)
     assert cost.mac_energy_pj == pytest.approx(2560 * 0.04, rel=1e-12)
     assert cost.utilization == pytest.approx(3 / 364)
-    assert {(x.memory, x.operand) for x in cost.memory_energy} >= {("dram", "I1"), ("rf_W", "I2"), ("rf_O", "O")}
+    assert {(x.memory, x.operand) for x in cost.memory_energy} >= {("dram", "I"), ("rf_W", "W"), ("rf_O", "O")}
 
 
 def test_four_bit_dense_layer_has_a_mapping_although_zigzag_alone_finds_none() -> None:
