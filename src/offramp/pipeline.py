@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offramp.build import build_algorithm
 from offramp.clock import Clock, Deadline
-from offramp.errors import ConstraintError, Interrupted
+from offramp.errors import ConfigError, ConstraintError, Interrupted
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
@@ -25,10 +25,11 @@ from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop
 
-# Shares of the whole wall time at which a phase must have ended; what is left is for export and report.
-_TRAINING_END, _SEARCH_END, _FINE_TUNING_END = 0.45, 0.57, 0.93
-# Fixed work after fine-tuning (test, export, report) in seconds, kept free where the budget is short.
-_CLOSING_S = 20.0
+# Testing, export and report come after the last phase: this share of a wall-time budget is kept for them, and at least
+# these seconds.
+_CLOSING_SHARE, _CLOSING_S = 0.07, 20.0
+# Shares of the remaining time at which a phase must have ended.
+_TRAINING_END, _SEARCH_END, _FINE_TUNING_END = 0.48, 0.61, 1.0
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ class Pipeline:
         self.store = store
         self.reporter = reporter
         self.resume = resume
-        self.clock = Clock(self.config.budget.seconds, started)
+        self.clock = Clock(_usable_seconds(self.config.budget.seconds), started)
 
     def run(self) -> RunEnd:
         """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
         context = self.context
         curve = self._train(context)
         evaluations, interrupted = self._search(context)
+        if not evaluations and not interrupted:
+            raise ConfigError(
+                f"The budget of {self.config.budget.seconds:g} s must leave time to evaluate candidates, but it was over "
+                "before the first one. Give more (--budget)."
+            )
         front = self._front(context, evaluations)
         finisher = Finisher(context)
         finished: list[FinishedNetwork] = []
@@ -88,7 +94,7 @@ class Pipeline:
             context.compute,
             random_subnets=settings.random_subnets,
         )
-        deadline = self._phase(_TRAINING_END)
+        deadline = self.clock.phase(_TRAINING_END)
         loop = TrainingLoop(
             context.supernet,
             TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
@@ -114,7 +120,7 @@ class Pipeline:
         )
         study = Study(build_algorithm(context), evaluator, self.store)
         study.replay()
-        deadline = self._phase(_SEARCH_END)
+        deadline = self.clock.phase(_SEARCH_END)
         count = self.config.budget.evaluations or search.evaluations
         if deadline and not self.config.budget.evaluations:
             # With a wall-time budget the clock decides, not the default number of evaluations.
@@ -145,7 +151,7 @@ class Pipeline:
         selections = select(front, self.config.fine_tune.picks)
         # The first pick is the one to recommend: it gets twice the time of the others.
         shares = [2.0, *[1.0] * len(selections)]
-        whole = self._phase(_FINE_TUNING_END)
+        whole = self.clock.phase(_FINE_TUNING_END)
         for index, selection in enumerate(selections):
             deadline = _part(whole, sum(shares[: index + 1]) / sum(shares))
             folder = self.store.network_folder(selection.name)
@@ -198,15 +204,10 @@ class Pipeline:
             write_page(summary, self.store.report)
         return summary
 
-    def _phase(self, fraction: float) -> Deadline | None:
-        deadline = self.clock.phase(fraction)
-        if deadline is None:
-            return None
-        latest = self.clock.started + (self.clock.seconds or 0.0) - _CLOSING_S
-        scaled = min(
-            deadline.end, self.clock.started + max(latest - self.clock.started, 0.0) * fraction / _FINE_TUNING_END
-        )
-        return Deadline(deadline.start, scaled)
+
+def _usable_seconds(budget_s: float | None) -> float | None:
+    """What a wall-time budget leaves for the phases."""
+    return None if budget_s is None else max(0.0, min(budget_s * (1 - _CLOSING_SHARE), budget_s - _CLOSING_S))
 
 
 def _part(whole: Deadline | None, share: float) -> Deadline | None:
