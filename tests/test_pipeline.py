@@ -24,5 +24,5 @@ def test_parts_of_a_phase_end_in_order() -> None:
 
 
 def test_a_budget_that_is_too_short_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"budget of 1 s .* --budget"):
+    with pytest.raises(ConfigError, match=r"budget \(1 s\).*--budget"):
         search(small_config(budget__seconds=1.0), run=tmp_path / "run")
