@@ -1,5 +1,6 @@
 """Settings that hold for all tests, and a small finished run that several of them look at."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ SMALL = {
 def small_config(**changes: object) -> Config:
     """A search that takes seconds; ``changes`` are dotted names with ``__`` for the dot."""
     return with_settings(Config(), {**SMALL, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor write the user's caches."""
+    os.environ["OFFRAMP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

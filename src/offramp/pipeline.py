@@ -68,7 +68,7 @@ class Pipeline:
         evaluations, interrupted = self._search(context)
         if not evaluations and not interrupted:
             raise ConfigError(
-                f"The budget ({self.config.budget.seconds:g} s) must leave time to evaluate candidates, but it was over "
+                f"The budget ({self.config.budget.seconds:g} s) must leave time to evaluate candidates; it was over "
                 "before the first one. Give more (--budget)."
             )
         front = self._front(context, evaluations)

@@ -25,15 +25,20 @@ class PricedModel:
 
 def build_cost_model(cost: CostConfig, *, coarse: bool = False, cache: Path | None = None) -> CostModel:
     """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice."""
+    return ScheduledCostModel(
+        CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path()), cost.convention
+    )
+
+
+def _build_engine(name: str, coarse: bool) -> LayerEngine:
     # Imported here so that pricing with one engine does not load the other.
-    if cost.engine == "native":
+    if name == "native":
         from offramp.cost.native_engine import NativeEngine
 
-        return ScheduledCostModel(NativeEngine(), cost.convention)
+        return NativeEngine()
     from offramp.cost.zigzag_engine import ZigzagEngine
 
-    engine: LayerEngine = ZigzagEngine.coarse() if coarse else ZigzagEngine()
-    return ScheduledCostModel(CachedEngine(engine, cache or default_cache_path()), cost.convention)
+    return ZigzagEngine.coarse() if coarse else ZigzagEngine()
 
 
 def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None) -> PricedModel:
