@@ -21,8 +21,8 @@ def pick(front: ParetoFront, rule: str | int) -> Evaluation:
 
     ``knee``: where giving up more accuracy stops paying (see `knee`); ``most_accurate``; ``cheapest``; a number: the
     member at that place, from 0; bounds such as ``macs<=2M`` (several with commas): the most accurate one that keeps
-    them. Cost is the geometric mean of energy and latency where both are objectives, else the first objective to
-    minimize. Raises UnknownNameError for another rule, InputError for a place that is not there or an empty front,
+    them. Cost is the product of energy and latency where both are objectives, else the first objective to minimize.
+    Raises UnknownNameError for another rule, InputError for a place that is not there or an empty front,
     ConstraintError where no member keeps the bounds.
     """
     text = str(rule).strip()
@@ -118,14 +118,12 @@ def _value(evaluation: Evaluation, metric: str) -> float:
 
 
 def _costs(front: ParetoFront, members: Sequence[Evaluation]) -> NDArray[np.float64]:
-    """One cost per member: the geometric mean of the cost metrics, which grows as each of them does."""
     metrics = _cost_metrics(front.objectives)
-    products = [math.prod(_value(member, metric) for metric in metrics) for member in members]
-    return np.asarray(products) ** (1.0 / len(metrics))
+    return np.asarray([math.prod(_value(member, metric) for metric in metrics) for member in members])
 
 
 def _cost_metrics(objectives: Sequence[Objective]) -> tuple[str, ...]:
-    """Metrics whose geometric mean is the cost."""
+    """Metrics whose product is the cost."""
     minimized = [objective.metric for objective in objectives if objective.direction == "minimize"]
     if PRODUCT in minimized:
         return (PRODUCT,)
