@@ -19,7 +19,7 @@ LAYERS = [
     {"train", "search", "export", "report", "store"},
     {"evaluate", "study", "pricing"},
     {"build", "summarize", "pipeline", "result", "catalogue"},
-    {"cli", "__main__", "__init__"},
+    {"cli", "cli_accelerators", "__main__", "__init__"},
 ]
 # `objectives` holds costs in its evaluations, so it stands to the right of `cost` within its line.
 ALLOWED_WITHIN_LINE = {
@@ -31,6 +31,8 @@ ALLOWED_WITHIN_LINE = {
     ("pipeline", "summarize"),
     ("result", "pipeline"),
     ("result", "build"),
+    ("cli", "cli_accelerators"),
+    ("__main__", "cli"),
 }
 
 TORCH_FREE = ["workload", "exiting", "space", "hardware", "cost", "objectives", "search", "store", "config", "report"]

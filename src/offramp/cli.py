@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from offramp import __version__
+from offramp.cli_accelerators import app as accelerators_app
 from offramp.errors import InputError, Interrupted, OfframpError
 
 _STARTED = time.monotonic()
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(accelerators_app, name="accelerators")
 
 
 def main() -> None:

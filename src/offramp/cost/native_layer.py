@@ -66,6 +66,10 @@ class LoopNest:
     def size(self, dim: str) -> int:
         return self.sizes[self.dims.index(dim)] if dim in self.dims else 1
 
+    def bits(self, operand: MemoryOperand) -> int:
+        """Width of an operand's elements; 0 where the layer has none."""
+        return next((item.bits for item in self.operands if item.memory_operand == operand), 0)
+
     @property
     def operations(self) -> int:
         """Multiplications (or comparisons, or additions) that the array performs, padding included."""

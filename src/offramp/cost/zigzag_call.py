@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from offramp.cost.base import LayerCost, MemoryEnergy
+from offramp.cost.native_layer import loop_nest
 from offramp.cost.zigzag_layer import OPERAND_LINKS, layer_to_zigzag, mapping_to_zigzag
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Core, MemoryLevel, PortKind
@@ -51,6 +52,7 @@ class _ZigZag:
 def price_layer(shape: LayerShape, core: Core, settings: ZigzagSettings) -> LayerCost:
     """The mapping of lowest latency, ties by energy. Whatever ZigZag raises for a layer it rejects comes through."""
     zigzag = load_zigzag()
+    core = _at_the_bits_of(shape, core)
     accelerator = _zigzag_accelerator(core)
     node = zigzag.layer_factory(layer_to_zigzag(shape), [mapping_to_zigzag(shape, core)]).create()
     cost_stage = zigzag.cost_stage if settings.loads_overlap_computation else zigzag.preloading_cost_stage
@@ -104,6 +106,13 @@ def load_zigzag() -> _ZigZag:
 
 
 @lru_cache(maxsize=64)
+def _at_the_bits_of(shape: LayerShape, core: Core) -> Core:
+    """ZigZag knows one energy per operation, whatever the widths: give it the one of this layer."""
+    nest = loop_nest(shape)
+    energy = core.mac_energy_pj_at(nest.bits("I2"), nest.bits("I1"))
+    return replace(core, mac_energy_pj=energy, mac_energy_by_bits=None)
+
+
 def _zigzag_accelerator(core: Core) -> Any:
     zigzag = load_zigzag()
     validator = zigzag.accelerator_validator(core_to_zigzag(_with_zigzag_ports(core)))

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from offramp.workload.layer import LayerShape
+
 MemoryOperand = Literal["I1", "I2", "O"]
 """I1 = activations, I2 = weights (or the second activation of an addition), O = output."""
 
@@ -104,6 +106,23 @@ class CoreKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class MacEnergy:
+    """What one multiply-accumulate of these widths takes."""
+
+    weight_bits: int
+    activation_bits: int
+    energy_pj: float
+
+
+@dataclass(frozen=True)
+class MacEnergyTable:
+    """Energies of an array whose multiplications get cheaper with fewer bits, and where they were published."""
+
+    entries: tuple[MacEnergy, ...]
+    source: str
+
+
+@dataclass(frozen=True)
 class Core:
     """An operational array under a memory hierarchy; ``memories`` go from the array outwards.
 
@@ -120,6 +139,22 @@ class Core:
     imc: ImcArray | None = None
     source: str = ""
     systolic_dimensions: tuple[str, ...] = ()
+    mac_energy_by_bits: MacEnergyTable | None = None
+
+    def mac_energy_pj_at(self, weight_bits: int, activation_bits: int) -> float:
+        """Energy of one operation of the array; ``mac_energy_pj`` whatever the widths where the core has no table.
+
+        Operands run at the cheapest width of the table that holds both; where none does, or where there are no weights
+        (0 bits, as in pooling), an operation takes ``mac_energy_pj``.
+        """
+        if self.mac_energy_by_bits is None or weight_bits == 0:
+            return self.mac_energy_pj
+        wide_enough = [
+            entry.energy_pj
+            for entry in self.mac_energy_by_bits.entries
+            if entry.weight_bits >= weight_bits and entry.activation_bits >= activation_bits
+        ]
+        return min(wide_enough, default=self.mac_energy_pj)
 
     @property
     def peak_macs_per_cycle(self) -> int:
@@ -148,6 +183,23 @@ class Link:
 
 
 @dataclass(frozen=True)
+class ReferenceLayer:
+    """A published figure of one layer on one core, to hold a cost engine against.
+
+    ``cycles`` from the first load to the last result back in the core's outermost memory; ``energy_pj`` of array and
+    memories. At least one of them is given; ``tolerance`` is the greatest relative difference that is none.
+    """
+
+    layer: str
+    core: str
+    shape: LayerShape
+    cycles: float | None
+    energy_pj: float | None
+    tolerance: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Accelerator:
     """Cores by name and the links between them; ``sources`` says where each figure comes from."""
 
@@ -157,6 +209,7 @@ class Accelerator:
     clock_hz: float | None = None
     description: str = ""
     sources: tuple[str, ...] = field(default=())
+    reference: tuple[ReferenceLayer, ...] = ()
 
     def core(self, name: str) -> Core:
         for core in self.cores:

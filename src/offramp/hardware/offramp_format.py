@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
+from offramp.hardware.figures_format import read_mac_energies, read_reference
 from offramp.hardware.yaml_file import Section
 from offramp.hardware.zigzag_format import read_core
 
@@ -31,6 +32,9 @@ def read_offramp(root: Section, label: str, repeated_keys: tuple[str, ...] = ())
     sources = tuple(" ".join(text.split()) for text in root.words("sources"))
     groups = _read_cores(root)
     links = _read_links(root, groups)
+    named = {core.name: core for group in groups.values() for core in group}
+    named |= {key: group[0] for key, group in groups.items() if key not in named}
+    reference = read_reference(root, named)
     root.done(also=("clock_hz",))
     root.faults.raise_if_any(label)
     return Accelerator(
@@ -40,6 +44,7 @@ def read_offramp(root: Section, label: str, repeated_keys: tuple[str, ...] = ())
         clock_hz=clock,
         description=description,
         sources=sources,
+        reference=reference,
     )
 
 
@@ -59,6 +64,7 @@ def _read_cores(root: Section) -> dict[str, list[Core]]:
             body.fault(f"`copies` must be <= {MAX_COPIES}, got {copies}")
             copies = 1
         core = read_core(body, key, kind, source=body.text("source", default=""), strict=True)
+        core = replace(core, mac_energy_by_bits=read_mac_energies(body, core))
         body.done()
         if "copies" in body:
             groups[key] = [replace(core, name=f"{key}{index}") for index in range(copies)]

@@ -114,7 +114,7 @@ def front_json(front: Sequence[Evaluation]) -> list[Any]:
 
 def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = ()) -> "RichTable":
     """Evaluations in the given order, one row each."""
-    table = _table(f"Pareto front: validation accuracy, expected costs per image; {_UNITS}")
+    table = simple_table(f"Pareto front: validation accuracy, expected costs per image; {_UNITS}")
     for heading in ("Accuracy", *_COST_HEADINGS, "Exit rates (%)", "Exits at"):
         table.add_column(heading, justify="right", overflow="fold")
     for evaluation in front:
@@ -122,7 +122,7 @@ def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = (
         accuracy = units.NOTHING if point.validation_accuracy is None else units.percent(point.validation_accuracy)
         rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NOTHING
         cells = (accuracy, *_cost_cells(point.expected), rates, _places(point.architecture, max_depths))
-        table.add_row(*map(_text, cells))
+        table.add_row(*map(plain_text, cells))
     return table
 
 
@@ -155,7 +155,7 @@ def front_table(summary: RunSummary) -> "RichTable":
 
 def chosen_table(summary: RunSummary) -> "RichTable":
     """The chosen networks and the static reference; costs on test where it was measured, otherwise on validation."""
-    table = _table(f"Chosen networks: accuracy, expected costs per image, reduction of the product; {_UNITS}")
+    table = simple_table(f"Chosen networks: accuracy, expected costs per image, reduction of the product; {_UNITS}")
     table.add_column("Network")
     for heading in ("Val.", "Test", *_COST_HEADINGS, "Reduction"):
         table.add_column(heading, justify="right", overflow="fold")
@@ -165,10 +165,10 @@ def chosen_table(summary: RunSummary) -> "RichTable":
         expected = network.measured.expected
         accuracies = _accuracies(network.validation.top1, None if network.test is None else network.test.top1)
         saved = units.reduction(expected.energy_latency_product_j_cycles, static)
-        table.add_row(*map(_text, (rule_name(network.rule), *accuracies, *_cost_cells(expected), saved)))
+        table.add_row(*map(plain_text, (rule_name(network.rule), *accuracies, *_cost_cells(expected), saved)))
     table.add_section()
     accuracies = _accuracies(reference.accuracy_validation, reference.accuracy_test)
-    table.add_row(*map(_text, (reference.name, *accuracies, *_cost_cells(reference.expected), "reference")))
+    table.add_row(*map(plain_text, (reference.name, *accuracies, *_cost_cells(reference.expected), "reference")))
     return table
 
 
@@ -215,23 +215,23 @@ def cost_table(priced: Priced) -> "RichTable":
     """The price of a model: a row per exit, then the static network and, with exit rates, the expected cost."""
     price = model_price(priced)
     engine = f"{price.engine} {price.engine_version}".strip()
-    table = _table(f"{price.model} on {price.accelerator} ({engine}, convention {price.convention}); {_UNITS}")
+    table = simple_table(f"{price.model} on {price.accelerator} ({engine}, convention {price.convention}); {_UNITS}")
     table.add_column("To exit", overflow="fold")
     for heading in ("Backbone", "Branch", *_COST_HEADINGS):
         table.add_column(heading, justify="right", overflow="fold")
     for stage, cost in zip(price.stages, priced.report.stages, strict=True):
         own = (stage.backbone_latency_cycles, stage.branch_latency_cycles)
         busy = (units.cycles(value).removesuffix("cycles").rstrip() for value in own)
-        table.add_row(*map(_text, (stage.exit, *busy, *_cost_cells(_cost_to(cost)))))
+        table.add_row(*map(plain_text, (stage.exit, *busy, *_cost_cells(_cost_to(cost)))))
     table.add_section()
-    table.add_row(*map(_text, ("static network", "", "", *_cost_cells(price.static))))
+    table.add_row(*map(plain_text, ("static network", "", "", *_cost_cells(price.static))))
     if price.expected is not None:
-        table.add_row(*map(_text, ("expected", "", "", *_cost_cells(price.expected))))
+        table.add_row(*map(plain_text, ("expected", "", "", *_cost_cells(price.expected))))
     if price.expected is not None:
         saved = units.reduction(
             price.expected.energy_latency_product_j_cycles, price.static.energy_latency_product_j_cycles
         )
-        table.caption = _text(f"{saved} energy-latency product, compared with the static network")
+        table.caption = plain_text(f"{saved} energy-latency product, compared with the static network")
     return table
 
 
@@ -241,12 +241,13 @@ def _cost_to(stage: StageCost) -> FrontCosts:
     return FrontCosts(stage.latency_to_exit_cycles, stage.energy_to_exit_pj, float(stage.macs_to_exit), product)
 
 
-def _table(title: str) -> "RichTable":
+def simple_table(title: str) -> "RichTable":
+    """An empty table in the style of all of ours."""
     from rich import box
     from rich.table import Table as RichTable
 
     return RichTable(
-        title=_text(title),
+        title=plain_text(title),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -255,7 +256,7 @@ def _table(title: str) -> "RichTable":
     )
 
 
-def _text(content: str) -> "Text":
+def plain_text(content: str) -> "Text":
     """Text that the terminal shows as it is: no markup, no control sequences from names in files."""
     from rich.text import Text
 
