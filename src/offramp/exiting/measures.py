@@ -17,6 +17,11 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return result
 
 
+def tempered(logits: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
+    """Logits divided by a temperature above 0, in float64; above 1 makes confidences lower."""
+    return logits if temperature == 1.0 else logits.astype(np.float64) / temperature
+
+
 def confidence(logits: NDArray[np.floating], measure: Measure) -> NDArray[np.float64]:
     """Confidence of each row of ``logits`` (..., classes): shape (...).
 

@@ -1,23 +1,43 @@
 """ExitPolicy: when a sample leaves, and what a policy achieved on a set of samples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.exiting.measures import Measure, confidence
+from offramp.exiting.measures import Measure, confidence, tempered
 
 
 @dataclass(frozen=True)
 class ExitPolicy:
     """A sample leaves at the first exit whose confidence is at least the exit's threshold; the last takes the rest.
 
-    A threshold above 1 means that nobody leaves there.
+    A threshold above 1 means that nobody leaves there. ``temperatures`` are what each exit's logits, the final one's
+    included, are divided by before the confidence is taken; none given means 1 everywhere.
     """
 
     measure: Measure
     thresholds: tuple[float, ...]
+    temperatures: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.temperatures and len(self.temperatures) != len(self.thresholds) + 1:
+            raise ValueError(
+                f"`temperatures` must be none or one per exit, the final one included ({len(self.thresholds) + 1}), "
+                f"got {len(self.temperatures)}: {self.temperatures}."
+            )
+        if not all(math.isfinite(value) and value > 0.0 for value in self.temperatures):
+            raise ValueError(f"`temperatures` must be finite numbers above 0, got {self.temperatures}.")
+
+    def temperature(self, exit_index: int) -> float:
+        """What the logits of an exit are divided by."""
+        return self.temperatures[exit_index] if self.temperatures else 1.0
+
+    def confidence(self, logits: NDArray[np.floating], exit_index: int) -> NDArray[np.float64]:
+        """How sure exit ``exit_index`` is, given its logits (..., classes): shape (...)."""
+        return confidence(tempered(logits, self.temperature(exit_index)), self.measure)
 
     def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
         """Exit index of each sample; ``logits`` holds one (samples, classes) array per exit, the final one included."""
@@ -28,7 +48,7 @@ class ExitPolicy:
             )
         chosen = np.full(logits[-1].shape[0], len(logits) - 1, dtype=np.intp)
         for index in range(len(logits) - 2, -1, -1):
-            chosen[confidence(logits[index], self.measure) >= self.thresholds[index]] = index
+            chosen[self.confidence(logits[index], index) >= self.thresholds[index]] = index
         return chosen
 
 
