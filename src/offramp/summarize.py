@@ -14,7 +14,6 @@ from PIL import Image
 from offramp import __version__
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork
-from offramp.exiting.measures import confidence
 from offramp.hardware.accelerator import CoreKind
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
@@ -107,7 +106,7 @@ def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, .
                 true_label=names[few.labels[row]],
                 predicted_label=names[int(own.argmax())],
                 exit_index=int(exit_index),
-                confidence=float(confidence(own, policy.measure)[0]),
+                confidence=float(policy.confidence(own, int(exit_index))[0]),
                 network=item.record.rule,
             )
         )

@@ -5,7 +5,7 @@ import math
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import expected_cost
 from offramp.errors import InputError
+from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.export.manifest import (
     EARLY_EXIT_FILE,
@@ -70,6 +71,7 @@ def export_bundle(
     cost: CostReport | None = None,
     profile: ExitProfile | None = None,
     test_accuracy: float | None = None,
+    guarantee: Guarantee | None = None,
     licence: str | None = None,
     overwrite: bool = False,
     tolerance: float = 1e-4,
@@ -80,14 +82,14 @@ def export_bundle(
     forms are compared with the network on ``checks`` first.
 
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
-    ``profile`` is over validation samples. A bundle already at ``destination`` is replaced only with ``overwrite``.
+    ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at ``destination`` is replaced only with ``overwrite``.
     Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``.
     """
     inputs = _checked_inputs(network, checks)
     _check_sizes(network, policy, class_names, cost, profile)
     target = _checked_target(destination, overwrite=overwrite)
     # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
-    policy = ExitPolicy(policy.measure, tuple(min(max(t, -1.0), 2.0) for t in policy.thresholds))
+    policy = replace(policy, thresholds=tuple(min(max(t, -1.0), 2.0) for t in policy.thresholds))
     stages = stage_models(network)
     models: dict[str, Any] = {_stage_file(index): model for index, model in enumerate(stages)}
     models[MODEL_FILE] = joined_model(stages)
@@ -113,6 +115,7 @@ def export_bundle(
             expected_cost=None if cost is None or profile is None else expected_cost(cost, profile.rates),
             validation_accuracy=None if profile is None else profile.top1,
             test_accuracy=test_accuracy,
+            guarantee=guarantee,
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
@@ -223,6 +226,7 @@ def _exits(
                 branch=branch,
                 file=_stage_file(index),
                 threshold=threshold,
+                temperature=policy.temperature(index),
                 validation_rate=None if profile is None else profile.rates[index],
                 cost=None if cost is None else _exit_cost(cost.stages[index]),
             )

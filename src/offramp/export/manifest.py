@@ -12,6 +12,7 @@ from typing import Final, Literal
 from offramp.cost.base import Convention
 from offramp.cost.expected import ExpectedCost
 from offramp.errors import BundleError
+from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.measures import Measure
 from offramp.exiting.policy import ExitPolicy
 from offramp.jsonio import from_data, to_data
@@ -68,7 +69,10 @@ class CostOrigin:
 
 @dataclass(frozen=True)
 class BundleExit:
-    """One exit and the stage graph that computes it; ``tap`` and ``threshold`` are None for the final classifier."""
+    """One exit and the stage graph that computes it; ``tap`` and ``threshold`` are None for the final classifier.
+
+    Confidences are those of the exit's logits divided by ``temperature``.
+    """
 
     index: int
     tap: int | None
@@ -77,6 +81,7 @@ class BundleExit:
     threshold: float | None
     validation_rate: float | None = None
     cost: ExitCost | None = None
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Manifest:
     expected_cost: ExpectedCost | None = None
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
+    guarantee: Guarantee | None = None
     format: Literal["offramp-bundle"] = FORMAT
     schema: Literal[1] = SCHEMA
 
@@ -129,7 +135,12 @@ class Manifest:
     @property
     def policy(self) -> ExitPolicy:
         """The rule that decides where a sample leaves."""
-        return ExitPolicy(self.measure, tuple(e.threshold for e in self.exits if e.threshold is not None))
+        temperatures = tuple(e.temperature for e in self.exits)
+        return ExitPolicy(
+            self.measure,
+            tuple(e.threshold for e in self.exits if e.threshold is not None),
+            () if set(temperatures) == {1.0} else temperatures,
+        )
 
 
 def _input_faults(manifest: Manifest) -> Iterator[str]:
@@ -164,6 +175,9 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
     for e in early:
         if e.threshold is None or not math.isfinite(e.threshold):
             yield f"exit {e.index} must have a finite threshold, got {e.threshold}"
+    for e in manifest.exits:
+        if not (math.isfinite(e.temperature) and e.temperature > 0.0):
+            yield f"exit {e.index} must have a finite temperature above 0, got {e.temperature}"
     last = manifest.exits[-1]
     if last.threshold is not None or last.tap is not None:
         yield "the final exit must have neither a threshold nor a tap"

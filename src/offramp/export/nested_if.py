@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from offramp.exiting.measures import Measure
 from offramp.exiting.policy import ExitPolicy
 from offramp.export.onnx_export import IMAGES, OPSET, exit_name, features_name, prefixed
 
@@ -17,13 +16,13 @@ def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int
     """The stage graphs as one graph for one sample that computes no stage behind the exit it takes.
 
     Inputs: ``images`` (1, channels, height, width) and, where there is an early exit, ``thresholds`` (early exits,),
-    which may be left out: the policy's are the default. Outputs: ``logits`` (1, classes), ``exit`` (1,) and
+    which may be left out: the policy's are the default; its temperatures are part of the graph. Outputs: ``logits`` (1, classes), ``exit`` (1,) and
     ``confidence`` (1,). Confidences and thresholds are float64, as everywhere in offramp, so that decisions agree.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    first = _stage(stages, 0, policy.measure, num_classes)
+    first = _stage(stages, 0, policy, num_classes)
     images = stages[0].graph.input[0]
     dims = [size.dim_value for size in images.type.tensor_type.shape.dim][1:]
     inputs = [helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [1, *dims])]
@@ -44,7 +43,7 @@ def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int
     return model
 
 
-def _stage(stages: Sequence[Any], index: int, measure: Measure, num_classes: int) -> "_Builder":
+def _stage(stages: Sequence[Any], index: int, policy: ExitPolicy, num_classes: int) -> "_Builder":
     """Stage ``index``, its confidence, and the choice between leaving and all that follows."""
     from onnx import helper
 
@@ -52,7 +51,7 @@ def _stage(stages: Sequence[Any], index: int, measure: Measure, num_classes: int
     level = _Builder(f"stage_{index}/decide_")
     level.nodes += graph.node
     level.initializers += graph.initializer
-    sure = level.confidence(exit_name(index), measure, num_classes)
+    sure = level.confidence(exit_name(index), policy, index, num_classes)
     if index == len(stages) - 1:
         level.leave(_level(index), index, sure)
         return level
@@ -62,7 +61,7 @@ def _stage(stages: Sequence[Any], index: int, measure: Measure, num_classes: int
     stop.leave(f"stage_{index}/stop_", index, sure)
     branches = {
         "then_branch": stop.graph(f"stop_{index}", f"stage_{index}/stop_", num_classes),
-        "else_branch": _stage(stages, index + 1, measure, num_classes).graph(
+        "else_branch": _stage(stages, index + 1, policy, num_classes).graph(
             f"from_{features_name(index)}", _level(index + 1), num_classes
         ),
     }
@@ -122,11 +121,14 @@ class _Builder:
         self.add("Identity", [self.constant(np.array([index], dtype=np.int64))], output=prefix + EXIT)
         self.add("Identity", [sure], output=prefix + CONFIDENCE)
 
-    def confidence(self, logits: str, measure: Measure, num_classes: int) -> str:
-        """The same formulas as ``offramp.exiting.measures.confidence``, for one sample: shape (1,)."""
+    def confidence(self, logits: str, policy: ExitPolicy, exit_index: int, num_classes: int) -> str:
+        """The same formulas as ``ExitPolicy.confidence``, for one sample: shape (1,)."""
         from onnx import TensorProto
 
+        measure, temperature = policy.measure, policy.temperature(exit_index)
         wide = self.add("Cast", [logits], to=TensorProto.DOUBLE)
+        if temperature != 1.0:
+            wide = self.add("Div", [wide, self.constant(temperature)])
         p = self.add("Softmax", [wide], axis=-1)
         last_axis = self.constant(np.array([-1]))
         if measure == "max_probability" or num_classes == 1:

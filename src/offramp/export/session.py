@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import BundleError, InputError
-from offramp.exiting.measures import confidence
 from offramp.export.images import load_image, normalise
 from offramp.export.manifest import ExitCost, Manifest, load_manifest, read_limited
 
@@ -83,13 +82,13 @@ class EarlyExitSession:
         return tuple(np.concatenate([empty, *parts]) for parts in collected)
 
     def _predict_batch(self, inputs: NDArray[np.float32]) -> list[Prediction]:
-        manifest = self.manifest
+        manifest, policy = self.manifest, self.manifest.policy
         answers: list[Prediction | None] = [None] * len(inputs)
         waiting = np.arange(len(inputs))
         features = inputs
         for index, item in enumerate(manifest.exits):
             output = self._run(index, features)
-            sure = confidence(output.logits, manifest.measure)
+            sure = policy.confidence(output.logits, index)
             leaves = np.ones(len(waiting), dtype=bool) if item.threshold is None else sure >= item.threshold
             labels = output.logits.argmax(axis=1)
             for row in np.flatnonzero(leaves):

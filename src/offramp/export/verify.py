@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from offramp.errors import ExportError
-from offramp.exiting.measures import confidence
 from offramp.exiting.policy import ExitPolicy
 from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE
 from offramp.export.nested_if import EXIT, LOGITS
@@ -97,11 +96,11 @@ def _check_difference(form: str, index: int, difference: float, allowed: float) 
 
 def _on_threshold(expected: Logits, policy: ExitPolicy, largest_difference: float) -> NDArray[np.bool_]:
     """Samples whose confidence, changed as much as logits were seen to differ, could cross a threshold."""
-    # No measure moves by more than the logits do; both sides may be off, hence twice.
-    slack = 2.0 * largest_difference + 1e-12
     on_threshold = np.zeros(len(expected[-1]), dtype=bool)
-    for logits, threshold in zip(expected[:-1], policy.thresholds, strict=True):
-        on_threshold |= np.abs(confidence(logits, policy.measure) - threshold) <= slack
+    for index, (logits, threshold) in enumerate(zip(expected[:-1], policy.thresholds, strict=True)):
+        # No measure moves by more than the logits it is taken of; both sides may be off, hence twice.
+        slack = 2.0 * largest_difference / policy.temperature(index) + 1e-12
+        on_threshold |= np.abs(policy.confidence(logits, index) - threshold) <= slack
     return on_threshold
 
 
