@@ -26,6 +26,8 @@ ALLOWED_WITHIN_LINE = {
     ("jsonio", "errors"),
     ("progress", "errors"),
     ("config", "registry"),
+    ("config", "exiting"),
+    ("exiting", "registry"),
     ("objectives", "cost"),
     ("pipeline", "build"),
     ("pipeline", "summarize"),
