@@ -1,0 +1,340 @@
+"""One part of a network (a stage or a branch) rewritten from float layers to quantised ones.
+
+The part is traced once; the layers in it keep their names, so that workloads and weights files read as before.
+"""
+
+import operator
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from offramp.errors import UnsupportedLayerError
+from offramp.nn.fake_quantize import IntegerRange
+from offramp.nn.network import Resize
+from offramp.nn.quantized_layers import (
+    GridMaxPool,
+    QuantizedAdd,
+    QuantizedAveragePool,
+    QuantizedIdentity,
+    QuantizedLayer,
+    QuantizedMatrixLayer,
+    Window,
+)
+
+_ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
+    nn.ReLU: nn.ReLU,
+    nn.ReLU6: nn.ReLU6,
+    F.relu: nn.ReLU,
+    F.relu6: nn.ReLU6,
+    torch.relu: nn.ReLU,
+    "relu": nn.ReLU,
+}
+_LOGIT_BITS = 8
+_ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+_PASSING_MODULES = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d)
+_PASSING_CALLS = (torch.flatten, F.dropout, "flatten", "reshape", "view", "contiguous")
+
+
+@dataclass(frozen=True)
+class PartFormat:
+    """What a part is to be quantised to; None = floating point.
+
+    ``input_bits`` is the width that its input must not exceed.
+    """
+
+    weight_limits: IntegerRange | None
+    activation_bits: int | None
+    input_bits: int | None
+
+
+@dataclass(frozen=True)
+class RewrittenPart:
+    """The part, and the layer on whose grid its output lies (None: floating point)."""
+
+    module: fx.GraphModule
+    source: QuantizedLayer | None
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Resize) or super().is_leaf_module(m, module_qualified_name)
+
+
+def rewrite_part(
+    part: nn.Module, name: str, form: PartFormat, source: QuantizedLayer | None, *, logits: bool
+) -> RewrittenPart:
+    """Quantise a part whose input lies on the grid of ``source``; ``logits`` stay as wide as their sums.
+
+    Raises UnsupportedLayerError naming everything in the part that cannot be quantised.
+    """
+    tracer = _Tracer()
+    if tracer.is_leaf_module(part, ""):
+        part = nn.Sequential(OrderedDict(layer=part))
+    try:
+        graph = tracer.trace(part)
+    # Tracing runs the user's modules and may raise anything.
+    except Exception as exc:
+        reason = next(iter(str(exc).splitlines()), type(exc).__name__)
+        raise UnsupportedLayerError(
+            f"{name} cannot be quantised, because its forward pass is not a fixed sequence of layers: {reason}. "
+            "Replace what depends on the data, or keep this part at 32 bits."
+        ) from exc
+    rewriter = _Rewriter(fx.GraphModule(part, graph), name, form, source, logits=logits)
+    return rewriter.run()
+
+
+def output_source(part: fx.GraphModule, source: QuantizedLayer | None) -> QuantizedLayer | None:
+    """The layer on whose grid the output of a rewritten part lies, given that of its input."""
+    node = _output(part.graph).all_input_nodes[0]
+    while node.op != "placeholder":
+        called = part.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(called, QuantizedLayer):
+            return None if called.bits is None else called
+        if isinstance(called, GridMaxPool):
+            return called.source
+        node = node.all_input_nodes[0]
+    return source
+
+
+def _output(graph: fx.Graph) -> fx.Node:
+    return cast(fx.Node, next(node for node in graph.nodes if node.op == "output"))
+
+
+class _Rewriter:
+    def __init__(
+        self, module: fx.GraphModule, name: str, form: PartFormat, source: QuantizedLayer | None, *, logits: bool
+    ) -> None:
+        self.module = module
+        self.graph = module.graph
+        self.name = name
+        self.form = form
+        self.sources: dict[fx.Node, QuantizedLayer | None] = {}
+        self.input_source = source
+        self.logits = logits
+        self.faults: list[str] = []
+
+    def run(self) -> RewrittenPart:
+        for node in list(self.graph.nodes):
+            if node.op == "placeholder":
+                self._enter(node)
+        self.wide = self._makers_of_logits() if self.logits else set()
+        for node in list(self.graph.nodes):
+            if node not in self.sources and node.op != "output" and not node._erased:
+                self._rewrite(node)
+        if self.faults:
+            raise UnsupportedLayerError(
+                "A network must be made of convolutions with batch norm, linear layers, ReLU, ReLU6, pooling and "
+                f"additions to be quantised; {self.name} holds also: {'; '.join(self.faults)}. Replace them, or keep "
+                "this part at 32 bits."
+            )
+        self.graph.lint()
+        self.module.delete_all_unused_submodules()
+        self.module.recompile()
+        (result,) = self._output.all_input_nodes
+        return RewrittenPart(self.module, self.sources[result])
+
+    @property
+    def _output(self) -> fx.Node:
+        return _output(self.graph)
+
+    def _enter(self, node: fx.Node) -> None:
+        """Put the input on a grid, behind a change of the image's size, unless it is on a fine enough one."""
+        self.sources[node] = self.input_source
+        users = list(node.users)
+        if len(users) == 1 and isinstance(self._called(users[0]), Resize):
+            (node,) = users
+            self.sources[node] = self.input_source
+        bits, known = self.form.input_bits, self.input_source
+        if bits is not None and (known is None or (known.bits or 32) > bits):
+            layer = QuantizedIdentity(bits, None, (known,))
+            if known is not None:
+                layer.unsigned = known.unsigned
+            self._insert_after(node, "quantize_input", layer, (node,))
+
+    def _makers_of_logits(self) -> set[fx.Node]:
+        """The nodes that compute the output itself, what changes its shape alone left out."""
+        nodes = list(self._output.all_input_nodes)
+        while nodes and self._passes(nodes[-1]):
+            nodes.append(nodes[-1].all_input_nodes[0])
+        return set(nodes)
+
+    def _rewrite(self, node: fx.Node) -> None:
+        called = self._called(node)
+        if isinstance(called, nn.Conv2d | nn.Linear):
+            self._matrix_layer(node, called)
+        elif self.form.activation_bits is None and called not in _ADDITIONS:
+            # Only weights are quantised: everything else stays as it is.
+            self.sources[node] = None
+        elif self._activation(node) is not None:
+            self._replace(node, "", lambda bits, act: QuantizedIdentity(bits, act, (self._source(node),)), fuse=False)
+        elif called in _ADDITIONS:
+            self._add(node)
+        elif (window := self._average_window(node)) is not None:
+            pooled = window
+            self._pool_average(node, pooled)
+        elif isinstance(called, nn.MaxPool2d) and not called.return_indices:
+            self._max_pool(node, called)
+        elif self._passes(node):
+            self.sources[node] = self._source(node)
+        else:
+            self._fault(node)
+
+    def _source(self, node: fx.Node, index: int = 0) -> QuantizedLayer | None:
+        return self.sources.get(node.all_input_nodes[index])
+
+    def _matrix_layer(self, node: fx.Node, layer: nn.Conv2d | nn.Linear) -> None:
+        last, norm = node, None
+        follower = self._only_user(node)
+        if follower is not None and isinstance(self._called(follower), nn.BatchNorm2d):
+            norm = cast(nn.BatchNorm2d, self._called(follower))
+            if not norm.affine or not norm.track_running_stats:
+                self._fault(follower, "batch norm without weights or running statistics")
+                return
+            last = follower
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+            self._fault(node, f"padding with {layer.padding_mode}")
+            return
+        source = self._source(node)
+
+        def build(bits: int | None, activation: nn.Module | None) -> QuantizedLayer:
+            return QuantizedMatrixLayer(layer, norm, activation, self.form.weight_limits, bits, source)
+
+        self._replace(node, str(node.target), build, last=last)
+
+    def _add(self, node: fx.Node) -> None:
+        known = [self.sources.get(operand) for operand in node.args if isinstance(operand, fx.Node)]
+        floats = known.count(None)
+        if len(node.args) != 2 or len(known) != 2 or node.kwargs or (floats and self.form.activation_bits is not None):
+            self._fault(node, f"an addition of {len(known) - floats} quantised value(s)")
+            return
+        first, second = known
+        self._replace(node, "add", lambda bits, act: QuantizedAdd(bits, act, (first, second)))
+
+    def _pool_average(self, node: fx.Node, window: Window) -> None:
+        source = self._source(node)
+        if source is None:
+            self._fault(node, "an average in floating point")
+            return
+        name = str(node.target) if node.op == "call_module" else "average_pool"
+        self._replace(node, name, lambda bits, act: QuantizedAveragePool(window, bits, act, source))
+
+    def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
+        source = self._source(node)
+        if source is None:
+            self._fault(node, "a maximum in floating point")
+            return
+        self.module.add_submodule(str(node.target), GridMaxPool(pool, source))
+        self.sources[node] = source
+
+    def _replace(
+        self,
+        node: fx.Node,
+        name: str,
+        build: Callable[[int | None, nn.Module | None], QuantizedLayer],
+        *,
+        last: fx.Node | None = None,
+        fuse: bool = True,
+    ) -> None:
+        """One quantised layer instead of the nodes from ``node`` to ``last`` and the activation that follows."""
+        last = last or node
+        absorbed = [] if last is node else [last]
+        activation = None if fuse else self._activation(node)
+        follower = self._only_user(last)
+        if fuse and follower is not None and (found := self._activation(follower)) is not None:
+            activation = found
+            absorbed.append(follower)
+            last = follower
+        bits = self.form.activation_bits
+        if last in self.wide and bits is not None:
+            # Sums of products have room for logits as they are; other layers need a grid, for logits a fine one.
+            bits = None if isinstance(self._called(node), nn.Conv2d | nn.Linear) else _LOGIT_BITS
+        layer = build(bits, activation)
+        name = name or (str(node.target) if node.op == "call_module" else "activation")
+        inputs = tuple(argument for argument in node.args if isinstance(argument, fx.Node))
+        new = self._insert_after(last, name, layer, inputs, owner=None if node.op == "call_module" else node)
+        for old in (*reversed(absorbed), node):
+            self.graph.erase_node(old)
+        if bits is None:
+            self.sources[new] = None
+
+    def _insert_after(
+        self,
+        node: fx.Node,
+        name: str,
+        layer: QuantizedLayer,
+        inputs: tuple[fx.Node, ...],
+        *,
+        owner: fx.Node | None = None,
+    ) -> fx.Node:
+        """A call of ``layer`` whose result all later users of ``node`` take."""
+        if owner is not None:
+            name = self._unused_name(owner, name)
+        self.module.add_submodule(name, layer)
+        with self.graph.inserting_after(node):
+            new = self.graph.call_module(name, inputs)
+        node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
+        self.sources[new] = layer
+        return new
+
+    def _unused_name(self, owner: fx.Node, name: str) -> str:
+        """A name inside the module whose forward pass holds the call."""
+        stack = owner.meta.get("nn_module_stack") or {}
+        inside = [path for path in stack if path]
+        base = f"{inside[-1]}.{name}" if inside else name
+        taken = {path for path, _ in self.module.named_modules()}
+        candidate, count = base, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{base}_{count}"
+        return candidate
+
+    def _called(self, node: fx.Node) -> Any:
+        """The module, the function, or the name of the method that a node calls."""
+        if node.op == "call_module":
+            return self.module.get_submodule(str(node.target))
+        return node.target if node.op in ("call_function", "call_method") else None
+
+    def _activation(self, node: fx.Node) -> nn.Module | None:
+        called = self._called(node)
+        build = _ACTIVATIONS.get(type(called) if isinstance(called, nn.Module) else called)
+        return build() if build is not None else None
+
+    def _passes(self, node: fx.Node) -> bool:
+        called = self._called(node)
+        return isinstance(called, _PASSING_MODULES) or (not isinstance(called, nn.Module) and called in _PASSING_CALLS)
+
+    def _average_window(self, node: fx.Node) -> Window | None:
+        called = self._called(node)
+        if isinstance(called, nn.AdaptiveAvgPool2d):
+            return _even_window(called.output_size)
+        if called is F.adaptive_avg_pool2d:
+            return _even_window(node.args[1] if len(node.args) > 1 else node.kwargs.get("output_size"))
+        if isinstance(called, nn.AvgPool2d):
+            window = Window(None, _pair(called.kernel_size), _pair(called.stride), _pair(called.padding))
+            padded = window.padding != (0, 0) and not called.count_include_pad
+            return None if called.ceil_mode or called.divisor_override or padded else window
+        return None
+
+    def _only_user(self, node: fx.Node) -> fx.Node | None:
+        users = list(node.users)
+        return users[0] if len(users) == 1 else None
+
+    def _fault(self, node: fx.Node, reason: str | None = None) -> None:
+        called = self._called(node)
+        kind = type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(node.target))
+        self.faults.append(f"{node.name} ({reason or kind})")
+        self.sources[node] = None
+
+
+def _even_window(size: Any) -> Window | None:
+    sizes = _pair(size) if size is not None else None
+    return None if sizes is None else Window(output_size=sizes)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))

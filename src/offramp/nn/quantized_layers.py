@@ -1,0 +1,398 @@
+"""Layers that are trained with fake quantisation and, in evaluation, compute what integers would compute.
+
+In training a layer works on floats that lie on the grid of its input. In evaluation it recovers the integers behind
+them (a division that rounding makes exact), multiplies and adds those (exactly, in floats wide enough), and
+requantises as `fixed_point` says: the result is that of the converted network, bit for bit.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from offramp.errors import UnsupportedLayerError
+from offramp.nn.fake_quantize import (
+    ActivationGrid,
+    IntegerRange,
+    best_activation_grid,
+    best_weight_steps,
+    fake_quantize,
+    gradient_scale,
+    quantize,
+    step_size,
+)
+from offramp.nn.fixed_point import MAX_ACCUMULATOR, FixedPoint, common_fixed_point, fixed_point
+
+# float32 adds integers below this without rounding, in any order.
+_FLOAT32_EXACT = 2**24
+_SAMPLE = 4096
+_SMALLEST_FOLDED_STEP = 1e-20
+
+Layer = nn.Conv2d | nn.Linear
+
+
+class QuantizedLayer(nn.Module):
+    """A layer whose output lies on a learned grid: ``step`` times the integers in ``limits``.
+
+    ``bits=None`` leaves the output in floating point. ``sources`` are the layers that made the inputs, None for an
+    input in floating point. The grid is unsigned (zero point 0) where no output can be negative.
+    """
+
+    zero_point: Tensor
+
+    def __init__(
+        self, bits: int | None, activation: nn.Module | None, sources: "tuple[QuantizedLayer | None, ...]"
+    ) -> None:
+        super().__init__()
+        self.bits = bits
+        self.activation_name = None if activation is None else type(activation).__name__
+        # In tuples, because neither may become a part of this module: the one runs no code of its own once there is
+        # a grid (its limits are the activation's), the others are parts of the network already.
+        self._activation = (activation,)
+        self._sources = sources
+        self._sample: list[Tensor] | None = None
+        self.unsigned = activation is not None
+        self.scale: nn.Parameter | None = None
+        if bits is not None:
+            self.scale = nn.Parameter(torch.ones(()))
+            self.register_buffer("zero_point", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def sources(self) -> "tuple[QuantizedLayer | None, ...]":
+        return self._sources
+
+    @property
+    def limits(self) -> IntegerRange:
+        """Of the integers relative to the zero point."""
+        offset = int(self.zero_point)
+        return IntegerRange(-offset, 2 ** cast(int, self.bits) - 1 - offset)
+
+    @property
+    def step(self) -> Tensor:
+        """Of the output, float32, without gradient."""
+        return step_size(cast(Tensor, self.scale).detach().float())
+
+    def known_sources(self) -> "tuple[QuantizedLayer, ...]":
+        return tuple(source for source in self._sources if source is not None)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether everything the layer computes with is quantised, so that integers can compute it."""
+        return len(self.known_sources()) == len(self._sources)
+
+    def observe_(self) -> None:
+        """Keep a sample of the outputs of the next forward passes, which stay in floating point."""
+        self._sample = []
+
+    def fit_(self) -> None:
+        """Choose the grid from what was observed; inputs to it must have been seen before."""
+        if self.bits is not None and self._sample:
+            self.set_grid_(best_activation_grid(torch.cat(self._sample), self.bits, unsigned=self.unsigned))
+        self._sample = None
+
+    def set_grid_(self, grid: ActivationGrid) -> None:
+        with torch.no_grad():
+            cast(Tensor, self.scale).fill_(grid.step)
+            self.zero_point.fill_(grid.zero_point)
+
+    def _leave(self, values: Tensor) -> Tensor:
+        """The end of the float path: observed, activated or put on the grid, whose limits are the activation's."""
+        if self.bits is not None and self._sample is None:
+            per_image = math.prod(values.shape[1:])
+            limits = self.limits
+            return fake_quantize(values, cast(Tensor, self.scale), limits, gradient_scale(per_image, limits))
+        activation = self._activation[0]
+        if activation is not None:
+            values = activation(values)
+        if self._sample is not None:
+            flat = values.detach().flatten().float()
+            # Evenly spread, so that channels and images are all in it; both ends, because they set the range.
+            self._sample += [flat[:: max(1, flat.numel() // _SAMPLE)], flat.min()[None], flat.max()[None]]
+        return values
+
+    def _requantize(self, integers: Tensor, factor: FixedPoint) -> Tensor:
+        """Exact integers in float64 to values on this layer's grid."""
+        limits = self.limits
+        return self._on_grid((integers * factor.as_float).round().clamp(limits.lower, limits.upper))
+
+    def _on_grid(self, integers: Tensor) -> Tensor:
+        return integers.to(torch.float32) * self.step
+
+    @property
+    def _computes_integers(self) -> bool:
+        return not self.training and self._sample is None and self.is_exact
+
+
+def integers_of(values: Tensor, source: QuantizedLayer) -> Tensor:
+    """The integers, relative to the zero point, behind values on the grid of ``source``; float32."""
+    return (values.to(torch.float32) / source.step).round()
+
+
+@dataclass(frozen=True)
+class MatrixIntegers:
+    """A convolution or linear layer as integers; tensors have one value per output channel.
+
+    ``weight`` int64; ``weight_step`` and ``accumulator_step`` (= input step times weight step) float32, batch norm
+    folded in; ``bias`` int64 in units of the accumulator; ``factor`` from accumulator to output, None where the
+    output stays as wide as the accumulator. ``largest`` bounds the accumulators.
+    """
+
+    weight: Tensor
+    weight_step: Tensor
+    bias: Tensor
+    accumulator_step: Tensor
+    factor: FixedPoint | None
+    largest: int
+
+
+class QuantizedMatrixLayer(QuantizedLayer):
+    """Convolution or linear layer with per-channel weight steps, its batch norm and its activation.
+
+    Weights are quantised before the batch norm scales them: with one step per output channel that equals scaling
+    first, round(w * f / (s * f)) = round(w / s), and the batch norm stays the ordinary one in training. In evaluation
+    the running statistics are folded into steps and biases. Channels with a negative batch-norm weight are negated
+    once, since steps are positive. ``weight_limits=None`` leaves the weights in floating point.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        layer: Layer,
+        norm: nn.BatchNorm2d | None,
+        activation: nn.Module | None,
+        weight_limits: IntegerRange | None,
+        bits: int | None,
+        source: QuantizedLayer | None,
+    ) -> None:
+        super().__init__(bits, activation, (source,))
+        self.weight = layer.weight
+        self.bias = layer.bias
+        self.has_norm = norm is not None
+        self.norm_weight: nn.Parameter | None = None
+        self.norm_bias: nn.Parameter | None = None
+        if isinstance(layer, nn.Conv2d):
+            self.stride, self.padding, self.dilation, self.groups = (
+                layer.stride,
+                layer.padding,
+                layer.dilation,
+                layer.groups,
+            )
+        self.is_convolution = isinstance(layer, nn.Conv2d)
+        if norm is not None:
+            self._take_norm(norm)
+        self.weight_limits = weight_limits
+        self.weight_scale: nn.Parameter | None = None
+        if weight_limits is not None:
+            self.weight_scale = nn.Parameter(best_weight_steps(self.weight, weight_limits))
+
+    def _take_norm(self, norm: nn.BatchNorm2d) -> None:
+        self.eps, self.momentum = norm.eps, 0.1 if norm.momentum is None else norm.momentum
+        self.norm_weight, self.norm_bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(norm, name))
+        with torch.no_grad():
+            sign = torch.where(norm.weight < 0, -1.0, 1.0)
+            self.weight.mul_(sign.view(-1, *[1] * (self.weight.dim() - 1)))
+            if self.bias is not None:
+                self.bias.mul_(sign)
+            self.running_mean.mul_(sign)
+            norm.weight.abs_()
+
+    @property
+    def is_exact(self) -> bool:
+        return super().is_exact and self.weight_limits is not None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self._computes_integers:
+            return self._forward_integers(inputs)
+        weight: Tensor = self.weight
+        if self.weight_limits is not None and self._sample is None:
+            scale = gradient_scale(weight[0].numel(), self.weight_limits)
+            weight = fake_quantize(weight, cast(Tensor, self.weight_scale), self.weight_limits, scale)
+        return self._leave(self._normalized(self._multiply(inputs, weight, self.bias)))
+
+    def _multiply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not self.is_convolution:
+            return F.linear(inputs, weight, bias)
+        return F.conv2d(inputs, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def _normalized(self, values: Tensor) -> Tensor:
+        if not self.has_norm:
+            return values
+        return F.batch_norm(
+            values,
+            self.running_mean,
+            self.running_var,
+            cast(Tensor, self.norm_weight).abs(),
+            self.norm_bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+
+    def _forward_integers(self, inputs: Tensor) -> Tensor:
+        (source,) = self.known_sources()
+        layer = self.integers()
+        dtype = torch.float32 if layer.largest <= _FLOAT32_EXACT else torch.float64
+        with torch.autocast(inputs.device.type, enabled=False):
+            whole = self._multiply(integers_of(inputs, source).to(dtype), layer.weight.to(dtype), None)
+        # Rounding changes nothing but what a fast algorithm (Winograd) may have left behind the point.
+        total = whole.round().to(torch.float64) + per_channel(layer.bias, whole)
+        if layer.factor is None:
+            return (total * per_channel(layer.accumulator_step.to(torch.float64), whole)).to(torch.float32)
+        factor = FixedPoint(per_channel(layer.factor.multiplier, whole), per_channel(layer.factor.shift, whole))
+        return self._requantize(total, factor)
+
+    @torch.no_grad()
+    def integers(self) -> MatrixIntegers:
+        """The layer as deployed. Raises UnsupportedLayerError where its sums may exceed 28 bits."""
+        (source,) = self.known_sources()
+        limits = cast(IntegerRange, self.weight_limits)
+        step = step_size(cast(Tensor, self.weight_scale).float())
+        axes = (-1, *[1] * (self.weight.dim() - 1))
+        weight = quantize(self.weight.float(), step.view(axes), limits)
+        fold, bias = self._fold()
+        # An accumulator of 28 bits must be able to hold the bias, also of a channel whose weights are next to nothing.
+        smallest = bias.abs() / (source.step.double() * (MAX_ACCUMULATOR // 4))
+        wanted = step.double() * fold
+        folded = torch.maximum(wanted, smallest).clamp_min(_SMALLEST_FOLDED_STEP)
+        weight = (weight * (wanted / folded).view(axes)).round().long()
+        folded = folded.float()
+        accumulator_step = source.step * folded
+        whole_bias = (bias / accumulator_step.double()).round().long()
+        largest_input = source.limits.largest
+        largest = int((weight.abs().flatten(1).sum(1) * largest_input + whole_bias.abs()).max())
+        if largest >= MAX_ACCUMULATOR:
+            raise UnsupportedLayerError(
+                f"A quantised layer's sums must stay below 2**28, but {self.weight[0].numel()} products of weights in "
+                f"{limits.lower}..{limits.upper} with inputs up to {largest_input} may reach {largest}. Use fewer bits."
+            )
+        factor = None if self.bits is None else fixed_point(accumulator_step / self.step)
+        return MatrixIntegers(weight, folded, whole_bias, accumulator_step, factor, largest)
+
+    def _fold(self) -> "tuple[Tensor, Tensor]":
+        """What batch norm multiplies each channel by, and the bias behind it, in float64."""
+        bias = torch.zeros(len(self.weight), dtype=torch.float64, device=self.weight.device)
+        if self.bias is not None:
+            bias = self.bias.double()
+        if not self.has_norm:
+            return torch.ones_like(bias), bias
+        fold = cast(Tensor, self.norm_weight).double().abs() / (self.running_var.double() + self.eps).sqrt()
+        return fold, cast(Tensor, self.norm_bias).double() + (bias - self.running_mean.double()) * fold
+
+
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """One value per channel, shaped to be multiplied with maps (batch, channels, ...)."""
+    return values.view(-1, *[1] * (like.dim() - 2))
+
+
+class QuantizedIdentity(QuantizedLayer):
+    """Puts its input, of another grid or in floating point, on a grid of its own, perhaps behind an activation."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Always: reading floats, of an image for example, is what this layer is there for."""
+        return True
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self._computes_integers:
+            return self._leave(inputs)
+        (source,) = self.sources
+        if source is None:
+            return self._on_grid(quantize(inputs.to(torch.float32), self.step, self.limits))
+        return self._requantize(integers_of(inputs, source).to(torch.float64), fixed_point(source.step / self.step))
+
+
+class QuantizedAdd(QuantizedLayer):
+    """Sum of two values, each on its own grid."""
+
+    def __init__(
+        self,
+        bits: int | None,
+        activation: nn.Module | None,
+        sources: "tuple[QuantizedLayer | None, QuantizedLayer | None]",
+    ) -> None:
+        super().__init__(bits, activation, sources)
+        self.unsigned = self.unsigned or all(source is not None and source.unsigned for source in sources)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        if not self._computes_integers:
+            return self._leave(first + second)
+        factors = self.factors().as_float
+        a, b = (
+            integers_of(values, source).to(torch.float64) * factor
+            for values, source, factor in zip((first, second), self.known_sources(), factors, strict=True)
+        )
+        limits = self.limits
+        return self._on_grid((a + b).round().clamp(limits.lower, limits.upper))
+
+    def factors(self) -> FixedPoint:
+        """For the first and the second summand, with one shift."""
+        return common_fixed_point(torch.stack([source.step for source in self.known_sources()]) / self.step)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where averages or maxima are taken: ``output_size`` for windows that share the map evenly, else the window."""
+
+    output_size: tuple[int, int] | None = None
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    def count(self, height: int, width: int) -> int:
+        """Values per window; raises UnsupportedLayerError where windows would differ in size."""
+        if self.output_size is None:
+            return self.kernel[0] * self.kernel[1]
+        rows, columns = self.output_size
+        if height % rows or width % columns:
+            raise UnsupportedLayerError(
+                f"A quantised average must be over windows of one size, got {height}x{width} to {rows}x{columns}."
+            )
+        return height // rows * (width // columns)
+
+
+class QuantizedAveragePool(QuantizedLayer):
+    """Average over windows; padding counts as zeros."""
+
+    def __init__(self, window: Window, bits: int | None, activation: nn.Module | None, source: QuantizedLayer) -> None:
+        super().__init__(bits, activation, (source,))
+        self.window = window
+        self.unsigned = self.unsigned or source.unsigned
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self._computes_integers:
+            return self._leave(self.average(inputs))
+        (source,) = self.known_sources()
+        count = self.window.count(*inputs.shape[-2:])
+        total = (self.average(integers_of(inputs, source).to(torch.float64)) * count).round()
+        return self._requantize(total, self.factor(count))
+
+    def average(self, inputs: Tensor) -> Tensor:
+        window = self.window
+        if window.output_size is not None:
+            return F.adaptive_avg_pool2d(inputs, window.output_size)
+        return F.avg_pool2d(inputs, window.kernel, window.stride, window.padding)
+
+    def factor(self, count: int) -> FixedPoint:
+        """From the sum over ``count`` values to the output."""
+        (source,) = self.known_sources()
+        return fixed_point(source.step / (count * self.step))
+
+
+class GridMaxPool(nn.MaxPool2d):
+    """Maximum of values on a grid: they stay on it."""
+
+    def __init__(self, pool: nn.MaxPool2d, source: QuantizedLayer) -> None:
+        super().__init__(pool.kernel_size, pool.stride, pool.padding, pool.dilation, ceil_mode=pool.ceil_mode)
+        self._source = (source,)
+
+    @property
+    def source(self) -> QuantizedLayer:
+        return self._source[0]
