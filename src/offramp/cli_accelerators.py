@@ -22,7 +22,7 @@ def check(
 ) -> None:
     """Validate an accelerator, draw it, and compare with its published figures. Exit code 2 when something is wrong."""
     from offramp.cost.native_engine import NativeEngine
-    from offramp.cost.reference import compare_with_reference
+    from offramp.cost.published import compare_with_reference
     from offramp.hardware.loader import load_accelerator
     from offramp.report.accelerator_tree import accelerator_json, accelerator_tree, reference_table
 

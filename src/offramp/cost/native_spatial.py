@@ -243,7 +243,7 @@ def _fit_capacity(nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ..
             ]
         )
         factors = [loops[place].size for place in places]
-        while math.prod(factors) > capacity and max(factors) > 1:
+        while math.prod(factors) > capacity and max(factors, default=1) > 1:
             factors[factors.index(max(factors))] -= 1
         for place, factor in zip(places, factors, strict=True):
             loops[place] = SpatialLoop(loops[place].array_dimension, loops[place].loop, factor)

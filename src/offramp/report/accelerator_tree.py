@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from offramp.cost.reference import ReferenceComparison
+from offramp.cost.published import ReferenceComparison
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, MemoryLevel, PortKind
 from offramp.report.text import plain_text, simple_table
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MAX_LINK_LINES = 24
 MAX_NAMES = 8
 _BINARY = ((2**33, "GiB"), (2**23, "MiB"), (2**13, "KiB"), (8, "B"))
+_QUANTITIES = {"energy_pj": "energy, pJ"}
 _WAYS = {PortKind.READ: "read", PortKind.WRITE: "write", PortKind.READ_WRITE: "read or write"}
 
 
@@ -154,7 +155,13 @@ def reference_table(rows: Sequence[ReferenceComparison]) -> "Table":
     for heading in ("Published", "Priced", "Difference", "Allowed"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        cells = (row.layer, row.core, row.quantity.removesuffix("_pj"), f"{row.published:,.6g}", f"{row.priced:,.6g}")
+        cells = (
+            row.layer,
+            row.core,
+            _QUANTITIES.get(row.quantity, row.quantity),
+            f"{row.published:,.6g}",
+            f"{row.priced:,.6g}",
+        )
         percents = (f"{row.difference:+.2%}", f"{row.tolerance:.3g}")
         table.add_row(*(plain_text(cell) for cell in (*cells, *percents)))
     return table
