@@ -1,0 +1,138 @@
+"""The cost model that maps a network onto the whole chip: splits, placements, prefetching and speculation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from offramp.cost.base import CostReport, LayerEngine
+from offramp.cost.expected import check_exit_rates
+from offramp.cost.mapper.build import TaskBuilder
+from offramp.cost.mapper.chip import Chip, chips
+from offramp.cost.mapper.fuse import group_layers
+from offramp.cost.mapper.optimum import Optimizer
+from offramp.cost.mapper.passages import Router
+from offramp.cost.mapper.report import layer_reports, stage_costs
+from offramp.cost.mapper.schedule import MappedSchedule
+from offramp.cost.mapper.simulate import Simulator, Speculation
+from offramp.cost.mapper.steps import ALL_STEPS, Step
+from offramp.cost.mapper.tasks import Task
+from offramp.cost.mapper.works import Pricer
+from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError, describe
+from offramp.errors import UnsupportedLayerError
+from offramp.hardware.accelerator import Accelerator
+from offramp.workload.graph import Layer, Workload
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A report, the schedule behind it, and how good it can be.
+
+    ``product`` is the weighted product of energy and latency over the exits in J x cycles. No plan of the tasks that
+    the steps allow has a smaller one than ``bound`` in the relaxed model; None without dynamic programming.
+    ``exact``: the search left out no plan that might have been better by more than a thousandth.
+    """
+
+    report: CostReport
+    schedule: MappedSchedule
+    product: float
+    bound: float | None
+    exact: bool
+    speculation: tuple[Speculation, ...]
+    tasks: tuple[Task, ...] = field(repr=False, compare=False, default=())
+
+
+@dataclass(frozen=True)
+class MappedCostModel:
+    """Maps each layer onto all cores of one kind, with one DRAM that everything shares.
+
+    ``alternatives``: engines with other goals, whose loop orders are considered too. ``exit_rates`` (one per exit)
+    weigh the exits; without them all count alike and nothing is started before a verdict. Of several kinds of compute
+    cores the one with the least product is taken. See docs/concepts/mapping.md for all that is assumed.
+    """
+
+    engine: LayerEngine
+    steps: frozenset[Step] = ALL_STEPS
+    alternatives: tuple[LayerEngine, ...] = ()
+    exit_rates: tuple[float, ...] | None = None
+    _pricer: list[Pricer] = field(default_factory=list, init=False, repr=False, compare=False)
+    _routers: dict[Accelerator, list[tuple[Chip, Router]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine.name} {self.engine.version}, mapping optimized"
+
+    def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport:
+        """Raises UnsupportedLayerError naming the layers that cannot be priced or fit no memory."""
+        return self.map(workload, accelerator).report
+
+    def map(self, workload: Workload, accelerator: Accelerator) -> Mapping:
+        """As ``estimate``, with the schedule and the bound."""
+        if not self._pricer:
+            self._pricer.append(Pricer((self.engine, *self.alternatives)))
+        if accelerator not in self._routers:
+            self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
+        rates = self._weights(workload)
+        found = [self._map_on(workload, chip, router, rates) for chip, router in self._routers[accelerator]]
+        return min(found, key=lambda mapping: mapping.product)
+
+    def _weights(self, workload: Workload) -> tuple[float, ...]:
+        count = workload.num_stages
+        if self.exit_rates is None or (count == 1 and len(self.exit_rates) > 1):
+            return (1.0 / count,) * count
+        check_exit_rates(self.exit_rates, count)
+        return self.exit_rates
+
+    def _map_on(self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float]) -> Mapping:
+        builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
+        choices = self._choices(builder, chip)
+        speculates = Step.BESIDE in self.steps and self.exit_rates is not None
+        exits = [builder.origin[name] for name in workload.exits]
+        optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
+        optimum = optimizer.best() if Step.OPTIMUM in self.steps else optimizer.greedy()
+
+        def simulated(modes: Sequence[Speculation]) -> Mapping:
+            schedule = Simulator(workload, chip, builder, router, self.steps, modes).run(optimum.tasks)
+            report = self._report(workload, chip, schedule)
+            product = sum(
+                rate * stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
+                for rate, stage in zip(rates, report.stages, strict=True)
+            )
+            bound = optimum.bound if Step.OPTIMUM in self.steps else None
+            return Mapping(report, schedule, product, bound, optimum.exact, tuple(modes), optimum.tasks)
+
+        modes = [Speculation.WAIT] * workload.num_stages
+        best = simulated(modes)
+        if not speculates:
+            return best
+        for stage in range(workload.num_stages - 1):
+            for mode in (Speculation.LOAD, Speculation.START):
+                tried = [mode if index == stage else old for index, old in enumerate(best.speculation)]
+                other = simulated(tried)
+                if other.product < best.product:
+                    best = other
+        return best
+
+    def _choices(self, builder: TaskBuilder, chip: Chip) -> list[list[Task]]:
+        choices, faults = [], list[tuple[Layer, UnpricedJob]]()
+        for layers in group_layers(builder, chip, self.steps):
+            try:
+                choices.append(builder.options(layers))
+            except UnpricedJobsError as exc:
+                faults.append((layers[0], exc.jobs[0]))
+        if faults:
+            clauses = [f"{x.name} ({describe(x.shape)}) on core {job.core!r}: {job.reason}" for x, job in faults]
+            raise UnsupportedLayerError(f"Engine {self.engine.name!r} cannot map: {'; '.join(clauses)}.")
+        return choices
+
+    def _report(self, workload: Workload, chip: Chip, schedule: MappedSchedule) -> CostReport:
+        layers = layer_reports(workload, schedule, chip)
+        return CostReport(
+            accelerator=chip.name,
+            engine=self.engine.name,
+            engine_version=f"{self.engine.version}, mapping optimized",
+            convention="offramp",
+            stages=stage_costs(workload, schedule, layers),
+            layers=layers,
+            warnings=schedule.warnings,
+        )

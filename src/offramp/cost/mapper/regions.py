@@ -1,0 +1,120 @@
+"""Parts of tensors: which core holds or needs which channels and rows."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
+
+
+@dataclass(frozen=True)
+class Region:
+    """Channels ``first_channel`` to ``end_channel`` (exclusive) of rows ``first_row`` to ``end_row`` (exclusive)."""
+
+    first_channel: int
+    end_channel: int
+    first_row: int
+    end_row: int
+
+    @property
+    def rows(self) -> int:
+        return max(0, self.end_row - self.first_row)
+
+    @property
+    def channels(self) -> int:
+        return max(0, self.end_channel - self.first_channel)
+
+    def overlap(self, other: "Region") -> "Region":
+        return Region(
+            max(self.first_channel, other.first_channel),
+            min(self.end_channel, other.end_channel),
+            max(self.first_row, other.first_row),
+            min(self.end_row, other.end_row),
+        )
+
+    @property
+    def empty(self) -> bool:
+        return self.channels == 0 or self.rows == 0
+
+
+@dataclass(frozen=True)
+class TensorShape:
+    """Extent of an activation tensor; one sample, or the whole batch counted into the row."""
+
+    channels: int
+    rows: int
+    row_bits: int
+
+    @property
+    def whole(self) -> Region:
+        return Region(0, self.channels, 0, self.rows)
+
+    def bits(self, region: Region) -> int:
+        return region.channels * region.rows * self.row_bits
+
+    @property
+    def size_bits(self) -> int:
+        return self.bits(self.whole)
+
+
+class Axis(StrEnum):
+    """Along what a tensor is divided among cores."""
+
+    WHOLE = "whole"
+    ROWS = "rows"
+    CHANNELS = "channels"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a tensor lies: one part on each of ``cores``; ``channel_step`` channels are never parted."""
+
+    axis: Axis
+    cores: tuple[str, ...]
+    channel_step: int = 1
+
+    def regions(self, tensor: TensorShape) -> tuple[Region, ...]:
+        """One region per core, in order; together the whole tensor, none twice."""
+        count = len(self.cores)
+        if self.axis is Axis.ROWS:
+            cuts = even_cuts(tensor.rows, count)
+            return tuple(Region(0, tensor.channels, a, b) for a, b in zip(cuts, cuts[1:], strict=False))
+        if self.axis is Axis.CHANNELS:
+            step = self.channel_step
+            cuts = [cut * step for cut in even_cuts(tensor.channels // step, count)]
+            return tuple(Region(a, b, 0, tensor.rows) for a, b in zip(cuts, cuts[1:], strict=False))
+        return (tensor.whole,)
+
+
+def even_cuts(size: int, count: int) -> list[int]:
+    """Borders of ``count`` nearly equal parts of ``size``."""
+    return [size * index // count for index in range(count + 1)]
+
+
+def output_tensor(shape: LayerShape) -> TensorShape:
+    return TensorShape(shape.g * shape.k, shape.oy, shape.b * shape.ox * shape.activation_bits)
+
+
+def input_tensor(shape: LayerShape) -> TensorShape:
+    """What a layer reads from the graph input: without padding, which is made on chip."""
+    return TensorShape(shape.g * shape.c, shape.iy, shape.b * shape.ix * shape.activation_bits)
+
+
+def needed_rows(shape: LayerShape, first_row: int, end_row: int) -> tuple[int, int]:
+    """Input rows, without padding, that output rows ``first_row`` to ``end_row`` (exclusive) read."""
+    top = shape.padding[0]
+    first = first_row * shape.stride_y - top
+    end = (end_row - 1) * shape.stride_y + shape.dilation_y * (shape.fy - 1) + 1 - top
+    return max(0, min(first, shape.iy - 1)), max(1, min(end, shape.iy))
+
+
+def needed_region(shape: LayerShape, result: Region, source: TensorShape) -> Region:
+    """The part of its first input that a layer reads to make ``result``; all of it where extents do not correspond."""
+    if result.empty:
+        return Region(0, 0, 0, 0)
+    if shape.op is Op.DENSE or source.rows != shape.iy or source.channels != shape.g * shape.c:
+        return source.whole
+    first_row, end_row = needed_rows(shape, result.first_row, result.end_row)
+    if shape.op in MATRIX_OPS and shape.g == 1:
+        return Region(0, source.channels, first_row, end_row)
+    first_group, end_group = result.first_channel // shape.k, -(-result.end_channel // shape.k)
+    return Region(first_group * shape.c, end_group * shape.c, first_row, end_row)

@@ -1,0 +1,58 @@
+"""What may be done with a layer, or with a chain of layers in row tiles: which cores, which parts, where the result goes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from offramp.cost.mapper.regions import Layout, Region
+from offramp.cost.mapper.works import Blocks
+from offramp.workload.graph import Layer
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A tensor that a layer reads, and what of it each core needs."""
+
+    tensor: str
+    needs: tuple[Region, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """One layer in one tile: all cores of the task make their ``results`` block by block."""
+
+    layer: Layer
+    sources: tuple[Source, ...]
+    results: tuple[Region, ...]
+    blocks: Blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One layer, or a chain of layers tile by tile, on ``cores``; the last result comes to lie in ``layout``.
+
+    ``resident``: weights are loaded with the first tile and stay until the last.
+    """
+
+    layers: tuple[Layer, ...]
+    cores: tuple[str, ...]
+    tiles: tuple[tuple[Stretch, ...], ...]
+    layout: Layout
+    resident: bool
+
+    @property
+    def result(self) -> str:
+        return self.layers[-1].name
+
+    @cached_property
+    def duration(self) -> int:
+        return sum(stretch.blocks.duration for tile in self.tiles for stretch in tile)
+
+    @cached_property
+    def energy_pj(self) -> float:
+        return sum(stretch.blocks.energy_pj for tile in self.tiles for stretch in tile)
+
+    @cached_property
+    def weight_bits(self) -> int:
+        """Bits of weights that leave the DRAM."""
+        loaded = self.tiles[:1] if self.resident else self.tiles
+        return sum(stretch.blocks.weight_bits for tile in loaded for stretch in tile)
