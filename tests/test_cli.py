@@ -93,6 +93,7 @@ BAD_INPUT = [
     (("search", "--constraint", "accuracy>=1.5"), "accuracy"),
     (("search", "--pick", "prettiest"), "prettiest"),
     (("search", "--budget", "soon"), "such as 90s"),
+    (("search", "--guarantee", "1%"), "such as 0.01@0.95"),
     (("search", "--seed", "-1"), "seed"),
     (("search", "--engine", "crystal-ball"), "engine"),
     (("search", "--config", "missing.yaml"), "cannot be read"),

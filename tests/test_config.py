@@ -40,6 +40,9 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("space: {branches: []}", "at least one"),
         ("space: {branches: [conv, conv]}", "no entry twice"),
         ("cost: {engine: guess}", "cost.engine"),
+        ("fine_tune: {guarantee: 0.01}", "fine_tune.guarantee"),
+        ("fine_tune: {guarantee: 1@0.95}", "such as 0.01@0.95, got '1@0.95'"),
+        ("fine_tune: {guarantee: " + "1" * 50 + "@0.9}", "fine_tune.guarantee"),
         ("version: 2", "version 2"),
         ("- a\n- b", "named settings"),
         ("just words", "named settings"),
@@ -115,3 +118,10 @@ def test_sections_check_themselves() -> None:
     assert build_section(CostConfig, {"weight_bits": 2}).weight_bits == 2
     with pytest.raises(ConfigError, match="convention"):
         build_section(CostConfig, {"convention": "mine"})
+
+
+def test_a_guarantee_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    config = with_settings(Config(), {"fine_tune.guarantee": "0.01@0.95"})
+    config.save(tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml").fine_tune.guarantee == "0.01@0.95"
+    assert Config().fine_tune.guarantee is None

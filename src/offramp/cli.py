@@ -91,6 +91,9 @@ def search(
     budget: Annotated[
         str | None, typer.Option(help="Wall time of the whole command (90s, 40m, 2h) or a number of evaluations.")
     ] = None,
+    guarantee: Annotated[
+        str | None, typer.Option(help="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     engine: Annotated[str | None, typer.Option(help="Cost engine: native or zigzag.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: a new one under runs/).")] = None,
@@ -101,8 +104,11 @@ def search(
 ) -> None:
     """Search early-exit networks for your data and accelerator, and export the best."""
     from offramp.config import Config, load_config, parse_budget, with_settings
+    from offramp.exiting.guarantee import parse_target
     from offramp.progress import SilentReporter, TerminalReporter
 
+    if guarantee is not None:
+        parse_target(guarantee)
     given: dict[str, Any] = {
         "data.source": data,
         "space.backbone": backbone,
@@ -112,6 +118,7 @@ def search(
         "search.objectives": _split_commas(objective),
         "search.constraints": constraint,
         "fine_tune.picks": pick,
+        "fine_tune.guarantee": guarantee,
         "seed": seed,
         "budget": parse_budget(budget).model_dump() if budget else None,
     }

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from offramp.errors import ConfigError
+from offramp.exiting.guarantee import parse_target
 from offramp.exiting.measures import MEASURES, Measure
 from offramp.jsonio import describe_faults, write_atomically
 
@@ -89,7 +90,11 @@ class TrainConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """Which candidates are tried, and what is better."""
+    """Which candidates are tried, and what is better.
+
+    ``calibration_samples`` of the training split set a candidate's batch norms; ``calibrate_confidences`` gives every
+    exit a temperature, fitted on validation samples, before thresholds are chosen.
+    """
 
     algorithm: str = "nsga2"
     evaluations: Count = 200
@@ -98,14 +103,29 @@ class SearchConfig(_Section):
     constraints: tuple[str, ...] = ()
     validation_samples: Count = 2000
     calibration_samples: Count = 1024
+    calibrate_confidences: bool = False
 
 
 class FineTuneConfig(_Section):
-    """What happens to the chosen points of the front."""
+    """What happens to the chosen points of the front.
+
+    ``guarantee`` is the accuracy that leaving early may cost and the confidence in that, such as ``0.01@0.95``.
+    """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.02
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
+    guarantee: Annotated[str, Field(max_length=40)] | None = None
+
+    @field_validator("guarantee")
+    @classmethod
+    def _understood(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_target(value)
+            except ConfigError as exc:
+                raise ValueError(str(exc)) from exc
+        return value
 
 
 class BudgetConfig(_Section):

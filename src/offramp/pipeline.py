@@ -117,6 +117,7 @@ class Pipeline:
             context.search_cost,
             context.accelerator,
             context.constraints,
+            calibrate_confidences=search.calibrate_confidences,
         )
         study = Study(build_algorithm(context), evaluator, self.store)
         study.replay()
@@ -180,6 +181,7 @@ class Pipeline:
                 std=dataset.preprocessing.std,
                 cost=record.cost,
                 profile=record.validation,
+                guarantee=record.guarantee,
                 checks=to_tensor(dataset.splits.validation.images[:200], dataset.preprocessing).numpy(),
                 name=f"{dataset.name}-{selection.name}",
                 seed=self.config.seed,

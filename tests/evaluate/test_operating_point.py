@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from offramp.cost.base import CostReport, StageCost
-from offramp.evaluate.operating_point import choose_operating_point, measure_point
+from offramp.evaluate.operating_point import choose_certified_point, choose_operating_point, measure_point
+from offramp.exiting.calibration import fit_temperatures
+from offramp.exiting.guarantee import Guarantee, GuaranteeTarget
 from offramp.exiting.policy import ExitPolicy
 from offramp.objectives.evaluation import Constraint
 from offramp.space.architecture import PolicyChoice
+from tests.exiting.synthetic import outputs
 
 
 def stage(name: str, latency: float, energy: float, macs: int) -> StageCost:
@@ -16,6 +19,8 @@ def stage(name: str, latency: float, energy: float, macs: int) -> StageCost:
 
 # Exit 0 costs 10 cycles and 1e12 pJ (1 J), the final exit 40 cycles and 3e12 pJ (3 J).
 COST = CostReport("toy", "hand", "1", "offramp", (stage("0", 10.0, 1e12, 100), stage("1", 40.0, 3e12, 500)), ())
+
+COST_OF_ONE = CostReport("toy", "hand", "1", "offramp", (COST.stages[1],), ())
 
 
 def logits_of(probabilities: list[float]) -> np.ndarray:
@@ -67,8 +72,7 @@ def test_an_impossible_constraint_is_violated_as_little_as_can_be() -> None:
 
 
 def test_a_network_without_early_exits() -> None:
-    cost = CostReport("toy", "hand", "1", "offramp", (COST.stages[1],), ())
-    point = choose_operating_point((FINAL,), LABELS, cost, PolicyChoice())
+    point = choose_operating_point((FINAL,), LABELS, COST_OF_ONE, PolicyChoice())
     assert point.policy == ExitPolicy("max_probability", ())
     assert point.profile.rates == (1.0,)
     assert point.expected.macs == 500
@@ -80,3 +84,71 @@ def test_a_fixed_policy_is_measured_as_it_is() -> None:
     assert point.profile.accuracies == (pytest.approx(2 / 3), 1.0)
     assert point.profile.full_accuracies == (0.75, 1.0)
     assert point.profile.top1 == 0.75
+
+
+def test_calibrated_thresholds_come_with_their_temperatures() -> None:
+    made = outputs(400, np.random.default_rng(0), strengths=(1.5, 2.5))
+    logits = [3 * item for item in made.logits]
+    choice = PolicyChoice("entropy", 0.01)
+    plain = choose_operating_point(logits, made.labels, COST, choice)
+    calibrated = choose_operating_point(logits, made.labels, COST, choice, calibrate=True)
+    assert plain.policy.temperatures == ()
+    assert calibrated.policy.temperatures == fit_temperatures(logits, made.labels)
+    assert min(calibrated.policy.temperatures) > 2.0
+    # The stated rates are what the policy, applied to the logits as they are, does.
+    assert measure_point(logits, made.labels, calibrated.policy, COST) == calibrated
+    constrained = choose_operating_point(
+        logits, made.labels, COST, choice, [Constraint("latency_cycles", "<=", 15.0)], calibrate=True
+    )
+    assert constrained.policy.temperatures == calibrated.policy.temperatures
+    assert constrained.expected.latency_cycles <= 15.0
+    alone = choose_operating_point(logits[1:], made.labels, COST_OF_ONE, choice, calibrate=True)
+    assert alone.policy == ExitPolicy("entropy", ())
+
+
+def certified(target: GuaranteeTarget, *constraints: Constraint, num_samples: int = 2000, calibrate: bool = False):  # type: ignore[no-untyped-def]
+    made = outputs(num_samples, np.random.default_rng(1), strengths=(2.0, 3.0))
+    return choose_certified_point(
+        made.logits,
+        made.labels,
+        COST,
+        PolicyChoice("margin", 0.5),
+        target,
+        constraints,
+        seed=4,
+        calibrate=calibrate,
+    )
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_a_certified_point_is_cheap_and_keeps_its_promise(calibrate: bool) -> None:
+    found = certified(GuaranteeTarget(0.02, 0.1), calibrate=calibrate)
+    assert found.guarantee.leaves_early
+    assert found.guarantee.num_calibration_samples == 1000
+    assert found.point.expected.latency_cycles < 30.0
+    # The accuracy drop that the architecture asks for (0.5) has no say.
+    assert found.point.profile.full_accuracies[-1] - found.point.profile.top1 <= 0.02
+    assert bool(found.point.policy.temperatures) is calibrate
+
+
+def test_constraints_choose_among_what_is_certified() -> None:
+    target = GuaranteeTarget(0.05, 0.1)
+    cheapest = certified(target)
+    full = cheapest.point.profile.full_accuracies[-1]
+    strict = Constraint("accuracy", ">=", full)
+    found = certified(target, strict)
+    assert cheapest.point.violations([strict])[0] > 0.0
+    assert found.point.violations([strict]) == (0.0,)
+    assert found.point.expected.latency_cycles > cheapest.point.expected.latency_cycles
+    assert found.guarantee.epsilon == 0.05
+
+
+def test_what_cannot_be_certified_never_leaves_early() -> None:
+    found = certified(GuaranteeTarget(0.001, 0.01), num_samples=200)
+    assert found.guarantee == Guarantee(0.001, 0.01, "never_exit", 100, 0.0)
+    assert found.point.profile.rates == (0.0, 1.0)
+    made = outputs(50, np.random.default_rng(1))
+    alone = choose_certified_point(
+        made.logits[-1:], made.labels, COST_OF_ONE, PolicyChoice(), GuaranteeTarget(0.1, 0.1), seed=0, calibrate=True
+    )
+    assert alone.point.policy == ExitPolicy("max_probability", ())

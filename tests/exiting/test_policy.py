@@ -81,3 +81,20 @@ def test_a_higher_threshold_keeps_more_samples(seed: int, one: float, other: flo
     leaving_low = ExitPolicy("margin", (low,)).decide(logits) == 0
     leaving_high = ExitPolicy("margin", (high,)).decide(logits) == 0
     assert (leaving_low | ~leaving_high).all()
+
+
+def test_temperatures_by_hand() -> None:
+    """Logits 4 and 0 at temperature 4 are 1 and 0: e / (e + 1) = 0.731."""
+    logits = np.asarray([[4.0, 0.0]])
+    policy = ExitPolicy("max_probability", (0.75,), (4.0, 0.5))
+    assert policy.confidence(logits, 0)[0] == pytest.approx(np.e / (np.e + 1))
+    assert policy.confidence(logits, 1)[0] == pytest.approx(1 / (1 + np.exp(-8)))
+    assert policy.decide([logits, logits]).tolist() == [1]
+    assert ExitPolicy("max_probability", (0.73,), (4.0, 0.5)).decide([logits, logits]).tolist() == [0]
+    assert ExitPolicy("max_probability", (0.75,)).decide([logits, logits]).tolist() == [0]
+
+
+@pytest.mark.parametrize("temperatures", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (1.0, -1.0), (1.0, float("nan"))])
+def test_temperatures_that_cannot_be(temperatures: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="`temperatures` must be"):
+        ExitPolicy("margin", (0.5,), temperatures)

@@ -1,5 +1,6 @@
 import copy
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from onnx import numpy_helper
 
 from offramp.errors import ExportError, InputError
+from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.export import bundle as bundle_module
 from offramp.export.bundle import ExportRecord
@@ -63,6 +65,25 @@ def test_costs_and_profile_may_be_unknown(network: EarlyExitNetwork, quick_expor
     assert manifest.expected_cost is None
     assert manifest.validation_accuracy is None
     assert all(e.cost is None and e.validation_rate is None for e in manifest.exits)
+
+
+def test_the_manifest_keeps_what_was_promised(network: EarlyExitNetwork, quick_export: Export, tmp_path: Path) -> None:
+    promised = Guarantee(0.01, 0.05, "binomial", 400, 0.0075, num_seen=12)
+    assert quick_export(network, tmp_path / "bundle", guarantee=promised).manifest.guarantee == promised
+    assert load_manifest(tmp_path / "bundle").guarantee == promised
+
+
+def test_wrong_temperatures_in_the_early_exit_graph_are_refused(
+    network: EarlyExitNetwork, quick_export: Export, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        bundle_module,
+        "early_exit_model",
+        lambda stages, policy, classes: early_exit_model(stages, replace(policy, temperatures=()), classes),
+    )
+    policy = ExitPolicy("max_probability", (0.7, 0.7), (3.0, 3.0, 3.0))
+    with pytest.raises(ExportError, match="decides otherwise"):
+        quick_export(network, tmp_path / "bundle", policy=policy)
 
 
 def test_the_network_is_left_in_training_mode(network: EarlyExitNetwork, quick_export: Export, tmp_path: Path) -> None:

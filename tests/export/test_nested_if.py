@@ -29,14 +29,16 @@ def between(values: NDArray[np.float64], rank: int) -> float:
     return float((ordered[rank] + ordered[rank + 1]) / 2)
 
 
+@pytest.mark.parametrize("temperatures", [(), (0.6, 2.5, 1.7)])
 @pytest.mark.parametrize("measure", MEASURES)
 def test_takes_the_exit_and_gives_the_logits_of_the_network(
-    network: EarlyExitNetwork, models: list[Any], measure: Measure
+    network: EarlyExitNetwork, models: list[Any], measure: Measure, temperatures: tuple[float, ...]
 ) -> None:
     inputs = toys.samples(200, seed=21)
     logits = toys.logits_of(network, inputs)
-    sure = [confidence(exit_logits, measure) for exit_logits in logits]
-    policy = ExitPolicy(measure, (between(sure[0], 100), between(sure[1], 120)))
+    divisors = temperatures or (1.0, 1.0, 1.0)
+    sure = [confidence(item / divisor, measure) for item, divisor in zip(logits, divisors, strict=True)]
+    policy = ExitPolicy(measure, (between(sure[0], 100), between(sure[1], 120)), temperatures)
     wanted = policy.decide(logits)
     assert set(wanted) == {0, 1, 2}
     session = start(early_exit_model(models, policy, len(toys.CLASSES)))

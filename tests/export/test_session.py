@@ -51,26 +51,30 @@ def edit_manifest(bundle: Path, **changes: Any) -> None:
     (bundle / "manifest.json").write_text(json.dumps(data | changes))
 
 
+@pytest.mark.parametrize("temperatures", [(), (0.6, 2.5, 1.7)])
 @pytest.mark.parametrize("measure", MEASURES)
 def test_answers_are_those_of_the_network_and_its_policy(
-    network: EarlyExitNetwork, quick_export: Export, tmp_path: Path, measure: Measure
+    network: EarlyExitNetwork, quick_export: Export, tmp_path: Path, measure: Measure, temperatures: tuple[float, ...]
 ) -> None:
     inputs = toys.samples(300, seed=11)
     logits = toys.logits_of(network, inputs)
+    scaled = [item / (temperatures[index] if temperatures else 1.0) for index, item in enumerate(logits)]
     # Thresholds between two samples' confidences, so that rounding decides nothing.
-    sure = [np.sort(confidence(exit_logits, measure)) for exit_logits in logits[:-1]]
-    policy = ExitPolicy(measure, tuple(float((values[180] + values[181]) / 2) for values in sure))
+    sure = [np.sort(confidence(exit_logits, measure)) for exit_logits in scaled[:-1]]
+    policy = ExitPolicy(measure, tuple(float((values[180] + values[181]) / 2) for values in sure), temperatures)
     wanted = policy.decide(logits)
     assert set(wanted) == {0, 1, 2}
-    quick_export(network, tmp_path / "bundle", policy=policy)
+    record = quick_export(network, tmp_path / "bundle", policy=policy)
+    assert record.decisions_equal
     session = EarlyExitSession(tmp_path / "bundle")
+    assert session.manifest.policy == policy
     for batch_size in (1, 7, 64):
         found = session.predict(inputs, batch_size=batch_size)
         assert [answer.exit for answer in found] == wanted.tolist()
         for row, answer in enumerate(found):
-            row_logits = logits[answer.exit][row]
-            assert answer.label == int(row_logits.argmax())
-            assert answer.confidence == pytest.approx(float(confidence(row_logits, measure)), abs=1e-5)
+            assert answer.label == int(logits[answer.exit][row].argmax())
+            right = float(confidence(scaled[answer.exit][row], measure))
+            assert answer.confidence == pytest.approx(right, abs=1e-5)
 
 
 def test_predictions_carry_class_name_and_cost(session: EarlyExitSession) -> None:

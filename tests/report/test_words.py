@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from offramp.cost.expected import ExpectedCost
+from offramp.exiting.guarantee import Guarantee
 from offramp.objectives.evaluation import Constraint
 from offramp.report import words
 from offramp.report.summary import ChosenNetwork, RunSummary
@@ -155,3 +156,30 @@ def test_measured_costs_lead_the_sentence_not_validation() -> None:
         0.1 * summary.static_reference.expected.energy_latency_product_j_cycles
     )
     assert words.found(summary).startswith("10.0×")
+
+
+def promised(guarantee: Guarantee | None, *, tested: bool = True, num_exits: int = 3) -> str:
+    item = fake.evaluation(fake.architecture(taps=tuple(range(num_exits - 1))), 0.9, 0.75)
+    network = replace(fake.chosen("knee", item, tested=tested), guarantee=guarantee)
+    return plain(words.promise(network))
+
+
+def test_a_promise_is_one_sentence() -> None:
+    certified = Guarantee(0.01, 0.05, "betting", 400, 0.009, num_seen=0)
+    said = promised(certified, tested=False)
+    assert said == (
+        "With a confidence of 95.0 %, leaving early costs at most 1.00 percentage points of accuracy against running "
+        "every image to the final exit, on images of the same kind (betting test on 400 validation images held back "
+        "for it)."
+    )
+    assert "test images it costs" in promised(certified)
+    assert "12 of which the search had seen" in promised(replace(certified, num_seen=12))
+    assert promised(None) == ""
+    assert promised(certified, num_exits=1) == ""
+
+
+def test_a_promise_that_could_not_be_made_says_so() -> None:
+    said = promised(Guarantee(0.005, 0.1, "never_exit", 90, 0.0))
+    assert "at most 0.500 percentage points" in said
+    assert "90.0 % could not be made" in said
+    assert said.endswith("so no image does.")

@@ -193,3 +193,13 @@ def test_parquet_with_its_own_class_names_end_to_end(tmp_path: Path) -> None:
     pq.write_table(pa.table([images, [0, 1, 9] * 10, list(range(30))], schema=schema), file)
     with pytest.raises(DataError, match=r"set\.parquet' must lie in 0\.\.2 .*got 9 for image 2"):
         load_dataset(str(file), seed=0, cache_dir=tmp_path / "cache")
+
+
+def test_subset_rows_are_those_of_the_subset() -> None:
+    images = np.arange(40, dtype=np.uint8).reshape(10, 1, 2, 2)
+    split = Split(images, np.arange(10))
+    rows = split.subset_rows(4, seed=3)
+    assert len(set(rows.tolist())) == 4
+    np.testing.assert_array_equal(split.subset(4, seed=3).labels, rows)
+    assert split.subset_rows(10, seed=3).tolist() == list(range(10))
+    assert split.subset(11, seed=3) is split

@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.clock import Deadline
+from offramp.cost.base import CostReport
 from offramp.errors import RunError
 from offramp.evaluate.context import Context
-from offramp.evaluate.operating_point import OperatingPoint, choose_operating_point, measure_point
+from offramp.evaluate.operating_point import (
+    OperatingPoint,
+    choose_certified_point,
+    choose_operating_point,
+    measure_point,
+)
 from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate
+from offramp.exiting.guarantee import Guarantee, parse_target
 from offramp.jsonio import dumps, loads, write_atomically
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
@@ -58,6 +65,14 @@ def select(front: ParetoFront, rules: Sequence[str]) -> tuple[Selection, ...]:
         named = (*earlier.rules, rule) if earlier else (rule,)
         chosen[evaluation.architecture] = Selection(named, evaluation)
     return tuple(chosen.values())
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """An operating point on validation samples and what is promised for it, if anything."""
+
+    point: OperatingPoint
+    guarantee: Guarantee | None = None
 
 
 class Finisher:
@@ -113,13 +128,10 @@ class Finisher:
 
     def _measure(self, network: EarlyExitNetwork, selection: Selection) -> ChosenNetwork:
         context = self.context
-        splits = context.dataset.splits
         workload = lower(network)
         cost = context.report_cost.estimate(workload, context.accelerator)
-        choice = network.architecture.policy
-        validation = choose_operating_point(
-            self._logits(network, splits.validation), splits.validation.labels, cost, choice, context.constraints
-        )
+        chosen = self._choose(network, cost)
+        validation = chosen.point
         test = self._test(network, validation)
         static_cost = context.report_cost.estimate(workload.static(), context.accelerator)
         static = StaticReference(
@@ -140,7 +152,32 @@ class Finisher:
             expected_test=test.expected,
             static=static,
             bundle=f"chosen/{selection.name}/bundle",
+            guarantee=chosen.guarantee,
         )
+
+    def _choose(self, network: EarlyExitNetwork, cost: CostReport) -> "_Chosen":
+        """Thresholds from the whole validation split, with a promise where the settings ask for one."""
+        context, config = self.context, self.context.config
+        split, choice = context.dataset.splits.validation, network.architecture.policy
+        logits, calibrate = self._logits(network, split), config.search.calibrate_confidences
+        if config.fine_tune.guarantee is None:
+            return _Chosen(
+                choose_operating_point(logits, split.labels, cost, choice, context.constraints, calibrate=calibrate)
+            )
+        seen = np.zeros(len(split), dtype=bool)
+        seen[split.subset_rows(config.search.validation_samples, config.seed)] = True
+        certified = choose_certified_point(
+            logits,
+            split.labels,
+            cost,
+            choice,
+            parse_target(config.fine_tune.guarantee),
+            context.constraints,
+            seed=config.seed,
+            calibrate=calibrate,
+            seen=seen,
+        )
+        return _Chosen(certified.point, certified.guarantee)
 
     def _test(self, network: EarlyExitNetwork, chosen: OperatingPoint) -> OperatingPoint:
         """The one place where the test split is looked at, with thresholds already fixed."""

@@ -1,14 +1,17 @@
 """From cached validation logits and per-exit costs to the thresholds a candidate is judged by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cost.base import CostReport
 from offramp.cost.expected import ExpectedCost, expected_cost
+from offramp.exiting.calibration import calibrated, fit_temperatures
+from offramp.exiting.guarantee import Guarantee, GuaranteeTarget
 from offramp.exiting.policy import ExitPolicy, ExitProfile, profile
+from offramp.exiting.risk_control import certified_policies
 from offramp.exiting.thresholds import trade_off_curve
 from offramp.objectives.evaluation import Constraint
 from offramp.space.architecture import PolicyChoice
@@ -51,16 +54,22 @@ def choose_operating_point(
     cost: CostReport,
     choice: PolicyChoice,
     constraints: Sequence[Constraint] = (),
+    *,
+    calibrate: bool = False,
 ) -> OperatingPoint:
     """The cheapest point of the trade-off curve that gives up at most ``choice.accuracy_drop`` of the best accuracy.
 
     Cost means the expected energy-latency product. Points that keep all constraints come first; where none does,
-    the point that violates them least is taken.
+    the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same samples first.
     """
     if len(logits) == 1:
         return measure_point(logits, labels, ExitPolicy(choice.measure, ()), cost)
-    costs = [stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles for stage in cost.stages]
-    curve = trade_off_curve(logits, labels, costs, choice.measure)
+    temperatures = fit_temperatures(logits, labels) if calibrate else ()
+    scaled = calibrated(logits, temperatures) if calibrate else logits
+    curve = [
+        replace(point, policy=replace(point.policy, temperatures=temperatures))
+        for point in trade_off_curve(scaled, labels, _products(cost), choice.measure)
+    ]
     floor = max(point.accuracy for point in curve) - choice.accuracy_drop - 1e-12
     near = sorted((p for p in curve if p.accuracy >= floor), key=lambda p: p.expected_cost)
     if not constraints:
@@ -69,3 +78,42 @@ def choose_operating_point(
     rest = sorted((p for p in curve if p.accuracy < floor), key=lambda p: -p.accuracy)
     points = [measure_point(logits, labels, p.policy, cost) for p in [*near, *rest]]
     return min(points, key=lambda point: sum(point.violations(constraints)))
+
+
+@dataclass(frozen=True)
+class CertifiedPoint:
+    """An operating point and what is promised for it."""
+
+    point: OperatingPoint
+    guarantee: Guarantee
+
+
+def choose_certified_point(
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    cost: CostReport,
+    choice: PolicyChoice,
+    target: GuaranteeTarget,
+    constraints: Sequence[Constraint] = (),
+    *,
+    seed: int,
+    calibrate: bool = False,
+    seen: NDArray[np.bool_] | None = None,
+) -> CertifiedPoint:
+    """The cheapest policy that keeps ``target``; among several, those that keep all constraints come first.
+
+    ``target`` takes the place of ``choice.accuracy_drop``. ``seed``, ``calibrate`` and ``seen`` as for
+    `certified_policies`.
+    """
+    found = certified_policies(
+        logits, labels, _products(cost), choice.measure, target, seed=seed, calibrate=calibrate, seen=seen
+    )
+    points = [
+        CertifiedPoint(measure_point(logits, labels, item.policy, cost), item.guarantee) for item in reversed(found)
+    ]
+    return min(points, key=lambda item: sum(item.point.violations(constraints)))
+
+
+def _products(cost: CostReport) -> list[float]:
+    """Energy-latency product of a sample that leaves at each exit."""
+    return [stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles for stage in cost.stages]

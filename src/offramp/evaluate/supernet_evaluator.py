@@ -42,6 +42,8 @@ class SupernetEvaluator:
         cost_model: CostModel,
         accelerator: Accelerator,
         constraints: Sequence[Constraint],
+        *,
+        calibrate_confidences: bool = False,
     ) -> None:
         self.supernet = supernet
         self.data = data
@@ -49,6 +51,7 @@ class SupernetEvaluator:
         self.cost_model = cost_model
         self.accelerator = accelerator
         self.constraints = tuple(constraints)
+        self.calibrate_confidences = calibrate_confidences
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate."""
@@ -64,7 +67,9 @@ class SupernetEvaluator:
         labels = self.data.validation.labels
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
         cost = self.cost_model.estimate(lower(network), self.accelerator)
-        point = choose_operating_point(logits, labels, cost, architecture.policy, self.constraints)
+        point = choose_operating_point(
+            logits, labels, cost, architecture.policy, self.constraints, calibrate=self.calibrate_confidences
+        )
         return Evaluation(
             architecture=architecture,
             status=Status.COMPLETE,

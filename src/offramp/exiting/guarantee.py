@@ -44,9 +44,9 @@ class Guarantee:
     """The accuracy drop of a policy is at most ``epsilon``, unless an event of probability ``delta`` came to pass.
 
     ``method`` is the test that certified the policy, or ``never_exit``: no policy that leaves early could be
-    certified, and the promise is kept by never leaving early. ``num_calibration_samples`` samples were tested on,
-    ``num_seen`` of which the search had looked at before. ``bound`` is the drop that the test excludes for this policy
-    taken alone; the promise is ``epsilon``.
+    certified (or there is no early exit), and the promise is kept by never leaving early. On
+    ``num_calibration_samples`` samples it was tested; ``num_seen`` of them the search had looked at before. ``bound``
+    is the drop that the test excludes for this policy taken alone; the promise is ``epsilon``.
     """
 
     epsilon: float

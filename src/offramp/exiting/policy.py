@@ -1,6 +1,5 @@
 """ExitPolicy: when a sample leaves, and what a policy achieved on a set of samples."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.exiting.measures import Measure, confidence, tempered
+
+
+def is_temperature(value: float) -> bool:
+    """Whether logits may be divided by it: far from where float64 would overflow."""
+    return 1e-6 <= value <= 1e6
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class ExitPolicy:
                 f"`temperatures` must be none or one per exit, the final one included ({len(self.thresholds) + 1}), "
                 f"got {len(self.temperatures)}: {self.temperatures}."
             )
-        if not all(math.isfinite(value) and value > 0.0 for value in self.temperatures):
-            raise ValueError(f"`temperatures` must be finite numbers above 0, got {self.temperatures}.")
+        if not all(is_temperature(value) for value in self.temperatures):
+            raise ValueError(f"`temperatures` must be from 1e-6 to 1e6, got {self.temperatures}.")
 
     def temperature(self, exit_index: int) -> float:
         """What the logits of an exit are divided by."""

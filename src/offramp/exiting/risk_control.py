@@ -61,7 +61,7 @@ def certified_policies(
     shuffled = shuffled[np.argsort(~known[shuffled], kind="stable")]
     ordering, testing = np.split(shuffled, [len(labels) // 2])
     temperatures: tuple[float, ...] = ()
-    if calibrate and len(ordering):
+    if calibrate and len(ordering) and len(logits) > 1:
         temperatures = fit_temperatures([item[ordering] for item in logits], labels[ordering])
         everything = score_samples(calibrated(logits, temperatures), labels, costs, measure)
     promise = _Promise(target, measure, temperatures, len(testing), int(known[testing].sum()))

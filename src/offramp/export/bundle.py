@@ -82,7 +82,8 @@ def export_bundle(
     forms are compared with the network on ``checks`` first.
 
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
-    ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at ``destination`` is replaced only with ``overwrite``.
+    ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
+    ``destination`` is replaced only with ``overwrite``.
     Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``.
     """
     inputs = _checked_inputs(network, checks)

@@ -14,7 +14,7 @@ from offramp.cost.expected import ExpectedCost
 from offramp.errors import BundleError
 from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.measures import Measure
-from offramp.exiting.policy import ExitPolicy
+from offramp.exiting.policy import ExitPolicy, is_temperature
 from offramp.jsonio import from_data, to_data
 from offramp.space.architecture import Architecture
 
@@ -176,8 +176,8 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
         if e.threshold is None or not math.isfinite(e.threshold):
             yield f"exit {e.index} must have a finite threshold, got {e.threshold}"
     for e in manifest.exits:
-        if not (math.isfinite(e.temperature) and e.temperature > 0.0):
-            yield f"exit {e.index} must have a finite temperature above 0, got {e.temperature}"
+        if not is_temperature(e.temperature):
+            yield f"exit {e.index} must have a temperature from 1e-6 to 1e6, got {e.temperature}"
     last = manifest.exits[-1]
     if last.threshold is not None or last.tap is not None:
         yield "the final exit must have neither a threshold nor a tap"

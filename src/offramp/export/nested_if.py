@@ -16,8 +16,9 @@ def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int
     """The stage graphs as one graph for one sample that computes no stage behind the exit it takes.
 
     Inputs: ``images`` (1, channels, height, width) and, where there is an early exit, ``thresholds`` (early exits,),
-    which may be left out: the policy's are the default; its temperatures are part of the graph. Outputs: ``logits`` (1, classes), ``exit`` (1,) and
-    ``confidence`` (1,). Confidences and thresholds are float64, as everywhere in offramp, so that decisions agree.
+    which may be left out: the policy's are the default; its temperatures are part of the graph. Outputs: ``logits``
+    (1, classes), ``exit`` (1,) and ``confidence`` (1,). Confidences and thresholds are float64, as everywhere in
+    offramp, so that decisions agree.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper

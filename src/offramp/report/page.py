@@ -228,10 +228,12 @@ def _policy_sentence(network: ChosenNetwork) -> str:
     if network.num_exits == 1:
         return "This network has no early exit: every image runs through all of it."
     measure = words.MEASURE_NAMES[network.policy.measure]
-    return (
-        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}; "
+    scaled = ", each exit's logits divided by a temperature of its own" if network.policy.temperatures else ""
+    sentence = (
+        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}{scaled}; "
         "the thresholds were chosen on the validation images."
     )
+    return f"{sentence} {words.promise(network)}".rstrip()
 
 
 def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:

@@ -10,6 +10,7 @@ from offramp import jsonio
 from offramp.cost.base import Convention, CostReport
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.errors import RunError
+from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
 from offramp.space.architecture import Architecture
@@ -63,7 +64,7 @@ class ChosenNetwork:
     """A network picked from the front, after fine-tuning; thresholds come from validation, test is measured once.
 
     ``rule`` says why it was picked (knee, most_accurate, cheapest, ...); ``static`` is the same backbone with its
-    final classifier alone.
+    final classifier alone; ``guarantee`` is what was promised for ``policy``, if anything.
     """
 
     rule: str
@@ -76,6 +77,7 @@ class ChosenNetwork:
     expected_test: ExpectedCost | None
     static: StaticReference
     bundle: str = ""
+    guarantee: Guarantee | None = None
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)

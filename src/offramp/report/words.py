@@ -152,6 +152,31 @@ def cards(summary: RunSummary) -> tuple[Card, ...]:
     return tuple(result)
 
 
+def promise(network: ChosenNetwork) -> str:
+    """What was certified for a network with early exits, in one sentence; nothing where no guarantee was asked for."""
+    guarantee = network.guarantee
+    if guarantee is None or network.num_exits == 1:
+        return ""
+    held_back = f"{units.count(guarantee.num_calibration_samples, 'validation image')} held back for it"
+    lost = f"{units.significant(100.0 * guarantee.epsilon)} percentage points"
+    sure = units.percent(1.0 - guarantee.delta)
+    if not guarantee.leaves_early:
+        return (
+            f"The promise to lose at most {lost} of accuracy with a confidence of {sure} could not be made for any "
+            f"thresholds that let images leave early ({held_back}), so no image does."
+        )
+    sentence = (
+        f"With a confidence of {sure}, leaving early costs at most {lost} of accuracy against running every image to "
+        f"the final exit, on images of the same kind ({guarantee.method} test on {held_back}"
+    )
+    if guarantee.num_seen:
+        sentence += f", {guarantee.num_seen} of which the search had seen"
+    if network.test is None or not network.test.full_accuracies:
+        return f"{sentence})."
+    measured = network.test.full_accuracies[-1] - network.test.top1
+    return f"{sentence}); on the test images it costs {units.significant(100.0 * measured)}."
+
+
 def glossary() -> tuple[Term, ...]:
     """The terms of the page in plain language."""
     return _GLOSSARY

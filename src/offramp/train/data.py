@@ -56,8 +56,14 @@ class Split:
         """``count`` samples drawn without replacement, or the split itself where it has no more."""
         if count >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self), size=count, replace=False))
+        chosen = self.subset_rows(count, seed)
         return Split(self.images[chosen], self.labels[chosen])
+
+    def subset_rows(self, count: int, seed: int) -> NDArray[np.intp]:
+        """Which samples `subset` draws, in increasing order."""
+        if count >= len(self):
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).choice(len(self), size=count, replace=False))
 
 
 @dataclass(frozen=True, eq=False)

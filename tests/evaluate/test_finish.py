@@ -1,0 +1,55 @@
+"""Finishing a candidate: what is promised, on which samples, and that it is read back as it was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offramp.build import build_context, build_dataset
+from offramp.evaluate.context import Context
+from offramp.evaluate.finish import Finisher, Selection, evaluation_data
+from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.progress import SilentReporter
+from tests.conftest import small_config
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    # 100 of the 359 validation images are looked at in the search.
+    config = small_config(
+        fine_tune__epochs=0,
+        fine_tune__guarantee="0.05@0.9",
+        search__validation_samples=100,
+        search__calibrate_confidences=True,
+    )
+    return build_context(config, build_dataset(config, SilentReporter()))
+
+
+def test_a_guarantee_is_made_recorded_and_read_back(context: Context, tmp_path: Path) -> None:
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    evaluator = SupernetEvaluator(
+        context.supernet,
+        evaluation_data(context),
+        context.compute,
+        context.search_cost,
+        context.accelerator,
+        context.constraints,
+        calibrate_confidences=True,
+    )
+    evaluation = evaluator.evaluate(architecture)
+    assert evaluation.details is not None
+    assert len(evaluation.details.policy.temperatures) == len(architecture.exits) + 1
+    finisher, selection = Finisher(context), Selection(("knee",), evaluation)
+    with SilentReporter().task("finishing") as task:
+        finished = finisher.finish(selection, tmp_path, task, deadline=None, resume=False)
+        again = finisher.finish(selection, tmp_path, task, deadline=None, resume=True)
+    record = finished.record
+    assert again.record == record
+    assert record.guarantee is not None
+    assert (record.guarantee.epsilon, record.guarantee.delta) == (0.05, 0.1)
+    num_validation = len(context.dataset.splits.validation)
+    assert record.guarantee.num_calibration_samples == num_validation - num_validation // 2
+    # The ordering half has room for all the search has seen.
+    assert record.guarantee.num_seen == 0
+    assert record.validation.num_samples == num_validation
+    assert len(record.policy.temperatures) == len(architecture.exits) + 1
