@@ -131,6 +131,8 @@ def energies(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: d["reference"][0].pop("shape"), "reference 1: `shape` is missing"),
         (lambda d: d["reference"][0].update(cycle=9), "reference 1: unknown key `cycle`, did you mean `cycles`?"),
         (lambda d: d["reference"][0]["shape"].update(op="gemm"), "reference 1.shape: `op` must be one of conv, dense"),
+        (lambda d: d["reference"][0]["shape"].update(k=2**61 - 1), "`k` must be <= 1048576, got 2305843009213693951"),
+        (lambda d: d["reference"][0]["shape"].update(ix=2**21), "`ix` must be <= 1048576, got 2097152"),
         (lambda d: d["reference"][0]["shape"].update(k=0), "reference 1.shape: `k` must be >= 1, got 0"),
         (
             lambda d: d["reference"][0]["shape"].update(padding=[1]),

@@ -170,6 +170,8 @@ PLACES: list[tuple[str | int, ...]] = [
     ("links", 0),
     ("links", 0, "between"),
     ("links", 0, "bandwidth_bits"),
+    ("cores", "mac", "mac_energy_by_bits"),
+    ("reference",),
     ("sources",),
     ("schema",),
 ]

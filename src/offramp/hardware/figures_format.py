@@ -8,6 +8,7 @@ from offramp.workload.layer import MATRIX_OPS, POOL_OPS, LayerShape, Op
 
 MAX_BITS = 32
 MAX_ENTRIES = 1024
+MAX_SIZE = 2**20
 DEFAULT_TOLERANCE = 0.001
 SIZES = ("b", "g", "k", "c", "oy", "ox", "fy", "fx", "stride_y", "stride_x", "dilation_y", "dilation_x")
 OPS = tuple(op.value for op in Op if op is not Op.ACTIVATION)
@@ -67,10 +68,19 @@ def read_reference(root: Section, cores: Mapping[str, Core]) -> tuple[ReferenceL
     return tuple(found)
 
 
+def _size(section: Section, key: str, default: int) -> int:
+    """A loop size; what is larger than any layer's would only keep the engine busy."""
+    value = section.integer(key, minimum=1, default=default)
+    if key in section and value > MAX_SIZE:
+        section.fault(f"`{key}` must be <= {MAX_SIZE}, got {value}")
+        return 1
+    return value
+
+
 def _read_shape(section: Section) -> LayerShape:
     """A layer by its loop sizes; input sizes follow from the output's, the kernel's and the padding."""
     op = Op(section.choice("op", OPS))
-    size = {name: section.integer(name, minimum=1, default=1) for name in SIZES}
+    size = {name: _size(section, name, 1) for name in SIZES}
     padding = section.values("padding", required=False) or [0, 0, 0, 0]
     if len(padding) != 4:
         section.fault(f"`padding` must be [top, left, bottom, right], got {len(padding)} values")
@@ -78,8 +88,7 @@ def _read_shape(section: Section) -> LayerShape:
     top, left, bottom, right = (section.checked_integer("padding", value, 0, 0) for value in padding)
     input_y = (size["oy"] - 1) * size["stride_y"] + (size["fy"] - 1) * size["dilation_y"] + 1 - top - bottom
     input_x = (size["ox"] - 1) * size["stride_x"] + (size["fx"] - 1) * size["dilation_x"] + 1 - left - right
-    iy = section.integer("iy", minimum=1, default=max(1, input_y))
-    ix = section.integer("ix", minimum=1, default=max(1, input_x))
+    iy, ix = _size(section, "iy", max(1, input_y)), _size(section, "ix", max(1, input_x))
     weight, activation = (_bits(section, f"{kind}_bits", default=8) for kind in ("weight", "activation"))
     section.done()
     if op not in MATRIX_OPS and size["k"] * size["c"] > 1:
