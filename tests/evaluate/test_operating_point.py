@@ -152,3 +152,14 @@ def test_what_cannot_be_certified_never_leaves_early() -> None:
         made.logits[-1:], made.labels, COST_OF_ONE, PolicyChoice(), GuaranteeTarget(0.1, 0.1), seed=0, calibrate=True
     )
     assert alone.point.policy == ExitPolicy("max_probability", ())
+
+
+def test_a_limit_on_the_product_goes_before_accuracy() -> None:
+    # Everybody at exit 0 costs 10 J x cycles, half of them 65, nobody 120.
+    choice = PolicyChoice("max_probability", 0.0)
+    assert choose_operating_point(LOGITS, LABELS, COST, choice, most_product=70.0).profile.rates == (0.5, 0.5)
+    limited = choose_operating_point(LOGITS, LABELS, COST, choice, most_product=40.0)
+    assert limited.expected.energy_latency_product_j_cycles <= 40.0
+    assert limited.profile.top1 == 0.75
+    # Where nothing keeps the limit the cheapest point is all there is.
+    assert choose_operating_point(LOGITS, LABELS, COST, choice, most_product=1.0).profile.rates == (1.0, 0.0)

@@ -1,5 +1,6 @@
 """From cached validation logits and per-exit costs to the thresholds a candidate is judged by."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -56,10 +57,12 @@ def choose_operating_point(
     constraints: Sequence[Constraint] = (),
     *,
     calibrate: bool = False,
+    most_product: float = math.inf,
 ) -> OperatingPoint:
     """The cheapest point of the trade-off curve that gives up at most ``choice.accuracy_drop`` of the best accuracy.
 
-    Cost means the expected energy-latency product. Points that keep all constraints come first; where none does,
+    Cost means the expected energy-latency product; points dearer than ``most_product`` (J x cycles) do not count,
+    unless there are no others: then the cheapest is all there is. Points that keep all constraints come first; where none does,
     the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same samples first.
     """
     if len(logits) == 1:
@@ -70,6 +73,7 @@ def choose_operating_point(
         replace(point, policy=replace(point.policy, temperatures=temperatures))
         for point in trade_off_curve(scaled, labels, _products(cost), choice.measure)
     ]
+    curve = [point for point in curve if point.expected_cost <= most_product] or curve[:1]
     floor = max(point.accuracy for point in curve) - choice.accuracy_drop - 1e-12
     near = sorted((p for p in curve if p.accuracy >= floor), key=lambda p: p.expected_cost)
     if not constraints:

@@ -73,7 +73,7 @@ class ResNet:
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
         side = min(input_shape[1:])
         small = side < _SMALL_IMAGE
-        widths = ((4, 8), (8, 12, 16), (16, 24, 32)) if small else ((8, 12, 16), (12, 16, 24, 32), (24, 32, 48))
+        widths = ((4, 8), (8, 12, 16), (16, 24, 32)) if small else ((8, 12, 16), (12, 16, 24), (24, 32, 40))
         return BackboneSpace(
             name=self.name,
             resolutions=(input_shape[1],),
