@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-QUICK = ("engine_speed", "digits")
+QUICK = ("engine_speed", "thresholds", "digits")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from offramp import jsonio
 from offramp.errors import RunError
+from offramp.exiting.guarantee import Guarantee
 from offramp.report.page import render_page, write_page
 from offramp.report.summary import RunSummary
 from tests.report import fake
@@ -312,3 +313,14 @@ def test_a_browser_draws_all_of_it(tmp_path: Path, text: str, width: int, dark: 
     assert int(inner_width) == width
     assert int(scroll) <= width
     assert ("rgb(20, 23, 28)" in colour) == dark
+
+
+def test_what_was_promised_stands_with_the_policy() -> None:
+    summary = fake.fake_summary(count=12)
+    first, *others = summary.chosen
+    guarantee = Guarantee(0.01, 0.05, "binomial", 135, 0.009)
+    policy = replace(first.policy, temperatures=(1.5,) * first.num_exits)
+    chosen = (replace(first, guarantee=guarantee, policy=policy), *others)
+    text = render_page(replace(summary, chosen=chosen))
+    assert text.count("leaving early costs at most") == 1
+    assert text.count("divided by a temperature of its own") == 1
