@@ -15,7 +15,7 @@ from offramp.cost.mapper.regions import (
 )
 from offramp.cost.mapper.steps import Step
 from offramp.cost.mapper.tasks import Source, Stretch, Task
-from offramp.cost.mapper.works import Pricer, cut_into_blocks
+from offramp.cost.mapper.works import Blocks, Cut, Pricer, cut_into_blocks
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
@@ -23,6 +23,9 @@ from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
 KEEP_ROOM = 4
 """A result stays on the pooling or SIMD core if that core could hold so many of it; else it goes to the team."""
+
+PIPELINE_BLOCKS = 4
+"""Into how many blocks layers are cut so that results travel while more are made."""
 
 
 class TaskBuilder:
@@ -60,8 +63,8 @@ class TaskBuilder:
         found: list[Task] = []
         faults: list[UnpricedJob] = []
         for layout in self._layouts(layers):
-            for variant in range(self._variants()):
-                task = self._task(layers, layout, variant)
+            for cut in self._cuts(layers):
+                task = self._task(layers, layout, cut)
                 if isinstance(task, Task):
                     found.append(task)
                 else:
@@ -70,8 +73,15 @@ class TaskBuilder:
             raise UnpricedJobsError(self._pricer.engines[0].name, (faults[0],))
         return _without_dominated(found)
 
-    def _variants(self) -> int:
-        return len(self._pricer.engines) if Step.OPTIMUM in self._steps else 1
+    def _cuts(self, layers: Sequence[Layer]) -> list[Cut]:
+        """More blocks let results travel earlier, but a convolution then reads its input more often."""
+        engines = range(len(self._pricer.engines) if Step.OPTIMUM in self._steps else 1)
+        if Step.PREFETCH not in self._steps or len(layers) > 1:
+            return [Cut(engine) for engine in engines]
+        if _channels_apart(layers[0]):
+            return [Cut(engine, PIPELINE_BLOCKS) for engine in engines]
+        counts = (1, PIPELINE_BLOCKS) if Step.OPTIMUM in self._steps else (1,)
+        return [Cut(engine, least) for engine in engines for least in counts]
 
     def _layouts(self, layers: Sequence[Layer]) -> Iterator[Layout]:
         """Where the work may be done."""
@@ -91,7 +101,7 @@ class TaskBuilder:
         if len(layers) == 1 and steps > 1:
             yield Layout(Axis.CHANNELS, team[: min(len(team), steps)], shape.k if shape.g > 1 else 1)
 
-    def _task(self, layers: Sequence[Layer], layout: Layout, variant: int) -> Task | UnpricedJob:
+    def _task(self, layers: Sequence[Layer], layout: Layout, cut: Cut) -> Task | UnpricedJob:
         """Whole if it fits the cores, else in as few tiles as do, with the result off chip where it must."""
         fault = UnpricedJob(layers[0].shape, layout.cores[0], "what it needs at once exceeds the core's memory")
         for home in self._homes(layers[-1], layout):
@@ -99,7 +109,7 @@ class TaskBuilder:
                 tiles = self._tile_regions(layers, layout, count)
                 if not self._fits(layers, tiles, layout, home):
                     continue
-                task = self._priced(layers, tiles, layout, home, variant)
+                task = self._priced(layers, tiles, layout, home, cut)
                 if isinstance(task, Task):
                     return task
                 fault = task
@@ -165,6 +175,14 @@ class TaskBuilder:
             return tensor.whole
         return needed_region(layer.shape, result, tensor)
 
+    def _needs_of_blocks(self, layer: Layer, source: str, blocks: Blocks) -> tuple[tuple[Region, ...], ...]:
+        """Per block and core; empty where every block needs the same."""
+        if len(blocks.blocks) == 1 or not _channels_apart(layer):
+            return ()
+        return tuple(
+            tuple(self._need(layer, source, result) for result in block.results) for block in blocks.blocks
+        )
+
     def _backwards(self, layers: Sequence[Layer], finals: tuple[Region, ...]) -> list[tuple[Region, ...]]:
         """What each layer of a chain has to make for the last one to make ``finals``."""
         steps = [finals]
@@ -178,18 +196,22 @@ class TaskBuilder:
         tiles: Sequence[tuple[Region, ...]],
         layout: Layout,
         home: Layout,
-        variant: int,
+        cut: Cut,
     ) -> Task | UnpricedJob:
         cores = [self._cores[name] for name in layout.cores]
         done: list[tuple[Stretch, ...]] = []
         for finals in tiles:
             stretches = []
             for layer, results in zip(layers, self._backwards(layers, finals), strict=True):
-                blocks = cut_into_blocks(layer.shape, results, cores, self._chip, self._pricer, variant)
+                blocks = cut_into_blocks(layer.shape, results, cores, self._chip, self._pricer, cut)
                 if isinstance(blocks, UnpricedJob):
                     return blocks
                 sources = tuple(
-                    Source(name, tuple(self._need(layer, name, result) for result in results))
+                    Source(
+                        name,
+                        tuple(self._need(layer, name, result) for result in results),
+                        self._needs_of_blocks(layer, name, blocks),
+                    )
                     for name in self.sources(layer)
                 )
                 stretches.append(Stretch(layer, sources, results, blocks))
@@ -209,6 +231,12 @@ def _tiles_channels(layers: Sequence[Layer]) -> bool:
     return shape.op not in MATRIX_OPS or shape.g > 1 or shape.op is Op.DENSE
 
 
+def _channels_apart(layer: Layer) -> bool:
+    """Whether each channel of the result needs the same channel of the inputs only."""
+    shape = layer.shape
+    return shape.op is not Op.CONCAT and (shape.op not in MATRIX_OPS or (shape.g > 1 and shape.op is Op.CONV))
+
+
 def _cut(part: Region, index: int, count: int, along_channels: bool, step: int) -> Region:
     if along_channels:
         cuts = even_cuts(part.channels // step, count)
@@ -223,11 +251,11 @@ def _without_dominated(tasks: list[Task]) -> list[Task]:
     """Of tasks that do the same work on the same cores, those that no other beats in time and energy."""
     kept: list[Task] = []
     for task in sorted(tasks, key=lambda item: (item.duration, item.energy_pj)):
-        same = [x for x in kept if x.cores == task.cores and x.layout == task.layout and _axis(x) == _axis(task)]
+        same = [x for x in kept if x.cores == task.cores and x.layout == task.layout and _made(x) == _made(task)]
         if not any(x.duration <= task.duration and x.energy_pj <= task.energy_pj for x in same):
             kept.append(task)
     return kept
 
 
-def _axis(task: Task) -> tuple[Region, ...]:
-    return task.tiles[0][-1].results
+def _made(task: Task) -> tuple[int, tuple[Region, ...]]:
+    return task.num_blocks, task.tiles[0][-1].results

@@ -1,14 +1,14 @@
 """The cost model that maps a network onto the whole chip: splits, placements, prefetching and speculation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from offramp.cost.base import CostReport, LayerEngine
 from offramp.cost.expected import check_exit_rates
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip, chips
 from offramp.cost.mapper.fuse import group_layers
-from offramp.cost.mapper.optimum import Optimizer
+from offramp.cost.mapper.optimum import Optimizer, Plan
 from offramp.cost.mapper.passages import Router
 from offramp.cost.mapper.report import layer_reports, stage_costs
 from offramp.cost.mapper.schedule import MappedSchedule
@@ -26,16 +26,14 @@ from offramp.workload.graph import Layer, Workload
 class Mapping:
     """A report, the schedule behind it, and how good it can be.
 
-    ``product`` is the weighted product of energy and latency over the exits in J x cycles. No plan of the tasks that
-    the steps allow has a smaller one than ``bound`` in the relaxed model; None without dynamic programming.
-    ``exact``: the search left out no plan that might have been better by more than a thousandth.
+    ``product`` is the weighted product of energy and latency over the exits in J x cycles. No schedule of the tasks
+    that the steps allow has a smaller one than ``bound`` (None where it was not asked for).
     """
 
     report: CostReport
     schedule: MappedSchedule
     product: float
     bound: float | None
-    exact: bool
     speculation: tuple[Speculation, ...]
     tasks: tuple[Task, ...] = field(repr=False, compare=False, default=())
 
@@ -66,14 +64,14 @@ class MappedCostModel:
         """Raises UnsupportedLayerError naming the layers that cannot be priced or fit no memory."""
         return self.map(workload, accelerator).report
 
-    def map(self, workload: Workload, accelerator: Accelerator) -> Mapping:
-        """As ``estimate``, with the schedule and the bound."""
+    def map(self, workload: Workload, accelerator: Accelerator, *, bound: bool = False) -> Mapping:
+        """As ``estimate``, with the schedule and, if wanted, the bound."""
         if not self._pricer:
             self._pricer.append(Pricer((self.engine, *self.alternatives)))
         if accelerator not in self._routers:
             self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
         rates = self._weights(workload)
-        found = [self._map_on(workload, chip, router, rates) for chip, router in self._routers[accelerator]]
+        found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
         return min(found, key=lambda mapping: mapping.product)
 
     def _weights(self, workload: Workload) -> tuple[float, ...]:
@@ -83,35 +81,39 @@ class MappedCostModel:
         check_exit_rates(self.exit_rates, count)
         return self.exit_rates
 
-    def _map_on(self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float]) -> Mapping:
+    def _map_on(
+        self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool
+    ) -> Mapping:
         builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
         choices = self._choices(builder, chip)
-        speculates = Step.BESIDE in self.steps and self.exit_rates is not None
+        speculates = Step.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
-        optimum = optimizer.best() if Step.OPTIMUM in self.steps else optimizer.greedy()
 
-        def simulated(modes: Sequence[Speculation]) -> Mapping:
-            schedule = Simulator(workload, chip, builder, router, self.steps, modes).run(optimum.tasks)
+        def simulated(plan: Plan, modes: Sequence[Speculation]) -> Mapping:
+            schedule = Simulator(workload, chip, builder, router, self.steps, modes).run(plan.tasks)
             report = self._report(workload, chip, schedule)
             product = sum(
                 rate * stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
                 for rate, stage in zip(rates, report.stages, strict=True)
             )
-            bound = optimum.bound if Step.OPTIMUM in self.steps else None
-            return Mapping(report, schedule, product, bound, optimum.exact, tuple(modes), optimum.tasks)
+            return Mapping(report, schedule, product, None, tuple(modes), plan.tasks)
 
-        modes = [Speculation.WAIT] * workload.num_stages
-        best = simulated(modes)
-        if not speculates:
-            return best
-        for stage in range(workload.num_stages - 1):
+        plan = optimizer.greedy()
+        waiting = [Speculation.WAIT] * workload.num_stages
+        best = simulated(plan, waiting)
+        if Step.OPTIMUM in self.steps:
+            better = optimizer.best(plan)
+            other = simulated(better, waiting)
+            if other.product < best.product:
+                best, plan = other, better
+        for stage in range(workload.num_stages - 1 if speculates else 0):
             for mode in (Speculation.LOAD, Speculation.START):
                 tried = [mode if index == stage else old for index, old in enumerate(best.speculation)]
-                other = simulated(tried)
+                other = simulated(plan, tried)
                 if other.product < best.product:
                     best = other
-        return best
+        return replace(best, bound=optimizer.bound(best.product * 1e12) * 1e-12) if bound else best
 
     def _choices(self, builder: TaskBuilder, chip: Chip) -> list[list[Task]]:
         choices, faults = [], list[tuple[Layer, UnpricedJob]]()

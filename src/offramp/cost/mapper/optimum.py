@@ -1,67 +1,62 @@
-"""Dynamic programming over layers, where their tensors lie, and what a prefix of the network has cost so far.
+"""Dynamic programming over layers and where their tensors lie; and a bound that no plan of the same tasks beats.
 
-The relaxed model: layers one after the other on the cores, weights one after the other over the DRAM link, a layer not
-done before its inputs travelled and its last weights came. Room in weight memories, conflicts on more than the busiest
-link and waiting for the first block of a layer are left out, so no schedule of the same tasks is cheaper. Every prefix
-is kept that no other with the same layouts beats in all of time, link time, energy and product so far; prefixes that
-cannot end below the best known network go.
+States are the places of all tensors that are still needed. In each state those prefixes of the network are kept that no
+other beats in all of time, link time, energy and product so far, and that may still end below the best plan known.
+Source of the method: multi-criteria labels with dominance, Martins, EJOR 16 (1984).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip
+from offramp.cost.mapper.labels import (
+    BACKBONE,
+    BRANCH,
+    ENERGY,
+    LINK,
+    NUM_COLUMNS,
+    PRODUCT,
+    Floats,
+    Journey,
+    LabelModel,
+    Lies,
+    TaskCost,
+    journey,
+    task_cost,
+)
 from offramp.cost.mapper.passages import Router
-from offramp.cost.mapper.regions import Layout
 from offramp.cost.mapper.steps import Step
 from offramp.cost.mapper.tasks import Task
 from offramp.workload.graph import GRAPH_INPUT, Role
 
-Floats = NDArray[np.float64]
+PLAN_LABELS, BOUND_LABELS = 6, 24
+"""Prefixes kept per state. Where there are more, a plan loses the least promising; a bound joins them, at their best."""
 
-BACKBONE, BRANCH, LINK, ENERGY, PRODUCT = range(5)
-"""Columns of a label: end of backbone and branch, end of the last weights, energy in pJ, weighted product so far."""
-
-MAX_LABELS = 64
-"""Prefixes kept per state; where more would be, the least promising go and the result is no longer exact."""
-
-TOLERANCE = 1e-3
-"""A prefix must promise to beat the best known network by this share."""
+State: TypeAlias = tuple[tuple[str, Lies], ...]
+Nodes: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Optimum:
-    """``bound``: no plan of these tasks has a smaller weighted product (J x cycles) in the relaxed model."""
+class Plan:
+    """One task per position, and the weighted product in pJ x cycles that the label model sees."""
 
     tasks: tuple[Task, ...]
-    relaxed_product: float
-    bound: float
-    exact: bool
-
-
-@dataclass(frozen=True)
-class _Journey:
-    """What it takes to bring a task its inputs and to put its result where it is to lie."""
-
-    cycles: int
-    energy_pj: float
+    product: float
 
 
 @dataclass(eq=False)
 class _Labels:
-    """Prefixes in one state: values, and for each the node it came to be by."""
-
     values: Floats
-    nodes: NDArray[np.int64]
+    nodes: Nodes
 
 
 class Optimizer:
-    """Chooses one task per position."""
+    """Chooses one task per position; ``exits`` name the tensors whose making ends a stage, ``weights`` their rates."""
 
     def __init__(
         self,
@@ -75,14 +70,21 @@ class Optimizer:
         exits: Sequence[str],
     ) -> None:
         self._builder, self._router, self._chip = builder, router, chip
-        self._prefetch = Step.PREFETCH in steps
-        self._choices = choices
-        self._weights = weights
-        self._waits = waits
+        self._prefetch, self._waits = Step.PREFETCH in steps, waits
+        self._choices, self._weights = choices, weights
         self._exit_of = {name: stage for stage, name in enumerate(exits)}
+        self._costs = [[task_cost(task, chip) for task in options] for options in choices]
+        self._given = Lies(builder.offchip)
         self._live = self._live_after()
-        self._nodes: list[NDArray[np.int64]] = []
-        self._exact = True
+        self._ends = [
+            next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits
+        ]
+        self._rest = self._least_rest()
+        self._journeys: dict[tuple[int, int, tuple[Lies, ...]], Journey] = {}
+
+    def _model(self, *, relaxed: bool) -> LabelModel:
+        room = min(self._chip.weight_rooms[core.name].size_bits for core in self._chip.team)
+        return LabelModel(self._prefetch, self._waits, relaxed, room)
 
     def _live_after(self) -> list[frozenset[str]]:
         """Tensors that are still read after each position."""
@@ -91,199 +93,162 @@ class Optimizer:
         for options in reversed(self._choices):
             live.append(needed)
             names = {layer.name for layer in options[0].layers}
-            needed = (needed | _read_by(options[0])) - names
+            read = {source.tensor for stretch in options[0].tiles[0] for source in stretch.sources}
+            needed = (needed | read) - names
         return live[::-1]
 
-    def greedy(self) -> Optimum:
+    def _lies(self, index: int, task: Task) -> Lies:
+        if not self._prefetch or task.layout.cores != task.cores:
+            return Lies(task.layout)
+        # The longest time of all options: parts may leave early, so this can only understate the journey.
+        longest = max(option.duration for option in self._choices[index])
+        return Lies(task.layout, task.num_blocks, longest)
+
+    def greedy(self) -> Plan:
         """The option with the least product of time and energy, layer by layer."""
-        layouts: dict[str, Layout] = {GRAPH_INPUT: self._builder.offchip}
-        values = np.zeros((1, 5))
+        model = self._model(relaxed=False)
+        lies: dict[str, Lies] = {GRAPH_INPUT: self._given}
+        values = np.zeros((1, NUM_COLUMNS))
         chosen = []
         for index, options in enumerate(self._choices):
-            journeys = [self._journey(task, layouts) for task in options]
-            task, journey = min(
-                zip(options, journeys, strict=True),
-                key=lambda pair: (pair[0].duration + pair[1].cycles + 1) * (pair[0].energy_pj + pair[1].energy_pj + 1),
+            trips = [self._journey(index, number, lies) for number in range(len(options))]
+            number = min(
+                range(len(options)),
+                key=lambda i: (options[i].duration + trips[i].cycles + 1) * (options[i].energy_pj + trips[i].energy_pj + 1),
             )
-            values = self._advance(index, values, task, journey)
-            layouts[task.result] = task.layout
-            chosen.append(task)
-        product = float(values[0, PRODUCT]) * 1e-12
-        return Optimum(tuple(chosen), product, 0.0, exact=False)
+            values = self._step(model, index, values, self._costs[index][number], trips[number])
+            lies[options[number].result] = self._lies(index, options[number])
+            chosen.append(options[number])
+        return Plan(tuple(chosen), float(values[0, PRODUCT]))
 
-    def best(self) -> Optimum:
-        """Raises nothing; ``exact`` is False where labels had to be dropped."""
-        start = self.greedy()
-        incumbent = start.relaxed_product * 1e12
-        rest = self._least_rest()
-        states: dict[tuple[tuple[str, Layout], ...], _Labels] = {
-            ((GRAPH_INPUT, self._builder.offchip),): _Labels(np.zeros((1, 5)), np.zeros(1, dtype=np.int64))
+    def best(self, known: Plan) -> Plan:
+        """The best plan that is found, at least as good as ``known`` in the label model."""
+        found = self._search(self._model(relaxed=False), known.product, PLAN_LABELS, join=False)
+        if found is None:
+            return known
+        product, numbers = found
+        return Plan(tuple(x[i] for x, i in zip(self._choices, numbers, strict=True)), product)
+
+    def bound(self, known_product: float) -> float:
+        """No schedule of the same tasks has a smaller weighted product; ``known_product`` of any one schedule."""
+        found = self._search(self._model(relaxed=True), known_product, BOUND_LABELS, join=True)
+        return known_product if found is None else min(found[0], known_product)
+
+    def _search(
+        self, model: LabelModel, known: float, limit: int, *, join: bool
+    ) -> tuple[float, list[int]] | None:
+        states: dict[State, _Labels] = {
+            ((GRAPH_INPUT, self._given),): _Labels(np.zeros((1, NUM_COLUMNS)), np.zeros(1, dtype=np.int64))
         }
-        self._nodes = [np.array([[-1, -1]])]
+        history = [np.array([[-1, -1]])]
         offset = 1
-        for index, options in enumerate(self._choices):
-            arrived: dict[tuple[tuple[str, Layout], ...], list[tuple[Floats, NDArray[np.int64]]]] = {}
-            for state, labels in states.items():
-                layouts = dict(state)
-                kept = tuple(item for item in state if item[0] in self._live[index])
-                for number, task in enumerate(options):
-                    values = self._advance(index, labels.values, task, self._journey(task, layouts))
-                    key = (*kept, (task.result, task.layout)) if task.result in self._live[index] else kept
-                    made = np.column_stack([labels.nodes, np.full(len(labels.nodes), number)])
-                    arrived.setdefault(key, []).append((values, made))
+        for index in range(len(self._choices)):
+            arrived = self._expand(model, index, states)
             states = {}
             for key, several in arrived.items():
                 values = np.concatenate([x for x, _ in several])
-                made = np.concatenate([x for _, x in several])
-                keep = self._worth_keeping(index, values, incumbent, rest)
-                if len(keep):
-                    self._nodes.append(made[keep])
-                    states[key] = _Labels(values[keep], np.arange(offset, offset + len(keep)))
-                    offset += len(keep)
-            if not states:
-                return Optimum(start.tasks, start.relaxed_product, start.relaxed_product * (1 - TOLERANCE), self._exact)
-        return self._trace(states, start)
-
-    def _trace(self, states: "dict[tuple[tuple[str, Layout], ...], _Labels]", start: Optimum) -> Optimum:
-        nodes = np.concatenate(self._nodes)
-        product, node = min(
-            (float(labels.values[i, PRODUCT]), int(labels.nodes[i]))
-            for labels in states.values()
-            for i in range(len(labels.nodes))
-        )
-        numbers: list[int] = []
+                keep = self._worth_keeping(index, values, known)
+                if not len(keep):
+                    continue
+                made = np.concatenate([x for _, x in several])[keep]
+                values = values[keep]
+                if len(keep) > limit:
+                    if join:
+                        values[limit - 1] = values[limit - 1 :].min(axis=0)
+                    values, made = values[:limit], made[:limit]
+                history.append(made)
+                states[key] = _Labels(values, np.arange(offset, offset + len(values)))
+                offset += len(values)
+        if not states:
+            return None
+        labels = min(states.values(), key=lambda item: float(item.values[:, PRODUCT].min()))
+        row = int(labels.values[:, PRODUCT].argmin())
+        nodes, node, numbers = np.concatenate(history), int(labels.nodes[row]), list[int]()
         while node > 0:
             numbers.append(int(nodes[node, 1]))
             node = int(nodes[node, 0])
-        tasks = tuple(options[i] for options, i in zip(self._choices, reversed(numbers), strict=True))
-        found = product * 1e-12
-        return Optimum(tasks, found, min(found, start.relaxed_product * (1 - TOLERANCE)), self._exact)
+        return float(labels.values[row, PRODUCT]), numbers[::-1]
 
-    def _journey(self, task: Task, layouts: dict[str, Layout]) -> _Journey:
-        cycles, energy = 0, 0.0
-        for tile in task.tiles:
-            inside = {stretch.layer.name for stretch in tile}
-            for stretch in tile:
-                for source in stretch.sources:
-                    if source.tensor in inside:
-                        continue
-                    traffic = self._router.traffic(
-                        self._builder.tensors[source.tensor], layouts[source.tensor], source.needs, task.cores
-                    )
-                    cycles += traffic.least_cycles
-                    energy += traffic.energy_pj
-            if task.layout.cores != task.cores:
-                shape = self._builder.tensors[task.result]
-                handed = self._router.delivery(shape, tile[-1].results, task.cores, task.layout)
-                cycles += handed.least_cycles
-                energy += handed.energy_pj
-        return _Journey(cycles, energy)
+    def _expand(
+        self, model: LabelModel, index: int, states: Mapping[State, _Labels]
+    ) -> dict[State, list[tuple[Floats, Nodes]]]:
+        """All options after all states."""
+        arrived: dict[State, list[tuple[Floats, Nodes]]] = {}
+        live = self._live[index]
+        for state, labels in states.items():
+            lies = dict(state)
+            kept = tuple(item for item in state if item[0] in live)
+            for number, task in enumerate(self._choices[index]):
+                trip = self._journey(index, number, lies)
+                values = self._step(model, index, labels.values, self._costs[index][number], trip)
+                key = (*kept, (task.result, self._lies(index, task))) if task.result in live else kept
+                made = np.empty((len(values), 2), dtype=np.int64)
+                made[:, 0], made[:, 1] = labels.nodes, number
+                arrived.setdefault(key, []).append((values, made))
+        return arrived
 
-    def _link_cycles(self, task: Task) -> int:
-        return self._chip.route(self._chip.offchip.name, task.cores[0]).duration(task.weight_bits)
+    def _journey(self, index: int, number: int, lies: dict[str, Lies]) -> Journey:
+        task = self._choices[index][number]
+        names = [source.tensor for stretch in task.tiles[0] for source in stretch.sources]
+        key = (index, number, tuple(lies[name] for name in names if name in lies))
+        if key not in self._journeys:
+            self._journeys[key] = journey(task, lies, self._builder.tensors, self._router)
+        return self._journeys[key]
 
-    def _advance(self, index: int, before: Floats, task: Task, journey: _Journey) -> Floats:
-        """Labels after one more task."""
-        values = before.copy()
-        layer = task.layers[0]
-        column = BRANCH if layer.role is Role.BRANCH else BACKBONE
+    def _step(self, model: LabelModel, index: int, before: Floats, cost: TaskCost, trip: Journey) -> Floats:
+        layer = self._choices[index][0].layers[0]
         previous = self._choices[index - 1][0].layers[0] if index else layer
         if previous.stage != layer.stage:
-            if self._waits:
-                values[:, BACKBONE] = np.maximum(values[:, BACKBONE], values[:, BRANCH])
-                values[:, LINK] = np.maximum(values[:, LINK], values[:, BRANCH])
-            values[:, BRANCH] = 0.0
-        if column == BRANCH and previous.role is not Role.BRANCH:
-            values[:, BRANCH] = values[:, BACKBONE]
-        link = self._link_cycles(task)
-        values[:, LINK] += link
-        own = task.duration + journey.cycles
-        if self._prefetch:
-            last = task.tiles[-1][-1].blocks.blocks[-1].duration if link else 0
-            done = np.maximum(values[:, column] + own, values[:, LINK] + last)
-        else:
-            done = values[:, column] + own + link
-        values[:, column] = done
-        values[:, ENERGY] += task.energy_pj + journey.energy_pj + self._weight_pj(task)
-        stage = self._exit_of.get(task.result)
+            before = before.copy()
+            model.enter_stage(before)
+        if layer.role is Role.BRANCH and previous.role is not Role.BRANCH:
+            before = before.copy()
+            before[:, BRANCH] = before[:, BACKBONE]
+        values = model.advance(before, cost, trip)
+        stage = self._exit_of.get(self._choices[index][0].result)
         if stage is not None:
-            values[:, PRODUCT] += self._weights[stage] * values[:, ENERGY] * np.maximum(
-                values[:, BRANCH], values[:, BACKBONE]
-            )
+            end = np.maximum(values[:, BRANCH], values[:, BACKBONE])
+            values[:, PRODUCT] += self._weights[stage] * values[:, ENERGY] * end
         return values
 
-    def _weight_pj(self, task: Task) -> float:
-        known = self.__weight_pj.get(task)
-        if known is None:
-            chip = self._chip
-            loaded = task.tiles[:1] if task.resident else task.tiles
-            known = 0.0
-            for tile in loaded:
-                for stretch in tile:
-                    for block in stretch.blocks.blocks:
-                        users = [(c, b) for c, b in zip(task.cores, block.weight_bits, strict=True) if b]
-                        read = users[:1] if stretch.blocks.shared_weights else users
-                        known += sum(chip.rooms[chip.offchip.name].read_energy_pj(bits) for _, bits in read)
-                        known += sum(chip.weight_rooms[core].write_energy_pj(bits) for core, bits in users)
-            self.__weight_pj[task] = known
-        return known
-
-    @cached_property
-    def __weight_pj(self) -> dict[Task, float]:
-        return {}
-
     def _least_rest(self) -> Floats:
-        """Per position: least time, link time and energy of what follows on the way to each exit, from the backbone."""
-        exits = len(self._weights)
-        rest = np.zeros((len(self._choices), exits, 3))
-        ends = {self._exit_of[options[0].result]: i for i, options in enumerate(self._choices) if options[0].result in self._exit_of}
+        """Per position and exit: least time, link time and energy of all that follows until that exit."""
+        rest = np.zeros((len(self._choices), len(self._weights), 3))
         least = np.array(
             [
-                [min(t.duration for t in x), min(self._link_cycles(t) for t in x), min(t.energy_pj + self._weight_pj(t) for t in x)]
-                for x in self._choices
-            ]
+                [min(getattr(c, name) for c in costs) for name in ("last_duration", "link_cycles", "energy_pj", "duration")]
+                for costs in self._costs
+            ],
+            dtype=float,
         )
-        branch = np.array([x[0].layers[0].role is Role.BRANCH for x in self._choices])
-        stages = np.array([x[0].layers[0].stage for x in self._choices])
-        for stage, end in ends.items():
-            for index in range(end):
-                after = slice(index + 1, end + 1)
-                rest[index, stage, 1:] = least[after, 1:].sum(axis=0)
-                counted = ~branch[after] | (stages[after] == stage) | self._waits
-                rest[index, stage, 0] = least[after, 0][counted].sum()
+        branch = np.array([options[0].layers[0].role is Role.BRANCH for options in self._choices])
+        stages = np.array([options[0].layers[0].stage for options in self._choices])
+        for stage, end in enumerate(self._ends):
+            timed = least[:, 3] * (~branch | (stages == stage) | self._waits)
+            for column, figures in enumerate((timed, least[:, 1], least[:, 2])):
+                sums = np.concatenate([[0.0], np.cumsum(figures)])
+                rest[:end, stage, column] = sums[end + 1] - sums[1 : end + 1]
         return rest
 
-    def _worth_keeping(self, index: int, values: Floats, incumbent: float, rest: Floats) -> NDArray[np.int64]:
-        """Rows that no other row beats and that may still end below the incumbent."""
+    def _worth_keeping(self, index: int, values: Floats, known: float) -> Nodes:
+        """Rows, the most promising first, that no other row beats and that may still end below ``known``."""
         promise = values[:, PRODUCT].copy()
         here = self._choices[index][0].layers[0]
-        in_branch = here.role is Role.BRANCH
         for stage, weight in enumerate(self._weights):
-            end = max((i for i, x in enumerate(self._choices) if self._exit_of.get(x[0].result) == stage), default=-1)
-            if end <= index:
+            if self._ends[stage] <= index:
                 continue
             base = values[:, BACKBONE]
-            if in_branch and (self._waits or stage == here.stage):
+            if here.role is Role.BRANCH and (self._waits or stage == here.stage):
                 base = np.maximum(base, values[:, BRANCH])
-            time = np.maximum(base + rest[index, stage, 0], values[:, LINK] + rest[index, stage, 1])
-            promise += weight * (values[:, ENERGY] + rest[index, stage, 2]) * time
-        keep = np.flatnonzero(promise <= incumbent * (1 - TOLERANCE))
-        if not len(keep):
-            return keep
+            time, link, energy = self._rest[index, stage]
+            promise += weight * (values[:, ENERGY] + energy) * np.maximum(base + time, values[:, LINK] + link)
+        keep = np.flatnonzero(promise <= known)
         keep = keep[np.argsort(promise[keep], kind="stable")]
-        rows = values[keep]
-        beaten = np.zeros(len(keep), dtype=bool)
+        if len(keep) < 2:
+            return keep
+        rows = values[keep, : PRODUCT + 1]
         no_worse = (rows[:, None, :] >= rows[None, :, :]).all(axis=2)
         # Of equal rows the first stays.
-        earlier = np.arange(len(keep))[None, :] < np.arange(len(keep))[:, None]
-        beaten = (no_worse & (earlier | ~no_worse.T)).any(axis=1)
-        keep = keep[~beaten]
-        if len(keep) > MAX_LABELS:
-            self._exact = False
-            keep = keep[:MAX_LABELS]
-        return keep
-
-
-def _read_by(task: Task) -> frozenset[str]:
-    names = {layer.name for layer in task.layers}
-    return frozenset(source.tensor for stretch in task.tiles[0] for source in stretch.sources) - names
+        order = np.arange(len(keep))
+        beaten = (no_worse & ((order[None, :] < order[:, None]) | ~no_worse.T)).any(axis=1)
+        return keep[~beaten]

@@ -31,13 +31,23 @@ class Speculation(StrEnum):
     """Weights are fetched and the next stage computes."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A region that is on a core from a cycle on."""
+
+    core: str
+    region: Region
+    ready: float
+
+
 @dataclass
 class _Tensor:
-    """Where a tensor lies since ``ready``; ``stays``: the room that it takes on each core of its layout."""
+    """Where a tensor lies, complete since ``ready``; ``stays``: the room that it takes on each core of its layout."""
 
     layout: Layout
     ready: float
     uses: list[int]
+    parts: list[_Part] = field(default_factory=list)
     stays: list[Stay] = field(default_factory=list)
     last_use: float = 0.0
 
@@ -81,7 +91,8 @@ class Simulator:
                 for source in stretch.sources:
                     if source.tensor not in {layer.name for layer in task.layers}:
                         uses.setdefault(source.tensor, []).append(index)
-        self._tensors[GRAPH_INPUT] = _Tensor(self._builder.offchip, 0.0, uses.get(GRAPH_INPUT, []))
+        given = _Part(self._chip.offchip.name, self._builder.tensors[GRAPH_INPUT].whole, 0.0)
+        self._tensors[GRAPH_INPUT] = _Tensor(self._builder.offchip, 0.0, uses.get(GRAPH_INPUT, []), [given])
         for index, task in enumerate(tasks):
             self._enter(task.layers[0].stage)
             self._run_task(index, task, uses.get(task.result, []))
@@ -150,7 +161,8 @@ class Simulator:
         inside: list[Stay],
     ) -> float:
         """Fetch, compute; returns when the last block is done."""
-        ready, copies = self._fetch(index, task, stretch, previous)
+        arrivals, copies = self._fetch(index, task, stretch, previous)
+        ready = self._inputs_ready(stretch, arrivals, 0, task.cores, previous)
         serial = Step.PREFETCH not in self._steps
         if not keeps or not made.stays:
             places = self._reserve(index, task, stretch, keeps, ready)
@@ -166,7 +178,12 @@ class Simulator:
                 loaded[key] = stays
             else:
                 arrived, stays = 0.0, loaded[key]
-            done = self._compute(stretch, block, task.cores, max(ready, arrived, done), stays, task.resident)
+            there = self._inputs_ready(stretch, arrivals, number, task.cores, previous)
+            done = self._compute(stretch, block, task.cores, max(there, arrived, done), stays, task.resident)
+            if keeps:
+                made.parts += [
+                    _Part(core, result, done) for core, result in zip(task.cores, block.results, strict=True)
+                ]
             if not task.resident:
                 del loaded[key]
         self._clock = max(self._clock, done)
@@ -187,35 +204,70 @@ class Simulator:
 
     def _fetch(
         self, index: int, task: Task, stretch: Stretch, previous: tuple[str, float] | None
-    ) -> tuple[float, list[Stay]]:
-        """Bring what the stretch reads; returns when all is there and the room that copies take."""
-        ready, copies = self._compute_gate, list[Stay]()
-        wanted = [source for source in stretch.sources if previous is None or source.tensor != previous[0]]
-        if previous is not None:
-            ready = max(ready, previous[1])
-        for source in wanted:
+    ) -> tuple[dict[str, list[_Part]], list[Stay]]:
+        """Bring what the stretch reads; returns by tensor what is where from when on, and the room that copies take."""
+        arrivals: dict[str, list[_Part]] = {}
+        copies: list[Stay] = []
+        for source in stretch.sources:
+            if previous is not None and source.tensor == previous[0]:
+                continue
             shape = self._builder.tensors[source.tensor]
             held = self._tensors[source.tensor]
+            begin = max(min(part.ready for part in held.parts), self._compute_gate)
+            if Step.PREFETCH not in self._steps:
+                begin = max(begin, self._clock)
             # Making room may evict this very tensor: it is then fetched from where it went.
             sizes = self._missing_bits(source.tensor, source.needs, task.cores)
-            room = self._make_room(index, task.cores, sizes, max(held.ready, self._compute_gate))
-            held = self._tensors[source.tensor]
+            room = self._make_room(index, task.cores, sizes, begin)
             sizes = self._missing_bits(source.tensor, source.needs, task.cores)
-            stays = [
+            copies += [
                 self._rooms[core].take(Stay(source.tensor, need, size, room))
                 for core, need, size in zip(task.cores, source.needs, sizes, strict=True)
                 if size
             ]
-            copies += stays
             traffic = self._router.traffic(shape, held.layout, source.needs, task.cores)
             kind = TransferKind.INPUT if source.tensor == GRAPH_INPUT else TransferKind.ACTIVATION
-            ready = max(ready, held.ready, room if stays else 0.0)
-            begin = max(held.ready, room, self._compute_gate)
-            if Step.PREFETCH not in self._steps:
-                begin = max(begin, self._clock)
-            for passage in traffic.passages:
-                ready = max(ready, self._send(passage, source.tensor, kind, stretch.layer.name, begin))
-        return ready, copies
+            found = [part for part in held.parts if part.core in task.cores]
+            for ready, passage in self._by_part(source.tensor, held, traffic.passages):
+                end = self._send(passage, source.tensor, kind, stretch.layer.name, max(ready, room))
+                found += [_Part(core, passage.region, end) for core in passage.receivers]
+            arrivals[source.tensor] = found
+        return arrivals, copies
+
+    def _by_part(self, name: str, held: _Tensor, passages: Sequence[Passage]) -> list[tuple[float, Passage]]:
+        """Passages cut so that each part leaves when it is made; the earliest first."""
+        shape = self._builder.tensors[name]
+        cut: list[tuple[float, Passage]] = []
+        for passage in passages:
+            for part in held.parts:
+                common = part.region.overlap(passage.region)
+                if part.core != passage.sender or common.empty:
+                    continue
+                if common != passage.region:
+                    bits = shape.bits(common)
+                    piece = self._router.passage(passage.sender, passage.receivers, common, bits, weights=False)
+                    cut.append((part.ready, piece))
+                else:
+                    cut.append((part.ready, passage))
+        return sorted(cut, key=lambda item: item[0])
+
+    def _inputs_ready(
+        self,
+        stretch: Stretch,
+        arrivals: dict[str, list[_Part]],
+        block: int,
+        cores: Sequence[str],
+        previous: tuple[str, float] | None,
+    ) -> float:
+        """Cycle from which one block has all that it reads."""
+        ready = self._compute_gate if previous is None else max(self._compute_gate, previous[1])
+        for source in stretch.sources:
+            needs = source.block_needs[block] if source.block_needs else source.needs
+            wanted = dict(zip(cores, needs, strict=True))
+            for part in arrivals.get(source.tensor, ()):
+                if part.ready > ready and not part.region.overlap(wanted[part.core]).empty:
+                    ready = part.ready
+        return ready
 
     def _missing_bits(self, tensor: str, needs: Sequence[Region], cores: Sequence[str]) -> list[int]:
         """Per core, the bits of its need that do not lie there."""
@@ -289,7 +341,9 @@ class Simulator:
         if off and task.result in self._exits:
             kind = TransferKind.LOGITS
         for passage in self._router.delivery(shape, stretch.results, task.cores, made.layout).passages:
-            done = max(done, self._send(passage, task.result, kind, task.result, ready))
+            end = self._send(passage, task.result, kind, task.result, ready)
+            made.parts.append(_Part(passage.receivers[0], passage.region, end))
+            done = max(done, end)
         return done
 
     def _make_room(self, index: int, cores: Sequence[str], bits: Sequence[int], ready: float) -> float:
@@ -332,6 +386,7 @@ class Simulator:
         if kind is TransferKind.EVICTION:
             self._warnings.append(f"{name!r} goes off chip for lack of room.")
         held.layout, held.ready, held.stays = off, done, []
+        held.parts = [_Part(self._chip.offchip.name, shape.whole, done)]
 
     def _count_use(self, name: str, index: int, end: float) -> None:
         held = self._tensors[name]

@@ -10,10 +10,11 @@ from offramp.workload.graph import Layer
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A tensor that a layer reads, and what of it each core needs."""
+    """A tensor that a layer reads, and what of it each core needs: in all, and for each block if they differ."""
 
     tensor: str
     needs: tuple[Region, ...]
+    block_needs: tuple[tuple[Region, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,16 @@ class Task:
     @cached_property
     def duration(self) -> int:
         return sum(stretch.blocks.duration for tile in self.tiles for stretch in tile)
+
+    @cached_property
+    def num_blocks(self) -> int:
+        """Blocks of the last layer in the last tile."""
+        return len(self.tiles[-1][-1].blocks.blocks)
+
+    @cached_property
+    def last_duration(self) -> int:
+        """Cycles that the last block takes."""
+        return self.tiles[-1][-1].blocks.blocks[-1].duration
 
     @cached_property
     def energy_pj(self) -> float:

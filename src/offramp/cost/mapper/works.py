@@ -108,15 +108,26 @@ def part_of(shape: LayerShape, rows: int, channels: int) -> LayerShape:
     return replace(shape, **changes) if changes else shape  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How a layer is cut: at least so many blocks, priced by engine number ``variant``."""
+
+    variant: int = 0
+    least_blocks: int = 1
+
+
 def cut_into_blocks(
-    shape: LayerShape, results: Sequence[Region], cores: Sequence[Core], chip: Chip, pricer: Pricer, variant: int
+    shape: LayerShape, results: Sequence[Region], cores: Sequence[Core], chip: Chip, pricer: Pricer, cut: Cut
 ) -> Blocks | UnpricedJob:
     """Blocks whose weights fill at most half of the weight memory, so that the next ones can come meanwhile.
 
-    ``results``: what each of ``cores`` is to make. An UnpricedJob where a single channel's weights exceed the memory
+    What a block makes can travel while the next one is made. ``results``: what each of ``cores`` is to make. An UnpricedJob where a single channel's weights exceed the memory
     or the engine finds no mapping.
     """
-    widths = [_block_channels(shape, region, chip.weight_rooms[core.name].size_bits) for region, core in _pair(results, cores)]
+    widths = [
+        _block_channels(shape, region, chip.weight_rooms[core.name].size_bits, cut.least_blocks)
+        for region, core in _pair(results, cores)
+    ]
     if min(widths) == 0:
         reason = "the weights of one output channel exceed its weight memory"
         return UnpricedJob(shape, cores[0].name, reason)
@@ -130,7 +141,7 @@ def cut_into_blocks(
             if part.empty:
                 costs.append(None)
                 continue
-            cost = pricer.price(variant, part_of(shape, part.rows, part.channels), core)
+            cost = pricer.price(cut.variant, part_of(shape, part.rows, part.channels), core)
             if isinstance(cost, UnpricedJob):
                 return cost
             costs.append(cost)
@@ -148,18 +159,22 @@ def _weight_bits(shape: LayerShape, channels: int) -> int:
     return shape.weight_size_bits * channels // (shape.g * shape.k)
 
 
-def _block_channels(shape: LayerShape, region: Region, room_bits: int) -> int:
+def _block_channels(shape: LayerShape, region: Region, room_bits: int, least_blocks: int) -> int:
     """Output channels per block; 0 when not even one channel's weights (one group's) fit."""
     step = 1 if shape.g == 1 else shape.k
     bits = _weight_bits(shape, step)
-    channels = max(region.channels, step)
-    if shape.op not in MATRIX_OPS or bits * (channels // step) <= room_bits // 2:
-        return channels
-    if bits > room_bits:
-        return 0
-    steps = max(1, room_bits // 2 // bits)
+    steps = most = max(1, region.channels // step)
+    if shape.op in MATRIX_OPS and bits * steps > room_bits // 2:
+        if bits > room_bits:
+            return 0
+        most = max(1, room_bits // 2 // bits)
     lanes = max(1, LANES // step)
-    return step * (steps - steps % lanes if steps >= lanes else steps)
+    wanted = -(-steps // least_blocks)
+    # Up to whole lanes where the memory allows it, else down.
+    width = min(-(-wanted // lanes) * lanes, steps)
+    if width > most:
+        width = most - most % lanes if most >= lanes else most
+    return step * width
 
 
 def _part(region: Region, index: int, width: int) -> Region:
