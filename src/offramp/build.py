@@ -6,6 +6,7 @@ from offramp.evaluate.context import Context
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.exit_branch import EXIT_BRANCHES
+from offramp.nn.quantize import check_precision
 from offramp.nn.supernet import Supernet
 from offramp.objectives.evaluation import SearchAlgorithm
 from offramp.objectives.parse import parse_constraint, parse_objective
@@ -37,6 +38,19 @@ def check_settings(config: Config) -> None:
     for rule in config.fine_tune.picks:
         check_rule(rule)
     load_accelerator(config.cost.accelerator)
+    if config.fine_tune.quantize:
+        backbone, branches = _precisions(config)
+        check_precision(backbone, "backbone")
+        check_precision(branches, "branches")
+
+
+def _precisions(config: Config) -> tuple[Precision, Precision]:
+    """Bit widths of the backbone and of the branches."""
+    cost = config.cost
+    return (
+        Precision(cost.weight_bits, cost.activation_bits),
+        Precision(cost.branch_weight_bits, cost.branch_activation_bits),
+    )
 
 
 def build_dataset(config: Config, reporter: Reporter) -> Dataset:
@@ -54,15 +68,15 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
 
 
 def build_space(config: Config, dataset: Dataset) -> EarlyExitSpace:
-    cost = config.cost
+    precision, branch_precision = _precisions(config)
     return EarlyExitSpace(
         backbone=BACKBONES.get(config.space.backbone).space(dataset.input_shape),
         branches=config.space.branches,
         measures=config.space.measures,
         accuracy_drops=config.space.accuracy_drops,
         max_exits=config.space.max_exits,
-        precision=Precision(cost.weight_bits, cost.activation_bits),
-        branch_precision=Precision(cost.branch_weight_bits, cost.branch_activation_bits),
+        precision=precision,
+        branch_precision=branch_precision,
     )
 
 

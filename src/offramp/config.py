@@ -109,13 +109,15 @@ class SearchConfig(_Section):
 class FineTuneConfig(_Section):
     """What happens to the chosen points of the front.
 
-    ``guarantee`` is the accuracy that leaving early may cost and the confidence in that, such as ``0.01@0.95``.
+    ``guarantee`` is the accuracy that leaving early may cost and the confidence in that, such as ``0.01@0.95``. With
+    ``quantize`` they, and the reference, are trained, judged and exported at the bit widths of ``cost``.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.02
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
+    quantize: bool = False
 
     @field_validator("guarantee")
     @classmethod

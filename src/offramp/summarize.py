@@ -140,8 +140,15 @@ def _warnings(context: Context) -> tuple[str, ...]:
     bits = min(cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits)
     if bits == 32:
         return ()
+    widths = (
+        f"{cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
+        f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits})"
+    )
+    if context.config.fine_tune.quantize:
+        return (
+            f"The chosen networks and the reference were trained and measured with {widths}, as they are priced; the "
+            "candidates of the search were compared before quantisation.",
+        )
     return (
-        f"Costs are those of a network with {cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
-        f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits}); accuracies were measured in "
-        "floating point, before quantisation.",
+        f"Costs are those of a network with {widths}; accuracies were measured in floating point, before quantisation.",
     )

@@ -22,17 +22,21 @@ from offramp.exiting.guarantee import Guarantee, parse_target
 from offramp.jsonio import dumps, loads, write_atomically
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantize import prepare_
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.picking import pick
 from offramp.progress import Task
 from offramp.report.summary import ChosenNetwork, StaticReference
 from offramp.space.architecture import Architecture
+from offramp.train.augment import batches
 from offramp.train.checkpoint import LoopState, load_checkpoint
 from offramp.train.data import Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
+
+_GRID_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Finisher:
         network = self.context.supernet.extract(selection.evaluation.architecture)
         weights = folder / "weights.safetensors"
         if resume and record_file.exists():
+            self._quantize(network)
             state = load_checkpoint(weights, network)
             record = loads(ChosenNetwork, record_file.read_text(), what=f"Record {record_file}", error=RunError)
             self.context.compute.place(network).eval()
@@ -105,6 +110,7 @@ class Finisher:
         context, settings = self.context, self.context.config.train
         # Inherited statistics belong to the supernet's largest network; start from this network's own.
         calibrate(network, self._evaluation_data(), context.compute)
+        self._quantize(network)
         epochs = context.fine_tune_epochs
         if epochs == 0:
             deadline = None
@@ -125,6 +131,15 @@ class Finisher:
             loop.save(LoopState(0, 1.0))
             return TrainingLog((), 1.0)
         return loop.run(plain_step(network, losses, context.compute), task, resume=resume)
+
+    def _quantize(self, network: EarlyExitNetwork) -> None:
+        """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
+        context = self.context
+        if context.config.fine_tune.quantize:
+            context.compute.place(network)
+            samples = self._evaluation_data().calibration
+            images = batches(samples, context.dataset.preprocessing, batch_size=_GRID_BATCH)
+            prepare_(network, (context.compute.place_images(batch.images) for batch in images))
 
     def _measure(self, network: EarlyExitNetwork, selection: Selection) -> ChosenNetwork:
         context = self.context
@@ -226,6 +241,7 @@ class Finisher:
         architecture = context.space.max_architecture().without_exits()
         network = context.supernet.extract(architecture)
         calibrate(network, self._evaluation_data(), context.compute)
+        self._quantize(network)
         split = context.dataset.splits.validation
         accuracy = float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
         cost = context.report_cost.estimate(lower(network), context.accelerator)

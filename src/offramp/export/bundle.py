@@ -32,9 +32,12 @@ from offramp.export.manifest import (
     manifest_text,
 )
 from offramp.export.nested_if import early_exit_model
-from offramp.export.onnx_export import OPSET, joined_model, stage_models
+from offramp.export.onnx_export import joined_model, opset_of, stage_models
 from offramp.export.verify import Agreement, Logits, network_logits, verify_bundle
 from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantize import narrowest_activation_bits
+
+_FLOAT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def export_bundle(
     guarantee: Guarantee | None = None,
     licence: str | None = None,
     overwrite: bool = False,
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
 ) -> ExportRecord:
     """Write the network as stage graphs, the same joined into one file in two ways, and a manifest.
 
@@ -84,8 +87,11 @@ def export_bundle(
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
     ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
     ``destination`` is replaced only with ``overwrite``.
-    Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``.
+    Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``, a share of
+    the largest logit. Without one it is 1e-4 in floating point. For a network prepared for quantisation it is one step
+    of its narrowest activations (8 bits: 1/128), because a value halfway between two steps may be rounded to either.
     """
+    tolerance = _tolerance(network) if tolerance is None else tolerance
     inputs = _checked_inputs(network, checks)
     _check_sizes(network, policy, class_names, cost, profile)
     target = _checked_target(destination, overwrite=overwrite)
@@ -108,7 +114,7 @@ def export_bundle(
             exits=_exits(network, policy, cost, profile),
             files=tuple(_file(file, content) for file, content in contents.items()),
             seed=seed,
-            opset=OPSET,
+            opset=opset_of(stages[0]),
             offramp_version=version("offramp"),
             created_by=_created_by(),
             licence=licence,
@@ -148,6 +154,11 @@ def _write_verified(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return agreement
+
+
+def _tolerance(network: EarlyExitNetwork) -> float:
+    bits = narrowest_activation_bits(network)
+    return _FLOAT_TOLERANCE if bits is None else 2.0 ** (1 - bits)
 
 
 def _put_in_place(draft: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from offramp.exiting.policy import ExitPolicy
-from offramp.export.onnx_export import IMAGES, OPSET, exit_name, features_name, prefixed
+from offramp.export.onnx_export import IMAGES, exit_name, features_name, opset_of, prefixed
 
 THRESHOLDS, LOGITS, EXIT, CONFIDENCE = "thresholds", "logits", "exit", "confidence"
 
@@ -36,7 +36,7 @@ def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int
     graph = helper.make_graph(first.nodes, "early_exit_network_that_stops", inputs, outputs, initializers)
     model = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid("", opset_of(stages[0]))],
         ir_version=stages[0].ir_version,
         producer_name="offramp",
     )

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import ExportError
+from offramp.export.qdq import store_narrow_weights_, to_qdq_
 from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantize import is_prepared
 
 OPSET = 18
 IMAGES, BATCH = "images", "batch"
@@ -63,9 +65,13 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
     """One ONNX model per stage, the batch size left open.
 
     Stage ``i`` reads ``images`` or ``features_{i-1}`` and gives ``features_i`` (not the last) and ``exit_i``, the
-    logits. Raises ExportError for a module that cannot be written as ONNX.
+    logits. One that is prepared for quantisation is written with QuantizeLinear and DequantizeLinear. Raises
+    ExportError for a module that cannot be written as ONNX.
     """
     frozen = frozen_copy(network)
+    prepared = is_prepared(frozen)
+    if prepared:
+        to_qdq_(frozen)
     # Two samples: with one, the exporter would take the batch size for a constant.
     features = torch.zeros(2, *network.input_shape)
     models = []
@@ -73,9 +79,26 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
         names = output_names(index, frozen.num_exits)
         part = _Stage(stage, branch, last=len(names) == 1).eval()
         models.append(_export(part, features, input_name(index), names, f"Stage {index}"))
+        if prepared:
+            store_narrow_weights_(models[-1])
         with torch.inference_mode():
             features = part(features)[0].clone()
+    _level_versions_(models)
     return models
+
+
+def _level_versions_(models: Sequence[Any]) -> None:
+    """Give all stages the highest opset and file version that one of them needs, so that they can be joined."""
+    opset = max(opset_of(model) for model in models)
+    ir_version = max(model.ir_version for model in models)
+    for model in models:
+        model.opset_import[0].version = opset
+        model.ir_version = ir_version
+
+
+def opset_of(model: Any) -> int:
+    """Version of the standard operators that a graph is written in."""
+    return int(model.opset_import[0].version)
 
 
 def _export(part: nn.Module, example: Tensor, source: str, results: list[str], what: str) -> Any:

@@ -93,6 +93,12 @@ def is_prepared(network: nn.Module) -> bool:
     return any(isinstance(module, QuantizedLayer) for module in network.modules())
 
 
+def narrowest_activation_bits(network: nn.Module) -> int | None:
+    """The fewest bits of any quantised activation; None where there is none."""
+    widths = [m.bits for m in network.modules() if isinstance(m, QuantizedLayer) and m.bits is not None]
+    return min(widths, default=None)
+
+
 @torch.no_grad()
 def _fit_grids(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
     layers = [module for module in network.modules() if isinstance(module, QuantizedLayer)]

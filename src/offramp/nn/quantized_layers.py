@@ -48,7 +48,6 @@ class QuantizedLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.bits = bits
-        self.activation_name = None if activation is None else type(activation).__name__
         # In tuples, because neither may become a part of this module: the one runs no code of its own once there is
         # a grid (its limits are the activation's), the others are parts of the network already.
         self._activation = (activation,)
@@ -63,6 +62,11 @@ class QuantizedLayer(nn.Module):
     @property
     def sources(self) -> "tuple[QuantizedLayer | None, ...]":
         return self._sources
+
+    @property
+    def activation(self) -> nn.Module | None:
+        """What stands between the layer and its output as long as that is in floating point."""
+        return self._activation[0]
 
     @property
     def limits(self) -> IntegerRange:
@@ -104,9 +108,8 @@ class QuantizedLayer(nn.Module):
             per_image = math.prod(values.shape[1:])
             limits = self.limits
             return fake_quantize(values, cast(Tensor, self.scale), limits, gradient_scale(per_image, limits))
-        activation = self._activation[0]
-        if activation is not None:
-            values = activation(values)
+        if self.activation is not None:
+            values = self.activation(values)
         if self._sample is not None:
             flat = values.detach().flatten().float()
             # Evenly spread, so that channels and images are all in it; both ends, because they set the range.
@@ -215,14 +218,16 @@ class QuantizedMatrixLayer(QuantizedLayer):
         if self.weight_limits is not None and self._sample is None:
             scale = gradient_scale(weight[0].numel(), self.weight_limits)
             weight = fake_quantize(weight, cast(Tensor, self.weight_scale), self.weight_limits, scale)
-        return self._leave(self._normalized(self._multiply(inputs, weight, self.bias)))
+        return self._leave(self.normalized(self.multiply(inputs, weight, self.bias)))
 
-    def _multiply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def multiply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution or linear layer alone, with other weights."""
         if not self.is_convolution:
             return F.linear(inputs, weight, bias)
         return F.conv2d(inputs, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def _normalized(self, values: Tensor) -> Tensor:
+    def normalized(self, values: Tensor) -> Tensor:
+        """The batch norm alone."""
         if not self.has_norm:
             return values
         return F.batch_norm(
@@ -241,7 +246,7 @@ class QuantizedMatrixLayer(QuantizedLayer):
         layer = self.integers()
         dtype = torch.float32 if layer.largest <= _FLOAT32_EXACT else torch.float64
         with torch.autocast(inputs.device.type, enabled=False):
-            whole = self._multiply(integers_of(inputs, source).to(dtype), layer.weight.to(dtype), None)
+            whole = self.multiply(integers_of(inputs, source).to(dtype), layer.weight.to(dtype), None)
         # Rounding changes nothing but what a fast algorithm (Winograd) may have left behind the point.
         total = whole.round().to(torch.float64) + per_channel(layer.bias, whole)
         if layer.factor is None:
