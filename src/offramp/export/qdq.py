@@ -21,8 +21,8 @@ from offramp.nn.quantized_layers import (
     QuantizedAveragePool,
     QuantizedIdentity,
     QuantizedLayer,
-    QuantizedMatrixLayer,
 )
+from offramp.nn.quantized_matrix import QuantizedMatrixLayer
 
 OPSET_INT4, OPSET_INT2 = 21, 25
 _IR_VERSIONS = {OPSET_INT4: 10, OPSET_INT2: 13}

@@ -5,7 +5,7 @@ Source: Esser et al. 2020, "Learned Step Size Quantization", equations 1-3 and s
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ def step_size(scale: Tensor) -> Tensor:
     return scale.abs().clamp_min(SMALLEST_STEP)
 
 
-def quantize(values: Tensor, step: Tensor, limits: IntegerRange) -> Tensor:
+def quantize(values: Tensor, step: Tensor | float, limits: IntegerRange) -> Tensor:
     """The integers (as floats) nearest to ``values / step``, halves to the even one, within ``limits``."""
     return (values / step).round_().clamp_(limits.lower, limits.upper)
 
@@ -56,7 +56,7 @@ def fake_quantize(values: Tensor, scale: Tensor, limits: IntegerRange, gradient_
     limits; the gradient of ``scale`` is multiplied by ``gradient_scale``.
     """
     if not torch.is_grad_enabled():
-        step = step_size(_along_first(scale, values)).to(values.dtype)
+        step = _step_along_first(scale, values)
         return quantize(values, step, limits) * step
     if torch.compiler.is_compiling():
         lower, upper = (values.new_tensor(float(x)) for x in (limits.lower, limits.upper))
@@ -83,6 +83,14 @@ def _along_first(scale: Tensor, values: Tensor) -> Tensor:
     return scale if scale.dim() == 0 else scale.view(-1, *[1] * (values.dim() - 1))
 
 
+def _step_along_first(scale: Tensor, values: Tensor) -> Tensor | float:
+    """The step, shaped for ``values``; as a number where there is one for all, to be exact also for 16-bit values."""
+    step = step_size(scale)
+    if step.dim() == 0:
+        return float(step) if step.device.type == "cpu" else step
+    return _along_first(step, values).to(values.dtype)
+
+
 class _FakeQuantize(torch.autograd.Function):
     """Few passes over memory: the gradient of the step follows from two inner products.
 
@@ -92,7 +100,7 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, scale: Tensor, limits: IntegerRange, gradient_scale: float) -> Tensor:
-        step = step_size(_along_first(scale, values)).to(values.dtype)
+        step = _step_along_first(scale, values)
         result = quantize(values, step, limits).mul_(step)
         ctx.save_for_backward(values, scale, result)
         ctx.limits, ctx.gradient_scale = limits, gradient_scale
@@ -104,7 +112,7 @@ class _FakeQuantize(torch.autograd.Function):
         limits: IntegerRange = ctx.limits
         (gradient,) = gradients
         if scale.dim() == 0 and values.device.type == "cpu":
-            step = float(step_size(scale))
+            step = cast(float, _step_along_first(scale, values))
             # The only fused operator that passes a gradient strictly between two bounds.
             passed = torch.ops.aten.hardtanh_backward(gradient, values, limits.lower * step, limits.upper * step)
         else:

@@ -15,9 +15,8 @@ from offramp.nn.quantized_layers import (
     QuantizedAveragePool,
     QuantizedIdentity,
     QuantizedLayer,
-    QuantizedMatrixLayer,
-    per_channel,
 )
+from offramp.nn.quantized_matrix import QuantizedMatrixLayer, per_channel
 
 
 class IntegerLayer(nn.Module):

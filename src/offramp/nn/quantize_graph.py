@@ -22,9 +22,9 @@ from offramp.nn.quantized_layers import (
     QuantizedAveragePool,
     QuantizedIdentity,
     QuantizedLayer,
-    QuantizedMatrixLayer,
     Window,
 )
+from offramp.nn.quantized_matrix import QuantizedMatrixLayer
 
 _ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
     nn.ReLU: nn.ReLU,
