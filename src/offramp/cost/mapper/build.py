@@ -1,6 +1,7 @@
 """The tasks that a layer may become on a chip, as far as the steps that are switched on allow."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from offramp.cost.mapper.chip import Chip
 from offramp.cost.mapper.regions import (
@@ -28,6 +29,14 @@ PIPELINE_BLOCKS = 4
 """Into how many blocks layers are cut so that results travel while more are made."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Template:
+    """The tasks of a layer that may stand for those of an equal layer."""
+
+    chip: Chip
+    tasks: list[Task]
+
+
 class TaskBuilder:
     """Builds tasks for the layers of one workload on one chip."""
 
@@ -40,6 +49,7 @@ class TaskBuilder:
         self.origin: dict[str, str] = {GRAPH_INPUT: GRAPH_INPUT}
         self.tensors: dict[str, TensorShape] = {}
         noted = [layer for layer in workload.layers if self._note(layer)]
+        self.exits = frozenset(self.origin[name] for name in workload.exits)
         # A branch may be listed among later layers; it comes before them here, which its inputs allow.
         self.layers = tuple(sorted(noted, key=lambda layer: (layer.stage, layer.role is Role.BRANCH)))
 
@@ -60,6 +70,19 @@ class TaskBuilder:
 
     def options(self, layers: Sequence[Layer]) -> list[Task]:
         """All tasks for a layer or a chain; UnpricedJobsError when no core can do it."""
+        layer = layers[0]
+        if len(layers) > 1 or layer.shape.op is Op.CONCAT:
+            return self._all_options(layers)
+        names = self.sources(layer)
+        key = (id(self._chip), self._steps, layer.shape, tuple(self.tensors[name] for name in names))
+        known = self._pricer.templates.get(key)
+        if known is None:
+            # Templates of a chip must not be found by another that later has its address.
+            known = self._pricer.templates[key] = _Template(self._chip, self._all_options(layers))
+        assert isinstance(known, _Template)
+        return [task.named(layer, names) for task in known.tasks]
+
+    def _all_options(self, layers: Sequence[Layer]) -> list[Task]:
         found: list[Task] = []
         faults: list[UnpricedJob] = []
         for layout in self._layouts(layers):

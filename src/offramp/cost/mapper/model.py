@@ -21,6 +21,9 @@ from offramp.errors import UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Layer, Workload
 
+CLEARLY_BETTER = 0.95
+"""A plan whose estimated product is below this share of the simple plan's is not compared with it by simulation."""
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -99,14 +102,15 @@ class MappedCostModel:
             )
             return Mapping(report, schedule, product, None, tuple(modes), plan.tasks)
 
-        plan = optimizer.greedy()
         waiting = [Speculation.WAIT] * workload.num_stages
-        best = simulated(plan, waiting)
+        plan = simple = optimizer.greedy()
         if Step.OPTIMUM in self.steps:
-            better = optimizer.best(plan)
-            other = simulated(better, waiting)
+            plan = optimizer.best(simple)
+        best = simulated(plan, waiting)
+        if plan is not simple and plan.product > CLEARLY_BETTER * simple.product:
+            other = simulated(simple, waiting)
             if other.product < best.product:
-                best, plan = other, better
+                best, plan = other, simple
         for stage in range(workload.num_stages - 1 if speculates else 0):
             for mode in (Speculation.LOAD, Speculation.START):
                 tried = [mode if index == stage else old for index, old in enumerate(best.speculation)]

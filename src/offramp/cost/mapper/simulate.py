@@ -66,7 +66,7 @@ class Simulator:
     ) -> None:
         self._workload, self._chip, self._builder, self._router, self._steps = workload, chip, builder, router, steps
         self._speculation = speculation
-        self._exits = frozenset(builder.origin[name] for name in workload.exits)
+        self._exits = builder.exits
         self._media: dict[str, Timeline] = {}
         self._cores: dict[str, Timeline] = {}
         self._rooms = {name: RoomUse(room.size_bits) for name, room in chip.rooms.items()}
@@ -161,13 +161,14 @@ class Simulator:
         inside: list[Stay],
     ) -> float:
         """Fetch, compute; returns when the last block is done."""
-        arrivals, copies = self._fetch(index, task, stretch, previous)
-        ready = self._inputs_ready(stretch, arrivals, 0, task.cores, previous)
+        reserves = not keeps or not made.stays
+        regions = task.layout.regions(self._builder.tensors[stretch.layer.name]) if keeps else stretch.results
+        room = self._room_for(index, task, stretch, previous, regions if reserves else None)
+        arrivals, copies = self._fetch(task, stretch, previous, room)
+        ready = max(room, self._inputs_ready(stretch, arrivals, 0, task.cores, previous))
         serial = Step.PREFETCH not in self._steps
-        if not keeps or not made.stays:
-            places = self._reserve(index, task, stretch, keeps, ready)
-            ready = max([ready, *(stay.start for stay in places)])
-            (made.stays if keeps else inside).extend(places)
+        if reserves:
+            (made.stays if keeps else inside).extend(self._reserve(task, stretch, regions, ready))
         done = ready
         for number, block in enumerate(stretch.blocks.blocks):
             key = (stretch.layer.name, number)
@@ -191,19 +192,46 @@ class Simulator:
             stay.end = done
         return done
 
-    def _reserve(self, index: int, task: Task, stretch: Stretch, keeps: bool, ready: float) -> list[Stay]:
-        """Room for what a stretch makes: for all tiles when it stays, else for this tile."""
+    def _room_for(
+        self,
+        index: int,
+        task: Task,
+        stretch: Stretch,
+        previous: tuple[str, float] | None,
+        results: Sequence[Region] | None,
+    ) -> float:
+        """Cycle from which copies of inputs, and ``results`` if given, have room, all at once.
+
+        To make it, even a tensor that is about to be read may go off chip: it is then fetched from there.
+        """
         shape = self._builder.tensors[stretch.layer.name]
-        regions = task.layout.regions(shape) if keeps else stretch.results
-        bits = [shape.bits(region) for region in regions]
-        start = self._make_room(index, task.cores, bits, ready)
+        made = [shape.bits(region) for region in results] if results is not None else [0] * len(task.cores)
+        names = [x for x in stretch.sources if previous is None or x.tensor != previous[0]]
+        begin = self._compute_gate if previous is None else max(self._compute_gate, previous[1])
+        while True:
+            parts = [part.ready for x in names for part in self._tensors[x.tensor].parts]
+            sizes = [
+                sum(column)
+                for column in zip(
+                    made, *(self._missing_bits(x.tensor, x.needs, task.cores) for x in names), strict=True
+                )
+            ]
+            layouts = [self._tensors[x.tensor].layout for x in names]
+            start = max(begin, min(parts, default=0.0), 0.0 if Step.PREFETCH in self._steps else self._clock)
+            room = self._make_room(index, task.cores, sizes, start)
+            if layouts == [self._tensors[x.tensor].layout for x in names]:
+                return room
+
+    def _reserve(self, task: Task, stretch: Stretch, regions: Sequence[Region], start: float) -> list[Stay]:
+        """Take room for what a stretch makes: for all tiles when it stays, else for this tile."""
+        shape = self._builder.tensors[stretch.layer.name]
         return [
-            self._rooms[core].take(Stay(stretch.layer.name, region, size, start))
-            for core, region, size in zip(task.cores, regions, bits, strict=True)
+            self._rooms[core].take(Stay(stretch.layer.name, region, shape.bits(region), start))
+            for core, region in zip(task.cores, regions, strict=True)
         ]
 
     def _fetch(
-        self, index: int, task: Task, stretch: Stretch, previous: tuple[str, float] | None
+        self, task: Task, stretch: Stretch, previous: tuple[str, float] | None, room: float
     ) -> tuple[dict[str, list[_Part]], list[Stay]]:
         """Bring what the stretch reads; returns by tensor what is where from when on, and the room that copies take."""
         arrivals: dict[str, list[_Part]] = {}
@@ -211,21 +239,16 @@ class Simulator:
         for source in stretch.sources:
             if previous is not None and source.tensor == previous[0]:
                 continue
-            shape = self._builder.tensors[source.tensor]
             held = self._tensors[source.tensor]
-            begin = max(min(part.ready for part in held.parts), self._compute_gate)
-            if Step.PREFETCH not in self._steps:
-                begin = max(begin, self._clock)
-            # Making room may evict this very tensor: it is then fetched from where it went.
-            sizes = self._missing_bits(source.tensor, source.needs, task.cores)
-            room = self._make_room(index, task.cores, sizes, begin)
             sizes = self._missing_bits(source.tensor, source.needs, task.cores)
             copies += [
                 self._rooms[core].take(Stay(source.tensor, need, size, room))
                 for core, need, size in zip(task.cores, source.needs, sizes, strict=True)
                 if size
             ]
-            traffic = self._router.traffic(shape, held.layout, source.needs, task.cores)
+            traffic = self._router.traffic(
+                self._builder.tensors[source.tensor], held.layout, source.needs, task.cores
+            )
             kind = TransferKind.INPUT if source.tensor == GRAPH_INPUT else TransferKind.ACTIVATION
             found = [part for part in held.parts if part.core in task.cores]
             for ready, passage in self._by_part(source.tensor, held, traffic.passages):

@@ -1,5 +1,6 @@
 """What may be done with a layer, or with a chain of layers in row tiles: which cores, which parts, where the result goes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,3 +68,16 @@ class Task:
         """Bits of weights that leave the DRAM."""
         loaded = self.tiles[:1] if self.resident else self.tiles
         return sum(stretch.blocks.weight_bits for tile in loaded for stretch in tile)
+
+    def named(self, layer: Layer, sources: Sequence[str]) -> "Task":
+        """The same work for an equal layer; ``sources`` in the order of this one's."""
+        if self.layers == (layer,) and tuple(x.tensor for x in self.tiles[0][0].sources) == tuple(sources):
+            return self
+        tiles = []
+        for (stretch,) in self.tiles:
+            renamed = tuple(
+                Source(name, source.needs, source.block_needs)
+                for name, source in zip(sources, stretch.sources, strict=True)
+            )
+            tiles.append((Stretch(layer, renamed, stretch.results, stretch.blocks),))
+        return Task((layer,), self.cores, tuple(tiles), self.layout, self.resident)

@@ -1,7 +1,7 @@
 """A layer cut into blocks: what each core makes between two loads of weights, and what that costs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +22,8 @@ class Pricer:
     def __init__(self, engines: Sequence[LayerEngine]) -> None:
         self.engines = tuple(engines)
         self._costs: dict[tuple[int, LayerShape, str, int], LayerCost | UnpricedJob] = {}
+        self.templates: dict[Hashable, object] = {}
+        """What a builder of tasks wants to find again with the next network."""
         self._cores: dict[Core, int] = {}
         self._numbers: dict[int, tuple[Core, int]] = {}
 
