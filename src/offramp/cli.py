@@ -96,6 +96,7 @@ def search(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     engine: Annotated[str | None, typer.Option(help="Cost engine: native or zigzag.")] = None,
+    mapping: Annotated[str | None, typer.Option(help="layer_by_layer (one core) or optimized (all cores).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: a new one under runs/).")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file; options override it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
@@ -114,6 +115,7 @@ def search(
         "space.backbone": backbone,
         "cost.accelerator": accelerator,
         "cost.engine": engine,
+        "cost.mapping": mapping,
         "search.algorithm": algorithm,
         "search.objectives": _split_commas(objective),
         "search.constraints": constraint,
@@ -210,6 +212,9 @@ def cost(
     convention: Annotated[
         str, typer.Option(help="offramp, or published (pooling charged as in the reference).")
     ] = "offramp",
+    mapping: Annotated[
+        str, typer.Option(help="layer_by_layer (one core, as the reference) or optimized (all cores).")
+    ] = "layer_by_layer",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Price an early-exit ONNX graph on an accelerator."""
@@ -223,6 +228,7 @@ def cost(
             "accelerator": accelerator,
             "engine": engine,
             "convention": convention,
+            "mapping": mapping,
             "weight_bits": weight_bits,
             "activation_bits": activation_bits,
             "branch_weight_bits": branch_bits or weight_bits,

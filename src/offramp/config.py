@@ -65,10 +65,17 @@ class CostConfig(_Section):
     accelerator: str = "edge-tpu-quad"
     engine: Literal["native", "zigzag"] = "native"
     convention: Literal["offramp", "published"] = "offramp"
+    mapping: Literal["layer_by_layer", "optimized"] = "layer_by_layer"
     weight_bits: Bits = 8
     activation_bits: Bits = 8
     branch_weight_bits: Bits = 8
     branch_activation_bits: Bits = 8
+
+    @model_validator(mode="after")
+    def _published_figures_are_layer_by_layer(self) -> "CostConfig":
+        if self.convention == "published" and self.mapping != "layer_by_layer":
+            raise ValueError("convention published is the reference's own, which has mapping layer_by_layer only")
+        return self
 
 
 class TrainConfig(_Section):

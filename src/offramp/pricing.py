@@ -8,6 +8,7 @@ from offramp.config import CostConfig
 from offramp.cost.base import CostModel, CostReport, LayerEngine
 from offramp.cost.cache import CachedEngine, default_cache_path
 from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
+from offramp.cost.mapper.model import MappedCostModel
 from offramp.cost.model import ScheduledCostModel
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.from_onnx import workload_from_onnx
@@ -23,11 +24,32 @@ class PricedModel:
     expected: ExpectedCost | None
 
 
-def build_cost_model(cost: CostConfig, *, coarse: bool = False, cache: Path | None = None) -> CostModel:
-    """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice."""
+def build_cost_model(
+    cost: CostConfig, *, coarse: bool = False, cache: Path | None = None, exit_rates: Sequence[float] | None = None
+) -> CostModel:
+    """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice.
+
+    ``exit_rates``, where known, tell the optimized mapping what is worth starting before an exit's verdict.
+    """
+    if cost.mapping == "optimized":
+        return _build_mapped(cost, coarse, cache, exit_rates)
     return ScheduledCostModel(
         CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path()), cost.convention
     )
+
+
+def _build_mapped(
+    cost: CostConfig, coarse: bool, cache: Path | None, exit_rates: Sequence[float] | None
+) -> MappedCostModel:
+    rates = None if exit_rates is None else tuple(exit_rates)
+    if cost.engine == "native":
+        from offramp.cost.native_engine import NativeEngine
+
+        # Asked for many small parts of layers, it answers sooner than a cache on disk would.
+        engines = NativeEngine(goal="energy_delay_product"), NativeEngine(goal="energy")
+        return MappedCostModel(engines[0], alternatives=engines[1:], exit_rates=rates)
+    engine = CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path())
+    return MappedCostModel(engine, exit_rates=rates)
 
 
 def _build_engine(name: str, coarse: bool) -> LayerEngine:
@@ -53,7 +75,7 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     )
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
-    cost_model = build_cost_model(cost)
+    cost_model = build_cost_model(cost, exit_rates=exit_rates)
     report = cost_model.estimate(workload, accelerator)
     static = cost_model.estimate(workload.static(), accelerator)
     return PricedModel(str(model), report, static, expected_cost(report, exit_rates) if exit_rates else None)

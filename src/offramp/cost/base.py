@@ -8,6 +8,9 @@ from offramp.hardware.accelerator import Accelerator, Core
 from offramp.workload.graph import Role, Workload
 from offramp.workload.layer import LayerShape
 
+MappingKind = Literal["layer_by_layer", "optimized"]
+"""`layer_by_layer`: the reference's schedule on one core; `optimized`: the mapper's, over all cores."""
+
 Convention = Literal["offramp", "published"]
 """`published` charges every pooling layer once per channel too often, as the reference evaluation does."""
 
@@ -95,7 +98,8 @@ class StageCost:
     """One stage: the backbone up to an exit and the exit's branch. ``gap_cycles`` lies between the two.
 
     ``stage_latency_cycles`` = backbone + gap + branch. The ``*_to_exit`` figures are cumulative from the input and
-    charge every branch on the way.
+    charge every branch on the way. ``speculation_energy_pj`` was spent on later stages before this exit's verdict; it is
+    part of ``energy_to_exit_pj`` of this exit alone.
     """
 
     exit: str
@@ -107,6 +111,7 @@ class StageCost:
     latency_to_exit_cycles: float
     energy_to_exit_pj: float
     macs_to_exit: int
+    speculation_energy_pj: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ class CostReport:
     stages: tuple[StageCost, ...]
     layers: tuple[LayerReport, ...]
     warnings: tuple[str, ...] = field(default=())
+    mapping: MappingKind = "layer_by_layer"
 
 
 class CostModel(Protocol):

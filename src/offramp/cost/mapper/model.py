@@ -141,4 +141,5 @@ class MappedCostModel:
             stages=stage_costs(workload, schedule, layers),
             layers=layers,
             warnings=schedule.warnings,
+            mapping="optimized",
         )

@@ -72,6 +72,7 @@ def stage_costs(
         members = [layer for layer in layers if layer.stage == stage]
         verdict = schedule.verdict_cycles[stage]
         own = sum(layer.energy_pj for layer in members)
+        speculated = speculated_energy_pj(schedule, stage_of, stage)
         energy += own
         backbone = max(
             (x.end_cycle for x in members if x.role is Role.BACKBONE and x.op != Op.ACTIVATION.value), default=before
@@ -88,8 +89,9 @@ def stage_costs(
                 stage_latency_cycles=verdict - before,
                 stage_energy_pj=own,
                 latency_to_exit_cycles=verdict,
-                energy_to_exit_pj=energy + speculated_energy_pj(schedule, stage_of, stage),
+                energy_to_exit_pj=energy + speculated,
                 macs_to_exit=macs,
+                speculation_energy_pj=speculated,
             )
         )
         before = verdict
