@@ -326,14 +326,16 @@ class _Rewriter:
 
     def _fault(self, node: fx.Node, reason: str | None = None) -> None:
         called = self._called(node)
+        if isinstance(called, QuantizedLayer):
+            reason = "used twice, which needs two grids"
         kind = type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(node.target))
         self.faults.append(f"{node.name} ({reason or kind})")
         self.sources[node] = None
 
 
 def _even_window(size: Any) -> Window | None:
-    sizes = _pair(size) if size is not None else None
-    return None if sizes is None else Window(output_size=sizes)
+    known = isinstance(size, int) or (isinstance(size, list | tuple) and None not in size)
+    return Window(output_size=_pair(size)) if known else None
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -106,7 +106,7 @@ class QuantizedLayer(nn.Module):
             values = self.activation(values)
         if self._sample is not None:
             flat = values.detach().flatten().float()
-            # An odd stride, since an even one may meet the same pixel of every map; both ends, since they set the range.
+            # An odd stride: an even one may meet the same pixel of every map. Both ends, since they set the range.
             self._sample += [flat[:: flat.numel() // _SAMPLE | 1], flat.min()[None], flat.max()[None]]
         return values
 
@@ -211,7 +211,9 @@ class QuantizedAveragePool(QuantizedLayer):
         return self._requantize(total, self.factor(count))
 
     def average(self, inputs: Tensor) -> Tensor:
+        """The average alone; raises UnsupportedLayerError where windows would differ in size."""
         window = self.window
+        window.count(*inputs.shape[-2:])
         if window.output_size is not None:
             return F.adaptive_avg_pool2d(inputs, window.output_size)
         return F.avg_pool2d(inputs, window.kernel, window.stride, window.padding)
