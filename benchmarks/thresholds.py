@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -81,7 +82,8 @@ def main() -> int:
         cells = (item.early_exits, item.combinations, f"{item.seconds:.3f}", f"{item.combinations_per_second:.2e}")
         table.add_row(item.question, *map(str, cells))
     Console().print(table)
-    print(f"written to {save_result('thresholds', [asdict(item) for item in speeds])}")
+    path = save_result("thresholds", [asdict(item) for item in speeds])
+    print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return 0 if all(item.combinations_per_second >= REQUIRED_PER_SECOND for item in speeds) else 1
 
 
