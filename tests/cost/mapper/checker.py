@@ -35,7 +35,7 @@ def faults(schedule: MappedSchedule, workload: Workload, accelerator: Accelerato
         *_weights_are_there(schedule, workload),
         *_moves_take_their_time(schedule, accelerator),
         *_memories_are_large_enough(schedule, accelerator),
-        *_room_is_held_while_used(schedule, workload),
+        *_room_is_held_while_used(schedule, workload, accelerator),
         *_verdicts(schedule, workload, accelerator),
     ]
 
@@ -123,25 +123,26 @@ def _nothing_is_read_before_it_is_there(
     for move in travelling:
         there[move.tensor].append(There(move.receiver, cells_of(move.region), move.end_cycle))
 
-    def lacks(tensor: str, core: str, cells: Cells, cycle: float) -> bool:
-        found: set[tuple[int, int]] = set()
-        for item in there[tensor]:
-            if item.core == core and item.since <= cycle:
-                found |= item.cells
-        return not cells <= found
-
     found = [
         f"{move.sender} sends {move.tensor} before it has it"
         for move in travelling
-        if lacks(move.tensor, move.sender, cells_of(move.region), move.start_cycle)
+        if _lacks(there[move.tensor], move.sender, cells_of(move.region), move.start_cycle)
     ]
     layers = {layer.name: layer for layer in workload.layers}
     for piece in schedule.pieces:
         layer = layers[piece.layer]
         for tensor in {origin[name] for name in layer.inputs}:
-            if lacks(tensor, piece.core, _needs(layer, piece, tensor, sizes[tensor]), piece.start_cycle):
+            if _lacks(there[tensor], piece.core, _needs(layer, piece, tensor, sizes[tensor]), piece.start_cycle):
                 found.append(f"{piece.layer} on {piece.core} starts before {tensor} is there")
     return found
+
+
+def _lacks(there: list[There], core: str, cells: Cells, cycle: float) -> bool:
+    present: set[tuple[int, int]] = set()
+    for item in there:
+        if item.core == core and item.since <= cycle:
+            present |= item.cells
+    return not cells <= present
 
 
 def _weights_are_there(schedule: MappedSchedule, workload: Workload) -> list[str]:
@@ -198,38 +199,34 @@ def _memories_are_large_enough(schedule: MappedSchedule, accelerator: Accelerato
     return found
 
 
-def _room_is_held_while_used(schedule: MappedSchedule, workload: Workload) -> list[str]:
+def _room_is_held_while_used(schedule: MappedSchedule, workload: Workload, accelerator: Accelerator) -> list[str]:
     """Results and copies have room on their core from when they are made or come until they are read or sent."""
     held: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for item in schedule.holdings:
         held[item.core, item.tensor].append((item.start_cycle, item.end_cycle))
 
-    def has(core: str, tensor: str, start: float, end: float) -> bool:
-        spans = sorted(held[core, tensor])
-        for first, last in spans:
-            if first <= start < last or (first <= start and start == end == last):
-                start = last
-            if start >= end:
-                return True
-        return start >= end and bool(spans)
-
     origin = origins(workload)
     found = []
     for piece in schedule.pieces:
-        layer = workload.layer(piece.layer)
-        if not has(piece.core, piece.layer, piece.start_cycle, piece.end_cycle):
-            found.append(f"{piece.layer} on {piece.core} has no room for its result")
-        for name in {origin[x] for x in layer.inputs}:
-            if not has(piece.core, name, piece.start_cycle, piece.end_cycle):
+        reads = {origin[x] for x in workload.layer(piece.layer).inputs}
+        for name in {piece.layer, *reads, *([piece.weights] if piece.weights else [])}:
+            if not _covered(held[piece.core, name], piece.start_cycle, piece.end_cycle):
                 found.append(f"{piece.layer} on {piece.core} has no room for {name}")
-        if piece.weights and not has(piece.core, piece.weights, piece.start_cycle, piece.end_cycle):
-            found.append(f"{piece.layer} on {piece.core} has no room for its weights")
+    offchip = accelerator.cores_of(CoreKind.OFFCHIP)[0].name
     for move in schedule.moves:
-        if "offchip" not in move.receiver and move.receiver != "dram":
-            start, end = move.start_cycle, move.end_cycle
-            if not has(move.receiver, move.tensor, start, end):
-                found.append(f"{move.receiver} has no room for {move.tensor}")
+        if move.receiver != offchip and not _covered(
+            held[move.receiver, move.tensor], move.start_cycle, move.end_cycle
+        ):
+            found.append(f"{move.receiver} has no room for {move.tensor}")
     return found
+
+
+def _covered(spans: list[tuple[float, float]], start: float, end: float) -> bool:
+    """Whether the spans leave no cycle from ``start`` to ``end`` out."""
+    for first, last in sorted(spans):
+        if first <= start < last:
+            start = last
+    return start >= end and bool(spans)
 
 
 def _verdicts(schedule: MappedSchedule, workload: Workload, accelerator: Accelerator) -> list[str]:
@@ -244,3 +241,11 @@ def _verdicts(schedule: MappedSchedule, workload: Workload, accelerator: Acceler
     if list(schedule.verdict_cycles) != sorted(schedule.verdict_cycles):
         found.append("an exit leaves before the one before")
     return found
+
+
+def early_work(schedule: MappedSchedule, workload: Workload, stage: int) -> list[str]:
+    """What begins for later stages before the verdict of ``stage``."""
+    verdict = schedule.verdict_cycles[stage]
+    later = {layer.name for layer in workload.layers if layer.stage > stage}
+    pieces = [x.layer for x in schedule.pieces if x.layer in later and x.start_cycle < verdict]
+    return pieces + [x.tensor for x in schedule.moves if x.origin in later and x.start_cycle < verdict]

@@ -1,6 +1,7 @@
 """Random early-exit networks and accelerators for the mapper, small enough to price at once."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def team_of(count: int) -> Accelerator:
     model, offchip = full.cores[0], full.cores_of(CoreKind.OFFCHIP)[0]
     cores = tuple(replace(model, name=f"npu{index}") for index in range(count))
     links: list[Link] = []
-    for one, two in zip(cores, cores[1:], strict=False):
+    for one, two in pairwise(cores):
         links += [Link(one.name, two.name, 32, 0.5), Link(two.name, one.name, 32, 0.5)]
     for core in cores:
         links += [Link(core.name, offchip.name, 64, shared="bus"), Link(offchip.name, core.name, 64, shared="bus")]

@@ -147,7 +147,9 @@ class TaskBuilder:
         aside = layout.cores[0] not in team
         if not aside:
             return [layout, self.offchip]
-        spread = Layout(Axis.ROWS, team[: min(len(team), tensor.rows)]) if tensor.rows > 1 else Layout(Axis.WHOLE, team[:1])
+        spread = (
+            Layout(Axis.ROWS, team[: min(len(team), tensor.rows)]) if tensor.rows > 1 else Layout(Axis.WHOLE, team[:1])
+        )
         if KEEP_ROOM * tensor.size_bits <= self._chip.rooms[layout.cores[0]].size_bits:
             return [layout, spread, self.offchip]
         return [spread, self.offchip]
@@ -173,9 +175,7 @@ class TaskBuilder:
         along_channels = _tiles_channels(layers)
         return [tuple(_cut(part, index, count, along_channels, step) for part in parts) for index in range(count)]
 
-    def _fits(
-        self, layers: Sequence[Layer], tiles: Sequence[tuple[Region, ...]], layout: Layout, home: Layout
-    ) -> bool:
+    def _fits(self, layers: Sequence[Layer], tiles: Sequence[tuple[Region, ...]], layout: Layout, home: Layout) -> bool:
         last = self.tensors[layers[-1].name]
         stays = [last.bits(part) if home == layout else 0 for part in layout.regions(last)]
         for finals in tiles:
@@ -202,9 +202,7 @@ class TaskBuilder:
         """Per block and core; empty where every block needs the same."""
         if len(blocks.blocks) == 1 or not _channels_apart(layer):
             return ()
-        return tuple(
-            tuple(self._need(layer, source, result) for result in block.results) for block in blocks.blocks
-        )
+        return tuple(tuple(self._need(layer, source, result) for result in block.results) for block in blocks.blocks)
 
     def _backwards(self, layers: Sequence[Layer], finals: tuple[Region, ...]) -> list[tuple[Region, ...]]:
         """What each layer of a chain has to make for the last one to make ``finals``."""

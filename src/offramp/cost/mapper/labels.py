@@ -148,9 +148,7 @@ class LabelModel:
         values[:, ENERGY] += cost.energy_pj + trip.energy_pj
         return values
 
-    def _prefetched(
-        self, before: Floats, values: Floats, base: Floats, cost: TaskCost, trip: Journey
-    ) -> Floats:
+    def _prefetched(self, before: Floats, values: Floats, base: Floats, cost: TaskCost, trip: Journey) -> Floats:
         # Blocks that treat channels apart start as their channels come, others when all is there.
         after_trip = cost.last_duration if cost.channels_apart else cost.duration
         done: Floats = base + max(cost.duration, trip.exposed_cycles + after_trip)

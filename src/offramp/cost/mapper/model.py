@@ -84,9 +84,7 @@ class MappedCostModel:
         check_exit_rates(self.exit_rates, count)
         return self.exit_rates
 
-    def _map_on(
-        self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool
-    ) -> Mapping:
+    def _map_on(self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool) -> Mapping:
         builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
         choices = self._choices(builder, chip)
         speculates = Step.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
@@ -94,7 +92,7 @@ class MappedCostModel:
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
 
         def simulated(plan: Plan, modes: Sequence[Speculation]) -> Mapping:
-            schedule = Simulator(workload, chip, builder, router, self.steps, modes).run(plan.tasks)
+            schedule = Simulator(chip, builder, router, self.steps, modes).run(plan.tasks)
             report = self._report(workload, chip, schedule)
             product = sum(
                 rate * stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles

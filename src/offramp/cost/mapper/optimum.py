@@ -35,7 +35,7 @@ from offramp.cost.mapper.tasks import Task
 from offramp.workload.graph import GRAPH_INPUT, Role
 
 PLAN_LABELS, BOUND_LABELS = 6, 24
-"""Prefixes kept per state. Where there are more, a plan loses the least promising; a bound joins them, at their best."""
+"""Prefixes kept per state. Of more, a plan loses the least promising; a bound joins them, each figure at its best."""
 
 State: TypeAlias = tuple[tuple[str, Lies], ...]
 Nodes: TypeAlias = NDArray[np.int64]
@@ -76,9 +76,7 @@ class Optimizer:
         self._costs = [[task_cost(task, chip) for task in options] for options in choices]
         self._given = Lies(builder.offchip)
         self._live = self._live_after()
-        self._ends = [
-            next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits
-        ]
+        self._ends = [next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits]
         self._rest = self._least_rest()
         self._journeys: dict[tuple[int, int, tuple[Lies, ...]], Journey] = {}
 
@@ -114,7 +112,9 @@ class Optimizer:
             trips = [self._journey(index, number, lies) for number in range(len(options))]
             number = min(
                 range(len(options)),
-                key=lambda i: (options[i].duration + trips[i].cycles + 1) * (options[i].energy_pj + trips[i].energy_pj + 1),
+                key=lambda i: (
+                    (options[i].duration + trips[i].cycles + 1) * (options[i].energy_pj + trips[i].energy_pj + 1)
+                ),
             )
             values = self._step(model, index, values, self._costs[index][number], trips[number])
             lies[options[number].result] = self._lies(index, options[number])
@@ -134,9 +134,7 @@ class Optimizer:
         found = self._search(self._model(relaxed=True), known_product, BOUND_LABELS, join=True)
         return known_product if found is None else min(found[0], known_product)
 
-    def _search(
-        self, model: LabelModel, known: float, limit: int, *, join: bool
-    ) -> tuple[float, list[int]] | None:
+    def _search(self, model: LabelModel, known: float, limit: int, *, join: bool) -> tuple[float, list[int]] | None:
         states: dict[State, _Labels] = {
             ((GRAPH_INPUT, self._given),): _Labels(np.zeros((1, NUM_COLUMNS)), np.zeros(1, dtype=np.int64))
         }
@@ -216,7 +214,10 @@ class Optimizer:
         rest = np.zeros((len(self._choices), len(self._weights), 3))
         least = np.array(
             [
-                [min(getattr(c, name) for c in costs) for name in ("last_duration", "link_cycles", "energy_pj", "duration")]
+                [
+                    min(getattr(c, name) for c in costs)
+                    for name in ("last_duration", "link_cycles", "energy_pj", "duration")
+                ]
                 for costs in self._costs
             ],
             dtype=float,

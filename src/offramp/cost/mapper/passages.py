@@ -41,9 +41,7 @@ class Router:
         self._known: dict[tuple[TensorShape, Layout, tuple[Region, ...], tuple[str, ...]], Traffic] = {}
         self._ways: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int | None, float]] = {}
 
-    def traffic(
-        self, tensor: TensorShape, source: Layout, needs: Sequence[Region], cores: Sequence[str]
-    ) -> Traffic:
+    def traffic(self, tensor: TensorShape, source: Layout, needs: Sequence[Region], cores: Sequence[str]) -> Traffic:
         """How each of ``cores`` gets the region it needs of a tensor that lies in layout ``source``."""
         key = (tensor, source, tuple(needs), tuple(cores))
         if key not in self._known:
@@ -63,9 +61,7 @@ class Router:
         ]
         return _traffic(passages)
 
-    def delivery(
-        self, tensor: TensorShape, results: Sequence[Region], cores: Sequence[str], target: Layout
-    ) -> Traffic:
+    def delivery(self, tensor: TensorShape, results: Sequence[Region], cores: Sequence[str], target: Layout) -> Traffic:
         """How the ``results`` made on ``cores`` get to where the tensor is to lie."""
         key = (tensor, target, tuple(results), ("from", *cores))
         if key not in self._known:

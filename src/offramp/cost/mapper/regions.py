@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
@@ -77,11 +78,11 @@ class Layout:
         count = len(self.cores)
         if self.axis is Axis.ROWS:
             cuts = even_cuts(tensor.rows, count)
-            return tuple(Region(0, tensor.channels, a, b) for a, b in zip(cuts, cuts[1:], strict=False))
+            return tuple(Region(0, tensor.channels, a, b) for a, b in pairwise(cuts))
         if self.axis is Axis.CHANNELS:
             step = self.channel_step
             cuts = [cut * step for cut in even_cuts(tensor.channels // step, count)]
-            return tuple(Region(a, b, 0, tensor.rows) for a, b in zip(cuts, cuts[1:], strict=False))
+            return tuple(Region(a, b, 0, tensor.rows) for a, b in pairwise(cuts))
         return (tensor.whole,)
 
 

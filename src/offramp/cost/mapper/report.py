@@ -58,9 +58,7 @@ def _memory_energy(pieces: Sequence[Piece]) -> tuple[MemoryEnergy, ...]:
     return tuple(MemoryEnergy(memory, operand, energy) for (memory, operand), energy in total.items())
 
 
-def stage_costs(
-    workload: Workload, schedule: MappedSchedule, layers: Sequence[LayerReport]
-) -> tuple[StageCost, ...]:
+def stage_costs(workload: Workload, schedule: MappedSchedule, layers: Sequence[LayerReport]) -> tuple[StageCost, ...]:
     """Latency from the cycle in which input and weights start to come, to each exit's verdict, and energy until then.
 
     Work for later stages that began before a verdict is charged to the samples that leave with it.

@@ -1,24 +1,22 @@
-"""From tasks to a schedule: every piece and every move gets its cycle; nothing runs twice on a link or core at once."""
+"""From tasks to a schedule: when each piece is made and each part travels, all rules of the chip kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import count
 
-from offramp.cost.base import LayerCost
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip
+from offramp.cost.mapper.fabric import Fabric
+from offramp.cost.mapper.memories import HeldTensor, Memories, Part
 from offramp.cost.mapper.passages import Passage, Router
-from offramp.cost.mapper.regions import Layout, Region
-from offramp.cost.mapper.rooms import FOREVER, RoomUse, Stay, WeightRing
-from offramp.cost.mapper.schedule import Holding, MappedSchedule, Move, Piece
+from offramp.cost.mapper.regions import Region
+from offramp.cost.mapper.rooms import Stay
+from offramp.cost.mapper.schedule import MappedSchedule
 from offramp.cost.mapper.steps import Step
-from offramp.cost.mapper.tasks import Stretch, Task
+from offramp.cost.mapper.tasks import Source, Stretch, Task
 from offramp.cost.mapper.works import Block
 from offramp.cost.schedule import TransferKind
-from offramp.cost.timeline import Timeline
-from offramp.errors import UnsupportedLayerError
-from offramp.workload.graph import GRAPH_INPUT, Workload
+from offramp.workload.graph import GRAPH_INPUT
 
 
 class Speculation(StrEnum):
@@ -31,233 +29,192 @@ class Speculation(StrEnum):
     """Weights are fetched and the next stage computes."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A region that is on a core from a cycle on."""
-
-    core: str
-    region: Region
-    ready: float
-
-
 @dataclass
-class _Tensor:
-    """Where a tensor lies, complete since ``ready``; ``stays``: the room that it takes on each core of its layout."""
+class _Run:
+    """A task while it runs: what it makes, its weights by layer and block, and what the tile before holds."""
 
-    layout: Layout
-    ready: float
-    uses: list[int]
-    parts: list[_Part] = field(default_factory=list)
-    stays: list[Stay] = field(default_factory=list)
-    last_use: float = 0.0
+    index: int
+    task: Task
+    made: HeldTensor
+    loaded: dict[tuple[str, int], list[tuple[str, Stay]]] = field(default_factory=dict)
+    inside: list[Stay] = field(default_factory=list)
+    previous: str = ""
+    previous_end: float = 0.0
+
+    @property
+    def stays_put(self) -> bool:
+        """The result remains on the cores that make it."""
+        return self.task.layout.cores == self.task.cores
+
+    def outer(self, stretch: Stretch) -> list[Source]:
+        """Sources that do not come from the stretch before in the same tile."""
+        return [source for source in stretch.sources if source.tensor != self.previous]
 
 
 class Simulator:
-    """Runs the tasks of one plan, in order; use once."""
+    """Runs the tasks of one plan, in order; use once. ``speculation``: one mode per exit, the last without meaning."""
 
     def __init__(
         self,
-        workload: Workload,
         chip: Chip,
         builder: TaskBuilder,
         router: Router,
         steps: frozenset[Step],
         speculation: Sequence[Speculation],
     ) -> None:
-        self._workload, self._chip, self._builder, self._router, self._steps = workload, chip, builder, router, steps
+        self._chip, self._builder, self._router = chip, builder, router
+        self._prefetch = Step.PREFETCH in steps
         self._speculation = speculation
-        self._exits = builder.exits
-        self._media: dict[str, Timeline] = {}
-        self._cores: dict[str, Timeline] = {}
-        self._rooms = {name: RoomUse(room.size_bits) for name, room in chip.rooms.items()}
-        self._rings = {name: WeightRing(room.size_bits) for name, room in chip.weight_rooms.items()}
-        self._weight_stays: list[tuple[str, Stay]] = []
-        self._pieces: list[Piece] = []
-        self._moves: list[Move] = []
+        self._fabric = Fabric()
+        self._memories = Memories(chip, builder, router, self._fabric)
         self._verdicts: list[float] = []
-        self._warnings: list[str] = []
-        self._numbers = count()
         self._compute_gate = self._link_gate = self._clock = 0.0
         self._stage = 0
-        self._tensors: dict[str, _Tensor] = {}
 
     def run(self, tasks: Sequence[Task]) -> MappedSchedule:
         """Raises UnsupportedLayerError for a layer that fits no memory even with all else off chip."""
         uses: dict[str, list[int]] = {}
         for index, task in enumerate(tasks):
-            for source in task.tiles[0][0].sources:
-                uses.setdefault(source.tensor, []).append(index)
-            for stretch in task.tiles[0][1:]:
-                for source in stretch.sources:
-                    if source.tensor not in {layer.name for layer in task.layers}:
-                        uses.setdefault(source.tensor, []).append(index)
-        given = _Part(self._chip.offchip.name, self._builder.tensors[GRAPH_INPUT].whole, 0.0)
-        self._tensors[GRAPH_INPUT] = _Tensor(self._builder.offchip, 0.0, uses.get(GRAPH_INPUT, []), [given])
+            for name in task.reads:
+                uses.setdefault(name, []).append(index)
+        given = Part(self._chip.offchip.name, self._builder.tensors[GRAPH_INPUT].whole, 0.0)
+        tensors = self._memories.tensors
+        tensors[GRAPH_INPUT] = HeldTensor(self._builder.offchip, 0.0, uses.get(GRAPH_INPUT, []), [given])
         for index, task in enumerate(tasks):
             self._enter(task.layers[0].stage)
-            self._run_task(index, task, uses.get(task.result, []))
-            if task.result in self._exits:
+            run = _Run(index, task, HeldTensor(task.layout, 0.0, uses.get(task.result, [])))
+            self._run_task(run)
+            if task.result in self._builder.exits:
                 self._leave(task.result)
         return MappedSchedule(
-            tuple(self._pieces), tuple(self._moves), self._holdings(), tuple(self._verdicts), tuple(self._warnings)
+            pieces=tuple(self._fabric.pieces),
+            moves=tuple(self._fabric.moves),
+            holdings=self._memories.holdings(),
+            verdict_cycles=tuple(self._verdicts),
+            warnings=tuple(self._memories.warnings),
         )
 
     def _enter(self, stage: int) -> None:
         """Let the next stage wait for the verdict, or not."""
         while self._stage < stage:
-            verdict = self._verdicts[self._stage] if self._stage < len(self._verdicts) else self._clock
+            verdict = self._verdicts[self._stage]
             mode = self._speculation[self._stage]
             if mode is not Speculation.START:
                 self._compute_gate = max(self._compute_gate, verdict)
             if mode is Speculation.WAIT:
                 self._link_gate = max(self._link_gate, verdict)
-                for room in self._rooms.values():
-                    room.forget_before(verdict)
+                self._memories.forget_before(verdict)
             self._stage += 1
 
     def _leave(self, tensor: str) -> None:
         """Logits go to the off-chip memory: the verdict."""
-        held = self._tensors[tensor]
+        held = self._memories.tensors[tensor]
         if held.layout != self._builder.offchip:
-            self._move_out(tensor, held, TransferKind.LOGITS)
-        self._verdicts.append(held.ready)
+            self._memories.move_out(tensor, held, TransferKind.LOGITS)
+        self._verdicts.append(max([held.ready, *self._verdicts[-1:]]))
 
-    def _run_task(self, index: int, task: Task, uses: list[int]) -> None:
-        made = _Tensor(task.layout, 0.0, uses)
-        loaded: dict[tuple[str, int], list[tuple[str, Stay]]] = {}
-        own = task.layout.cores == task.cores
-        done = 0.0
+    def _run_task(self, run: _Run) -> None:
+        task, made, done = run.task, run.made, 0.0
         for number, tile in enumerate(task.tiles):
-            previous: tuple[str, float] | None = None
-            inside: list[Stay] = []
+            run.previous, run.previous_end, run.inside = "", 0.0, []
             for stretch in tile:
-                final = stretch.layer.name == task.result
-                done = self._run_stretch(index, task, stretch, number, previous, made, final and own, loaded, inside)
-                previous = (stretch.layer.name, done)
-            if not own:
-                done = self._hand_over(task, tile[-1], made, done)
-            for stay in inside:
+                done = self._run_stretch(run, stretch, number)
+                run.previous, run.previous_end = stretch.layer.name, done
+            if not run.stays_put:
+                done = self._hand_over(run, tile[-1], done)
+            for stay in run.inside:
                 stay.end = done
-        for blocks in loaded.values():
+        for blocks in run.loaded.values():
             for _, stay in blocks:
-                stay.end = max(stay.end if stay.end != FOREVER else 0.0, done)
+                stay.end = done
         made.ready = max(done, made.ready)
-        self._tensors[task.result] = made
+        self._memories.tensors[task.result] = made
         self._clock = max(self._clock, made.ready)
-        names = {source.tensor for tile in task.tiles[:1] for stretch in tile for source in stretch.sources}
-        for name in names - {layer.name for layer in task.layers}:
-            self._count_use(name, index, done)
+        for name in task.reads:
+            self._memories.count_use(name, run.index, done)
 
-    def _run_stretch(
-        self,
-        index: int,
-        task: Task,
-        stretch: Stretch,
-        tile: int,
-        previous: tuple[str, float] | None,
-        made: _Tensor,
-        keeps: bool,
-        loaded: dict[tuple[str, int], list[tuple[str, Stay]]],
-        inside: list[Stay],
-    ) -> float:
+    def _run_stretch(self, run: _Run, stretch: Stretch, tile: int) -> float:
         """Fetch, compute; returns when the last block is done."""
+        task, made = run.task, run.made
+        keeps = run.stays_put and stretch.layer.name == task.result
         reserves = not keeps or not made.stays
         regions = task.layout.regions(self._builder.tensors[stretch.layer.name]) if keeps else stretch.results
-        room = self._room_for(index, task, stretch, previous, regions if reserves else None)
-        arrivals, copies = self._fetch(task, stretch, previous, room)
-        ready = max(room, self._inputs_ready(stretch, arrivals, 0, task.cores, previous))
-        serial = Step.PREFETCH not in self._steps
+        room = self._room_for(run, stretch, regions if reserves else None)
+        copies: list[Stay] = []
+        arrivals = self._fetch(run, stretch, room, copies)
+        ready = max(room, self._inputs_ready(run, stretch, arrivals, 0))
         if reserves:
-            (made.stays if keeps else inside).extend(self._reserve(task, stretch, regions, ready))
+            (made.stays if keeps else run.inside).extend(self._reserve(task, stretch, regions, ready))
         done = ready
         for number, block in enumerate(stretch.blocks.blocks):
             key = (stretch.layer.name, number)
-            if key not in loaded:
-                loaded[key] = []
-                start = max(self._clock, done) if serial else self._link_gate
-                arrived, stays = self._load(stretch, number, block, tile, task.cores, start)
-                loaded[key] = stays
-            else:
-                arrived, stays = 0.0, loaded[key]
-            there = self._inputs_ready(stretch, arrivals, number, task.cores, previous)
-            done = self._compute(stretch, block, task.cores, max(there, arrived, done), stays, task.resident)
-            if keeps:
-                made.parts += [
-                    _Part(core, result, done) for core, result in zip(task.cores, block.results, strict=True)
-                ]
+            arrived = 0.0
+            if key not in run.loaded:
+                begin = self._link_gate if self._prefetch else max(self._clock, done)
+                arrived, run.loaded[key] = self._load(run, stretch, number, tile, begin)
+            start = max(self._inputs_ready(run, stretch, arrivals, number), arrived, done)
+            done = self._fabric.compute(stretch, block, task.cores, start, run.loaded[key])
             if not task.resident:
-                del loaded[key]
+                for _, stay in run.loaded.pop(key):
+                    stay.end = done
+            if keeps:
+                made.parts += [Part(core, x, done) for core, x in zip(task.cores, block.results, strict=True)]
         self._clock = max(self._clock, done)
         for stay in copies:
             stay.end = done
         return done
 
-    def _room_for(
-        self,
-        index: int,
-        task: Task,
-        stretch: Stretch,
-        previous: tuple[str, float] | None,
-        results: Sequence[Region] | None,
-    ) -> float:
+    def _room_for(self, run: _Run, stretch: Stretch, results: Sequence[Region] | None) -> float:
         """Cycle from which copies of inputs, and ``results`` if given, have room, all at once.
 
         To make it, even a tensor that is about to be read may go off chip: it is then fetched from there.
         """
+        task, tensors = run.task, self._memories.tensors
         shape = self._builder.tensors[stretch.layer.name]
         made = [shape.bits(region) for region in results] if results is not None else [0] * len(task.cores)
-        names = [x for x in stretch.sources if previous is None or x.tensor != previous[0]]
-        begin = self._compute_gate if previous is None else max(self._compute_gate, previous[1])
+        outer = run.outer(stretch)
+        begin = max(self._compute_gate, run.previous_end)
         while True:
-            parts = [part.ready for x in names for part in self._tensors[x.tensor].parts]
-            sizes = [
-                sum(column)
-                for column in zip(
-                    made, *(self._missing_bits(x.tensor, x.needs, task.cores) for x in names), strict=True
-                )
-            ]
-            layouts = [self._tensors[x.tensor].layout for x in names]
-            start = max(begin, min(parts, default=0.0), 0.0 if Step.PREFETCH in self._steps else self._clock)
-            room = self._make_room(index, task.cores, sizes, start)
-            if layouts == [self._tensors[x.tensor].layout for x in names]:
+            parts = [part.ready for source in outer for part in tensors[source.tensor].parts]
+            missing = [self._memories.missing_bits(x.tensor, x.needs, task.cores) for x in outer]
+            sizes = [sum(column) for column in zip(made, *missing, strict=True)]
+            layouts = [tensors[source.tensor].layout for source in outer]
+            start = max(begin, min(parts, default=0.0), 0.0 if self._prefetch else self._clock)
+            room = self._memories.make_room(run.index, task.cores, sizes, start)
+            if layouts == [tensors[source.tensor].layout for source in outer]:
                 return room
 
     def _reserve(self, task: Task, stretch: Stretch, regions: Sequence[Region], start: float) -> list[Stay]:
         """Take room for what a stretch makes: for all tiles when it stays, else for this tile."""
         shape = self._builder.tensors[stretch.layer.name]
         return [
-            self._rooms[core].take(Stay(stretch.layer.name, region, shape.bits(region), start))
+            self._memories.rooms[core].take(Stay(stretch.layer.name, region, shape.bits(region), start))
             for core, region in zip(task.cores, regions, strict=True)
         ]
 
-    def _fetch(
-        self, task: Task, stretch: Stretch, previous: tuple[str, float] | None, room: float
-    ) -> tuple[dict[str, list[_Part]], list[Stay]]:
-        """Bring what the stretch reads; returns by tensor what is where from when on, and the room that copies take."""
-        arrivals: dict[str, list[_Part]] = {}
-        copies: list[Stay] = []
-        for source in stretch.sources:
-            if previous is not None and source.tensor == previous[0]:
-                continue
-            held = self._tensors[source.tensor]
-            sizes = self._missing_bits(source.tensor, source.needs, task.cores)
+    def _fetch(self, run: _Run, stretch: Stretch, room: float, copies: list[Stay]) -> dict[str, list[Part]]:
+        """Bring what the stretch reads: by tensor, what is where from when on. ``copies`` gets the room it takes."""
+        arrivals: dict[str, list[Part]] = {}
+        cores = run.task.cores
+        for source in run.outer(stretch):
+            held = self._memories.tensors[source.tensor]
+            sizes = self._memories.missing_bits(source.tensor, source.needs, cores)
             copies += [
-                self._rooms[core].take(Stay(source.tensor, need, size, room))
-                for core, need, size in zip(task.cores, source.needs, sizes, strict=True)
+                self._memories.rooms[core].take(Stay(source.tensor, need, size, room))
+                for core, need, size in zip(cores, source.needs, sizes, strict=True)
                 if size
             ]
-            traffic = self._router.traffic(
-                self._builder.tensors[source.tensor], held.layout, source.needs, task.cores
-            )
+            shape = self._builder.tensors[source.tensor]
+            traffic = self._router.traffic(shape, held.layout, source.needs, cores)
             kind = TransferKind.INPUT if source.tensor == GRAPH_INPUT else TransferKind.ACTIVATION
-            found = [part for part in held.parts if part.core in task.cores]
+            found = [part for part in held.parts if part.core in cores]
             for ready, passage in self._by_part(source.tensor, held, traffic.passages):
-                end = self._send(passage, source.tensor, kind, stretch.layer.name, max(ready, room))
-                found += [_Part(core, passage.region, end) for core in passage.receivers]
+                end = self._fabric.send(passage, source.tensor, kind, stretch.layer.name, max(ready, room))
+                found += [Part(core, passage.region, end) for core in passage.receivers]
             arrivals[source.tensor] = found
-        return arrivals, copies
+        return arrivals
 
-    def _by_part(self, name: str, held: _Tensor, passages: Sequence[Passage]) -> list[tuple[float, Passage]]:
+    def _by_part(self, name: str, held: HeldTensor, passages: Sequence[Passage]) -> list[tuple[float, Passage]]:
         """Passages cut so that each part leaves when it is made; the earliest first."""
         shape = self._builder.tensors[name]
         cut: list[tuple[float, Passage]] = []
@@ -274,214 +231,64 @@ class Simulator:
                     cut.append((part.ready, passage))
         return sorted(cut, key=lambda item: item[0])
 
-    def _inputs_ready(
-        self,
-        stretch: Stretch,
-        arrivals: dict[str, list[_Part]],
-        block: int,
-        cores: Sequence[str],
-        previous: tuple[str, float] | None,
-    ) -> float:
+    def _inputs_ready(self, run: _Run, stretch: Stretch, arrivals: dict[str, list[Part]], block: int) -> float:
         """Cycle from which one block has all that it reads."""
-        ready = self._compute_gate if previous is None else max(self._compute_gate, previous[1])
+        ready = max(self._compute_gate, run.previous_end)
         for source in stretch.sources:
             needs = source.block_needs[block] if source.block_needs else source.needs
-            wanted = dict(zip(cores, needs, strict=True))
+            wanted = dict(zip(run.task.cores, needs, strict=True))
             for part in arrivals.get(source.tensor, ()):
                 if part.ready > ready and not part.region.overlap(wanted[part.core]).empty:
                     ready = part.ready
         return ready
 
-    def _missing_bits(self, tensor: str, needs: Sequence[Region], cores: Sequence[str]) -> list[int]:
-        """Per core, the bits of its need that do not lie there."""
-        shape, layout = self._builder.tensors[tensor], self._tensors[tensor].layout
-        here = dict(zip(layout.cores, layout.regions(shape), strict=True))
-        sizes = []
-        for core, need in zip(cores, needs, strict=True):
-            common = here[core].overlap(need) if core in here else None
-            sizes.append(shape.bits(need) - (shape.bits(common) if common is not None else 0))
-        return sizes
-
     def _load(
-        self, stretch: Stretch, number: int, block: Block, tile: int, cores: Sequence[str], begin: float
+        self, run: _Run, stretch: Stretch, number: int, tile: int, begin: float
     ) -> tuple[float, list[tuple[str, Stay]]]:
         """Weights of one block into the weight memories of the cores that use it."""
-        users = [(core, bits, unit) for core, bits, unit in zip(cores, block.weight_bits, block.units, strict=True) if bits]
+        block = stretch.blocks.blocks[number]
         name = f"weights of {stretch.layer.name}/{tile}.{number}"
         arrived, stays = 0.0, list[tuple[str, Stay]]()
-        groups = [users] if stretch.blocks.shared_weights and users else [[user] for user in users]
-        for group in groups:
-            bits, unit = group[0][1], group[0][2]
-            receivers = tuple(core for core, _, _ in group)
-            room = max([begin, *(self._rings[core].room_from(bits) for core in receivers)])
+        rings = self._memories.rings
+        for receivers, bits, unit in _loads(block, run.task.cores, stretch.blocks.shared_weights):
+            room = max([begin, *(rings[core].room_from(bits) for core in receivers)])
             passage = self._router.passage(self._chip.offchip.name, receivers, unit, bits, weights=True)
-            end = self._send(passage, name, TransferKind.WEIGHTS, stretch.layer.name, room)
-            for core in receivers:
-                stay = self._rings[core].take(Stay(name, unit, bits, end - passage.duration))
-                stays.append((core, stay))
-                self._weight_stays.append((core, stay))
+            end = self._fabric.send(passage, name, TransferKind.WEIGHTS, stretch.layer.name, room)
+            stays += [(core, rings[core].take(Stay(name, unit, bits, end - passage.duration))) for core in receivers]
             arrived = max(arrived, end)
+        self._memories.weight_stays += stays
         return arrived, stays
 
-    def _compute(
-        self,
-        stretch: Stretch,
-        block: Block,
-        cores: Sequence[str],
-        ready: float,
-        stays: list[tuple[str, Stay]],
-        resident: bool,
-    ) -> float:
-        """All cores start together, in the first span that is free on each of them."""
-        working = [core for core, duration in zip(cores, block.durations, strict=True) if duration]
-        timelines = [self._cores.setdefault(core, Timeline()) for core in working]
-        start = _common_window(timelines, ready, block.duration)
-        for core, result, cost, bits in zip(cores, block.results, block.costs, block.weight_bits, strict=True):
-            if cost is None:
-                continue
-            duration = block.durations[cores.index(core)]
-            self._cores.setdefault(core, Timeline()).take(start, duration, ())
-            weights = next((stay.tensor for name, stay in stays if name == core), "") if bits else ""
-            self._pieces.append(_piece(stretch, core, result, start, duration, cost, weights))
-        end = start + block.duration
-        if not resident:
-            for _, stay in stays:
-                stay.end = end
-        return end
-
-    def _hand_over(self, task: Task, stretch: Stretch, made: _Tensor, ready: float) -> float:
+    def _hand_over(self, run: _Run, stretch: Stretch, ready: float) -> float:
         """Send a tile of the result from where it was made to where it is to lie."""
+        task, made = run.task, run.made
         shape = self._builder.tensors[task.result]
-        targets = made.layout.regions(shape)
         off = made.layout == self._builder.offchip
         if not made.stays and not off:
+            regions = made.layout.regions(shape)
+            sizes = [shape.bits(region) for region in regions]
+            room = self._memories.make_room(run.index, made.layout.cores, sizes, ready)
+            ready = max(ready, room)
             made.stays = [
-                self._rooms[core].take(Stay(task.result, region, shape.bits(region), ready))
-                for core, region in zip(made.layout.cores, targets, strict=True)
+                self._memories.rooms[core].take(Stay(task.result, region, size, room))
+                for core, region, size in zip(made.layout.cores, regions, sizes, strict=True)
             ]
-        done = ready
         kind = TransferKind.EVICTION if off else TransferKind.ACTIVATION
-        if off and task.result in self._exits:
+        if off and task.result in self._builder.exits:
             kind = TransferKind.LOGITS
+        done = ready
         for passage in self._router.delivery(shape, stretch.results, task.cores, made.layout).passages:
-            end = self._send(passage, task.result, kind, task.result, ready)
-            made.parts.append(_Part(passage.receivers[0], passage.region, end))
+            end = self._fabric.send(passage, task.result, kind, task.result, ready)
+            made.parts.append(Part(passage.receivers[0], passage.region, end))
             done = max(done, end)
         return done
 
-    def _make_room(self, index: int, cores: Sequence[str], bits: Sequence[int], ready: float) -> float:
-        """First cycle from which all the room is there; tensors whose next use is farthest go off chip if need be."""
-        start = ready
-        for core, size in zip(cores, bits, strict=True):
-            if not size:
-                continue
-            fits = self._rooms[core].fits_from(start, size)
-            while fits == FOREVER:
-                victim = self._victim(core, index)
-                if victim is None:
-                    raise UnsupportedLayerError(
-                        f"A part of {size} bits must fit the memory of core {core!r} "
-                        f"({self._rooms[core].size_bits} bits) beside what is in use. Use a larger memory."
-                    )
-                self._move_out(victim, self._tensors[victim], TransferKind.EVICTION)
-                fits = self._rooms[core].fits_from(start, size)
-            start = max(start, fits)
-        return start
 
-    def _victim(self, core: str, index: int) -> str | None:
-        held = [name for name, tensor in self._tensors.items() if core in tensor.layout.cores and tensor.stays]
-        usable = [name for name in held if any(stay.end == FOREVER for stay in self._tensors[name].stays)]
-        next_use: Callable[[str], float] = lambda name: min(
-            (use for use in self._tensors[name].uses if use >= index), default=FOREVER
-        )
-        return max(usable, key=next_use, default=None)
-
-    def _move_out(self, name: str, held: _Tensor, kind: TransferKind) -> None:
-        """A tensor to the off-chip memory; its room comes back."""
-        shape, off = self._builder.tensors[name], self._builder.offchip
-        done = held.ready
-        for core, region, stay in zip(held.layout.cores, held.layout.regions(shape), held.stays, strict=True):
-            bits = shape.bits(region)
-            passage = self._router.passage(core, off.cores, region, bits, weights=False)
-            end = self._send(passage, name, kind, name, held.ready)
-            stay.end = max(end, held.last_use)
-            done = max(done, end)
-        if kind is TransferKind.EVICTION:
-            self._warnings.append(f"{name!r} goes off chip for lack of room.")
-        held.layout, held.ready, held.stays = off, done, []
-        held.parts = [_Part(self._chip.offchip.name, shape.whole, done)]
-
-    def _count_use(self, name: str, index: int, end: float) -> None:
-        held = self._tensors[name]
-        held.last_use = max(held.last_use, end)
-        if not any(use > index for use in held.uses):
-            for stay in held.stays:
-                stay.end = held.last_use
-            held.stays = held.stays if held.layout == self._builder.offchip else []
-
-    def _send(self, passage: Passage, tensor: str, kind: TransferKind, origin: str, ready: float) -> float:
-        media = [self._media.setdefault(medium, Timeline()) for medium in passage.media]
-        start = _common_window(media, ready, passage.duration)
-        for timeline in media:
-            timeline.take(start, passage.duration, ())
-        number = next(self._numbers)
-        for receiver, energy in zip(passage.receivers, passage.energies_pj, strict=True):
-            self._moves.append(
-                Move(
-                    tensor=tensor,
-                    region=passage.region,
-                    kind=kind,
-                    origin=origin,
-                    sender=passage.sender,
-                    receiver=receiver,
-                    media=passage.media,
-                    start_cycle=start,
-                    end_cycle=start + passage.duration,
-                    bits=passage.bits,
-                    energy_pj=energy,
-                    multicast=number,
-                )
-            )
-        return start + passage.duration
-
-    def _holdings(self) -> tuple[Holding, ...]:
-        end = max((piece.end_cycle for piece in self._pieces), default=0.0)
-        found = []
-        for core, use in self._rooms.items():
-            memory = self._chip.rooms[core].memory
-            found += [_holding(core, memory, stay, end) for stay in (*use.done, *use.stays)]
-        found += [_holding(c, self._chip.weight_rooms[c].memory + " (weights)", s, end) for c, s in self._weight_stays]
-        return tuple(found)
-
-
-def _holding(core: str, memory: str, stay: Stay, last: float) -> Holding:
-    end = last if stay.end == FOREVER else stay.end
-    return Holding(core, memory, stay.tensor, stay.region, stay.bits, stay.start, end)
-
-
-def _common_window(timelines: Sequence[Timeline], ready: float, duration: float) -> float:
-    start = ready
-    while True:
-        later = max((timeline.earliest(start, duration) for timeline in timelines), default=start)
-        if later == start:
-            return start
-        start = later
-
-
-def _piece(
-    stretch: Stretch, core: str, result: Region, start: float, duration: int, cost: LayerCost, weights: str
-) -> Piece:
-    shape = stretch.layer.shape
-    share = shape.macs * result.channels * result.rows
-    whole = shape.g * shape.k * shape.oy
-    return Piece(
-        layer=stretch.layer.name,
-        core=core,
-        result=result,
-        start_cycle=start,
-        end_cycle=start + duration,
-        macs=share // whole,
-        mac_energy_pj=cost.mac_energy_pj,
-        memory_energy=cost.memory_energy,
-        weights=weights,
-    )
+def _loads(block: Block, cores: Sequence[str], shared: bool) -> Iterable[tuple[tuple[str, ...], int, Region]]:
+    """Receivers, bits and channels of each passage of weights."""
+    users = [x for x in zip(cores, block.weight_bits, block.units, strict=True) if x[1]]
+    if shared and users:
+        yield tuple(core for core, _, _ in users), users[0][1], users[0][2]
+        return
+    for core, bits, unit in users:
+        yield (core,), bits, unit

@@ -1,4 +1,4 @@
-"""What may be done with a layer, or with a chain of layers in row tiles: which cores, which parts, where the result goes."""
+"""What may be done with a layer or a chain of layers: on which cores, in which parts, and where the result goes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +44,13 @@ class Task:
     @property
     def result(self) -> str:
         return self.layers[-1].name
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """Tensors from outside the task, each once."""
+        names = {layer.name for layer in self.layers}
+        found = dict.fromkeys(source.tensor for stretch in self.tiles[0] for source in stretch.sources)
+        return tuple(name for name in found if name not in names)
 
     @cached_property
     def duration(self) -> int:

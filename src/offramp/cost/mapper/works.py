@@ -123,8 +123,8 @@ def cut_into_blocks(
 ) -> Blocks | UnpricedJob:
     """Blocks whose weights fill at most half of the weight memory, so that the next ones can come meanwhile.
 
-    What a block makes can travel while the next one is made. ``results``: what each of ``cores`` is to make. An UnpricedJob where a single channel's weights exceed the memory
-    or the engine finds no mapping.
+    What a block makes can travel while the next one is made. ``results``: what each of ``cores`` is to make.
+    An UnpricedJob where a single channel's weights exceed the memory or the engine finds no mapping.
     """
     widths = [
         _block_channels(shape, region, chip.weight_rooms[core.name].size_bits, cut.least_blocks)

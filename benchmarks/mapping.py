@@ -1,0 +1,168 @@
+"""What each step of the mapping gains on the reference networks, beside what no mapping can beat.
+
+    python -m benchmarks.mapping [FOLDER]
+
+Average energy-latency product (J x cycles, mean of the products over the exit rates of stats.json) under the honest
+convention: one DRAM for all cores. FOLDER holds the networks (default: ../shared/reference/eenn beside the repository).
+Prints a table and writes benchmarks/results/mapping.json; fails if nas/iter_0/net_3 needs more than 30 J x cycles.
+"""
+
+import json
+import sys
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.record import save_result
+from offramp.config import CostConfig
+from offramp.cost.expected import expected_cost
+from offramp.cost.mapper.model import MappedCostModel, Mapping
+from offramp.cost.mapper.roofline import RooflineBound, roofline
+from offramp.cost.mapper.steps import ALL_STEPS, Step, cumulative_steps
+from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.loader import load_accelerator
+from offramp.pricing import build_cost_model
+from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.graph import Workload
+
+DEFAULT_FOLDER = Path(__file__).parents[2] / "shared" / "reference" / "eenn"
+NETWORKS = (
+    *(f"nas/iter_0/{name}" for name in ("net_1", "net_3", "net_8")),
+    *(f"focus/{name}" for name in ("0_2_6", "0_4_8", "1_2_4", "3_5_8")),
+)
+ALLOWED = {"nas/iter_0/net_3": 30.0}
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One column: the steps so far, the product, and both of its factors to each exit."""
+
+    steps: str
+    product_j_cycles: float
+    latency_to_exit_cycles: tuple[float, ...]
+    energy_to_exit_uj: tuple[float, ...]
+    speculation: tuple[str, ...]
+    seconds_once_priced: float
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """``plan_bound``: no schedule of the tasks considered is better; ``roofline``: no mapping at all is."""
+
+    network: str
+    exit_rates: tuple[float, ...]
+    published_j_cycles: float
+    reference_schedule_j_cycles: float
+    steps: tuple[StepResult, ...]
+    plan_bound_j_cycles: float
+    roofline_j_cycles: float
+    roofline_latency_cycles: tuple[float, ...]
+    roofline_energy_uj: tuple[float, ...]
+    times_roofline: float
+    energy_shares_uj: dict[str, float]
+    dram_link_busy_share: float
+
+
+def weighted_roofline(bounds: tuple[RooflineBound, ...], rates: tuple[float, ...]) -> float:
+    return sum(r * x.latency_cycles * x.energy_pj * 1e-12 for r, x in zip(rates, bounds, strict=True))
+
+
+def energy_shares(mapping: Mapping) -> dict[str, float]:
+    """Where the energy of a sample that leaves last goes, in uJ."""
+    shares: dict[str, float] = defaultdict(float)
+    for piece in mapping.schedule.pieces:
+        shares["MACs"] += piece.mac_energy_pj / 1e6
+        for part in piece.memory_energy:
+            shares[f"{part.memory} {part.operand}"] += part.energy_pj / 1e6
+    for move in mapping.schedule.moves:
+        shares[f"moving {move.kind.value}"] += move.energy_pj / 1e6
+    return {name: round(value, 3) for name, value in sorted(shares.items(), key=lambda item: -item[1])}
+
+
+def link_busy_share(mapping: Mapping, offchip: str) -> float:
+    passages = {
+        move.multicast: move.end_cycle - move.start_cycle
+        for move in mapping.schedule.moves
+        if offchip in (move.sender, move.receiver)
+    }
+    return sum(passages.values()) / mapping.schedule.verdict_cycles[-1]
+
+
+def step_result(
+    model: MappedCostModel, steps: frozenset[Step], workload: Workload, accelerator: Accelerator
+) -> StepResult:
+    model.estimate(workload, accelerator)
+    start = time.process_time()
+    mapping = model.map(workload, accelerator)
+    seconds = time.process_time() - start
+    names = [step.value for step in Step if step in steps]
+    return StepResult(
+        steps=f"+ {names[-1]}" if names else "baseline",
+        product_j_cycles=round(mapping.product, 4),
+        latency_to_exit_cycles=tuple(x.latency_to_exit_cycles for x in mapping.report.stages),
+        energy_to_exit_uj=tuple(round(x.energy_to_exit_pj / 1e6, 3) for x in mapping.report.stages),
+        speculation=tuple(mode.value for mode in mapping.speculation[:-1]),
+        seconds_once_priced=round(seconds, 3),
+    )
+
+
+def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
+    workload = workload_from_onnx(folder / name / "model.onnx")
+    stats = json.loads((folder / name / "stats.json").read_text(encoding="utf-8"))
+    rates = tuple(float(rate) for rate in stats["exits_ratios"])
+    products = {}
+    for convention in ("published", "offramp"):
+        settings = CostConfig.model_validate({"convention": convention})
+        report = build_cost_model(settings).estimate(workload, accelerator)
+        products[convention] = expected_cost(report, rates).energy_latency_product_j_cycles
+    full = build_cost_model(CostConfig(mapping="optimized"), exit_rates=rates)
+    assert isinstance(full, MappedCostModel)
+    columns = []
+    for steps in cumulative_steps():
+        model = MappedCostModel(full.engine, steps, full.alternatives, rates)
+        columns.append(step_result(model, steps, workload, accelerator))
+    best = MappedCostModel(full.engine, ALL_STEPS, full.alternatives, rates).map(workload, accelerator, bound=True)
+    bounds = roofline(workload, accelerator)
+    least = weighted_roofline(bounds, rates)
+    return NetworkResult(
+        network=name,
+        exit_rates=rates,
+        published_j_cycles=round(products["published"], 4),
+        reference_schedule_j_cycles=round(products["offramp"], 4),
+        steps=tuple(columns),
+        plan_bound_j_cycles=round(best.bound or 0.0, 4),
+        roofline_j_cycles=round(least, 4),
+        roofline_latency_cycles=tuple(round(x.latency_cycles, 1) for x in bounds),
+        roofline_energy_uj=tuple(round(x.energy_pj / 1e6, 3) for x in bounds),
+        times_roofline=round(best.product / least, 3),
+        energy_shares_uj=energy_shares(best),
+        dram_link_busy_share=round(link_busy_share(best, "offchip"), 3),
+    )
+
+
+def show(results: list[NetworkResult]) -> None:
+    heads = ["published", "ref. sched.", *(column.steps for column in results[0].steps), "plan bound", "roofline"]
+    print(f"{'':18}" + "".join(f"{head:>12}" for head in heads) + f"{'x roofline':>12}")
+    for item in results:
+        figures = [item.published_j_cycles, item.reference_schedule_j_cycles]
+        figures += [column.product_j_cycles for column in item.steps]
+        figures += [item.plan_bound_j_cycles, item.roofline_j_cycles, item.times_roofline]
+        print(f"{item.network:18}" + "".join(f"{figure:12.2f}" for figure in figures))
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER
+    if not folder.is_dir():
+        raise SystemExit(f"The reference networks must lie in {folder}, which does not exist. Name their folder.")
+    accelerator = load_accelerator("edge-tpu-quad")
+    results = [measure(folder, name, accelerator) for name in NETWORKS]
+    show(results)
+    path = save_result("mapping", [asdict(item) for item in results])
+    print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    missed = [x.network for x in results if x.steps[-1].product_j_cycles > ALLOWED.get(x.network, float("inf"))]
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
