@@ -37,7 +37,7 @@ def chance_of_rejection(test: RiskTest, epsilon: float, level: float, p_lost: fl
 def test_a_drop_above_epsilon_is_rarely_excluded(
     epsilon: float, excess: float, p_gained: float, level: float, share: float
 ) -> None:
-    p_gained = min(p_gained, (1.0 - epsilon - excess) / 2)
+    p_gained = min(p_gained, 0.49 * (1.0 - epsilon - excess))
     p_lost = p_gained + epsilon + excess
     for test in (RiskTest("binomial"), RiskTest("betting", share / (1.0 - epsilon))):
         assert chance_of_rejection(test, epsilon, level, p_lost, p_gained) <= level + 1e-9

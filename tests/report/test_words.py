@@ -173,7 +173,8 @@ def test_a_promise_is_one_sentence() -> None:
         "for it)."
     )
     assert "test images it costs" in promised(certified)
-    assert "12 of which the search had seen" in promised(replace(certified, num_seen=12))
+    assert "for it, 12 of which the search had seen" in promised(replace(certified, num_seen=12))
+    assert "for it, all of which the search had seen" in promised(replace(certified, num_seen=400))
     assert promised(None) == ""
     assert promised(certified, num_exits=1) == ""
 

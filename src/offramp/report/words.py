@@ -170,7 +170,8 @@ def promise(network: ChosenNetwork) -> str:
         f"the final exit, on images of the same kind ({guarantee.method} test on {held_back}"
     )
     if guarantee.num_seen:
-        sentence += f", {guarantee.num_seen} of which the search had seen"
+        some = "all" if guarantee.num_seen == guarantee.num_calibration_samples else str(guarantee.num_seen)
+        sentence += f", {some} of which the search had seen"
     if network.test is None or not network.test.full_accuracies:
         return f"{sentence})."
     measured = network.test.full_accuracies[-1] - network.test.top1
