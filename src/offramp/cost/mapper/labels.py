@@ -5,6 +5,7 @@ part by part while it is made. ``relaxed`` leaves out that weights need room bef
 waits for its first block; then every schedule of the same tasks takes at least as long.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -118,6 +119,46 @@ def journey(task: Task, lies: dict[str, Lies], tensors: dict[str, TensorShape], 
     return Journey(cycles, exposed, handing, energy)
 
 
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The options of one position: figures of ``costs`` as columns, one row per option."""
+
+    costs: tuple[TaskCost, ...]
+    branch: bool
+    loads: bool
+    duration: Floats
+    last_duration: Floats
+    after_trip: Floats
+    link: Floats
+    first_link: Floats
+    last_link: Floats
+    first_bits: Floats
+    tail_bits: Floats
+    energy: Floats
+
+    @staticmethod
+    def of(costs: Sequence[TaskCost]) -> "Choice":
+        def column(name: str) -> Floats:
+            return np.array([[float(getattr(cost, name))] for cost in costs])
+
+        # Blocks that treat channels apart start as their channels come, others when all is there.
+        waiting = [[float(x.last_duration if x.channels_apart else x.duration)] for x in costs]
+        return Choice(
+            costs=tuple(costs),
+            branch=costs[0].branch,
+            loads=any(cost.link_cycles for cost in costs),
+            duration=column("duration"),
+            last_duration=column("last_duration"),
+            after_trip=np.array(waiting),
+            link=column("link_cycles"),
+            first_link=column("first_link_cycles"),
+            last_link=column("last_link_cycles"),
+            first_bits=column("first_bits"),
+            tail_bits=column("tail_bits"),
+            energy=column("energy_pj"),
+        )
+
+
 @dataclass(frozen=True)
 class LabelModel:
     """Moves labels forward by one task."""
@@ -134,49 +175,52 @@ class LabelModel:
             values[:, LINK] = np.maximum(values[:, LINK], values[:, BRANCH])
         values[:, BRANCH] = 0.0
 
-    def advance(self, before: Floats, cost: TaskCost, trip: Journey) -> Floats:
-        """Labels after the task."""
-        values = before.copy()
-        column = BRANCH if cost.branch else BACKBONE
+    def advance(self, before: Floats, choice: Choice, trips: Sequence[Journey]) -> Floats:
+        """Labels after each option: indexed by option, label, column."""
+        values = np.repeat(before[None, :, :], len(choice.costs), axis=0)
+        column = BRANCH if choice.branch else BACKBONE
         base = before[:, column]
+        handing = np.array([[trip.handing_cycles] for trip in trips])
         if self.prefetch:
-            done = self._prefetched(before, values, base, cost, trip)
+            done = self._prefetched(before, values, base, choice, trips)
         else:
-            done = base + (cost.duration + trip.cycles + trip.handing_cycles + cost.link_cycles)
-            values[:, LINK] += cost.link_cycles
-        values[:, column] = done
-        values[:, ENERGY] += cost.energy_pj + trip.energy_pj
+            cycles = np.array([[trip.cycles] for trip in trips])
+            done = base + (choice.duration + cycles + choice.link)
+            values[:, :, LINK] += choice.link
+        values[:, :, column] = done + handing
+        values[:, :, ENERGY] += choice.energy + np.array([[trip.energy_pj] for trip in trips])
         return values
 
-    def _prefetched(self, before: Floats, values: Floats, base: Floats, cost: TaskCost, trip: Journey) -> Floats:
-        # Blocks that treat channels apart start as their channels come, others when all is there.
-        after_trip = cost.last_duration if cost.channels_apart else cost.duration
-        done: Floats = base + max(cost.duration, trip.exposed_cycles + after_trip)
-        if cost.link_cycles:
-            start = before[:, LINK] if self.relaxed else self._room_from(before, cost.first_bits)
-            link = start + cost.link_cycles
-            done = np.maximum(done, link + cost.last_duration)
-            if not self.relaxed:
-                done = np.maximum(done, start + (cost.first_link_cycles + cost.duration))
-                # The last block comes when the one before the one before has been used.
-                link = np.maximum(link, done - 2 * cost.last_duration + cost.last_link_cycles)
-                link = np.minimum(link, done - cost.last_duration)
-                self._remember(values, done, cost.tail_bits)
-            values[:, LINK] = link
-        return done + trip.handing_cycles
+    def _prefetched(
+        self, before: Floats, values: Floats, base: Floats, choice: Choice, trips: Sequence[Journey]
+    ) -> Floats:
+        exposed = np.array([[trip.exposed_cycles] for trip in trips])
+        done: Floats = base + np.maximum(choice.duration, exposed + choice.after_trip)
+        if not choice.loads:
+            return done
+        start = before[:, LINK] if self.relaxed else self._room_from(before, choice.first_bits)
+        link = start + choice.link
+        done = np.maximum(done, link + choice.last_duration)
+        if not self.relaxed:
+            done = np.maximum(done, start + (choice.first_link + choice.duration))
+            # The last block comes when the one before the one before has been used.
+            link = np.maximum(link, done - 2 * choice.last_duration + choice.last_link)
+            link = np.minimum(link, done - choice.last_duration)
+            self._remember(values, done, choice.tail_bits)
+        values[:, :, LINK] = link
+        return done
 
-    def _room_from(self, values: Floats, bits: int) -> Floats:
+    def _room_from(self, values: Floats, bits: Floats) -> Floats:
         """When the link is free and there is room for the first block."""
-        start: Floats = values[:, LINK]
-        held = np.full(len(values), float(bits))
+        start: Floats = np.broadcast_to(values[:, LINK], (len(bits), len(values)))
+        held = bits
         for age in range(HISTORY):
             held = held + values[:, FIRST_BITS + age]
-            late = held > self.weight_room_bits
-            start = np.where(late, np.maximum(start, values[:, FIRST_USED + age]), start)
+            used = values[:, FIRST_USED + age]
+            start = np.where(held > self.weight_room_bits, np.maximum(start, used), start)
         return start
 
-    def _remember(self, values: Floats, done: Floats, bits: int) -> None:
-        for first in (FIRST_USED, FIRST_BITS):
-            values[:, first + 1 : first + HISTORY] = values[:, first : first + HISTORY - 1].copy()
-        values[:, FIRST_USED] = done
-        values[:, FIRST_BITS] = bits
+    def _remember(self, values: Floats, done: Floats, bits: Floats) -> None:
+        for first, newest in ((FIRST_USED, done), (FIRST_BITS, bits)):
+            values[:, :, first + 1 : first + HISTORY] = values[:, :, first : first + HISTORY - 1].copy()
+            values[:, :, first] = newest

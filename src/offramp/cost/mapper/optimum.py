@@ -21,11 +21,11 @@ from offramp.cost.mapper.labels import (
     LINK,
     NUM_COLUMNS,
     PRODUCT,
+    Choice,
     Floats,
     Journey,
     LabelModel,
     Lies,
-    TaskCost,
     journey,
     task_cost,
 )
@@ -37,7 +37,12 @@ from offramp.workload.graph import GRAPH_INPUT, Role
 PLAN_LABELS, BOUND_LABELS = 6, 24
 """Prefixes kept per state. Of more, a plan loses the least promising; a bound joins them, each figure at its best."""
 
-State: TypeAlias = tuple[tuple[str, Lies], ...]
+PARTS = (1, 4, 16, 1 << 30)
+"""Numbers of parts that states tell apart."""
+
+State: TypeAlias = tuple[tuple[str, int], ...]
+"""Tensors that are still needed, and the number of the place where each lies."""
+
 Nodes: TypeAlias = NDArray[np.int64]
 
 
@@ -73,12 +78,18 @@ class Optimizer:
         self._prefetch, self._waits = Step.PREFETCH in steps, waits
         self._choices, self._weights = choices, weights
         self._exit_of = {name: stage for stage, name in enumerate(exits)}
-        self._costs = [[task_cost(task, chip) for task in options] for options in choices]
-        self._given = Lies(builder.offchip)
+        self._costs = [Choice.of([task_cost(task, chip) for task in options]) for options in choices]
+        self._numbers: dict[Lies, int] = {Lies(builder.offchip): 0}
+        self._places = [
+            [self._numbers.setdefault(lies, len(self._numbers)) for lies in self._where(index)]
+            for index in range(len(choices))
+        ]
+        self._table = list(self._numbers)
+        self._reads = [options[0].reads for options in choices]
         self._live = self._live_after()
         self._ends = [next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits]
         self._rest = self._least_rest()
-        self._journeys: dict[tuple[int, int, tuple[Lies, ...]], Journey] = {}
+        self._known_trips: dict[tuple[int, tuple[int, ...]], list[Journey]] = {}
 
     def _model(self, *, relaxed: bool) -> LabelModel:
         room = min(self._chip.weight_rooms[core.name].size_bits for core in self._chip.team)
@@ -95,29 +106,34 @@ class Optimizer:
             needed = (needed | read) - names
         return live[::-1]
 
-    def _lies(self, index: int, task: Task) -> Lies:
-        if not self._prefetch or task.layout.cores != task.cores:
-            return Lies(task.layout)
-        # The longest time of all options: parts may leave early, so this can only understate the journey.
-        longest = max(option.duration for option in self._choices[index])
-        return Lies(task.layout, task.num_blocks, longest)
+    def _where(self, index: int) -> list[Lies]:
+        """Where the result lies after each option, and how it was made: roughly, so that few states differ."""
+        options = self._choices[index]
+        # The longest time of all, and too many parts: parts may leave early, so this only understates the journey.
+        longest = max(option.duration for option in options)
+        return [
+            Lies(task.layout, next(x for x in PARTS if x >= min(task.num_blocks, PARTS[-1])), longest)
+            if self._prefetch and task.layout.cores == task.cores
+            else Lies(task.layout)
+            for task in options
+        ]
 
     def greedy(self) -> Plan:
         """The option with the least product of time and energy, layer by layer."""
         model = self._model(relaxed=False)
-        lies: dict[str, Lies] = {GRAPH_INPUT: self._given}
+        lies: dict[str, int] = {GRAPH_INPUT: 0}
         values = np.zeros((1, NUM_COLUMNS))
         chosen = []
         for index, options in enumerate(self._choices):
-            trips = [self._journey(index, number, lies) for number in range(len(options))]
+            trips = self._trips(index, lies)
             number = min(
                 range(len(options)),
                 key=lambda i: (
                     (options[i].duration + trips[i].cycles + 1) * (options[i].energy_pj + trips[i].energy_pj + 1)
                 ),
             )
-            values = self._step(model, index, values, self._costs[index][number], trips[number])
-            lies[options[number].result] = self._lies(index, options[number])
+            values = self._step(model, index, values, trips)[number]
+            lies[options[number].result] = self._places[index][number]
             chosen.append(options[number])
         return Plan(tuple(chosen), float(values[0, PRODUCT]))
 
@@ -136,7 +152,7 @@ class Optimizer:
 
     def _search(self, model: LabelModel, known: float, limit: int, *, join: bool) -> tuple[float, list[int]] | None:
         states: dict[State, _Labels] = {
-            ((GRAPH_INPUT, self._given),): _Labels(np.zeros((1, NUM_COLUMNS)), np.zeros(1, dtype=np.int64))
+            ((GRAPH_INPUT, 0),): _Labels(np.zeros((1, NUM_COLUMNS)), np.zeros(1, dtype=np.int64))
         }
         history = [np.array([[-1, -1]])]
         offset = 1
@@ -176,24 +192,27 @@ class Optimizer:
         for state, labels in states.items():
             lies = dict(state)
             kept = tuple(item for item in state if item[0] in live)
-            for number, task in enumerate(self._choices[index]):
-                trip = self._journey(index, number, lies)
-                values = self._step(model, index, labels.values, self._costs[index][number], trip)
-                key = (*kept, (task.result, self._lies(index, task))) if task.result in live else kept
-                made = np.empty((len(values), 2), dtype=np.int64)
+            options = self._choices[index]
+            trips = self._trips(index, lies)
+            after = self._step(model, index, labels.values, trips)
+            for number, task in enumerate(options):
+                key = (*kept, (task.result, self._places[index][number])) if task.result in live else kept
+                made = np.empty((len(labels.nodes), 2), dtype=np.int64)
                 made[:, 0], made[:, 1] = labels.nodes, number
-                arrived.setdefault(key, []).append((values, made))
+                arrived.setdefault(key, []).append((after[number], made))
         return arrived
 
-    def _journey(self, index: int, number: int, lies: dict[str, Lies]) -> Journey:
-        task = self._choices[index][number]
-        names = [source.tensor for stretch in task.tiles[0] for source in stretch.sources]
-        key = (index, number, tuple(lies[name] for name in names if name in lies))
-        if key not in self._journeys:
-            self._journeys[key] = journey(task, lies, self._builder.tensors, self._router)
-        return self._journeys[key]
+    def _trips(self, index: int, lies: dict[str, int]) -> list[Journey]:
+        """What each option of a position takes to bring its inputs from where they lie, and its result home."""
+        key = (index, tuple(lies[name] for name in self._reads[index]))
+        if key not in self._known_trips:
+            where = {name: self._table[lies[name]] for name in self._reads[index]}
+            tensors = self._builder.tensors
+            self._known_trips[key] = [journey(x, where, tensors, self._router) for x in self._choices[index]]
+        return self._known_trips[key]
 
-    def _step(self, model: LabelModel, index: int, before: Floats, cost: TaskCost, trip: Journey) -> Floats:
+    def _step(self, model: LabelModel, index: int, before: Floats, trips: Sequence[Journey]) -> Floats:
+        """Labels after each option of a position."""
         layer = self._choices[index][0].layers[0]
         previous = self._choices[index - 1][0].layers[0] if index else layer
         if previous.stage != layer.stage:
@@ -202,11 +221,11 @@ class Optimizer:
         if layer.role is Role.BRANCH and previous.role is not Role.BRANCH:
             before = before.copy()
             before[:, BRANCH] = before[:, BACKBONE]
-        values = model.advance(before, cost, trip)
+        values = model.advance(before, self._costs[index], trips)
         stage = self._exit_of.get(self._choices[index][0].result)
         if stage is not None:
-            end = np.maximum(values[:, BRANCH], values[:, BACKBONE])
-            values[:, PRODUCT] += self._weights[stage] * values[:, ENERGY] * end
+            end = np.maximum(values[..., BRANCH], values[..., BACKBONE])
+            values[..., PRODUCT] += self._weights[stage] * values[..., ENERGY] * end
         return values
 
     def _least_rest(self) -> Floats:
@@ -218,7 +237,7 @@ class Optimizer:
                     min(getattr(c, name) for c in costs)
                     for name in ("last_duration", "link_cycles", "energy_pj", "duration")
                 ]
-                for costs in self._costs
+                for costs in (choice.costs for choice in self._costs)
             ],
             dtype=float,
         )
