@@ -21,7 +21,6 @@ from offramp.nn.quantize import (
     stage_sources,
 )
 from offramp.nn.quantized_layers import QuantizedIdentity, QuantizedLayer
-from offramp.nn.quantized_matrix import QuantizedMatrixLayer
 from offramp.space.architecture import Precision
 
 from . import members
@@ -176,11 +175,12 @@ def test_converted_layers_hold_integers_of_the_stated_widths() -> None:
 
 
 def test_gradients_reach_every_parameter_and_training_lowers_the_loss() -> None:
-    network = extracted(Precision(2, 4), Precision(4, 4))
+    network = extracted(Precision(8, 8), Precision(2, 4))
     prepare_(network, [members.images(64)], ternary=True)
     network.train()
+    before = {name: value.clone() for name, value in network.named_buffers()}
     images, labels = members.images(64), torch.arange(64) % 4
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
     losses = []
     for _ in range(8):
         optimizer.zero_grad()
@@ -190,8 +190,9 @@ def test_gradients_reach_every_parameter_and_training_lowers_the_loss() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.92 * losses[0]
-    moved = [m for m in network.modules() if isinstance(m, QuantizedMatrixLayer)]
-    assert all(int(m.num_batches_tracked) >= 8 for m in moved if m.has_norm)
+    for name, value in network.named_buffers():
+        if "running" in name:
+            assert not torch.equal(value, before[name]), name
 
 
 def test_weights_file_round_trip() -> None:

@@ -46,7 +46,9 @@ def step_size(scale: Tensor) -> Tensor:
 
 def quantize(values: Tensor, step: Tensor | float, limits: IntegerRange) -> Tensor:
     """The integers (as floats) nearest to ``values / step``, halves to the even one, within ``limits``."""
-    return (values / step).round_().clamp_(limits.lower, limits.upper)
+    # By a number, multiplication is faster; it may move only what is halfway between two integers but for rounding.
+    quotient = values * (1.0 / step) if isinstance(step, float) else values / step
+    return quotient.round_().clamp_(limits.lower, limits.upper)
 
 
 def fake_quantize(values: Tensor, scale: Tensor, limits: IntegerRange, gradient_scale: float) -> Tensor:
@@ -92,7 +94,7 @@ def _step_along_first(scale: Tensor, values: Tensor) -> Tensor | float:
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """Few passes over memory: the gradient of the step follows from two inner products.
+    """Few passes over memory: the gradient of the step follows from what is at hand.
 
     With g the incoming gradient, d(out)/d(step) = round(v) - v inside and the limit outside, v = x / step. Hence
     sum(g * d) = (sum(g * out) - sum(g * x over those inside)) / step.
@@ -119,13 +121,10 @@ class _FakeQuantize(torch.autograd.Function):
             quotient = values / step_size(_along_first(scale, values)).to(values.dtype)
             passed = gradient * ((quotient > limits.lower) & (quotient < limits.upper))
         axes = tuple(range(1 if scale.dim() else 0, values.dim()))
-        slope = _inner(gradient, result, axes) - _inner(passed, values, axes)
+        # Subtracted one by one: the two sums are much larger than what is left of them, too large for 16 bits.
+        slope = (gradient * result).addcmul_(passed, values, value=-1.0).sum(axes).float()
         to_scale = slope / step_size(scale) * torch.where(scale < 0, -1.0, 1.0) * ctx.gradient_scale
         return passed, to_scale.to(scale.dtype), None, None
-
-
-def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return (a * b).sum(axes, dtype=torch.float32)
 
 
 def gradient_scale(num_values: int, limits: IntegerRange) -> float:

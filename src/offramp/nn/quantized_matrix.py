@@ -54,7 +54,6 @@ class QuantizedMatrixLayer(QuantizedLayer):
 
     running_mean: Tensor
     running_var: Tensor
-    num_batches_tracked: Tensor
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class QuantizedMatrixLayer(QuantizedLayer):
     def _take_norm(self, norm: nn.BatchNorm2d) -> None:
         self.eps, self.momentum = norm.eps, 0.1 if norm.momentum is None else norm.momentum
         self.norm_weight, self.norm_bias = norm.weight, norm.bias
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
+        for name in ("running_mean", "running_var"):
             self.register_buffer(name, getattr(norm, name))
         with torch.no_grad():
             sign = torch.where(norm.weight < 0, -1.0, 1.0)
