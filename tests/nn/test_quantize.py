@@ -3,12 +3,15 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from offramp.errors import ConfigError, InputError, UnsupportedLayerError
+from offramp.nn.backbone import BACKBONES
 from offramp.nn.batch_norm import recalibrate_batch_norm_
+from offramp.nn.exit_branch import EXIT_BRANCHES
 from offramp.nn.integer_layers import IntegerLayer, IntegerMatrixLayer
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
@@ -21,7 +24,9 @@ from offramp.nn.quantize import (
     stage_sources,
 )
 from offramp.nn.quantized_layers import QuantizedIdentity, QuantizedLayer
+from offramp.nn.supernet import Supernet
 from offramp.space.architecture import Precision
+from offramp.space.early_exit_space import EarlyExitSpace
 
 from . import members
 from .random_networks import INPUT_SHAPE, Draw, random_network
@@ -97,6 +102,20 @@ def test_networks_of_a_supernet(backbone: Precision, branches: Precision) -> Non
     for layer in lowered.layers:
         wanted = backbone if layer.role == "backbone" else branches
         assert (layer.shape.weight_bits, layer.shape.activation_bits) == (wanted.weight_bits, wanted.activation_bits)
+    prepared = outputs(network, images)
+    convert_(network)
+    assert all(torch.equal(a, b) for a, b in zip(prepared, outputs(network, images), strict=True))
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_every_backbone_and_branch_type_can_be_quantised(name: str) -> None:
+    space, branches = BACKBONES.get(name).space((3, 8, 8)), tuple(EXIT_BRANCHES)
+    space_of_all, rng = EarlyExitSpace(space, branches, max_exits=space.num_taps), np.random.default_rng(0)
+    architecture = space_of_all.with_all_exits(space_of_all.min_architecture(), rng)
+    network = Supernet(space, branches, (3, 8, 8), 4, seed=0).extract(architecture)
+    images, workload = members.images(8, size=8), lower(network)
+    prepare_(network.eval(), [images])
+    assert lower(network) == workload
     prepared = outputs(network, images)
     convert_(network)
     assert all(torch.equal(a, b) for a, b in zip(prepared, outputs(network, images), strict=True))

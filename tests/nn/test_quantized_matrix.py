@@ -1,4 +1,4 @@
-"""One quantised convolution or linear layer: integers by hand, batch norm folded, the definition in float64 beside it."""
+"""One quantised convolution or linear layer: integers by hand, batch norm folded, the float64 definition beside it."""
 
 import copy
 

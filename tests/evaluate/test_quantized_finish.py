@@ -1,0 +1,105 @@
+"""Fine-tuning at the bits that are priced: what is recorded is what the integer network does."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from offramp.build import build_context, build_dataset, check_settings
+from offramp.errors import ConfigError
+from offramp.evaluate.context import Context
+from offramp.evaluate.finish import Finisher, Selection, evaluation_data
+from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.nn.quantize import convert_, is_prepared
+from offramp.objectives.pareto import ParetoFront
+from offramp.progress import SilentReporter
+from offramp.report.summary import RunSummary
+from offramp.space.architecture import Precision
+from offramp.summarize import summarize
+from offramp.train.trainer import TrainingLog, collect_logits
+from tests.conftest import small_config
+
+
+def build(**changes: object) -> Context:
+    config = small_config(fine_tune__epochs=1, cost__weight_bits=4, **changes)
+    return build_context(config, build_dataset(config, SilentReporter()))
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    return build(fine_tune__quantize=True)
+
+
+def selection(context: Context) -> Selection:
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    evaluator = SupernetEvaluator(
+        context.supernet,
+        evaluation_data(context),
+        context.compute,
+        context.search_cost,
+        context.accelerator,
+        context.constraints,
+    )
+    return Selection(("knee",), evaluator.evaluate(architecture))
+
+
+def test_the_recorded_accuracy_is_that_of_the_integer_network(context: Context, tmp_path: Path) -> None:
+    finisher, chosen = Finisher(context), selection(context)
+    with SilentReporter().task("finishing") as task:
+        finished = finisher.finish(chosen, tmp_path, task, deadline=None, resume=False)
+        again = finisher.finish(chosen, tmp_path, task, deadline=None, resume=True)
+    assert is_prepared(finished.network)
+    assert finished.network.architecture.precision == Precision(4, 8)
+    assert len(finished.log.loss) == 1
+    split, preprocessing = context.dataset.splits.validation, context.dataset.preprocessing
+    integers = copy.deepcopy(finished.network)
+    convert_(integers)
+    expected = collect_logits(finished.network, split, preprocessing, context.compute)
+    deployed = collect_logits(integers, split, preprocessing, context.compute)
+    for ours, theirs in zip(expected, deployed, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    accuracies = [float((logits.argmax(axis=1) == split.labels).mean()) for logits in deployed]
+    assert finished.record.validation.full_accuracies == pytest.approx(accuracies)
+    # Read back from its folder it is the same network.
+    assert again.record == finished.record
+    for ours, theirs in zip(
+        expected, collect_logits(again.network, split, preprocessing, context.compute), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_reference_is_quantised_too(context: Context) -> None:
+    plain = build()
+    quantised, floating = Finisher(context).untrained_reference(), Finisher(plain).untrained_reference()
+    assert quantised.architecture == floating.architecture
+    # Same weights, same seed, same costs; only the number format differs.
+    assert quantised.cost == floating.cost
+    assert quantised.accuracy_validation != floating.accuracy_validation
+    assert summary(context).warnings[0].startswith("The chosen networks and the reference were trained and measured")
+    assert "4-bit weights and 8-bit activations" in summary(context).warnings[0]
+    assert not [text for text in summary(context).warnings if "measured in floating point" in text]
+    assert [text for text in summary(plain).warnings if "accuracies were measured in floating point" in text]
+
+
+def summary(context: Context) -> RunSummary:
+    reference = Finisher(context).untrained_reference()
+    front = ParetoFront(context.objectives, ())
+    return summarize(context, (), front, (), reference, TrainingLog((), 1.0), duration_s=1.0)
+
+
+@pytest.mark.parametrize("setting", ["weight_bits", "branch_activation_bits"])
+def test_bits_that_cannot_be_trained_are_refused_before_data_are_read(setting: str) -> None:
+    config = small_config(**{f"cost__{setting}": 16})
+    check_settings(config)
+    with pytest.raises(ConfigError, match="must have 2 to 8 bits, or 32"):
+        check_settings(small_config(fine_tune__quantize=True, **{f"cost__{setting}": 16}))
+
+
+def test_a_search_does_not_quantise_unless_told_to(tmp_path: Path) -> None:
+    plain = build()
+    with SilentReporter().task("finishing") as task:
+        finished = Finisher(plain).finish(selection(plain), tmp_path, task, deadline=None, resume=False)
+    assert not is_prepared(finished.network)
+    assert all(torch.isfinite(p).all() for p in finished.network.parameters())
