@@ -85,7 +85,7 @@ def build_context(config: Config, dataset: Dataset) -> Context:
     _, height, width = dataset.input_shape
     if min(height, width) < 4:
         raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
-    set_threads(config.train.threads)
+    set_threads(config.train.threads, max(height, width))
     space = build_space(config, dataset)
     train = config.train
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))

@@ -187,7 +187,18 @@ def test_dark_and_light_know_the_same_roles(text: str) -> None:
     assert {"text", "background", "blue"} <= used <= names[0]
 
 
-SKIPPED = {"status", "metric", "direction", "relation", "role", "measure", "convention", "created", "png_base64"}
+SKIPPED = {
+    "mapping",
+    "status",
+    "metric",
+    "direction",
+    "relation",
+    "role",
+    "measure",
+    "convention",
+    "created",
+    "png_base64",
+}
 ATTACK = (
     "<script>alert(1)</script>"
     '"><img src=x onerror=alert(1)>'

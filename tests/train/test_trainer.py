@@ -13,7 +13,7 @@ from offramp.clock import Deadline
 from offramp.errors import InputError, Interrupted, RunError
 from offramp.train.augment import Augmentation
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
-from offramp.train.compute import Compute, build_compute
+from offramp.train.compute import Compute, build_compute, set_threads
 from offramp.train.data import Preprocessing, Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
@@ -168,3 +168,19 @@ def test_small_images_stay_in_fp32_and_wrong_devices_are_refused() -> None:
     assert build_compute("cpu", "bf16", True, 8).dtype == "bf16"
     with pytest.raises(InputError, match=r"train\.device"):
         build_compute("abacus", "auto", True, 8)
+
+
+def test_threads_follow_the_setting_the_environment_and_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        set_threads(3, 32)
+        assert torch.get_num_threads() == 3
+        set_threads(None, 8)
+        assert torch.get_num_threads() == 1
+        set_threads(2, 8)
+        monkeypatch.setenv("OMP_NUM_THREADS", "5")
+        set_threads(None, 8)
+        assert torch.get_num_threads() == 2, "what the environment said at the start stays"
+    finally:
+        torch.set_num_threads(before)

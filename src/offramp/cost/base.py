@@ -98,8 +98,8 @@ class StageCost:
     """One stage: the backbone up to an exit and the exit's branch. ``gap_cycles`` lies between the two.
 
     ``stage_latency_cycles`` = backbone + gap + branch. The ``*_to_exit`` figures are cumulative from the input and
-    charge every branch on the way. ``speculation_energy_pj`` was spent on later stages before this exit's verdict; it is
-    part of ``energy_to_exit_pj`` of this exit alone.
+    charge every branch on the way. ``speculation_energy_pj`` was spent on later stages before this exit's verdict; it
+    is part of ``energy_to_exit_pj`` of this exit alone.
     """
 
     exit: str

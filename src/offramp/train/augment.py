@@ -12,7 +12,6 @@ from torch import Tensor
 
 from offramp.train.data import Dataset, Preprocessing, Split
 
-
 _MIN_SIDE_TO_CROP = 16
 
 

@@ -12,6 +12,7 @@ from offramp.errors import ConfigError
 
 # Below this image side bf16 conversions cost more than they gain (measured on digits, 8x8).
 _MIN_SIDE_FOR_BF16 = 32
+_MIN_SIDE_TO_SHARE = 16
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,12 @@ def _cpu_has_bf16() -> bool:
     return bool(capability()) if capability is not None else False
 
 
-def set_threads(threads: int | None) -> None:
-    """Give torch this many threads; None = what OMP_NUM_THREADS says, else one per core that this process may use."""
+def set_threads(threads: int | None, image_side: int) -> None:
+    """Give torch this many threads; None = what OMP_NUM_THREADS says, else one per core that this process may use.
+
+    Networks for tiny images do too little per operator to share it: they get one thread.
+    """
     if threads is None and os.environ.get("OMP_NUM_THREADS"):
         return
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or available)
+    torch.set_num_threads(threads or (1 if image_side < _MIN_SIDE_TO_SHARE else available))
