@@ -63,7 +63,8 @@ def choose_operating_point(
 
     Cost means the expected energy-latency product; points dearer than ``most_product`` (J x cycles) do not count,
     unless there are no others: then the cheapest is all there is. Points that keep all constraints come first; where
-    none does, the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same samples first.
+    none does, the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same
+    samples first.
     """
     if len(logits) == 1:
         return measure_point(logits, labels, ExitPolicy(choice.measure, ()), cost)
