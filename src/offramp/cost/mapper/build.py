@@ -41,7 +41,7 @@ class TaskBuilder:
     """Builds tasks for the layers of one workload on one chip."""
 
     def __init__(self, workload: Workload, chip: Chip, pricer: Pricer, steps: frozenset[Step]) -> None:
-        self._chip = chip
+        self.chip = chip
         self._pricer = pricer
         self._steps = steps
         self._cores: dict[str, Core] = {core.name: core for core in (*chip.team, chip.pooling, chip.simd) if core}
@@ -74,11 +74,11 @@ class TaskBuilder:
         if len(layers) > 1 or layer.shape.op is Op.CONCAT:
             return self._all_options(layers)
         names = self.sources(layer)
-        key = (id(self._chip), self._steps, layer.shape, tuple(self.tensors[name] for name in names))
+        key = (id(self.chip), self._steps, layer.shape, tuple(self.tensors[name] for name in names))
         known = self._pricer.templates.get(key)
         if known is None:
             # Templates of a chip must not be found by another that later has its address.
-            known = self._pricer.templates[key] = _Template(self._chip, self._all_options(layers))
+            known = self._pricer.templates[key] = _Template(self.chip, self._all_options(layers))
         assert isinstance(known, _Template)
         return [task.named(layer, names) for task in known.tasks]
 
@@ -109,8 +109,8 @@ class TaskBuilder:
     def _layouts(self, layers: Sequence[Layer]) -> Iterator[Layout]:
         """Where the work may be done."""
         shape = layers[-1].shape
-        fixed = self._chip.core_for(shape.op)
-        team = tuple(core.name for core in self._chip.team)
+        fixed = self.chip.core_for(shape.op)
+        team = tuple(core.name for core in self.chip.team)
         if fixed is not None:
             yield Layout(Axis.WHOLE, (fixed.name,))
             return
@@ -143,14 +143,14 @@ class TaskBuilder:
         if Step.ON_CHIP not in self._steps:
             return [self.offchip]
         tensor = self.tensors[layer.name]
-        team = tuple(core.name for core in self._chip.team)
+        team = tuple(core.name for core in self.chip.team)
         aside = layout.cores[0] not in team
         if not aside:
             return [layout, self.offchip]
         spread = (
             Layout(Axis.ROWS, team[: min(len(team), tensor.rows)]) if tensor.rows > 1 else Layout(Axis.WHOLE, team[:1])
         )
-        if KEEP_ROOM * tensor.size_bits <= self._chip.rooms[layout.cores[0]].size_bits:
+        if KEEP_ROOM * tensor.size_bits <= self.chip.rooms[layout.cores[0]].size_bits:
             return [layout, spread, self.offchip]
         return [spread, self.offchip]
 
@@ -188,7 +188,7 @@ class TaskBuilder:
                         self.tensors[name].bits(self._need(layer, name, result)) for name in self.sources(layer)
                     )
                     made = 0 if final and home == layout else own.bits(result)
-                    if needs + made + stays[core] > self._chip.rooms[layout.cores[core]].size_bits:
+                    if needs + made + stays[core] > self.chip.rooms[layout.cores[core]].size_bits:
                         return False
         return True
 
@@ -224,7 +224,7 @@ class TaskBuilder:
         for finals in tiles:
             stretches = []
             for layer, results in zip(layers, self._backwards(layers, finals), strict=True):
-                blocks = cut_into_blocks(layer.shape, results, cores, self._chip, self._pricer, cut)
+                blocks = cut_into_blocks(layer.shape, results, cores, self.chip, self._pricer, cut)
                 if isinstance(blocks, UnpricedJob):
                     return blocks
                 sources = tuple(
@@ -237,7 +237,7 @@ class TaskBuilder:
                 )
                 stretches.append(Stretch(layer, sources, results, blocks))
             done.append(tuple(stretches))
-        room = min(self._chip.weight_rooms[name].size_bits for name in layout.cores)
+        room = min(self.chip.weight_rooms[name].size_bits for name in layout.cores)
         loaded = sum(stretch.blocks.resident_bits for stretch in done[0])
         # Tiles along channels need other weights each.
         resident = len(done) > 1 and loaded <= room and not _tiles_channels(layers)

@@ -83,7 +83,24 @@ class MappedCostModel:
 
     def _map_on(self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool) -> Mapping:
         builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
-        choices = self._choices(builder, chip)
+        alone: list[tuple[Layer, ...]] = [(layer,) for layer in builder.layers]
+        groups = group_layers(builder, chip, self.steps)
+        # What chains save is estimated when they are formed; the schedules decide.
+        tried: list[list[tuple[Layer, ...]]] = [alone] if groups == alone else [alone, groups]
+        found = [self._map_groups(workload, builder, router, grouping, rates, bound) for grouping in tried]
+        return min(found, key=lambda mapping: mapping.product)
+
+    def _map_groups(
+        self,
+        workload: Workload,
+        builder: TaskBuilder,
+        router: Router,
+        groups: Sequence[tuple[Layer, ...]],
+        rates: Sequence[float],
+        bound: bool,
+    ) -> Mapping:
+        choices = self._choices(builder, groups)
+        chip = builder.chip
         speculates = Step.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
@@ -115,9 +132,9 @@ class MappedCostModel:
                     best = other
         return replace(best, bound=optimizer.bound(best.product * 1e12) * 1e-12) if bound else best
 
-    def _choices(self, builder: TaskBuilder, chip: Chip) -> list[list[Task]]:
+    def _choices(self, builder: TaskBuilder, groups: Sequence[tuple[Layer, ...]]) -> list[list[Task]]:
         choices, faults = [], list[tuple[Layer, UnpricedJob]]()
-        for layers in group_layers(builder, chip, self.steps):
+        for layers in groups:
             try:
                 choices.append(builder.options(layers))
             except UnpricedJobsError as exc:

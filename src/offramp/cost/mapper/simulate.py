@@ -118,7 +118,10 @@ class Simulator:
         for number, tile in enumerate(task.tiles):
             run.previous, run.previous_end, run.inside = "", 0.0, []
             for stretch in tile:
+                read, run.inside = run.inside, []
                 done = self._run_stretch(run, stretch, number)
+                for stay in read:
+                    stay.end = done
                 run.previous, run.previous_end = stretch.layer.name, done
             if not run.stays_put:
                 done = self._hand_over(run, tile[-1], done)
