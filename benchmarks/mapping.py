@@ -20,6 +20,7 @@ from offramp.cost.expected import expected_cost
 from offramp.cost.mapper.model import MappedCostModel, Mapping
 from offramp.cost.mapper.roofline import RooflineBound, roofline
 from offramp.cost.mapper.steps import ALL_STEPS, Step, cumulative_steps
+from offramp.cost.native_engine import NativeEngine
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.pricing import build_cost_model
@@ -48,7 +49,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """``plan_bound``: no schedule of the tasks considered is better; ``roofline``: no mapping at all is."""
+    """``plan_bound``: no schedule of the tasks considered is better; ``roofline``: no mapping at all is.
+
+    ``mixed_dataflows``: all steps, and spatial mappings that lay several loops along one array dimension as well.
+    """
 
     network: str
     exit_rates: tuple[float, ...]
@@ -60,8 +64,21 @@ class NetworkResult:
     roofline_latency_cycles: tuple[float, ...]
     roofline_energy_uj: tuple[float, ...]
     times_roofline: float
+    mixed_dataflows_j_cycles: float
+    mixed_times_roofline: float
     energy_shares_uj: dict[str, float]
     dram_link_busy_share: float
+
+
+_MIXED = tuple(
+    NativeEngine(goal=goal, mixed_spatial_mappings=True, num_spatial_mappings=12)
+    for goal in ("energy_delay_product", "energy")
+)
+
+
+def with_mixed_dataflows(rates: tuple[float, ...]) -> MappedCostModel:
+    """All steps with a wider choice of spatial mappings: slower to price, for it tries four times as many."""
+    return MappedCostModel(_MIXED[0], ALL_STEPS, _MIXED[1:], rates)
 
 
 def weighted_roofline(bounds: tuple[RooflineBound, ...], rates: tuple[float, ...]) -> float:
@@ -123,6 +140,7 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
         model = MappedCostModel(full.engine, steps, full.alternatives, rates)
         columns.append(step_result(model, steps, workload, accelerator))
     best = MappedCostModel(full.engine, ALL_STEPS, full.alternatives, rates).map(workload, accelerator, bound=True)
+    mixed = with_mixed_dataflows(rates).map(workload, accelerator).product
     bounds = roofline(workload, accelerator)
     least = weighted_roofline(bounds, rates)
     return NetworkResult(
@@ -136,18 +154,30 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
         roofline_latency_cycles=tuple(round(x.latency_cycles, 1) for x in bounds),
         roofline_energy_uj=tuple(round(x.energy_pj / 1e6, 3) for x in bounds),
         times_roofline=round(best.product / least, 3),
+        mixed_dataflows_j_cycles=round(mixed, 4),
+        mixed_times_roofline=round(mixed / least, 3),
         energy_shares_uj=energy_shares(best),
         dram_link_busy_share=round(link_busy_share(best, "offchip"), 3),
     )
 
 
 def show(results: list[NetworkResult]) -> None:
-    heads = ["published", "ref. sched.", *(column.steps for column in results[0].steps), "plan bound", "roofline"]
-    print(f"{'':18}" + "".join(f"{head:>12}" for head in heads) + f"{'x roofline':>12}")
+    heads = [
+        "published",
+        "ref. sched.",
+        *(column.steps for column in results[0].steps),
+        "plan bound",
+        "roofline",
+        "x roofline",
+        "mixed",
+        "x roofline",
+    ]
+    print(f"{'':18}" + "".join(f"{head:>12}" for head in heads))
     for item in results:
         figures = [item.published_j_cycles, item.reference_schedule_j_cycles]
         figures += [column.product_j_cycles for column in item.steps]
         figures += [item.plan_bound_j_cycles, item.roofline_j_cycles, item.times_roofline]
+        figures += [item.mixed_dataflows_j_cycles, item.mixed_times_roofline]
         print(f"{item.network:18}" + "".join(f"{figure:12.2f}" for figure in figures))
 
 

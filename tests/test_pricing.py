@@ -57,3 +57,19 @@ def test_pricing_needs_no_torch(reference: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_optimized_mapping_is_a_setting(reference: Path) -> None:
+    model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
+    rates = (0.7319, 0.2681)
+    mapped = price_onnx(model, CostConfig(mapping="optimized"), rates)
+    assert mapped.report.mapping == "optimized"
+    assert mapped.expected is not None
+    # The roofline is 9.17 J x cycles; 286.83 is the reference's schedule.
+    assert 9.17 < mapped.expected.energy_latency_product_j_cycles < 14
+    assert price_onnx(model, CostConfig(), rates).report.mapping == "layer_by_layer"
+
+
+def test_published_figures_have_the_published_mapping() -> None:
+    with pytest.raises(ValueError, match="layer_by_layer only"):
+        CostConfig(mapping="optimized", convention="published")
