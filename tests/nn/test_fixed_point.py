@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.nn.fixed_point import MAX_ACCUMULATOR, common_fixed_point, fixed_point, rescale, shift_right
+from offramp.nn.fixed_point import (
+    MAX_ACCUMULATOR,
+    common_fixed_point,
+    fixed_point,
+    keep_significant,
+    rescale,
+    shift_right,
+)
 
 RATIOS = st.floats(min_value=2.0**-40, max_value=2.0**20, width=32)
 SUMS = st.integers(-MAX_ACCUMULATOR + 1, MAX_ACCUMULATOR - 1)
@@ -43,11 +50,28 @@ def test_a_ratio_is_kept_exactly(ratio: float) -> None:
 
 
 @given(RATIOS, SUMS)
-def test_integers_and_floats_give_the_exact_result(ratio: float, total: int) -> None:
+def test_integers_do_what_float32_does(ratio: float, total: int) -> None:
     factor = fixed_point(torch.tensor(ratio))
-    exact = round(Fraction(total) * Fraction(ratio))  # Python rounds halves of fractions to the even integer
-    assert int(rescale(torch.tensor(total), factor)) == exact
-    assert int((torch.tensor(float(total), dtype=torch.float64) * factor.as_float).round()) == exact
+    whole = int(rescale(torch.tensor(total), factor))
+    product = torch.tensor(total).to(torch.float32) * factor.as_float.to(torch.float32)
+    assert whole == int(product.round())
+    assert whole == round(significant(significant(Fraction(total)) * Fraction(ratio)))
+    # 24 bits hold all that counts: the result is the nearest integer but for products within 2**-16 of a half.
+    exact = Fraction(total) * Fraction(ratio)
+    if abs(exact) < 256:
+        assert abs(whole - exact) <= Fraction(1, 2) + Fraction(1, 2**15)
+
+
+def significant(value: Fraction) -> Fraction:
+    """To 24 significant bits; Python rounds halves of fractions to the even integer."""
+    if value == 0:
+        return value
+    unit = Fraction(1)
+    while abs(value) / unit >= 2**24:
+        unit *= 2
+    while abs(value) / unit < 2**23:
+        unit /= 2
+    return round(value / unit) * unit
 
 
 @given(RATIOS, st.integers(-1000, 1000))
@@ -75,3 +99,11 @@ def test_two_ratios_share_a_shift() -> None:
 def test_a_channel_of_its_own_ratio() -> None:
     factor = fixed_point(torch.tensor([0.5, 2.0, 0.0]))
     assert rescale(torch.tensor([7, 7, 7]), factor).tolist() == [4, 14, 0]
+
+
+def test_significant_bits_by_hand() -> None:
+    values = torch.tensor([2**24 - 1, 2**24 + 1, 2**24 + 3, -(2**24) - 3, 2**25 + 6, 5])
+    # Beyond 2**24 every second integer is left, beyond 2**25 every fourth; halves go to the even one.
+    expected = [2**24 - 1, 2**24, 2**24 + 4, -(2**24) - 4, 2**25 + 8, 5]
+    assert keep_significant(values).tolist() == expected
+    assert values.to(torch.float32).long().tolist() == expected

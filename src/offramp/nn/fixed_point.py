@@ -1,8 +1,8 @@
 """Requantisation: from the integers of one grid to those of another by multiplication and shift alone.
 
-A ratio of steps, rounded to float32, is a 24-bit ``multiplier`` times ``2**-shift``. The product of an accumulator and
-the multiplier is exact in 64-bit integers, and, with accumulators below 2**28, in float64 too; both round halves to
-the even integer. So integers and floats give the same answer, always.
+A ratio of steps, rounded to float32, is a 24-bit ``multiplier`` times ``2**-shift``. Accumulators and products are kept
+to 24 significant bits, halves rounded to even, and then to integers, halves again to even: in integers what float32
+does by itself. So integers, floats, and runtimes that requantise in float32 (onnxruntime does) give the same answer.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class FixedPoint:
 
     @property
     def as_float(self) -> Tensor:
-        """The same number in float64, exactly."""
+        """The same number in float64, exactly; one that ``fixed_point`` made is exact in float32 too."""
         return torch.ldexp(self.multiplier.double(), -self.shift)
 
 
@@ -62,6 +62,14 @@ def shift_right(products: Tensor, shift: Tensor) -> Tensor:
     return floor + ((rest > half) | ((rest == half) & (floor % 2 == 1))).long()
 
 
+def keep_significant(integers: Tensor) -> Tensor:
+    """Integers (int64, below 2**53) rounded to 24 significant bits, halves to the even one, as float32 holds them."""
+    _, length = torch.frexp(integers.double())
+    surplus = (length.long() - MULTIPLIER_BITS).clamp_min(0)
+    return torch.where(surplus > 0, shift_right(integers, surplus.clamp_min(1)) << surplus, integers)
+
+
 def rescale(integers: Tensor, factor: FixedPoint) -> Tensor:
-    """Integers (int64) times ``factor``, in integer arithmetic."""
-    return shift_right(integers * factor.multiplier, factor.shift)
+    """Integers (int64) times ``factor``, in integer arithmetic that rounds as float32 does."""
+    products = keep_significant(keep_significant(integers) * factor.multiplier)
+    return shift_right(products, factor.shift)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offramp.nn.fake_quantize import quantize
-from offramp.nn.fixed_point import FixedPoint, fixed_point, rescale
+from offramp.nn.fixed_point import FixedPoint, fixed_point, rescale, shift_right
 from offramp.nn.quantized_layers import (
     GridMaxPool,
     QuantizedAdd,
@@ -119,8 +119,7 @@ class IntegerAdd(IntegerLayer):
             self._centred(first, 0).long() * factor.multiplier[0]
             + self._centred(second, 1).long() * factor.multiplier[1]
         )
-        unit = FixedPoint(torch.ones_like(factor.shift[0]), factor.shift[0])
-        return self._stored(rescale(total, unit))
+        return self._stored(shift_right(total, factor.shift[0]))
 
 
 class IntegerAveragePool(IntegerLayer):

@@ -111,9 +111,10 @@ class QuantizedLayer(nn.Module):
         return values
 
     def _requantize(self, integers: Tensor, factor: FixedPoint) -> Tensor:
-        """Exact integers in float64 to values on this layer's grid."""
+        """Exact integers (floats of any width) to values on this layer's grid, by a product in float32."""
         limits = self.limits
-        return self._on_grid((integers * factor.as_float).round().clamp(limits.lower, limits.upper))
+        products = integers.to(torch.float32) * factor.as_float.to(torch.float32)
+        return self._on_grid(products.round().clamp(limits.lower, limits.upper))
 
     def _on_grid(self, integers: Tensor) -> Tensor:
         return integers.to(torch.float32) * self.step
