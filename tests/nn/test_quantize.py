@@ -341,3 +341,24 @@ def test_a_part_that_is_a_single_layer() -> None:
     prepared = outputs(network, images)
     convert_(network)
     assert all(torch.equal(a, b) for a, b in zip(prepared, outputs(network, images), strict=True))
+
+
+def test_evaluation_under_autocast_stays_exact() -> None:
+    network = extracted(Precision(8, 8), Precision(8, 8))
+    prepare_(network, [members.images()])
+    images = members.images(4, seed=2)
+    expected = outputs(network, images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(expected, outputs(network, images), strict=True))
+
+
+def test_training_under_autocast_moves_every_parameter() -> None:
+    network = extracted(Precision(4, 4), Precision(4, 8))
+    prepare_(network, [members.images()])
+    network.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = torch.stack([logits.float().square().mean() for logits in network(members.images(32))]).sum()
+    torch.autograd.backward(loss)
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
