@@ -94,7 +94,7 @@ def test_what_augmentation_does_not_take() -> None:
     [
         (("cat", "dog"), 3, 32, Augmentation(4, True)),
         (("cat", "dog"), 1, 28, Augmentation(4, False)),
-        (("0", "1"), 1, 8, Augmentation(1, False)),
+        (("0", "1"), 1, 8, Augmentation(0, False)),
         (("0", "10"), 3, 32, Augmentation(4, False)),
         (("a", "b"), 3, 64, Augmentation(8, False)),
         (("00014", "00015"), 3, 32, Augmentation(4, False)),
