@@ -105,7 +105,7 @@ def build_context(config: Config, dataset: Dataset) -> Context:
         constraints=tuple(parse_constraint(text) for text in config.search.constraints),
         augmentation=default_augmentation(dataset) if config.data.augment else None,
         epochs=epochs,
-        fine_tune_epochs=max(1, epochs // 2) if fine_tune_epochs is None else fine_tune_epochs,
+        fine_tune_epochs=epochs if fine_tune_epochs is None else fine_tune_epochs,
     )
 
 

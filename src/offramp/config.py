@@ -121,7 +121,7 @@ class FineTuneConfig(_Section):
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
-    learning_rate: Annotated[float, Field(gt=0.0)] = 0.02
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.05
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
     quantize: bool = False
