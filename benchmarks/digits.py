@@ -55,7 +55,7 @@ def main() -> None:
         table.add_row(*(f"{value:.4g}" for value in row.values()))
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if name != "seed"}
     table.add_row("mean", *(f"{value:.4g}" for value in means.values()))
-    Console().print(table)
+    Console(width=180).print(table)
     goal = {"test_accuracy": 0.97, "product_share": 0.50}
     met = means["test_accuracy"] >= goal["test_accuracy"] and means["product_share"] <= goal["product_share"]
     print(
