@@ -131,3 +131,12 @@ def test_a_candidate_that_two_rules_pick_is_finished_once(finished_run: Path) ->
     twice = select(result.front, ["most_accurate", "most_accurate"])
     assert [type(s) for s in twice] == [Selection]
     assert len(twice) == 1
+
+
+def test_a_network_picked_by_a_bound_has_its_bundle_where_the_record_says(tmp_path: Path) -> None:
+    rules = ("macs<=10M", "most_accurate", "cheapest")
+    result = search(small_config(fine_tune__picks=rules, search__evaluations=6), run=tmp_path / "run")
+    for network in result.chosen:
+        assert (tmp_path / "run" / network.bundle / "manifest.json").is_file()
+    assert {rule for network in result.chosen for rule in network.rule.split("+")} == set(rules)
+    assert (result.export(tmp_path / "bundle", rule="macs<=10M") / "manifest.json").is_file()

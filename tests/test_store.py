@@ -150,7 +150,13 @@ def test_another_schema_is_refused(store: RunStore) -> None:
         read_run(store.folder)
 
 
-@pytest.mark.parametrize("rule", ["../../etc", "macs<=2M", "a/b", "knee+cheapest"])
+@pytest.mark.parametrize("rule", ["../../etc", "..", "macs<=2M", "a/b", "knee+cheapest"])
 def test_networks_stay_inside_the_folder(store: RunStore, rule: str) -> None:
     folder = store.network_folder(rule).resolve()
     assert folder.parent == (store.folder / "chosen").resolve()
+
+
+def test_rules_have_folders_of_their_own(store: RunStore) -> None:
+    rules = ["macs<=2M", "macs>=2M", "macs<=2.5M", "knee", "knee+cheapest", "0"]
+    assert len({store.network_folder(rule) for rule in rules}) == len(rules)
+    assert store.network_folder("knee+cheapest").name == "knee+cheapest"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from offramp.config import Config, load_config
 from offramp.errors import RunError
@@ -60,8 +61,8 @@ class RunStore:
         return self.folder / "report.html"
 
     def network_folder(self, rule: str) -> Path:
-        """Where weights and bundle of a chosen network lie."""
-        return self.folder / "chosen" / "".join(c if c.isalnum() or c in "_-." else "_" for c in rule)
+        """Where weights and bundle of a chosen network lie; different rules never share a folder."""
+        return self.folder / "chosen" / quote(rule, safe="+").replace(".", "%2E")
 
     def append(self, batch: int, num_asked: int, evaluation: Evaluation) -> None:
         """Write one evaluation of a batch of ``num_asked`` candidates; it is on disk when this returns."""

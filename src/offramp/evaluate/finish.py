@@ -100,7 +100,7 @@ class Finisher:
             self.context.compute.place(network).eval()
             return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
         log = self._fine_tune(network, weights, task, deadline, resume)
-        record = self._measure(network, selection)
+        record = self._measure(network, selection, folder)
         write_atomically(record_file, dumps(record))
         return FinishedNetwork(network, record, log)
 
@@ -141,7 +141,7 @@ class Finisher:
             images = batches(samples, context.dataset.preprocessing, batch_size=_GRID_BATCH)
             prepare_(network, (context.compute.place_images(batch.images) for batch in images))
 
-    def _measure(self, network: EarlyExitNetwork, selection: Selection) -> ChosenNetwork:
+    def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
         context = self.context
         workload = lower(network)
         cost = context.report_cost.estimate(workload, context.accelerator)
@@ -169,7 +169,7 @@ class Finisher:
             expected_validation=validation.expected,
             expected_test=test.expected,
             static=static,
-            bundle=f"chosen/{selection.name}/bundle",
+            bundle=f"chosen/{folder.name}/bundle",
             guarantee=chosen.guarantee,
         )
 
