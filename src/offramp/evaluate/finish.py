@@ -150,7 +150,7 @@ class Finisher:
         most_product = selection.evaluation.values["energy_latency_product_j_cycles"]
         chosen = self._choose(network, cost, most_product)
         validation = chosen.point
-        test = self._test(network, validation)
+        test = self._test(network, validation, cost)
         static_cost = context.report_cost.estimate(workload.static(), context.accelerator)
         static = StaticReference(
             name=f"static {selection.name}",
@@ -205,11 +205,9 @@ class Finisher:
         )
         return _Chosen(certified.point, certified.guarantee)
 
-    def _test(self, network: EarlyExitNetwork, chosen: OperatingPoint) -> OperatingPoint:
-        """The one place where the test split is looked at, with thresholds already fixed."""
-        context = self.context
-        test = context.dataset.splits.test
-        cost = context.report_cost.estimate(lower(network), context.accelerator)
+    def _test(self, network: EarlyExitNetwork, chosen: OperatingPoint, cost: CostReport) -> OperatingPoint:
+        """The one look of a chosen network at the test split, with thresholds already fixed."""
+        test = self.context.dataset.splits.test
         return measure_point(self._logits(network, test), test.labels, chosen.policy, cost)
 
     def finish_reference(self, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool) -> StaticReference:
@@ -217,35 +215,38 @@ class Finisher:
 
         It is fine-tuned like the chosen networks.
         """
-        context = self.context
         folder.mkdir(parents=True, exist_ok=True)
         record_file = folder / "network.json"
         if resume and record_file.exists():
             return loads(StaticReference, record_file.read_text(), what=f"Record {record_file}", error=RunError)
-        architecture = context.space.max_architecture().without_exits()
-        network = context.supernet.extract(architecture)
+        network = self._largest_static()
         self._fine_tune(network, folder / "weights.safetensors", task, deadline, resume)
-        cost = context.report_cost.estimate(lower(network), context.accelerator)
-        splits = context.dataset.splits
-        validation, test = (
-            float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
-            for split in (splits.validation, splits.test)
-        )
-        reference = StaticReference("largest backbone without exits", architecture, validation, test, cost)
+        reference = self._judged(network, with_test=True)
         write_atomically(record_file, dumps(reference))
         return reference
 
     def untrained_reference(self) -> StaticReference:
         """The same network as it stands in the supernet, judged on validation: for a search that was cut short."""
-        context = self.context
-        architecture = context.space.max_architecture().without_exits()
-        network = context.supernet.extract(architecture)
-        calibrate(network, self._evaluation_data(), context.compute)
+        network = self._largest_static()
+        calibrate(network, self._evaluation_data(), self.context.compute)
         self._quantize(network)
-        split = context.dataset.splits.validation
-        accuracy = float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
-        cost = context.report_cost.estimate(lower(network), context.accelerator)
-        return StaticReference("largest backbone without exits", architecture, accuracy, None, cost)
+        return self._judged(network, with_test=False)
+
+    def _largest_static(self) -> EarlyExitNetwork:
+        return self.context.supernet.extract(self.context.space.max_architecture().without_exits())
+
+    def _judged(self, network: EarlyExitNetwork, *, with_test: bool) -> StaticReference:
+        context, splits = self.context, self.context.dataset.splits
+        return StaticReference(
+            name="largest backbone without exits",
+            architecture=network.architecture,
+            accuracy_validation=self._final_accuracy(network, splits.validation),
+            accuracy_test=self._final_accuracy(network, splits.test) if with_test else None,
+            cost=context.report_cost.estimate(lower(network), context.accelerator),
+        )
+
+    def _final_accuracy(self, network: EarlyExitNetwork, split: Split) -> float:
+        return float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
 
     def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
         return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.nn.lower_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
-from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.space.architecture import Precision
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 
@@ -28,7 +28,7 @@ def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
     """
     watcher = _Watcher(network)
     exits = []
-    with _evaluating(network), watcher.naming(), torch.no_grad():
+    with evaluating(network), watcher.naming(), torch.no_grad():
         features = _example(network)
         watcher.remember(features, GRAPH_INPUT)
         for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):
@@ -43,17 +43,6 @@ def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
     if GRAPH_INPUT in exits:
         raise WorkloadError(f"every exit must compute something from the image, got exits that end at {exits}.")
     return Workload(name or network.architecture.backbone, tuple(watcher.layers), tuple(exits))
-
-
-@contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _example(network: EarlyExitNetwork) -> Tensor:

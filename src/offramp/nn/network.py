@@ -1,6 +1,7 @@
 """EarlyExitNetwork: backbone stages and exit branches that give all logits, or really stop early."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,6 +25,18 @@ def input_size(input_shape: tuple[int, int, int], resolution: int) -> tuple[int,
     """Height and width of images (channels, height, width) at a resolution: the height, at the images' own shape."""
     _, height, width = input_shape
     return resolution, max(1, round(width * resolution / height))
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; each module has its own mode back afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class Resize(nn.Module):

@@ -1,8 +1,7 @@
 """From a float network to one for quantisation-aware training, and from there to one that computes with integers."""
 
-import contextlib
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, fx, nn
 from offramp.errors import ConfigError, InputError, UnsupportedLayerError
 from offramp.nn.fake_quantize import weight_range
 from offramp.nn.integer_layers import Dequantize, to_integer
-from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.nn.quantize_graph import PartFormat, output_source, rewrite_part
 from offramp.nn.quantized_layers import QuantizedLayer
 from offramp.space.architecture import Precision
@@ -106,7 +105,7 @@ def _fit_grids(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
         layer.observe_()
     seen = 0
     try:
-        with _evaluating(network):
+        with evaluating(network):
             for batch in images:
                 network(batch)
                 seen += len(batch)
@@ -115,17 +114,6 @@ def _fit_grids(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
             layer.fit_()
     if not seen:
         raise InputError("To choose the quantisation grids, at least one batch of images is needed, got none.")
-
-
-@contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def convert_(network: EarlyExitNetwork) -> None:
