@@ -12,6 +12,7 @@ from offramp.errors import ConfigError, InputError
 from offramp.exiting.measures import MEASURES
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision
 from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.space.precision_choices import FIXED, ZNIBER_PRECISIONS, Granularity, PrecisionChoices
 from offramp.space.space import BackboneSpace, Genes, StageSpace
 from offramp.testing.toys import every_architecture, small_space, tiny_space
 
@@ -22,15 +23,24 @@ def spaces(draw: st.DrawFn) -> EarlyExitSpace:
         return tuple(sorted(draw(st.sets(st.sampled_from(values), min_size=1))))
 
     stages = tuple(
-        StageSpace(choices([1, 2, 3, 4]), choices([8, 16, 24]), choices([3, 5, 7]), choices([1, 3, 6]))
+        StageSpace(
+            choices([1, 2, 3, 4]),
+            choices([8, 16, 24]),
+            choices([3, 5, 7]),
+            choices([1, 3, 6]),
+            layers_per_block=draw(st.integers(1, 3)),
+        )
         for _ in range(draw(st.integers(1, 3)))
     )
+    granularity: Granularity = draw(st.sampled_from(["fixed", "network", "stage", "layer"]))
+    bits = draw(st.lists(st.sampled_from(ZNIBER_PRECISIONS), min_size=1, max_size=3, unique=True))
     return EarlyExitSpace(
         backbone=BackboneSpace("drawn", choices([8, 16, 32]), stages),
         branches=tuple(draw(st.sets(st.sampled_from("abc"), min_size=1))),
         measures=tuple(draw(st.sets(st.sampled_from(MEASURES), min_size=1))),
         accuracy_drops=tuple(draw(st.sets(st.sampled_from([0.0, 0.01, 0.5]), min_size=1))),
         max_exits=draw(st.integers(0, 5)),
+        precisions=FIXED if granularity == "fixed" else PrecisionChoices(granularity, tuple(bits)),
     )
 
 
@@ -142,6 +152,82 @@ def test_size_by_hand_is_an_exact_integer() -> None:
     assert space_of_one_stage().size == 2 * sum(2 * 4**d * exits(d - 1) for d in (2, 3, 4))
     deep = BackboneSpace("deep", (32,), (StageSpace((40,), (8,), (3, 5, 7), (1, 2, 3)),))
     assert EarlyExitSpace(deep, ("a",), max_exits=0).size == 9**40
+
+
+def test_precision_genes_by_hand() -> None:
+    eight, four = Precision(8, 8), Precision(4, 4)
+    space = replace(space_of_one_stage(), precisions=PrecisionChoices("network", (eight, four)))
+    # As without precisions, but one gene per tap before the policy, and the two ends behind it.
+    assert space.cardinalities == (2, 3, 2, *[2] * 8, *[3] * 4, *[2] * 4, 2, 2, 2, 2)
+    genes = (0, 1, 0, *[0] * 8, *(1, 2, 0, 0), *(1, 0, 1, 1), 0, 0, 0, 1)
+    architecture = space.decode(genes)
+    assert architecture.exits == (ExitChoice(0, "a", four), ExitChoice(1, "b", eight))
+    assert (architecture.precision, architecture.branch_precision) == (eight, four)
+    assert architecture.stages[0].precisions == ()
+    assert space.encode(architecture) == (0, 1, 0, *[0] * 8, *(1, 2, 0, 0), *(1, 0, 0, 0), 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "genes", "expected"),
+    [
+        ("stage", (1,), ("4/4",) * 4),
+        ("layer", (1, 0, 0, 1, 1, 1, 0, 0), ("4/4", "8/8", "8/8", "4/4")),
+    ],
+)
+def test_precisions_within_a_stage_by_hand(
+    granularity: Granularity, genes: tuple[int, ...], expected: tuple[str, ...]
+) -> None:
+    """Two blocks of two layers are there, two more are not."""
+    stage = StageSpace((2, 4), (8,), layers_per_block=2 if granularity == "layer" else 1)
+    choices = PrecisionChoices(granularity, (Precision(8, 8), Precision(4, 4)))
+    space = EarlyExitSpace(BackboneSpace("one", (8,), (stage,)), ("a",), max_exits=0, precisions=choices)
+    members = space.decode((0, 0, 0, *[0] * 8, *genes, *[0] * 4, *[0] * 4, 0, 0, 1, 0))
+    (chosen,) = members.stages
+    assert tuple(map(str, chosen.precisions)) == expected[: len(chosen.precisions)]
+    assert len(chosen.precisions) == (4 if granularity == "layer" else 2)
+    assert str(chosen.block_precisions(1, Precision(32, 32))[0]) == expected[2]
+    assert space.decode(space.encode(members)) == members
+
+
+def test_the_number_of_members_with_precisions_by_hand() -> None:
+    """Three precisions: for stem, final classifier, each of 4 layers, and each branch of at most one exit."""
+    stage = StageSpace((2,), (8,), layers_per_block=2)
+    backbone = BackboneSpace("one", (8,), (stage,))
+    choices = tuple(Precision(bits, 8) for bits in (8, 4, 2))
+    sizes = [
+        EarlyExitSpace(backbone, ("a", "b"), precisions=PrecisionChoices(granularity, choices)).size
+        for granularity in ("network", "stage", "layer")
+    ]
+    exits = 1 + 2 * 3
+    assert sizes == [9 * exits, 9 * 3 * exits, 9 * 3**4 * exits]
+    assert EarlyExitSpace(backbone, ("a", "b")).size == 1 + 2
+
+
+def test_landmarks_take_the_bits_at_the_ends_and_searches_start_at_8() -> None:
+    space = replace(space_of_one_stage(), precisions=PrecisionChoices("layer", ZNIBER_PRECISIONS))
+    assert set(space.max_architecture().precisions_used()) == {Precision(32, 32)}
+    assert set(space.min_architecture().precisions_used()) == {Precision(4, 4)}
+    assert {used for point in space.starting_points() for used in point.precisions_used()} == {Precision(8, 8)}
+    rng = np.random.default_rng(0)
+    exits = [choice for _ in range(20) for choice in space.with_all_exits(space.max_architecture(), rng).exits]
+    assert {choice.precision for choice in exits} == set(ZNIBER_PRECISIONS)
+
+
+def test_precisions_to_choose_among_must_make_sense() -> None:
+    with pytest.raises(ConfigError, match="at least one and none twice, got: 8/8, 8/8"):
+        PrecisionChoices("stage", (Precision(), Precision()))
+    with pytest.raises(ConfigError, match="none twice, got: none"):
+        PrecisionChoices("network")
+    with pytest.raises(ConfigError, match="no precisions to choose among"):
+        PrecisionChoices("fixed", (Precision(),))
+    with pytest.raises(ConfigError, match="`granularity` must be among fixed"):
+        PrecisionChoices("bit", (Precision(),))  # type: ignore[arg-type]
+
+
+def test_ternary_weights_are_the_coarser_two_bits() -> None:
+    choices = PrecisionChoices("network", (Precision(2, 8, ternary=True), Precision(2, 8)))
+    assert choices.coarsest == Precision(2, 8, ternary=True)
+    assert choices.finest == choices.usual == Precision(2, 8)
 
 
 def test_samples_spread_over_numbers_of_exits_and_everything_else() -> None:
@@ -262,6 +348,12 @@ def _outsiders() -> dict[str, Architecture]:
         "use Architecture.without_exits": replace(member, exits=(), policy=PolicyChoice("margin")),
         "`precision` must be": replace(member, precision=Precision(4, 4)),
         "`final_branch` must be": replace(member, final_branch="conv"),
+        r"precision in stage 0 must have 0 value\(s\)": replace(
+            member, stages=(replace(stage, precisions=(Precision(),) * 4),)
+        ),
+        r"precision in the exit at tap 0 must have 0 value\(s\)": replace(
+            member, exits=(ExitChoice(0, "a", Precision()),)
+        ),
     }
 
 

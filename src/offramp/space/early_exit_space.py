@@ -1,35 +1,35 @@
-"""EarlyExitSpace: backbone choices, exit positions, branch types and thresholds in one vector of genes."""
+"""EarlyExitSpace: backbone choices, exits, precisions and thresholds in one vector of genes."""
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 
 from offramp.errors import ConfigError, InputError
 from offramp.exiting.measures import MEASURES, Measure
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision, StageChoice
-from offramp.space.space import BackboneSpace, Genes, StageSpace
+from offramp.space.exit_genes import ExitGenes
+from offramp.space.genes import GeneReader, SlotGene, index_of, pick
+from offramp.space.policy_genes import PolicyGenes
+from offramp.space.precision_choices import FIXED, PrecisionChoices
+from offramp.space.space import BackboneSpace, Genes
+from offramp.space.stage_genes import StageGenes
 
-T = TypeVar("T")
-
-NO_EXIT = 0
 _PRECISION = Precision()
-_SHARE_WITHOUT_EXITS = 0.05
 
 
 @dataclass(frozen=True)
 class EarlyExitSpace:
     """All early-exit networks of a backbone family.
 
-    Genes, in order: resolution; per stage depth, width, one kernel size per block slot, one expansion per block slot;
-    per tap slot 0 (no exit) or 1 + the index of the branch type; measure; accuracy drop. Each gene but the taps' is an
-    index into the tuple of its choices. Genes that mean nothing are ignored by `decode` and are 0 in what `encode`
-    gives (the canonical genes): those of inactive blocks, taps of inactive blocks, the tap of the last active block
-    (the final classifier sits there), exits beyond the first ``max_exits``, and the policy of a network without exits.
+    Genes, in order: resolution; those of each stage (StageGenes); those of the exits (ExitGenes); those of the policy
+    (PolicyGenes); where precision is chosen, that of the stem and that of the final classifier. Each gene but the
+    taps' is an index into the tuple of its choices. Genes that mean nothing are ignored by `decode` and are 0 in what
+    `encode` gives (the canonical genes): those of inactive blocks, taps of inactive blocks, the tap of the last active
+    block (the final classifier sits there), exits beyond the first ``max_exits``, and the policy of a network without
+    exits. ``precision`` and ``branch_precision`` hold where they are not chosen.
     """
 
     backbone: BackboneSpace
@@ -40,6 +40,7 @@ class EarlyExitSpace:
     final_branch: str = "global_pool"
     precision: Precision = _PRECISION
     branch_precision: Precision = _PRECISION
+    precisions: PrecisionChoices = FIXED
 
     def __post_init__(self) -> None:
         for name in ("branches", "measures", "accuracy_drops"):
@@ -61,111 +62,110 @@ class EarlyExitSpace:
             )
 
     @cached_property
+    def _stages(self) -> tuple[StageGenes, ...]:
+        return tuple(
+            StageGenes(stage, f"stage {number}", self.precisions) for number, stage in enumerate(self.backbone.stages)
+        )
+
+    @cached_property
+    def _exits(self) -> ExitGenes:
+        return ExitGenes(self.branches, self.backbone.num_taps, self.max_exits, self.precisions)
+
+    @cached_property
+    def _policy(self) -> PolicyGenes:
+        return PolicyGenes(self.measures, self.accuracy_drops)
+
+    @cached_property
+    def _ends(self) -> SlotGene[Precision]:
+        """Precisions of the two parts that are always there: the stem and the final classifier."""
+        return SlotGene("precision", self.precisions.choices)
+
+    @cached_property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of choices of each gene."""
-        counts = [len(self.backbone.resolutions)]
-        for stage in self.backbone.stages:
-            slots = max(stage.depths)
-            counts += [len(stage.depths), len(stage.widths)]
-            counts += [len(stage.kernel_sizes)] * slots + [len(stage.expansions)] * slots
-        counts += [1 + len(self.branches)] * self.backbone.num_taps
-        return (*counts, len(self.measures), len(self.accuracy_drops))
+        stages = itertools.chain.from_iterable(stage.cardinalities for stage in self._stages)
+        return (
+            len(self.backbone.resolutions),
+            *stages,
+            *self._exits.cardinalities,
+            *self._policy.cardinalities,
+            *self._ends.cardinalities(2),
+        )
 
     @cached_property
     def size(self) -> int:
         """Number of distinct architectures, exactly."""
-        by_depth = {0: len(self.backbone.resolutions)}
-        for stage in self.backbone.stages:
-            per_block = len(stage.kernel_sizes) * len(stage.expansions)
+        by_depth = {0: len(self.backbone.resolutions) * self._ends.num_choices(2)}
+        for stage in self._stages:
             longer: dict[int, int] = {}
-            for before, depth in itertools.product(by_depth, stage.depths):
-                ways = by_depth[before] * len(stage.widths) * int(per_block**depth)
+            for before, depth in itertools.product(by_depth, stage.space.depths):
+                ways = by_depth[before] * stage.num_choices(depth)
                 longer[before + depth] = longer.get(before + depth, 0) + ways
             by_depth = longer
         return sum(ways * self._num_exit_choices(depth - 1) for depth, ways in by_depth.items())
 
     def _num_exit_choices(self, num_taps: int) -> int:
-        with_exits = sum(
-            math.comb(num_taps, count) * len(self.branches) ** count
-            for count in range(1, min(self.max_exits, num_taps) + 1)
+        return sum(
+            self._exits.num_choices(num_taps, count) * self._policy.num_choices(count)
+            for count in range(min(self.max_exits, num_taps) + 1)
         )
-        return 1 + len(self.measures) * len(self.accuracy_drops) * int(with_exits)
 
     def active_taps(self, architecture: Architecture) -> tuple[int, ...]:
         """Tap slots that may carry an early exit: the ends of all active blocks but the last."""
-        return self._taps_of([stage.depth for stage in architecture.stages])[:-1]
+        return self._legal_taps(architecture.stages)
 
-    def _taps_of(self, depths: Sequence[int]) -> tuple[int, ...]:
-        starts = itertools.accumulate((max(stage.depths) for stage in self.backbone.stages), initial=0)
-        return tuple(start + block for start, depth in zip(starts, depths, strict=False) for block in range(depth))
+    def _legal_taps(self, stages: Sequence[StageChoice]) -> tuple[int, ...]:
+        starts = itertools.accumulate((stage.slots for stage in self._stages), initial=0)
+        taps = [start + block for start, stage in zip(starts, stages, strict=False) for block in range(stage.depth)]
+        return tuple(taps[:-1])
 
     def decode(self, genes: Genes) -> Architecture:
         """The architecture that genes mean. Raises InputError for a wrong number of genes or a gene out of range."""
-        self._check_genes(genes)
-        reader = iter(int(gene) for gene in genes)
-        resolution = self.backbone.resolutions[next(reader)]
-        stages = []
-        for stage in self.backbone.stages:
-            slots = max(stage.depths)
-            depth, width = stage.depths[next(reader)], stage.widths[next(reader)]
-            kernels = [stage.kernel_sizes[next(reader)] for _ in range(slots)]
-            expansions = [stage.expansions[next(reader)] for _ in range(slots)]
-            stages.append(StageChoice(depth, width, tuple(kernels[:depth]), tuple(expansions[:depth])))
-        kinds = [next(reader) for _ in range(self.backbone.num_taps)]
-        legal = self._taps_of([stage.depth for stage in stages])[:-1]
-        exits = [ExitChoice(tap, self.branches[kinds[tap] - 1]) for tap in legal if kinds[tap] != NO_EXIT]
-        measure, drop = self.measures[next(reader)], self.accuracy_drops[next(reader)]
-        exits = exits[: self.max_exits]
-        return self._architecture(resolution, tuple(stages), exits, PolicyChoice(measure, drop))
+        reader = GeneReader(genes, self.cardinalities)
+        resolution = reader.choose(self.backbone.resolutions)
+        stages = tuple(stage.decode(reader) for stage in self._stages)
+        exits = self._exits.decode(reader, self._legal_taps(stages))
+        policy = self._policy.decode(reader, len(exits))
+        return self._architecture(resolution, stages, exits, policy, self._ends.decode(reader, 2, 2))
 
     def _architecture(
-        self, resolution: int, stages: tuple[StageChoice, ...], exits: Sequence[ExitChoice], policy: PolicyChoice
+        self,
+        resolution: int,
+        stages: tuple[StageChoice, ...],
+        exits: tuple[ExitChoice, ...],
+        policy: PolicyChoice,
+        ends: tuple[Precision, ...],
     ) -> Architecture:
+        precision, branch_precision = ends or (self.precision, self.branch_precision)
         return Architecture(
             backbone=self.backbone.name,
             resolution=resolution,
             stages=stages,
-            exits=tuple(exits),
+            exits=exits,
             final_branch=self.final_branch,
-            policy=policy if exits else PolicyChoice(),
-            precision=self.precision,
-            branch_precision=self.branch_precision,
+            policy=policy,
+            precision=precision,
+            branch_precision=branch_precision,
         )
-
-    def _check_genes(self, genes: Genes) -> None:
-        if len(genes) != len(self.cardinalities):
-            raise InputError(f"genes of this space must be {len(self.cardinalities)} numbers, got {len(genes)}.")
-        for index, (gene, count) in enumerate(zip(genes, self.cardinalities, strict=True)):
-            if not (0 <= gene < count and gene == int(gene)):
-                raise InputError(f"gene {index} must be an integer from 0 to {count - 1}, got {gene}.")
 
     def encode(self, architecture: Architecture) -> Genes:
         """The canonical genes of an architecture. Raises InputError that names what lies outside the space."""
         self._check_fixed_parts(architecture)
-        genes = [_index(self.backbone.resolutions, architecture.resolution, "resolution")]
-        for number, (stage, choice) in enumerate(zip(self.backbone.stages, architecture.stages, strict=True)):
-            genes += _stage_genes(stage, choice, f"stage {number}")
-        taps = [NO_EXIT] * self.backbone.num_taps
-        legal = self.active_taps(architecture)
-        for item in architecture.exits:
-            if item.tap not in legal:
-                raise InputError(f"an exit of this architecture must sit at one of the taps {legal}, got {item.tap}.")
-            taps[item.tap] = 1 + _index(self.branches, item.branch, "branch type")
-        policy = [0, 0]
-        if architecture.exits:
-            policy = [
-                _index(self.measures, architecture.policy.measure, "measure"),
-                _index(self.accuracy_drops, architecture.policy.accuracy_drop, "accuracy drop"),
-            ]
-        return (*genes, *taps, *policy)
+        stages = zip(self._stages, architecture.stages, strict=True)
+        exits = architecture.exits
+        ends = (architecture.precision, architecture.branch_precision) if self.precisions.choices else ()
+        return (
+            index_of(self.backbone.resolutions, architecture.resolution, "resolution"),
+            *itertools.chain.from_iterable(group.encode(choice) for group, choice in stages),
+            *self._exits.encode(exits, self.active_taps(architecture)),
+            *self._policy.encode(architecture.policy, len(exits)),
+            *self._ends.encode(ends, 2, 2, "stem and final classifier"),
+        )
 
     def _check_fixed_parts(self, architecture: Architecture) -> None:
-        expected = {
-            "backbone": self.backbone.name,
-            "final_branch": self.final_branch,
-            "precision": self.precision,
-            "branch_precision": self.branch_precision,
-        }
+        expected: dict[str, object] = {"backbone": self.backbone.name, "final_branch": self.final_branch}
+        if not self.precisions.choices:
+            expected |= {"precision": self.precision, "branch_precision": self.branch_precision}
         for name, value in expected.items():
             if getattr(architecture, name) != value:
                 raise InputError(f"`{name}` must be {value!r} in this space, got {getattr(architecture, name)!r}.")
@@ -174,76 +174,52 @@ class EarlyExitSpace:
                 f"an architecture of this space must have {len(self.backbone.stages)} stages, "
                 f"got {len(architecture.stages)}."
             )
-        if len(architecture.exits) > self.max_exits:
-            raise InputError(
-                f"an architecture of this space must have at most {self.max_exits} early exits, "
-                f"got {len(architecture.exits)}."
-            )
-        if not architecture.exits and architecture.policy != PolicyChoice():
-            raise InputError(
-                f"an architecture without exits must have the default policy, got {architecture.policy}; "
-                f"use Architecture.without_exits()."
-            )
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture: backbone choices uniform, the number of exits uniform from 1 to the most possible.
 
         One in twenty has no early exit, so that every member of the space can come up.
         """
-        backbone = self._random_backbone(rng)
-        legal = self.active_taps(backbone)
-        most = min(self.max_exits, len(legal))
-        count = int(rng.integers(1, most + 1)) if most and rng.random() >= _SHARE_WITHOUT_EXITS else 0
-        taps = sorted(int(tap) for tap in rng.choice(np.asarray(legal, dtype=np.int64), count, replace=False))
-        exits = [ExitChoice(tap, _pick(self.branches, rng)) for tap in taps]
-        policy = PolicyChoice(_pick(self.measures, rng), _pick(self.accuracy_drops, rng))
-        return self._architecture(backbone.resolution, backbone.stages, exits, policy)
-
-    def _random_backbone(self, rng: np.random.Generator) -> Architecture:
-        stages = []
-        for stage in self.backbone.stages:
-            depth, width = _pick(stage.depths, rng), _pick(stage.widths, rng)
-            kernels = tuple(_pick(stage.kernel_sizes, rng) for _ in range(depth))
-            expansions = tuple(_pick(stage.expansions, rng) for _ in range(depth))
-            stages.append(StageChoice(depth, width, kernels, expansions))
-        return self._architecture(_pick(self.backbone.resolutions, rng), tuple(stages), (), PolicyChoice())
+        stages = tuple(stage.sample(rng) for stage in self._stages)
+        resolution = pick(self.backbone.resolutions, rng)
+        exits = self._exits.sample(rng, self._legal_taps(stages))
+        policy = self._policy.sample(rng, len(exits))
+        return self._architecture(resolution, stages, exits, policy, self._ends.sample(rng, 2))
 
     def max_architecture(self) -> Architecture:
-        """The largest member, without early exits."""
-        stages = tuple(
-            _uniform_stage(max(x.depths), max(x.widths), max(x.kernel_sizes), max(x.expansions))
-            for x in self.backbone.stages
-        )
-        return self._architecture(max(self.backbone.resolutions), stages, (), PolicyChoice())
+        """The largest member at the most bits, without early exits."""
+        return self._extreme(max, self.precisions.finest)
 
     def min_architecture(self) -> Architecture:
-        """The smallest member, without early exits."""
-        stages = tuple(
-            _uniform_stage(min(x.depths), min(x.widths), min(x.kernel_sizes), min(x.expansions))
-            for x in self.backbone.stages
-        )
-        return self._architecture(min(self.backbone.resolutions), stages, (), PolicyChoice())
+        """The smallest member at the fewest bits, without early exits."""
+        return self._extreme(min, self.precisions.coarsest)
+
+    def _extreme(self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None) -> Architecture:
+        stages = tuple(stage.extreme(choose, precision) for stage in self._stages)
+        ends = () if precision is None else self._ends.same(precision, 2)
+        return self._architecture(choose(self.backbone.resolutions), stages, (), PolicyChoice(), ends)
 
     def with_all_exits(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """The same backbone with an exit of a random branch type at every legal tap, ``max_exits`` notwithstanding."""
-        exits = tuple(ExitChoice(tap, _pick(self.branches, rng)) for tap in self.active_taps(architecture))
-        return replace(architecture, exits=exits)
+        """The same backbone with a random branch at every legal tap, ``max_exits`` notwithstanding."""
+        return replace(architecture, exits=self._exits.at(self.active_taps(architecture), rng))
 
     def with_spread_exits(
         self, architecture: Architecture, count: int, branch: str, policy: PolicyChoice
     ) -> Architecture:
-        """The same backbone with at most ``count`` exits of one branch type, evenly spread over the legal taps."""
-        legal = self.active_taps(architecture)
-        count = min(count, self.max_exits, len(legal))
-        places = sorted({round((index + 1) * (len(legal) + 1) / (count + 1)) - 1 for index in range(count)})
-        exits = [ExitChoice(legal[min(place, len(legal) - 1)], branch) for place in places]
-        return self._architecture(architecture.resolution, architecture.stages, exits, policy)
+        """The same backbone with at most ``count`` exits of one branch type, evenly spread over the legal taps.
+
+        Where precision is chosen, theirs is that of the final classifier.
+        """
+        precision = architecture.branch_precision if self.precisions.choices else None
+        exits = self._exits.spread(count, branch, self.active_taps(architecture), precision)
+        return replace(architecture, exits=exits, policy=policy if exits else PolicyChoice())
 
     def starting_points(self) -> tuple[Architecture, ...]:
         """Sensible first candidates: the largest and the smallest backbone, without exits and with spread ones."""
         points = []
         middle = len(self.accuracy_drops) // 2
-        for backbone in (self.max_architecture(), self.min_architecture()):
+        precision = self.precisions.usual
+        for backbone in (self._extreme(max, precision), self._extreme(min, precision)):
             points.append(backbone)
             counts = sorted({1, (self.max_exits + 1) // 2, self.max_exits} - {0})
             for number, count in enumerate(counts):
@@ -251,29 +227,3 @@ class EarlyExitSpace:
                 policy = PolicyChoice(self.measures[0], self.accuracy_drops[middle])
                 points.append(self.with_spread_exits(backbone, count, branch, policy))
         return tuple(dict.fromkeys(points))
-
-
-def _uniform_stage(depth: int, width: int, kernel: int, expansion: int) -> StageChoice:
-    return StageChoice(depth, width, (kernel,) * depth, (expansion,) * depth)
-
-
-def _stage_genes(stage: StageSpace, choice: StageChoice, where: str) -> list[int]:
-    idle = [0] * (max(stage.depths) - choice.depth)
-    return [
-        _index(stage.depths, choice.depth, f"depth of {where}"),
-        _index(stage.widths, choice.width, f"width of {where}"),
-        *(_index(stage.kernel_sizes, size, f"kernel size in {where}") for size in choice.kernel_sizes),
-        *idle,
-        *(_index(stage.expansions, factor, f"expansion in {where}") for factor in choice.expansions),
-        *idle,
-    ]
-
-
-def _index(choices: tuple[T, ...], value: T, what: str) -> int:
-    if value not in choices:
-        raise InputError(f"{what} must be among {choices} in this space, got {value!r}.")
-    return choices.index(value)
-
-
-def _pick(choices: tuple[T, ...], rng: np.random.Generator) -> T:
-    return choices[int(rng.integers(len(choices)))]

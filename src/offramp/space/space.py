@@ -12,19 +12,25 @@ Genes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StageSpace:
-    """The choices of one backbone stage; kernel sizes and expansions are chosen block by block."""
+    """The choices of one backbone stage; kernel sizes and expansions are chosen block by block.
+
+    ``layers_per_block`` says how many layers of a block can have bit widths of their own.
+    """
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     kernel_sizes: tuple[int, ...] = (3,)
     expansions: tuple[int, ...] = (1,)
     stride: int = 1
+    layers_per_block: int = 1
 
     def __post_init__(self) -> None:
         for name in ("depths", "widths", "kernel_sizes", "expansions"):
             values = getattr(self, name)
             if not values or list(values) != sorted(set(values)) or values[0] < 1:
                 raise ValueError(f"`{name}` must be increasing integers >= 1, got {values}.")
+        if self.layers_per_block < 1:
+            raise ValueError(f"`layers_per_block` must be >= 1, got {self.layers_per_block}.")
 
 
 @dataclass(frozen=True)

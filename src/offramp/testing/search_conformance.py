@@ -1,6 +1,7 @@
 """What every search algorithm must do, as checks that raise AssertionError with a sentence."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -62,7 +63,8 @@ def check_same_seed(name: str) -> None:
             capture_output=True,
             text=True,
             check=False,
-            env={"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
+            # The same packages as here, wherever they were found.
+            env={"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         _check(done.returncode == 0, f"{name} fails in a fresh process: {done.stderr}")
         _check(done.stdout.strip() == here, f"{name} proposes other candidates in a fresh process")

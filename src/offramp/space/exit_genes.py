@@ -1,0 +1,95 @@
+"""Genes of the early exits: where they sit and what branch each has."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from offramp.errors import InputError
+from offramp.space.architecture import ExitChoice, Precision
+from offramp.space.genes import GeneReader, SlotGene, index_of, pick
+from offramp.space.precision_choices import FIXED, PrecisionChoices
+
+NO_EXIT = 0
+_SHARE_WITHOUT_EXITS = 0.05
+
+
+@dataclass(frozen=True)
+class ExitGenes:
+    """In order: per tap slot 0 (no exit) or 1 + the index of the branch type; then per tap slot a precision.
+
+    Taps that cannot carry an exit and exits beyond the first ``max_exits`` are ignored.
+    """
+
+    branches: tuple[str, ...]
+    num_taps: int
+    max_exits: int
+    precisions: PrecisionChoices = FIXED
+
+    @cached_property
+    def _precisions(self) -> SlotGene[Precision]:
+        return SlotGene("precision", self.precisions.choices)
+
+    @cached_property
+    def cardinalities(self) -> tuple[int, ...]:
+        kinds = [1 + len(self.branches)] * self.num_taps
+        return (*kinds, *self._precisions.cardinalities(self.num_taps))
+
+    def decode(self, reader: GeneReader, legal: Sequence[int]) -> tuple[ExitChoice, ...]:
+        """Exits at the taps that are ``legal``."""
+        kinds = [reader.next() for _ in range(self.num_taps)]
+        precisions = self._precisions.decode(reader, self.num_taps, self.num_taps)
+        exits = [
+            ExitChoice(tap, self.branches[kinds[tap] - 1], precisions[tap] if precisions else None)
+            for tap in legal
+            if kinds[tap] != NO_EXIT
+        ]
+        return tuple(exits[: self.max_exits])
+
+    def encode(self, exits: Sequence[ExitChoice], legal: Sequence[int]) -> list[int]:
+        if len(exits) > self.max_exits:
+            raise InputError(
+                f"an architecture of this space must have at most {self.max_exits} early exits, got {len(exits)}."
+            )
+        kinds = [NO_EXIT] * self.num_taps
+        precisions = [0] * len(self._precisions.cardinalities(self.num_taps))
+        for item in exits:
+            if item.tap not in legal:
+                raise InputError(
+                    f"an exit of this architecture must sit at one of the taps {tuple(legal)}, got {item.tap}."
+                )
+            kinds[item.tap] = 1 + index_of(self.branches, item.branch, "branch type")
+            chosen = () if item.precision is None else (item.precision,)
+            genes = self._precisions.encode(chosen, 1, 1, f"the exit at tap {item.tap}")
+            precisions[item.tap : item.tap + len(genes)] = genes
+        return kinds + precisions
+
+    def sample(self, rng: np.random.Generator, legal: Sequence[int]) -> tuple[ExitChoice, ...]:
+        """The number of exits is uniform from 1 to the most possible; one draw in twenty has none."""
+        most = min(self.max_exits, len(legal))
+        count = int(rng.integers(1, most + 1)) if most and rng.random() >= _SHARE_WITHOUT_EXITS else 0
+        taps = sorted(int(tap) for tap in rng.choice(np.asarray(legal, dtype=np.int64), count, replace=False))
+        return self.at(taps, rng)
+
+    def at(self, taps: Sequence[int], rng: np.random.Generator) -> tuple[ExitChoice, ...]:
+        """Exits at these taps, everything else about them drawn."""
+        return tuple(self._drawn(tap, rng) for tap in taps)
+
+    def _drawn(self, tap: int, rng: np.random.Generator) -> ExitChoice:
+        branch = pick(self.branches, rng)
+        return ExitChoice(tap, branch, next(iter(self._precisions.sample(rng, 1)), None))
+
+    def spread(
+        self, count: int, branch: str, legal: Sequence[int], precision: Precision | None
+    ) -> tuple[ExitChoice, ...]:
+        """At most ``count`` exits of one branch type, evenly spread over the legal taps."""
+        count = min(count, self.max_exits, len(legal))
+        places = sorted({round((index + 1) * (len(legal) + 1) / (count + 1)) - 1 for index in range(count)})
+        return tuple(ExitChoice(legal[min(place, len(legal) - 1)], branch, precision) for place in places)
+
+    def num_choices(self, num_legal: int, num_exits: int) -> int:
+        """Number of distinct sets of ``num_exits`` exits, exactly."""
+        each = len(self.branches) * self._precisions.num_choices(1)
+        return math.comb(num_legal, num_exits) * int(each**num_exits) if num_exits <= self.max_exits else 0
