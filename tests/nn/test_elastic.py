@@ -105,3 +105,17 @@ def test_extracting_leaves_the_random_state_alone() -> None:
     block.extract()
     linear.extract()
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_kernel_of_even_height_with_its_own_padding() -> None:
+    conv = ElasticConv2d(1, 6, (10, 4), stride=2, padding=(5, 1))
+    conv.activate(1, 4, (10, 4))
+    inputs = torch.randn(2, 1, 49, 10)
+    expected = F.conv2d(inputs, conv.weight[:4], stride=2, padding=(5, 1))
+    assert tuple(expected.shape) == (2, 4, 25, 5)
+    assert torch.equal(conv(inputs), expected)
+    static = conv.extract()
+    assert (static.kernel_size, static.padding, static.stride) == ((10, 4), (5, 1), (2, 2))
+    assert torch.equal(static(inputs), expected)
+    with pytest.raises(ValueError, match=r"odd where no `padding` is given, got \(10, 4\)"):
+        ElasticConv2d(1, 6, (10, 4))

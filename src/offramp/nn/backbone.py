@@ -128,12 +128,19 @@ def build_backbone(
     stem_width: int | None = None,
     stem_activation: Activation = "relu",
 ) -> ElasticBackbone:
-    """The usual backbone: a 3x3 stem, then stages whose first block has the stage's stride.
+    """The usual backbone: one convolution as stem, then stages whose first block has the stage's stride.
 
     ``build_block`` gets the largest sizes a block may take.
     """
     channels = stem_width or max(space.stages[0].widths)
-    stem = ElasticConvNorm(input_channels, channels, 3, stride=space.stem_stride, activation=stem_activation)
+    stem = ElasticConvNorm(
+        input_channels,
+        channels,
+        space.stem_kernel,
+        stride=space.stem_stride,
+        padding=space.stem_padding,
+        activation=stem_activation,
+    )
     stages: list[list[ElasticBlock]] = []
     for stage in space.stages:
         blocks: list[ElasticBlock] = []

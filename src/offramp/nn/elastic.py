@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Activation = Literal["relu", "relu6"]
+Kernel = int | tuple[int, int]
+"""Side of a square kernel, or (height, width) of one that is the same in every member."""
 
 
 def build_activation(name: Activation) -> nn.Module:
@@ -21,37 +23,52 @@ def build_activation(name: Activation) -> nn.Module:
 class ElasticConv2d(nn.Module):
     """Convolution without bias whose leading channels and kernel centre serve all smaller sizes.
 
-    Padding is half the active kernel, so that the output size depends on the stride alone. A depthwise one has
-    as many output as input channels.
+    Padding is half the active kernel, so that the output size depends on the stride alone; ``padding`` says otherwise,
+    as it must for kernels of even size. A depthwise one has as many output as input channels.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, depthwise: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Kernel,
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        padding: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"`kernel_size` must be odd, got {kernel_size}.")
+        height, width = _sides(kernel_size)
+        if padding is None and not height % 2 == width % 2 == 1:
+            raise ValueError(f"`kernel_size` must be odd where no `padding` is given, got {kernel_size}.")
         if depthwise and in_channels != out_channels:
             raise ValueError(f"a depthwise convolution keeps its channels, got {in_channels} and {out_channels}.")
         self.stride = stride
         self.depthwise = depthwise
-        self.weight = nn.Parameter(torch.empty(out_channels, 1 if depthwise else in_channels, kernel_size, kernel_size))
+        self.fixed_padding = padding
+        self.weight = nn.Parameter(torch.empty(out_channels, 1 if depthwise else in_channels, height, width))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if depthwise:
             # fan_out counts all channels, but each output sees one kernel only.
             nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
         self.activate(in_channels, out_channels, kernel_size)
 
-    def activate(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+    def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size
 
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Rows above and below, columns left and right."""
+        height, width = _sides(self.kernel_size)
+        return self.fixed_padding or (height // 2, width // 2)
+
     def active_weight(self) -> Tensor:
-        """View of the weights in use: (out, in per group, kernel, kernel)."""
+        """View of the weights in use: (out, in per group, kernel height, kernel width)."""
         weight: Tensor = self.weight
         in_per_group = 1 if self.depthwise else self.in_channels
-        margin = (weight.shape[-1] - self.kernel_size) // 2
+        margin = (weight.shape[-1] - _sides(self.kernel_size)[1]) // 2
         if weight.shape[:2] != (self.out_channels, in_per_group):
             weight = weight[: self.out_channels, :in_per_group]
         if margin:
@@ -63,7 +80,7 @@ class ElasticConv2d(nn.Module):
         return self.out_channels if self.depthwise else 1
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return F.conv2d(inputs, self.active_weight(), None, self.stride, self.kernel_size // 2, 1, self.groups)
+        return F.conv2d(inputs, self.active_weight(), None, self.stride, self.padding, 1, self.groups)
 
     def extract(self) -> nn.Conv2d:
         static = nn.Conv2d(
@@ -71,7 +88,7 @@ class ElasticConv2d(nn.Module):
             self.out_channels,
             self.kernel_size,
             stride=self.stride,
-            padding=self.kernel_size // 2,
+            padding=self.padding,
             groups=self.groups,
             bias=False,
             device="meta",
@@ -140,19 +157,22 @@ class ElasticConvNorm(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: Kernel,
         *,
         stride: int = 1,
         depthwise: bool = False,
+        padding: tuple[int, int] | None = None,
         activation: Activation | None = "relu",
     ) -> None:
         super().__init__()
-        self.conv = ElasticConv2d(in_channels, out_channels, kernel_size, stride=stride, depthwise=depthwise)
+        self.conv = ElasticConv2d(
+            in_channels, out_channels, kernel_size, stride=stride, depthwise=depthwise, padding=padding
+        )
         self.norm = ElasticBatchNorm2d(out_channels)
         self.activation = activation
         self.act = nn.Identity() if activation is None else build_activation(activation)
 
-    def activate(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+    def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
         self.conv.activate(in_channels, out_channels, kernel_size)
         self.norm.activate(out_channels)
 
@@ -202,6 +222,10 @@ class ElasticLinear(nn.Module):
         static.weight = _copy(weight)
         static.bias = _copy(self.bias[: self.out_features])
         return static
+
+
+def _sides(kernel_size: Kernel) -> tuple[int, int]:
+    return (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
 
 
 def _copy(active: Tensor) -> nn.Parameter:

@@ -35,12 +35,18 @@ class StageSpace:
 
 @dataclass(frozen=True)
 class BackboneSpace:
-    """All members of a backbone family; each block end of the deepest member is a tap slot."""
+    """All members of a backbone family; each block end of the deepest member is a tap slot.
+
+    The stem is a convolution of ``stem_kernel`` (height, width). ``stem_padding`` None: half of the kernel; one of even
+    size needs a padding that makes its stride ``s`` divide the image's sizes by ``s``, rounding up.
+    """
 
     name: str
     resolutions: tuple[int, ...]
     stages: tuple[StageSpace, ...]
     stem_stride: int = 1
+    stem_kernel: tuple[int, int] = (3, 3)
+    stem_padding: tuple[int, int] | None = None
 
     @property
     def num_taps(self) -> int:

@@ -1,0 +1,118 @@
+"""The three classifiers of MLPerf Tiny, each as the one fixed network and as the largest member of an elastic family.
+
+In a family called after its network every width may be the reference's, three quarters or half of it, stage by stage.
+
+Source: Banbury et al. 2021, "MLPerf Tiny Benchmark", section 4; layer shapes from the reference TFLite files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from offramp.nn.backbone import BACKBONES, BlockPlace, BlockSizes, ElasticBackbone, ElasticBlock, build_backbone
+from offramp.nn.backbones.resnet import ElasticBasicBlock
+from offramp.nn.elastic import ElasticConvNorm
+from offramp.space.space import BackboneSpace, StageSpace
+
+
+class ElasticSeparableBlock(ElasticBlock):
+    """Depthwise convolution, then a 1x1 convolution to the block's width, each with batch norm and ReLU."""
+
+    def __init__(self, largest: BlockSizes, place: BlockPlace) -> None:
+        super().__init__()
+        channels = largest.in_channels
+        self.depthwise = ElasticConvNorm(channels, channels, largest.kernel_size, stride=place.stride, depthwise=True)
+        self.pointwise = ElasticConvNorm(channels, largest.out_channels, 1)
+
+    def activate(self, sizes: BlockSizes) -> None:
+        self.depthwise.activate(sizes.in_channels, sizes.in_channels, sizes.kernel_size)
+        self.pointwise.activate(sizes.in_channels, sizes.out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.pointwise(self.depthwise(features))
+        return result
+
+    def extract(self) -> nn.Module:
+        return nn.Sequential(self.depthwise.extract(), self.pointwise.extract())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage of a reference network."""
+
+    depth: int
+    width: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference network; ``stem_width`` None: as wide as the first stage."""
+
+    rows: tuple[Row, ...]
+    block: Callable[[BlockSizes, BlockPlace], ElasticBlock]
+    stem_width: int | None = None
+    stem_stride: int = 1
+    stem_kernel: tuple[int, int] = (3, 3)
+
+
+@dataclass(frozen=True)
+class ReferenceFamily:
+    """A reference network alone, or with all narrower ones when ``elastic``."""
+
+    name: str
+    description: str
+    reference: Reference
+    elastic: bool
+
+    def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
+        reference = self.reference
+        return BackboneSpace(
+            name=self.name,
+            resolutions=(input_shape[1],),
+            stages=tuple(
+                StageSpace((row.depth,), self._widths(row.width), stride=row.stride) for row in reference.rows
+            ),
+            stem_stride=reference.stem_stride,
+            stem_kernel=reference.stem_kernel,
+            stem_padding=_stem_padding(reference, input_shape),
+        )
+
+    def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone:
+        return build_backbone(space, input_channels, self.reference.block, stem_width=self.reference.stem_width)
+
+    def _widths(self, full: int) -> tuple[int, ...]:
+        return (full // 2, full * 3 // 4, full) if self.elastic else (full,)
+
+
+def _stem_padding(reference: Reference, input_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """The least padding, equal on both sides, with which a stride ``s`` divides sizes by ``s``, rounding up.
+
+    The reference pads one row less in all where the total is odd, on one side only: sizes and MACs are the same.
+    """
+    stride = reference.stem_stride
+    rows, columns = (
+        -(-max(0, (-(-size // stride) - 1) * stride + kernel - size) // 2)
+        for size, kernel in zip(input_shape[1:], reference.stem_kernel, strict=True)
+    )
+    return rows, columns
+
+
+_RESNET8 = Reference((Row(1, 16), Row(1, 32, 2), Row(1, 64, 2)), ElasticBasicBlock)
+_DS_CNN = Reference((Row(1, 64),) * 4, ElasticSeparableBlock, stem_stride=2, stem_kernel=(10, 4))
+_MOBILENETV1 = Reference(
+    (Row(1, 16), Row(2, 32, 2), Row(2, 64, 2), Row(6, 128, 2), Row(2, 256, 2)),
+    ElasticSeparableBlock,
+    stem_width=8,
+    stem_stride=2,
+)
+
+for _name, _reference, _what in (
+    ("resnet8", _RESNET8, "ResNet-8 of MLPerf Tiny (32x32x3), 12.5 M MACs"),
+    ("ds-cnn", _DS_CNN, "DS-CNN of MLPerf Tiny (49x10x1), 2.7 M MACs"),
+    ("mobilenetv1", _MOBILENETV1, "MobileNetV1 0.25 of MLPerf Tiny (96x96x3), 7.5 M MACs"),
+):
+    BACKBONES.add(_name, ReferenceFamily(_name, f"{_what}, and narrower: 50/75/100 % a stage", _reference, True))
+    _fixed = f"mlperf-{_name}"
+    BACKBONES.add(_fixed, ReferenceFamily(_fixed, f"the fixed {_what}", _reference, False))
