@@ -34,7 +34,6 @@ from offramp.export.manifest import (
 from offramp.export.nested_if import early_exit_model
 from offramp.export.onnx_export import joined_model, opset_of, stage_models
 from offramp.export.verify import Agreement, network_logits, verify_bundle
-from offramp.jsonio import sync_folder, write_atomically
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared, narrowest_activation_bits
 
@@ -149,7 +148,7 @@ def _write_verified(
             target.parent.mkdir(parents=True, exist_ok=True)
             draft.mkdir()
             for file, content in contents.items():
-                write_atomically(draft / file, content)
+                (draft / file).write_bytes(content)
         except OSError as exc:
             raise InputError(f"A bundle cannot be written to {str(target)!r}: {exc.strerror or exc}.") from exc
         strays = _QUANTISED_STRAYS if is_prepared(network) else 0.0
@@ -168,7 +167,6 @@ def _tolerance(network: EarlyExitNetwork) -> float:
 def _put_in_place(draft: Path, target: Path) -> None:
     if not target.exists():
         draft.rename(target)
-        sync_folder(target.parent)
         return
     old = draft.with_suffix(".old")
     target.rename(old)
@@ -177,7 +175,6 @@ def _put_in_place(draft: Path, target: Path) -> None:
     except OSError:
         old.rename(target)
         raise
-    sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
