@@ -8,8 +8,10 @@ from offramp.config import CostConfig
 from offramp.cost.base import CostModel, CostReport, LayerEngine
 from offramp.cost.cache import CachedEngine, default_cache_path
 from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
+from offramp.cost.formula.model import FormulaCostModel
 from offramp.cost.mapper.model import MappedCostModel
 from offramp.cost.model import ScheduledCostModel
+from offramp.errors import ConfigError
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.from_onnx import workload_from_onnx
 
@@ -25,17 +27,35 @@ class PricedModel:
 
 
 def build_cost_model(
-    cost: CostConfig, *, coarse: bool = False, cache: Path | None = None, exit_rates: Sequence[float] | None = None
+    cost: CostConfig,
+    *,
+    coarse: bool = False,
+    cache: Path | None = None,
+    exit_rates: Sequence[float] | None = None,
+    free_assignment: bool = False,
 ) -> CostModel:
     """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice.
 
     ``exit_rates``, where known, tell the optimized mapping what is worth starting before an exit's verdict.
+    ``free_assignment``: layers may be put on an analog core though nothing says that their weights are ternary.
     """
+    if load_accelerator(cost.accelerator).formulas is not None:
+        return _build_formulas(cost, exit_rates, free_assignment)
     if cost.mapping == "optimized":
         return _build_mapped(cost, coarse, cache, exit_rates)
     return ScheduledCostModel(
         CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path()), cost.convention
     )
+
+
+def _build_formulas(cost: CostConfig, exit_rates: Sequence[float] | None, free: bool) -> FormulaCostModel:
+    if cost.engine != "native" or cost.convention != "offramp":
+        raise ConfigError(
+            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine 'native' and "
+            f"convention 'offramp', got {cost.engine!r} and {cost.convention!r}. Leave both at their defaults."
+        )
+    rates = None if exit_rates is None else tuple(exit_rates)
+    return FormulaCostModel(free=free, overlapping=cost.mapping == "optimized", exit_rates=rates)
 
 
 def _build_mapped(
@@ -75,7 +95,8 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     )
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
-    cost_model = build_cost_model(cost, exit_rates=exit_rates)
+    # A graph says nothing of how it was trained: what it could cost is asked.
+    cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True)
     report = cost_model.estimate(workload, accelerator)
     static = cost_model.estimate(workload.static(), accelerator)
     return PricedModel(str(model), report, static, expected_cost(report, exit_rates) if exit_rates else None)

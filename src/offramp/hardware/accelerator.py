@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from offramp.hardware.formulas import ChipFormulas
 from offramp.workload.layer import LayerShape
 
 MemoryOperand = Literal["I1", "I2", "O"]
@@ -201,7 +202,10 @@ class ReferenceLayer:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Cores by name and the links between them; ``sources`` says where each figure comes from."""
+    """Cores by name and the links between them; ``sources`` says where each figure comes from.
+
+    Where there are ``formulas``, cycles and energies come from them and not from a model of array and memories.
+    """
 
     name: str
     cores: tuple[Core, ...]
@@ -210,6 +214,7 @@ class Accelerator:
     description: str = ""
     sources: tuple[str, ...] = field(default=())
     reference: tuple[ReferenceLayer, ...] = ()
+    formulas: ChipFormulas | None = None
 
     def core(self, name: str) -> Core:
         for core in self.cores:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
 from offramp.hardware.figures_format import read_mac_energies, read_reference
+from offramp.hardware.formula_format import read_formulas
 from offramp.hardware.yaml_file import Section
 from offramp.hardware.zigzag_format import read_core
 
@@ -35,6 +36,7 @@ def read_offramp(root: Section, label: str, repeated_keys: tuple[str, ...] = ())
     named = {core.name: core for group in groups.values() for core in group}
     named |= {key: group[0] for key, group in groups.items() if key not in named}
     reference = read_reference(root, named)
+    formulas = read_formulas(root, named, has_clock=clock is not None)
     root.done(also=("clock_hz",))
     root.faults.raise_if_any(label)
     return Accelerator(
@@ -45,6 +47,7 @@ def read_offramp(root: Section, label: str, repeated_keys: tuple[str, ...] = ())
         description=description,
         sources=sources,
         reference=reference,
+        formulas=formulas,
     )
 
 

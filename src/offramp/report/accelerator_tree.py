@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_LINK_LINES = 24
 MAX_NAMES = 8
 _BINARY = ((2**33, "GiB"), (2**23, "MiB"), (2**13, "KiB"), (8, "B"))
-_QUANTITIES = {"energy_pj": "energy, pJ"}
+_QUANTITIES = {"energy_pj": "energy, pJ", "tops_per_watt": "peak, TOP/s/W"}
 _WAYS = {PortKind.READ: "read", PortKind.WRITE: "write", PortKind.READ_WRITE: "read or write"}
 
 

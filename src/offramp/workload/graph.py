@@ -20,7 +20,8 @@ class Layer:
     """A layer in its place: ``inputs`` names the producing layers (or the graph input), ``stage`` counts exits from 0.
 
     Backbone layers of stage ``s`` run after exit ``s - 1`` and before exit ``s``; branch layers of stage ``s``
-    lead to exit ``s`` alone. The final classifier is the branch of the last stage.
+    lead to exit ``s`` alone. The final classifier is the branch of the last stage. ``analog_channels``: so many of
+    its output channels, the first ones, have ternary weights and are an analog core's; None where nothing is decided.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Layer:
     inputs: tuple[str, ...]
     stage: int
     role: Role
+    analog_channels: int | None = None
 
 
 @dataclass(frozen=True)
