@@ -57,6 +57,12 @@ def test_shipped_accelerators_pass(offramp: Run, name: str) -> None:
     assert "MACs/cycle" in done.out
 
 
+def test_peaks_of_a_chip_with_formulas_are_compared(offramp: Run) -> None:
+    rows = json.loads(offramp("accelerators", "check", "diana", "--json").out)["reference"]
+    peaks = {row["core"]: row["priced"] for row in rows if row["quantity"] == "tops_per_watt"}
+    assert peaks == pytest.approx({"digital": 14, "analog": 600}, rel=0.1)
+
+
 def test_zigzag_files_of_both_dialects_pass(offramp: Run, tmp_path: Path) -> None:
     for index, data in enumerate((zigzag_core("old"), zigzag_core("new"), imc_core())):
         done = offramp("accelerators", "check", write(tmp_path, data, f"{index}.yaml"))

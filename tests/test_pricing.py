@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from offramp.config import CostConfig
-from offramp.errors import InputError
+from offramp.errors import ConfigError, InputError
 from offramp.pricing import build_cost_model, price_onnx
+from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.layer import Op
 
 
 def test_the_settings_choose_engine_and_convention(reference: Path) -> None:
@@ -73,3 +76,28 @@ def test_the_optimized_mapping_is_a_setting(reference: Path) -> None:
 def test_published_figures_have_the_published_mapping() -> None:
     with pytest.raises(ValueError, match="layer_by_layer only"):
         CostConfig(mapping="optimized", convention="published")
+
+
+@pytest.mark.parametrize("mapping", ["layer_by_layer", "optimized"])
+def test_a_chip_with_formulas_is_priced_by_them(
+    reference: Path, mapping: Literal["layer_by_layer", "optimized"]
+) -> None:
+    model = reference / "eenn" / "focus" / "3_5_8" / "model.onnx"
+    report = price_onnx(model, CostConfig(accelerator="diana", mapping=mapping)).report
+    assert (report.engine, report.mapping) == ("published formulas", mapping)
+    cores = {layer.name: layer.core for layer in report.layers}
+    shapes = {x.name: x.shape for x in workload_from_onnx(model).layers}
+    for name, shape in shapes.items():
+        if shape.op is Op.CONV and shape.g > 1:
+            assert cores[name] in ("digital", "host")  # depthwise: never analog
+        if shape.op is Op.AVG_POOL:
+            assert cores[name] == "host"
+    assert {core for text in cores.values() for core in text.split("+")} == {"digital", "analog", "host"}
+    assert any("trained to be ternary" in text for text in report.warnings)
+
+
+def test_a_chip_with_formulas_has_one_engine() -> None:
+    with pytest.raises(ConfigError, match="priced by its own published formulas"):
+        build_cost_model(CostConfig(accelerator="diana", engine="zigzag"))
+    with pytest.raises(ConfigError, match="convention 'offramp'"):
+        build_cost_model(CostConfig(accelerator="diana", convention="published"))

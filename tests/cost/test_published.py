@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from offramp.cost.formula.engine import FormulaEngine
 from offramp.cost.native_engine import NativeEngine
 from offramp.cost.published import ReferenceComparison, compare_with_reference
 from offramp.errors import UnsupportedLayerError
@@ -58,7 +59,9 @@ def test_a_layer_that_cannot_be_priced_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", accelerator_names())
 def test_shipped_accelerators_are_priced_as_published(name: str) -> None:
-    for row in compare_with_reference(load_accelerator(name), NativeEngine()):
+    accelerator = load_accelerator(name)
+    engine = NativeEngine() if accelerator.formulas is None else FormulaEngine(accelerator)
+    for row in compare_with_reference(accelerator, engine):
         assert row.agrees, f"{row.layer}, {row.quantity}: {row.priced} instead of {row.published}"
 
 
