@@ -13,7 +13,7 @@ SOURCE = Path(offramp.__file__).parent
 
 LAYERS = [
     {"errors", "jsonio", "progress", "clock"},
-    {"registry", "config", "workload", "exiting"},
+    {"registry", "config", "workload", "exiting", "audio"},
     {"space", "hardware"},
     {"nn", "cost", "objectives"},
     {"train", "search", "export", "report", "store"},
@@ -37,7 +37,19 @@ ALLOWED_WITHIN_LINE = {
     ("__main__", "cli"),
 }
 
-TORCH_FREE = ["workload", "exiting", "space", "hardware", "cost", "objectives", "search", "store", "config", "report"]
+TORCH_FREE = [
+    "audio",
+    "workload",
+    "exiting",
+    "space",
+    "hardware",
+    "cost",
+    "objectives",
+    "search",
+    "store",
+    "config",
+    "report",
+]
 
 
 def room_of(path: Path) -> str:

@@ -256,7 +256,7 @@ def _parse_rates(text: str | None) -> tuple[float, ...] | None:
 @app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="An exported bundle (a folder with manifest.json).")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files; .wav files for a network of speech.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
 ) -> None:
     """Classify images, and say at which exit each one left."""

@@ -185,6 +185,7 @@ class Pipeline:
                 checks=to_tensor(dataset.splits.validation.images[:200], dataset.preprocessing).numpy(),
                 name=f"{dataset.name}-{selection.name}",
                 seed=self.config.seed,
+                input_kind=dataset.input_kind,
                 overwrite=True,
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.audio.features import InputKind
 from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import expected_cost
 from offramp.errors import InputError
@@ -77,6 +78,7 @@ def export_bundle(
     test_accuracy: float | None = None,
     guarantee: Guarantee | None = None,
     licence: str | None = None,
+    input_kind: InputKind = "pixels",
     overwrite: bool = False,
     tolerance: float | None = None,
 ) -> ExportRecord:
@@ -111,7 +113,9 @@ def export_bundle(
             architecture=network.architecture,
             input_shape=network.input_shape,
             class_names=tuple(class_names),
-            preprocessing=Preprocessing(height, width, color_mode_of(channels), tuple(mean), tuple(std)),
+            preprocessing=Preprocessing(
+                height, width, color_mode_of(channels), tuple(mean), tuple(std), input_kind=input_kind
+            ),
             measure=policy.measure,
             exits=_exits(network, policy, cost, profile),
             files=tuple(_file(file, content) for file, content in contents.items()),

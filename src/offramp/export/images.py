@@ -1,4 +1,4 @@
-"""Image files and pixels to network inputs, as the manifest says."""
+"""Image files, sounds and pixels to network inputs, as the manifest says."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.audio.features import KEYWORD_SHAPE, keyword_features
+from offramp.audio.wav import read_wav
 from offramp.errors import DataError, InputError
 from offramp.export.manifest import Preprocessing
 
@@ -21,6 +23,22 @@ def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     std = np.asarray(preprocessing.std, dtype=np.float32)[:, None, None]
     result: NDArray[np.float32] = (images.astype(np.float32) / np.float32(255.0) - mean) / std
     return result
+
+
+def load_sample(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Pixels (channels, height, width) of an image file, or features of a WAV file where the network hears.
+
+    Raises DataError, naming the file, for anything else.
+    """
+    if preprocessing.input_kind == "pixels":
+        return load_image(path, preprocessing)
+    if (preprocessing.height, preprocessing.width) != KEYWORD_SHAPE or preprocessing.color_mode != "L":
+        raise InputError(
+            f"Features of speech are {KEYWORD_SHAPE[0]}x{KEYWORD_SHAPE[1]}, but this network reads "
+            f"{len(preprocessing.mean)} channels of {preprocessing.height}x{preprocessing.width}; "
+            "give normalised arrays to EarlyExitSession.predict instead."
+        )
+    return keyword_features(read_wav(path))[None]
 
 
 def load_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from offramp.audio.features import InputKind
 from offramp.cost.base import Convention
 from offramp.cost.expected import ExpectedCost
 from offramp.errors import BundleError
@@ -37,7 +38,8 @@ ColorMode = Literal["L", "RGB"]
 class Preprocessing:
     """From pixels to network input: resize, scale to 0..1, subtract ``mean``, divide by ``std`` (per channel).
 
-    ``color_mode`` is None where the input has neither one nor three channels: then only arrays can be given.
+    ``color_mode`` is None where the input has neither one nor three channels: then only arrays can be given. Where
+    ``input_kind`` is not ``pixels``, the pixels are the bytes of these features, and files are sounds.
     """
 
     height: int
@@ -46,6 +48,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: Literal["bilinear"] = "bilinear"
+    input_kind: InputKind = "pixels"
 
 
 @dataclass(frozen=True)

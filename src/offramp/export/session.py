@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import BundleError, InputError
-from offramp.export.images import load_image, normalise
+from offramp.export.images import load_sample, normalise
 from offramp.export.manifest import ExitCost, Manifest, load_manifest, read_limited
 
 Items = TypeVar("Items", NDArray[np.float32], Sequence[Path | str])
@@ -61,10 +61,10 @@ class EarlyExitSession:
         return tuple(answer for batch in _batches(inputs, batch_size) for answer in self._predict_batch(batch))
 
     def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
-        """One prediction per image file, in order; raises DataError that names a file that is no image."""
+        """One prediction per file, in order: images, or sounds for a network of speech. DataError names a bad one."""
         answers: list[Prediction] = []
         for batch in _batches(paths, batch_size):
-            pixels = [load_image(Path(path), self.manifest.preprocessing) for path in batch]
+            pixels = [load_sample(Path(path), self.manifest.preprocessing) for path in batch]
             answers += self.predict(np.stack(pixels), batch_size=batch_size)
         return tuple(answers)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.audio.features import InputKind
 from offramp.errors import ConfigError
 from offramp.progress import Reporter, SilentReporter
 from offramp.train.array_cache import ArrayCache, default_cache_dir
@@ -83,6 +84,7 @@ class Dataset:
     class_names: tuple[str, ...]
     splits: Splits
     fingerprint: str = ""
+    input_kind: InputKind = "pixels"
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +155,8 @@ def _assemble(
         validation=named.get("validation") or _take(train, indices.validation),
         test=named.get("test") or _take(train, indices.test),
     )
-    return Dataset(raw.name, encoded.class_names, splits, fingerprint_of(images, encoded.labels, encoded.class_names))
+    fingerprint = fingerprint_of(images, encoded.labels, encoded.class_names)
+    return Dataset(raw.name, encoded.class_names, splits, fingerprint, raw.input_kind)
 
 
 def _take(split: Split, indices: NDArray[np.int64]) -> Split:

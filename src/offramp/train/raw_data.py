@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.audio.features import InputKind
 from offramp.errors import DataError
 from offramp.progress import Reporter
 from offramp.registry import Registry, unknown_name_message
@@ -69,6 +70,7 @@ class RawDataset:
     name: str
     parts: tuple[RawPart, ...]
     class_names: tuple[str, ...] | None = None
+    input_kind: InputKind = "pixels"
 
     def __post_init__(self) -> None:
         roles = [part.role for part in self.parts]

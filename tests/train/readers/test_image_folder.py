@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from offramp.errors import DataError
+from offramp.train.data import load_dataset
 from offramp.train.raw_data import RawDataset
 from offramp.train.readers import image_folder
 from offramp.train.readers.image_folder import ImageFolderReader
@@ -112,3 +113,17 @@ def test_folders_that_are_something_else_are_not_claimed(tmp_path: Path) -> None
     (tmp_path / "1.png").write_bytes(encoded(random_images(1)[0]))
     assert not reader.claims(tmp_path)
     assert not reader.claims(tmp_path / "1.png")
+
+
+def test_visual_wake_words_as_published(tmp_path: Path) -> None:
+    """Two folders of 96x96 JPEGs and no lists; class 0 is non_person, as in the published labels."""
+    for name, count in (("person", 5), ("non_person", 6)):
+        (tmp_path / "vw_coco2014_96" / name).mkdir(parents=True)
+        for index, pixels in enumerate(random_images(count, (96, 96, 3))):
+            file = tmp_path / "vw_coco2014_96" / name / f"COCO_train2014_{index:012}.jpg"
+            file.write_bytes(encoded(pixels, "JPEG"))
+    data = load_dataset(str(tmp_path / "vw_coco2014_96"), seed=0, cache_dir=tmp_path / "cache")
+    assert (data.name, data.class_names) == ("vw_coco2014_96", ("non_person", "person"))
+    assert (data.input_shape, data.input_kind) == ((3, 96, 96), "pixels")
+    splits = data.splits
+    assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [7, 2, 2]
