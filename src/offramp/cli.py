@@ -95,6 +95,16 @@ def search(
         str | None, typer.Option(help="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that evaluate and fine-tune on this machine.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Scheduler of a Dask cluster to work on: tcp://host:8786.")
+    ] = None,
+    evaluation_timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a candidate counts as failed.")
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(help="More failed candidates than this end the search (default: half of all).")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="Cost engine: native or zigzag.")] = None,
     mapping: Annotated[str | None, typer.Option(help="layer_by_layer (one core) or optimized (all cores).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: a new one under runs/).")] = None,
@@ -126,13 +136,33 @@ def search(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if resume and (changes or config):
-        raise InputError("--resume goes on with the settings of the run; leave out the other settings.")
+        raise InputError(
+            "--resume goes on with the settings of the run; leave out the others. Only --workers, --cluster, "
+            "--evaluation-timeout and --max-failures may change."
+        )
+    how = _execution(workers, cluster, evaluation_timeout, max_failures)
     settings = with_settings(load_config(config) if config else Config(), changes)
     reporter = SilentReporter() if quiet else TerminalReporter()
     from offramp.result import search as run_search
 
-    result = run_search(settings, run=run, resume=resume, overwrite=overwrite, reporter=reporter, started=_STARTED)
+    result = run_search(
+        settings, run=run, resume=resume, overwrite=overwrite, reporter=reporter, started=_STARTED, **how
+    )
     _print_result(result.folder, result.interrupted)
+
+
+def _execution(
+    workers: int | None, cluster: str | None, evaluation_timeout: float | None, max_failures: int | None
+) -> dict[str, Any]:
+    """The options on how the work is done, by setting; workers of one kind take the place of the others."""
+    how: dict[str, Any] = {}
+    if workers is not None or cluster is not None:
+        how = {"execution__workers": workers, "execution__cluster": cluster}
+    if evaluation_timeout is not None:
+        how["execution__evaluation_timeout_s"] = evaluation_timeout
+    if max_failures is not None:
+        how["execution__max_failures"] = max_failures
+    return how
 
 
 def _split_commas(values: list[str] | None) -> list[str] | None:

@@ -144,6 +144,26 @@ class BudgetConfig(_Section):
     evaluations: Count | None = None
 
 
+class ExecutionConfig(_Section):
+    """How the work is done, as opposed to what is searched: a run may be resumed with other values.
+
+    ``workers`` processes of this machine, or the workers of the Dask cluster at ``cluster``, evaluate and fine-tune;
+    without either, this process does. ``evaluation_timeout_s`` is for one candidate. More than ``max_failures`` failed
+    candidates end the search; None = half of all, once twenty have failed.
+    """
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    cluster: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    evaluation_timeout_s: Annotated[float, Field(gt=0.0)] | None = None
+    max_failures: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place_to_work(self) -> "ExecutionConfig":
+        if self.workers is not None and self.cluster is not None:
+            raise ValueError("workers are of this machine and cluster names others: give one of the two")
+        return self
+
+
 class Config(_Section):
     """All settings of one search."""
 
@@ -156,6 +176,7 @@ class Config(_Section):
     search: SearchConfig = SearchConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()
     budget: BudgetConfig = BudgetConfig()
+    execution: ExecutionConfig = ExecutionConfig()
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -172,22 +193,27 @@ def load_config(path: str | Path) -> Config:
             raise ConfigError(
                 f"Settings file {str(file)!r} must be smaller than 1 MB, it has {file.stat().st_size} bytes."
             )
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_bytes()
     except OSError as exc:
         raise ConfigError(f"Settings file {str(file)!r} cannot be read: {exc.strerror}. Check --config.") from exc
+    return config_from_text(text, origin=f"Settings file {str(file)!r}")
+
+
+def config_from_text(text: str | bytes, origin: str) -> Config:
+    """Settings from YAML or JSON text; ``origin`` says in errors where it came from."""
+    try:
+        data = yaml.safe_load(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as exc:
         reason = " ".join(str(exc).split())
-        raise ConfigError(f"Settings file {str(file)!r} must be YAML text, but it cannot be parsed: {reason}.") from exc
+        raise ConfigError(f"{origin} must be YAML text, but it cannot be parsed: {reason}.") from exc
     if data is None:
         data = {}
     if not isinstance(data, dict):
-        raise ConfigError(f"Settings file {str(file)!r} must hold named settings, got a {type(data).__name__}.")
+        raise ConfigError(f"{origin} must hold named settings, got a {type(data).__name__}.")
     version = data.get("version", CONFIG_VERSION)
     if version != CONFIG_VERSION:
-        raise ConfigError(
-            f"Settings file {str(file)!r} has version {version!r}; this offramp reads version {CONFIG_VERSION}."
-        )
-    return build_config(data, origin=f"Settings file {str(file)!r}")
+        raise ConfigError(f"{origin} has version {version!r}; this offramp reads version {CONFIG_VERSION}.")
+    return build_config(data, origin=origin)
 
 
 def build_config(data: dict[str, Any], origin: str = "Settings") -> Config:

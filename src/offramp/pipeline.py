@@ -12,13 +12,14 @@ from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
 from offramp.export.bundle import export_bundle
+from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.report.page import write_page
 from offramp.report.summary import RunSummary, StaticReference, save_summary
 from offramp.store import RunStore
-from offramp.study import Study
+from offramp.study import FailureLimit, Study
 from offramp.summarize import summarize
 from offramp.train.augment import to_tensor
 from offramp.train.loss import LossSettings
@@ -64,13 +65,18 @@ class Pipeline:
     def run(self) -> RunEnd:
         """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
         context = self.context
+        self.store.check_checkpoints()
+        self.store.set("execution", dumps(self.config.execution))
+        self.store.set("phase", "training")
         curve = self._train(context)
+        self.store.set("phase", "search")
         evaluations, interrupted = self._search(context)
         if not evaluations and not interrupted:
             raise ConfigError(
                 f"The budget ({self.config.budget.seconds:g} s) must leave time to evaluate candidates; it was over "
                 "before the first one. Give more (--budget)."
             )
+        self.store.set("phase", "finish")
         front = self._front(context, evaluations)
         finisher = Finisher(context)
         finished: list[FinishedNetwork] = []
@@ -82,6 +88,7 @@ class Pipeline:
                 interrupted = True
         reference = reference or finisher.untrained_reference()
         summary = self._report(context, evaluations, front, finished, reference, curve)
+        self.store.set("phase", "stopped" if interrupted else "ended")
         return RunEnd(front, tuple(finished), summary, interrupted)
 
     def _train(self, context: Context) -> TrainingLog:
@@ -106,7 +113,10 @@ class Pipeline:
             checkpoint=self.store.checkpoint,
         )
         with self.reporter.task("Training the supernet") as task:
-            return loop.run(step, task, resume=self.resume)
+            log = loop.run(step, task, resume=self.resume)
+        # From here on every evaluation rests on these weights.
+        self.store.note_checkpoint(self.store.checkpoint, len(log.loss))
+        return log
 
     def _search(self, context: Context) -> tuple[tuple[Evaluation, ...], bool]:
         search = self.config.search
@@ -119,15 +129,25 @@ class Pipeline:
             context.constraints,
             calibrate_confidences=search.calibrate_confidences,
         )
-        study = Study(build_algorithm(context), evaluator, self.store)
+        study = Study(
+            build_algorithm(context),
+            evaluator,
+            self.store,
+            failure_limit=FailureLimit(self.config.execution.max_failures),
+        )
         study.replay()
         deadline = self.clock.phase(_SEARCH_END)
         count = self.config.budget.evaluations or search.evaluations
         if deadline and not self.config.budget.evaluations:
             # With a wall-time budget the clock decides, not the default number of evaluations.
             count = max(search.evaluations, 100_000)
+        if self.store.get("searched") is not None:
+            # What was picked from this front is being finished: a resumed clock must not change the front.
+            count = 0
         with self.reporter.task("Searching") as task:
             end = study.run(count, search.batch, task, deadline)
+        if end.evaluations and not end.interrupted:
+            self.store.set("searched", "yes")
         return end.evaluations, end.interrupted
 
     def _front(self, context: Context, evaluations: Sequence[Evaluation]) -> ParetoFront:
@@ -158,6 +178,7 @@ class Pipeline:
             folder = self.store.network_folder(selection.name)
             with self.reporter.task(f"Fine-tuning {selection.name}") as task:
                 result = finisher.finish(selection, folder, task, deadline=deadline, resume=self.resume)
+            self.store.note_checkpoint(folder / "weights.safetensors", len(result.log.loss))
             self._export(context, selection, result, folder / "bundle")
             finished.append(result)
         with self.reporter.task("Fine-tuning the reference") as task:

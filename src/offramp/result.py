@@ -1,5 +1,6 @@
 """The Python interface of a search: `offramp.search(...)` and what it returns."""
 
+import itertools
 import shutil
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from offramp.progress import Reporter, SilentReporter
 from offramp.report.page import render_page
 from offramp.report.summary import ChosenNetwork, RunSummary
 from offramp.store import create_run, resume_run
+from offramp.store.faults import folder_error, is_disk_fault
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def search(
     """Search, train and export early-exit networks.
 
     ``settings`` are settings by name with ``__`` for the dot, for example ``data__source="digits"`` or
-    ``cost__accelerator="edge-tpu-quad"``. ``run`` is the run folder (a new one under ``runs/`` if None).
+    ``cost__accelerator="edge-tpu-quad"``. ``run`` is the run folder (a new one under ``runs/`` if None); with
+    ``resume`` the run goes on with its own settings, but for those of ``execution``.
     Raises InputError for anything wrong that was given.
     """
     began = time.monotonic() if started is None else started
@@ -81,8 +84,15 @@ def search(
     if resume:
         if run is None:
             raise RunError("To resume, say which run: give its folder with --run.")
+        changes = {name.replace("__", "."): value for name, value in settings.items()}
+        if any(not name.startswith("execution.") for name in changes):
+            raise RunError("A run is resumed with its own settings; only those of `execution` may be others.")
         store = resume_run(Path(run))
-        context = _context(store.config, shown)
+        try:
+            context = _context(with_settings(store.config, changes), shown)
+        except BaseException:
+            store.close()
+            raise
     else:
         chosen = with_settings(config or Config(), {name.replace("__", "."): v for name, v in settings.items()})
         # What can be wrong with settings and data is found out before a folder is made.
@@ -90,6 +100,10 @@ def search(
         store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
     try:
         end = Pipeline(context, store, shown, resume=resume, started=began).run()
+    except OSError as exc:
+        if not is_disk_fault(exc):
+            raise
+        raise folder_error(store.folder, exc) from exc
     except Interrupted as exc:
         raise Interrupted(f"{exc} Go on with: offramp search --run {store.folder} --resume") from exc
     finally:
@@ -103,6 +117,8 @@ def _context(config: Config, reporter: Reporter) -> Context:
 
 
 def default_run_folder(config: Config) -> Path:
-    """``runs/<time>-<data>``: unique enough for one person at one machine."""
+    """``runs/<time>-<data>``, with a number behind it where the clock was put back and that is taken."""
     name = Path(config.data.source).name or "data"
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())

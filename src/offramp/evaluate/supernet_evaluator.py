@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from offramp.cost.base import CostModel
-from offramp.errors import OfframpError
 from offramp.evaluate.operating_point import choose_operating_point
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.batch_norm import recalibrate_batch_norm_
@@ -15,11 +15,12 @@ from offramp.nn.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Status
 from offramp.space.architecture import Architecture
 from offramp.train.augment import batches
-from offramp.train.compute import Compute
+from offramp.train.compute import Compute, one_thread
 from offramp.train.data import Preprocessing, Split
 from offramp.train.trainer import collect_logits
 
 _CALIBRATION_BATCH = 256
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,17 @@ class SupernetEvaluator:
         self.calibrate_confidences = calibrate_confidences
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate."""
+        """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate.
+
+        Torch computes with one thread meanwhile: sums depend on their number in the last bits, and the same candidate
+        must get the same figures whoever evaluates it and how much else that machine does.
+        """
         try:
-            return self._evaluate(architecture)
-        except (OfframpError, ValueError, ArithmeticError, RuntimeError) as exc:
-            reason = f"{type(exc).__name__}: {exc}".splitlines()[0]
+            with one_thread():
+                return self._evaluate(architecture)
+        except Exception as exc:
+            # Whatever a single candidate brings up: the search goes on without it, up to its limit of failures.
+            reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_REASON]
             return Evaluation(architecture, Status.FAILED, {}, error=reason)
 
     def _evaluate(self, architecture: Architecture) -> Evaluation:
@@ -66,6 +73,8 @@ class SupernetEvaluator:
         calibrate(network, self.data, self.compute)
         labels = self.data.validation.labels
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
+        if not all(np.isfinite(exit_logits).all() for exit_logits in logits):
+            raise ArithmeticError("the network answers with values that are not finite")
         cost = self.cost_model.estimate(lower(network), self.accelerator)
         point = choose_operating_point(
             logits, labels, cost, architecture.policy, self.constraints, calibrate=self.calibrate_confidences

@@ -35,6 +35,7 @@ from offramp.export.manifest import (
 from offramp.export.nested_if import early_exit_model
 from offramp.export.onnx_export import joined_model, opset_of, stage_models
 from offramp.export.verify import Agreement, network_logits, verify_bundle
+from offramp.jsonio import sync_folder, write_atomically
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared, narrowest_activation_bits
 
@@ -152,7 +153,7 @@ def _write_verified(
             target.parent.mkdir(parents=True, exist_ok=True)
             draft.mkdir()
             for file, content in contents.items():
-                (draft / file).write_bytes(content)
+                write_atomically(draft / file, content)
         except OSError as exc:
             raise InputError(f"A bundle cannot be written to {str(target)!r}: {exc.strerror or exc}.") from exc
         strays = _QUANTISED_STRAYS if is_prepared(network) else 0.0
@@ -171,6 +172,7 @@ def _tolerance(network: EarlyExitNetwork) -> float:
 def _put_in_place(draft: Path, target: Path) -> None:
     if not target.exists():
         draft.rename(target)
+        sync_folder(target.parent)
         return
     old = draft.with_suffix(".old")
     target.rename(old)
@@ -179,6 +181,7 @@ def _put_in_place(draft: Path, target: Path) -> None:
     except OSError:
         old.rename(target)
         raise
+    sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from offramp.cost.base import CostReport
 from offramp.cost.expected import ExpectedCost
@@ -78,6 +78,7 @@ class Evaluation:
         return self.status is Status.COMPLETE and not any(self.violations)
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """Tries architectures; the evaluation carries its own architecture."""
 

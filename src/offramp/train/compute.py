@@ -1,7 +1,8 @@
 """Where and in which number format networks run."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,17 @@ def build_compute(device: str, precision: str, channels_last: bool, image_side: 
 def _cpu_has_bf16() -> bool:
     capability = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(capability()) if capability is not None else False
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes each operator with one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def set_threads(threads: int | None, image_side: int) -> None:

@@ -6,14 +6,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from offramp.config import Config, with_settings
 from offramp.errors import RunError
 from offramp.objectives.evaluation import Evaluation, Status
-from offramp.store import RunStore, StoredBatch, create_run, read_run, resume_run
-from offramp.testing.toys import ToyEvaluator, small_space
+from offramp.store import (
+    CheckpointNote,
+    RunStore,
+    StoredBatch,
+    StoredProposal,
+    create_run,
+    read_run,
+    resume_run,
+)
+from offramp.store.record import EvaluationOrigin
+from tests.store.records import append_all, some_evaluations
 
 
 @pytest.fixture
@@ -23,26 +31,59 @@ def store(tmp_path: Path) -> Iterator[RunStore]:
     created.close()
 
 
-def some_evaluations(count: int = 3) -> list[Evaluation]:
-    space, rng = small_space(), np.random.default_rng(0)
-    evaluator = ToyEvaluator()
-    return [evaluator.evaluate(space.sample(rng)) for _ in range(count)]
-
-
-def append_all(store: RunStore, batch: int, evaluations: list[Evaluation]) -> None:
-    for evaluation in evaluations:
-        store.append(batch, len(evaluations), evaluation)
-
-
 def test_what_is_written_comes_back(store: RunStore) -> None:
     first, second = some_evaluations(3), some_evaluations(2)
     append_all(store, 0, first)
     append_all(store, 1, second)
-    assert store.batches() == (StoredBatch(3, tuple(first)), StoredBatch(2, tuple(second)))
+    assert [batch.evaluations for batch in store.batches()] == [tuple(first), tuple(second)]
+    assert [batch.num_asked for batch in store.batches()] == [3, 2]
     assert store.evaluations() == (*first, *second)
     failed = Evaluation(first[0].architecture, Status.FAILED, {}, error="no memory")
-    store.append(2, 5, failed)
-    assert store.batches()[2] == StoredBatch(5, (failed,))
+    store.propose(2, [first[0].architecture, first[1].architecture])
+    store.append(2, 0, failed)
+    missing = StoredProposal(first[1].architecture, None)
+    assert store.batches()[2] == StoredBatch(2, (StoredProposal(first[0].architecture, failed), missing))
+
+
+def test_nothing_is_recorded_twice_or_unproposed(store: RunStore) -> None:
+    evaluations = some_evaluations(2)
+    append_all(store, 0, evaluations)
+    with pytest.raises(RunError, match="UNIQUE"):
+        store.append(0, 1, evaluations[1])
+    with pytest.raises(RunError, match="FOREIGN KEY"):
+        store.append(0, 2, evaluations[1])
+    store.propose(0, [evaluations[1].architecture])
+    assert store.evaluations() == tuple(evaluations)
+
+
+def test_order_is_that_of_the_proposals(store: RunStore) -> None:
+    evaluations = some_evaluations(4)
+    store.propose(0, [evaluation.architecture for evaluation in evaluations])
+    for position in (2, 0, 3, 1):
+        store.append(0, position, evaluations[position], EvaluationOrigin(0, position, position / 2, f"w{position}"))
+    assert store.evaluations() == tuple(evaluations)
+    assert [(origin.position, origin.seconds, origin.worker) for origin in store.origins()] == [
+        (0, 0.0, "w0"),
+        (1, 0.5, "w1"),
+        (2, 1.0, "w2"),
+        (3, 1.5, "w3"),
+    ]
+
+
+def test_files_that_results_rest_on_are_known_by_content(store: RunStore) -> None:
+    weights = store.folder / "chosen" / "knee" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"abc")
+    store.note_checkpoint(weights, 7)
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert store.checkpoints() == (CheckpointNote("chosen/knee/weights.safetensors", digest, 3, 7),)
+    store.check_checkpoints()
+    weights.write_bytes(b"abd")
+    with pytest.raises(RunError, match=r"weights\.safetensors, which is another one now"):
+        store.check_checkpoints()
+    weights.unlink()
+    with pytest.raises(RunError, match="which is gone"):
+        store.check_checkpoints()
 
 
 def test_the_settings_used_lie_in_the_folder(store: RunStore) -> None:
@@ -141,13 +182,6 @@ def test_an_evaluation_that_was_tampered_with(store: RunStore) -> None:
     connection.close()
     with pytest.raises(RunError, match="fault"):
         store.batches()
-
-
-def test_another_schema_is_refused(store: RunStore) -> None:
-    store.set("schema", "99")
-    store.close()
-    with pytest.raises(RunError, match="schema 99"):
-        read_run(store.folder)
 
 
 @pytest.mark.parametrize("rule", ["../../etc", "..", "macs<=2M", "a/b", "knee+cheapest"])

@@ -1,0 +1,75 @@
+"""The README and the documentation say what is there: commands exist, links lead somewhere, Python runs."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import offramp
+from offramp.cli import main
+from offramp.result import SearchResult, search
+
+ROOT = Path(__file__).parents[1]
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
+# Pages whose Python is run here; that of all others is run by a test that names the page.
+RUN_HERE = ("README.md", "docs/quickstart.md", "docs/concepts/costs.md")
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(\w*)\n(.*?)^```", PAGES[page], flags=re.S | re.M)
+
+
+def commands() -> list[str]:
+    """Every distinct `offramp ...` line, with lines that end in a backslash joined."""
+    text = "\n".join(block for page in PAGES for _, block in blocks(page)).replace("\\\n", " ")
+    return sorted({line.split("  #")[0].strip() for line in text.splitlines() if line.startswith("offramp ")})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_and_options_exist(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = command.split()
+    depth = 3 if words[1] == "accelerators" else 2
+    monkeypatch.setattr(sys, "argv", [*words[:depth], "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    shown = capsys.readouterr().out
+    for option in (word for word in words[depth:] if word.startswith("--")):
+        assert re.search(rf"{option}\b", shown), f"`{' '.join(words[:depth])}` has no option {option}"
+
+
+@pytest.mark.parametrize("page", RUN_HERE)
+def test_the_python_of_a_page_runs(
+    page: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(**settings: object) -> SearchResult:
+        """What is checked is the page, not the search: a finished one stands in for it."""
+        assert settings["data__source"] == "digits"
+        return search(run=finished_run, resume=True)
+
+    monkeypatch.setattr(offramp, "search", quick, raising=False)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    code = [block for kind, block in blocks(page) if kind == "python"]
+    assert code
+    for block in code:
+        exec(compile(block, page, "exec"), names)
+
+
+def test_the_python_of_every_other_page_has_a_test() -> None:
+    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/**/*.py") if path != Path(__file__))
+    for page in PAGES:
+        if page not in RUN_HERE and any(kind == "python" for kind, _ in blocks(page)):
+            assert Path(page).name in tests, f"no test names {page}, so nobody runs its Python"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", PAGES[page]):
+        if target.startswith("reference/"):
+            continue  # made when the documentation is built
+        assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
