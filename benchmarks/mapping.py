@@ -88,22 +88,22 @@ def weighted_roofline(bounds: tuple[RooflineBound, ...], rates: tuple[float, ...
 def energy_shares(mapping: Mapping) -> dict[str, float]:
     """Where the energy of a sample that leaves last goes, in uJ."""
     shares: dict[str, float] = defaultdict(float)
-    for piece in mapping.schedule.pieces:
+    for piece in mapping.schedule.executions:
         shares["MACs"] += piece.mac_energy_pj / 1e6
         for part in piece.memory_energy:
             shares[f"{part.memory} {part.operand}"] += part.energy_pj / 1e6
-    for move in mapping.schedule.moves:
+    for move in mapping.schedule.transfers:
         shares[f"moving {move.kind.value}"] += move.energy_pj / 1e6
     return {name: round(value, 3) for name, value in sorted(shares.items(), key=lambda item: -item[1])}
 
 
 def link_busy_share(mapping: Mapping, offchip: str) -> float:
-    passages = {
-        move.multicast: move.end_cycle - move.start_cycle
-        for move in mapping.schedule.moves
-        if offchip in (move.sender, move.receiver)
-    }
-    return sum(passages.values()) / mapping.schedule.verdict_cycles[-1]
+    busy = sum(
+        move.end_cycle - move.start_cycle
+        for move in mapping.schedule.transfers
+        if offchip in (move.sender, move.receiver) and not move.broadcast
+    )
+    return busy / mapping.schedule.verdict_cycles[-1]
 
 
 def step_result(

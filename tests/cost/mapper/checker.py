@@ -7,8 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 
-from offramp.cost.mapper.schedule import MappedSchedule, Move, Piece
-from offramp.cost.schedule import TransferKind
+from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.graph import GRAPH_INPUT, Layer, Workload
 from offramp.workload.layer import Op
@@ -26,7 +25,7 @@ class There:
     since: float
 
 
-def faults(schedule: MappedSchedule, workload: Workload, accelerator: Accelerator) -> list[str]:
+def faults(schedule: Schedule, workload: Workload, accelerator: Accelerator) -> list[str]:
     """Every rule that the schedule breaks."""
     return [
         *_everything_is_made(schedule, workload),
@@ -57,9 +56,9 @@ def _real(workload: Workload) -> list[Layer]:
     return [layer for layer in workload.layers if layer.shape.op is not Op.ACTIVATION]
 
 
-def _everything_is_made(schedule: MappedSchedule, workload: Workload) -> list[str]:
+def _everything_is_made(schedule: Schedule, workload: Workload) -> list[str]:
     made: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         made[piece.layer] |= cells_of(piece.result)
     return [
         f"{layer.name} is not made in full"
@@ -68,26 +67,28 @@ def _everything_is_made(schedule: MappedSchedule, workload: Workload) -> list[st
     ]
 
 
-def _one_thing_at_a_time(schedule: MappedSchedule) -> list[str]:
+def _one_thing_at_a_time(schedule: Schedule) -> list[str]:
     spans: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         spans[f"core {piece.core}"].append((piece.start_cycle, piece.end_cycle, piece.layer))
-    passages: dict[int, list[Move]] = defaultdict(list)
-    for move in schedule.moves:
-        passages[move.multicast].append(move)
+    sent = {_passage(move) for move in schedule.transfers if not move.broadcast}
     found = []
-    for number, moves in passages.items():
-        if len({(x.tensor, x.region, x.sender, x.start_cycle, x.end_cycle, x.bits) for x in moves}) > 1:
-            found.append(f"passage {number} is not one")
-        for medium in {medium for x in moves for medium in x.media}:
-            spans[medium].append((moves[0].start_cycle, moves[0].end_cycle, moves[0].tensor))
+    for move in schedule.transfers:
+        if move.broadcast and _passage(move) not in sent:
+            found.append(f"{move.receiver} listens to {move.tensor}, which nobody sends")
+        for medium in () if move.broadcast else set(move.media):
+            spans[medium].append((move.start_cycle, move.end_cycle, move.tensor))
     for place, busy in spans.items():
         ordered = sorted(x for x in busy if x[1] > x[0])
         found += [f"{place}: {one} overlaps {two}" for one, two in pairwise(ordered) if two[0] < one[1]]
     return found
 
 
-def _needs(layer: Layer, piece: Piece, tensor: str, size: tuple[int, int]) -> Cells:
+def _passage(move: Transfer) -> tuple[object, ...]:
+    return (move.tensor, move.region, move.sender, move.media, move.start_cycle, move.end_cycle, move.bits)
+
+
+def _needs(layer: Layer, piece: Execution, tensor: str, size: tuple[int, int]) -> Cells:
     """Cells of ``tensor`` that ``piece`` reads; ``size``: its channels and rows."""
     shape = layer.shape
     channels, rows = size
@@ -105,9 +106,7 @@ def _needs(layer: Layer, piece: Piece, tensor: str, size: tuple[int, int]) -> Ce
     return frozenset((c, y) for c in inputs for y in wanted)
 
 
-def _nothing_is_read_before_it_is_there(
-    schedule: MappedSchedule, workload: Workload, accelerator: Accelerator
-) -> list[str]:
+def _nothing_is_read_before_it_is_there(schedule: Schedule, workload: Workload, accelerator: Accelerator) -> list[str]:
     offchip = accelerator.cores_of(CoreKind.OFFCHIP)[0].name
     origin = origins(workload)
     sizes = {layer.name: (layer.shape.g * layer.shape.k, layer.shape.oy) for layer in _real(workload)}
@@ -117,9 +116,9 @@ def _nothing_is_read_before_it_is_there(
     there: dict[str, list[There]] = defaultdict(list)
     channels, rows = sizes[GRAPH_INPUT]
     there[GRAPH_INPUT].append(There(offchip, frozenset((c, y) for c in range(channels) for y in range(rows)), 0.0))
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         there[piece.layer].append(There(piece.core, cells_of(piece.result), piece.end_cycle))
-    travelling = [move for move in schedule.moves if move.kind is not TransferKind.WEIGHTS]
+    travelling = [move for move in schedule.transfers if move.kind is not TransferKind.WEIGHTS]
     for move in travelling:
         there[move.tensor].append(There(move.receiver, cells_of(move.region), move.end_cycle))
 
@@ -129,7 +128,7 @@ def _nothing_is_read_before_it_is_there(
         if _lacks(there[move.tensor], move.sender, cells_of(move.region), move.start_cycle)
     ]
     layers = {layer.name: layer for layer in workload.layers}
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         layer = layers[piece.layer]
         for tensor in {origin[name] for name in layer.inputs}:
             if _lacks(there[tensor], piece.core, _needs(layer, piece, tensor, sizes[tensor]), piece.start_cycle):
@@ -145,13 +144,13 @@ def _lacks(there: list[There], core: str, cells: Cells, cycle: float) -> bool:
     return not cells <= present
 
 
-def _weights_are_there(schedule: MappedSchedule, workload: Workload) -> list[str]:
-    arrived: dict[tuple[str, str], Move] = {}
-    for move in schedule.moves:
+def _weights_are_there(schedule: Schedule, workload: Workload) -> list[str]:
+    arrived: dict[tuple[str, str], Transfer] = {}
+    for move in schedule.transfers:
         if move.kind is TransferKind.WEIGHTS:
             arrived[move.tensor, move.receiver] = move
     found = []
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         shape = workload.layer(piece.layer).shape
         if not shape.num_weights:
             continue
@@ -168,12 +167,12 @@ def _weights_are_there(schedule: MappedSchedule, workload: Workload) -> list[str
     return found
 
 
-def _moves_take_their_time(schedule: MappedSchedule, accelerator: Accelerator) -> list[str]:
+def _moves_take_their_time(schedule: Schedule, accelerator: Accelerator) -> list[str]:
     widths: dict[str, int | None] = {}
     for link in accelerator.links:
         widths[link.shared or f"{link.sender}->{link.receiver}"] = link.bandwidth_bits
     found = []
-    for move in schedule.moves:
+    for move in schedule.transfers:
         limits = [width for medium in move.media if (width := widths[medium]) is not None]
         cycles = -(-move.bits // min(limits)) if limits else 0
         if move.end_cycle - move.start_cycle != cycles or not move.media or move.start_cycle < 0:
@@ -181,7 +180,7 @@ def _moves_take_their_time(schedule: MappedSchedule, accelerator: Accelerator) -
     return found
 
 
-def _memories_are_large_enough(schedule: MappedSchedule, accelerator: Accelerator) -> list[str]:
+def _memories_are_large_enough(schedule: Schedule, accelerator: Accelerator) -> list[str]:
     sizes = {(core.name, memory.name): memory.size_bits for core in accelerator.cores for memory in core.memories}
     changes: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
     for item in schedule.holdings:
@@ -199,7 +198,7 @@ def _memories_are_large_enough(schedule: MappedSchedule, accelerator: Accelerato
     return found
 
 
-def _room_is_held_while_used(schedule: MappedSchedule, workload: Workload, accelerator: Accelerator) -> list[str]:
+def _room_is_held_while_used(schedule: Schedule, workload: Workload, accelerator: Accelerator) -> list[str]:
     """Results and copies have room on their core from when they are made or come until they are read or sent."""
     held: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for item in schedule.holdings:
@@ -207,13 +206,13 @@ def _room_is_held_while_used(schedule: MappedSchedule, workload: Workload, accel
 
     origin = origins(workload)
     found = []
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         reads = {origin[x] for x in workload.layer(piece.layer).inputs}
         for name in {piece.layer, *reads, *([piece.weights] if piece.weights else [])}:
             if not _covered(held[piece.core, name], piece.start_cycle, piece.end_cycle):
                 found.append(f"{piece.layer} on {piece.core} has no room for {name}")
     offchip = accelerator.cores_of(CoreKind.OFFCHIP)[0].name
-    for move in schedule.moves:
+    for move in schedule.transfers:
         if move.receiver != offchip and not _covered(
             held[move.receiver, move.tensor], move.start_cycle, move.end_cycle
         ):
@@ -229,13 +228,13 @@ def _covered(spans: list[tuple[float, float]], start: float, end: float) -> bool
     return start >= end and bool(spans)
 
 
-def _verdicts(schedule: MappedSchedule, workload: Workload, accelerator: Accelerator) -> list[str]:
+def _verdicts(schedule: Schedule, workload: Workload, accelerator: Accelerator) -> list[str]:
     offchip = accelerator.cores_of(CoreKind.OFFCHIP)[0].name
     origin = origins(workload)
     found = []
     for name, verdict in zip(workload.exits, schedule.verdict_cycles, strict=True):
         shape = workload.layer(origin[name]).shape
-        out = [x for x in schedule.moves if x.tensor == origin[name] and x.receiver == offchip]
+        out = [x for x in schedule.transfers if x.tensor == origin[name] and x.receiver == offchip]
         if sum(x.bits for x in out) < shape.output_size_bits or max(x.end_cycle for x in out) > verdict:
             found.append(f"the logits of {name} are not out at the verdict")
     if list(schedule.verdict_cycles) != sorted(schedule.verdict_cycles):
@@ -243,9 +242,9 @@ def _verdicts(schedule: MappedSchedule, workload: Workload, accelerator: Acceler
     return found
 
 
-def early_work(schedule: MappedSchedule, workload: Workload, stage: int) -> list[str]:
+def early_work(schedule: Schedule, workload: Workload, stage: int) -> list[str]:
     """What begins for later stages before the verdict of ``stage``."""
     verdict = schedule.verdict_cycles[stage]
     later = {layer.name for layer in workload.layers if layer.stage > stage}
-    pieces = [x.layer for x in schedule.pieces if x.layer in later and x.start_cycle < verdict]
-    return pieces + [x.tensor for x in schedule.moves if x.origin in later and x.start_cycle < verdict]
+    pieces = [x.layer for x in schedule.executions if x.layer in later and x.start_cycle < verdict]
+    return pieces + [x.tensor for x in schedule.transfers if x.origin in later and x.start_cycle < verdict]

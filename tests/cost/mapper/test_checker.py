@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from offramp.cost.mapper.model import MappedCostModel
-from offramp.cost.mapper.schedule import MappedSchedule, Move, Piece
 from offramp.cost.native_engine import NativeEngine
-from offramp.cost.schedule import TransferKind
+from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from tests.cost.mapper.checker import faults
 from tests.cost.mapper.networks import quad
 from tests.cost.mapper.test_optimum import chain
@@ -16,48 +15,48 @@ from tests.cost.mapper.test_optimum import chain
 GOOD = MappedCostModel(NativeEngine(num_spatial_mappings=1)).map(chain(), quad()).schedule
 
 
-def shifted(schedule: MappedSchedule, chosen: Callable[[Piece | Move], bool], cycles: float) -> MappedSchedule:
+def shifted(schedule: Schedule, chosen: Callable[[Execution | Transfer], bool], cycles: float) -> Schedule:
     """All chosen pieces and moves earlier or later."""
 
-    def move(item: Piece | Move) -> Piece | Move:
+    def move(item: Execution | Transfer) -> Execution | Transfer:
         if not chosen(item):
             return item
         return replace(item, start_cycle=item.start_cycle + cycles, end_cycle=item.end_cycle + cycles)
 
-    pieces = tuple(move(x) for x in schedule.pieces)
-    return replace(schedule, pieces=pieces, moves=tuple(move(x) for x in schedule.moves))  # type: ignore[arg-type]
+    pieces = tuple(move(x) for x in schedule.executions)
+    return replace(schedule, executions=pieces, transfers=tuple(move(x) for x in schedule.transfers))  # type: ignore[arg-type]
 
 
 def test_the_schedule_is_good_before_it_is_spoilt() -> None:
     assert faults(GOOD, chain(), quad()) == []
-    assert len({piece.core for piece in GOOD.pieces}) > 4
+    assert len({piece.core for piece in GOOD.executions}) > 4
 
 
-SPOILT: dict[str, tuple[MappedSchedule, str]] = {
-    "a piece is missing": (replace(GOOD, pieces=GOOD.pieces[1:]), "not made in full"),
-    "a layer too early": (shifted(GOOD, lambda x: isinstance(x, Piece) and x.layer == "c", -200), "is there"),
+SPOILT: dict[str, tuple[Schedule, str]] = {
+    "a piece is missing": (replace(GOOD, executions=GOOD.executions[1:]), "not made in full"),
+    "a layer too early": (shifted(GOOD, lambda x: isinstance(x, Execution) and x.layer == "c", -200), "is there"),
     "all weights at once": (
         replace(
             GOOD,
-            moves=tuple(
+            transfers=tuple(
                 replace(x, start_cycle=0.0, end_cycle=x.end_cycle - x.start_cycle)
                 if x.kind is TransferKind.WEIGHTS
                 else x
-                for x in GOOD.moves
+                for x in GOOD.transfers
             ),
         ),
         "overlaps",
     ),
     "no weights": (
-        replace(GOOD, moves=tuple(x for x in GOOD.moves if x.kind is not TransferKind.WEIGHTS)),
+        replace(GOOD, transfers=tuple(x for x in GOOD.transfers if x.kind is not TransferKind.WEIGHTS)),
         "weights are there",
     ),
     "no input": (
-        replace(GOOD, moves=tuple(x for x in GOOD.moves if x.kind is not TransferKind.INPUT)),
+        replace(GOOD, transfers=tuple(x for x in GOOD.transfers if x.kind is not TransferKind.INPUT)),
         "before input is there",
     ),
     "a link too fast": (
-        replace(GOOD, moves=tuple(replace(x, end_cycle=x.start_cycle) for x in GOOD.moves)),
+        replace(GOOD, transfers=tuple(replace(x, end_cycle=x.start_cycle) for x in GOOD.transfers)),
         "cycles, not",
     ),
     "too much in a memory": (
@@ -66,7 +65,7 @@ SPOILT: dict[str, tuple[MappedSchedule, str]] = {
     ),
     "no room for anything": (replace(GOOD, holdings=()), "no room"),
     "logits stay": (
-        replace(GOOD, moves=tuple(x for x in GOOD.moves if x.kind is not TransferKind.LOGITS)),
+        replace(GOOD, transfers=tuple(x for x in GOOD.transfers if x.kind is not TransferKind.LOGITS)),
         "logits",
     ),
     "verdict before the logits": (replace(GOOD, verdict_cycles=(1.0,)), "logits"),

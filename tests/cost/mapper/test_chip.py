@@ -6,8 +6,9 @@ import pytest
 
 from offramp.cost.mapper.chip import chips, without_private_dram
 from offramp.cost.mapper.passages import Router
-from offramp.cost.mapper.regions import Axis, Layout, Region, TensorShape
+from offramp.cost.mapper.regions import Axis, Layout, TensorShape
 from offramp.cost.mapper.roofline import dram_bits_per_cycle, roofline
+from offramp.cost.schedule import Region
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import CoreKind
 from offramp.workload.layer import Op

@@ -28,8 +28,8 @@ ACCELERATORS = {
 def check(mapping: Mapping, workload: Workload, accelerator: Accelerator) -> None:
     assert faults(mapping.schedule, workload, accelerator) == []
     report = mapping.report
-    moved = sum(move.energy_pj for move in mapping.schedule.moves)
-    made = sum(piece.energy_pj for piece in mapping.schedule.pieces)
+    moved = sum(move.energy_pj for move in mapping.schedule.transfers)
+    made = sum(piece.energy_pj for piece in mapping.schedule.executions)
     assert sum(layer.energy_pj for layer in report.layers) == pytest.approx(moved + made)
     assert report.stages[-1].energy_to_exit_pj == pytest.approx(moved + made)
     for stage, bound in zip(report.stages, roofline(workload, accelerator), strict=True):

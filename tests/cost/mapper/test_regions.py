@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from offramp.cost.mapper.regions import (
     Axis,
     Layout,
-    Region,
     TensorShape,
     even_cuts,
     input_tensor,
@@ -17,6 +16,7 @@ from offramp.cost.mapper.regions import (
     needed_rows,
     output_tensor,
 )
+from offramp.cost.schedule import Region
 from offramp.workload.layer import LayerShape, Op, conv_output_size
 from tests.cost.mapper.networks import conv
 

@@ -4,10 +4,8 @@ import pytest
 
 from offramp.cost.base import MemoryEnergy
 from offramp.cost.mapper.chip import chips
-from offramp.cost.mapper.regions import Region
 from offramp.cost.mapper.report import layer_reports, stage_costs
-from offramp.cost.mapper.schedule import MappedSchedule, Move, Piece
-from offramp.cost.schedule import TransferKind
+from offramp.cost.schedule import Execution, Region, Schedule, Transfer, TransferKind
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapper.networks import conv, quad
@@ -15,12 +13,13 @@ from tests.cost.mapper.networks import conv, quad
 ALL = Region(0, 4, 0, 8)
 
 
-def piece(layer: str, core: str, start: float, end: float, energy: float) -> Piece:
-    return Piece(layer, core, ALL, start, end, 0, energy / 2, (MemoryEnergy("ram", "I", energy / 2),))
+def piece(layer: str, core: str, start: float, end: float, energy: float) -> Execution:
+    memory = (MemoryEnergy("ram", "I", energy / 2),)
+    return Execution(layer, core, start, end, result=ALL, mac_energy_pj=energy / 2, memory_energy=memory)
 
 
-def move(tensor: str, origin: str, start: float, energy: float) -> Move:
-    return Move(tensor, ALL, TransferKind.WEIGHTS, origin, "offchip", "core0", (), start, start + 1, 8, energy, 0)
+def move(tensor: str, origin: str, start: float, energy: float) -> Transfer:
+    return Transfer(tensor, TransferKind.WEIGHTS, origin, "offchip", "core0", (), start, start + 1, 8, energy)
 
 
 def workload() -> Workload:
@@ -38,15 +37,15 @@ def workload() -> Workload:
     )
 
 
-SCHEDULE = MappedSchedule(
-    pieces=(
+SCHEDULE = Schedule(
+    executions=(
         piece("a", "core0", 10, 20, 8),
         piece("a", "core1", 10, 30, 4),
         piece("x", "core0", 35, 45, 2),
         piece("b", "core1", 40, 60, 16),
         piece("y", "core1", 64, 70, 6),
     ),
-    moves=(
+    transfers=(
         move("weights of a", "a", 0, 100),
         move("weights of b", "b", 49, 50),
         move("weights of y", "y", 50, 30),

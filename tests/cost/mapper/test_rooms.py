@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.cost.mapper.regions import Region
 from offramp.cost.mapper.rooms import FOREVER, RoomUse, Stay, WeightRing
+from offramp.cost.schedule import Region
 
 HERE = Region(0, 1, 0, 1)
 

@@ -27,12 +27,11 @@ ENGINE = NativeEngine(goal="energy_delay_product", num_spatial_mappings=1)
 
 
 def dram_bits(mapping: Mapping, *kinds: TransferKind) -> int:
-    passages = {
-        x.multicast: x.bits
-        for x in mapping.schedule.moves
-        if "offchip" in (x.sender, x.receiver) and (not kinds or x.kind in kinds)
-    }
-    return sum(passages.values())
+    return sum(
+        x.bits
+        for x in mapping.schedule.transfers
+        if "offchip" in (x.sender, x.receiver) and not x.broadcast and (not kinds or x.kind in kinds)
+    )
 
 
 def two_layers() -> Workload:
@@ -65,9 +64,9 @@ def test_on_chip_and_prefetch_by_hand() -> None:
 
 def test_without_split_one_compute_core_works() -> None:
     plain = MappedCostModel(ENGINE, frozenset({Step.ON_CHIP, Step.PREFETCH})).map(chain(), quad())
-    assert {piece.core for piece in plain.schedule.pieces} == {"core0", "pooling"}
+    assert {piece.core for piece in plain.schedule.executions} == {"core0", "pooling"}
     split = MappedCostModel(ENGINE, frozenset({Step.ON_CHIP, Step.PREFETCH, Step.SPLIT})).map(chain(), quad())
-    assert {f"core{i}" for i in range(4)} <= {piece.core for piece in split.schedule.pieces}
+    assert {f"core{i}" for i in range(4)} <= {piece.core for piece in split.schedule.executions}
 
 
 def two_stages(width: int = 32) -> Workload:

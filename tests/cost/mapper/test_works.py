@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.mapper.chip import chips
-from offramp.cost.mapper.regions import Region
 from offramp.cost.mapper.works import Blocks, Cut, Pricer, cut_into_blocks, part_of
+from offramp.cost.schedule import Region
 from offramp.cost.unpriced import UnpricedJob
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapper.networks import conv, quad

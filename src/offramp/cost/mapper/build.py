@@ -4,19 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from offramp.cost.mapper.chip import Chip
-from offramp.cost.mapper.regions import (
-    Axis,
-    Layout,
-    Region,
-    TensorShape,
-    even_cuts,
-    input_tensor,
-    needed_region,
-    output_tensor,
-)
+from offramp.cost.mapper.regions import Axis, Layout, TensorShape, even_cuts, input_tensor, needed_region, output_tensor
 from offramp.cost.mapper.steps import Step
 from offramp.cost.mapper.tasks import Source, Stretch, Task
 from offramp.cost.mapper.works import Blocks, Cut, Pricer, cut_into_blocks
+from offramp.cost.schedule import Region
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
@@ -25,7 +17,7 @@ from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 KEEP_ROOM = 4
 """A result stays on the pooling or SIMD core if that core could hold so many of it; else it goes to the team."""
 
-PIPELINE_BLOCKS = 4
+PIPELINE_BLOCKS = 6
 """Into how many blocks layers are cut so that results travel while more are made."""
 
 

@@ -1,16 +1,13 @@
 """Links and cores over time: what is sent when, what is made when; one thing at a time on each."""
 
 from collections.abc import Sequence
-from itertools import count
 
 from offramp.cost.base import LayerCost
 from offramp.cost.mapper.passages import Passage
-from offramp.cost.mapper.regions import Region
 from offramp.cost.mapper.rooms import Stay
-from offramp.cost.mapper.schedule import Move, Piece
 from offramp.cost.mapper.tasks import Stretch
 from offramp.cost.mapper.works import Block
-from offramp.cost.schedule import TransferKind
+from offramp.cost.schedule import Execution, Region, Transfer, TransferKind
 from offramp.cost.timeline import Timeline
 
 
@@ -18,11 +15,10 @@ class Fabric:
     """Books the first common idle span of all links of a passage, or of all cores of a block."""
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []
-        self.moves: list[Move] = []
+        self.executions: list[Execution] = []
+        self.transfers: list[Transfer] = []
         self._media: dict[str, Timeline] = {}
         self._cores: dict[str, Timeline] = {}
-        self._numbers = count()
 
     def send(self, passage: Passage, tensor: str, kind: TransferKind, origin: str, ready: float) -> float:
         """Book a passage, not before ``ready``; returns when it is through."""
@@ -30,10 +26,9 @@ class Fabric:
         start = _common_window(media, ready, passage.duration)
         for timeline in media:
             timeline.take(start, passage.duration, ())
-        number = next(self._numbers)
-        for receiver, energy in zip(passage.receivers, passage.energies_pj, strict=True):
-            self.moves.append(
-                Move(
+        for index, (receiver, energy) in enumerate(zip(passage.receivers, passage.energies_pj, strict=True)):
+            self.transfers.append(
+                Transfer(
                     tensor=tensor,
                     region=passage.region,
                     kind=kind,
@@ -45,7 +40,7 @@ class Fabric:
                     end_cycle=start + passage.duration,
                     bits=passage.bits,
                     energy_pj=energy,
-                    multicast=number,
+                    broadcast=index > 0,
                 )
             )
         return start + passage.duration
@@ -68,7 +63,7 @@ class Fabric:
             duration = block.durations[cores.index(core)]
             self._cores.setdefault(core, Timeline()).take(start, duration, ())
             weights = next((stay.tensor for name, stay in stays if name == core), "") if bits else ""
-            self.pieces.append(_piece(stretch, core, result, start, duration, cost, weights))
+            self.executions.append(_piece(stretch, core, result, start, duration, cost, weights))
         return start + block.duration
 
 
@@ -83,11 +78,11 @@ def _common_window(timelines: Sequence[Timeline], ready: float, duration: float)
 
 def _piece(
     stretch: Stretch, core: str, result: Region, start: float, duration: int, cost: LayerCost, weights: str
-) -> Piece:
+) -> Execution:
     shape = stretch.layer.shape
     share = shape.macs * result.channels * result.rows
     whole = shape.g * shape.k * shape.oy
-    return Piece(
+    return Execution(
         layer=stretch.layer.name,
         core=core,
         result=result,

@@ -7,10 +7,9 @@ from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip
 from offramp.cost.mapper.fabric import Fabric
 from offramp.cost.mapper.passages import Router
-from offramp.cost.mapper.regions import Layout, Region
+from offramp.cost.mapper.regions import Layout
 from offramp.cost.mapper.rooms import FOREVER, RoomUse, Stay, WeightRing
-from offramp.cost.mapper.schedule import Holding
-from offramp.cost.schedule import TransferKind
+from offramp.cost.schedule import Holding, Region, TransferKind
 from offramp.errors import UnsupportedLayerError
 
 
@@ -113,7 +112,7 @@ class Memories:
             held.stays = held.stays if held.layout == self._builder.offchip else []
 
     def holdings(self) -> tuple[Holding, ...]:
-        end = max((piece.end_cycle for piece in self._fabric.pieces), default=0.0)
+        end = max((piece.end_cycle for piece in self._fabric.executions), default=0.0)
         found = []
         for core, use in self.rooms.items():
             memory = self._chip.rooms[core].memory

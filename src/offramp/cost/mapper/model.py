@@ -11,11 +11,11 @@ from offramp.cost.mapper.fuse import group_layers
 from offramp.cost.mapper.optimum import Optimizer, Plan
 from offramp.cost.mapper.passages import Router
 from offramp.cost.mapper.report import layer_reports, stage_costs
-from offramp.cost.mapper.schedule import MappedSchedule
 from offramp.cost.mapper.simulate import Simulator, Speculation
 from offramp.cost.mapper.steps import ALL_STEPS, Step
 from offramp.cost.mapper.tasks import Task
 from offramp.cost.mapper.works import Pricer
+from offramp.cost.schedule import Schedule
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError, describe
 from offramp.errors import UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator
@@ -31,7 +31,7 @@ class Mapping:
     """
 
     report: CostReport
-    schedule: MappedSchedule
+    schedule: Schedule
     product: float
     bound: float | None
     speculation: tuple[Speculation, ...]
@@ -144,7 +144,7 @@ class MappedCostModel:
             raise UnsupportedLayerError(f"Engine {self.engine.name!r} cannot map: {'; '.join(clauses)}.")
         return choices
 
-    def _report(self, workload: Workload, chip: Chip, schedule: MappedSchedule) -> CostReport:
+    def _report(self, workload: Workload, chip: Chip, schedule: Schedule) -> CostReport:
         layers = layer_reports(workload, schedule, chip)
         return CostReport(
             accelerator=chip.name,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from offramp.cost.mapper.chip import Chip
-from offramp.cost.mapper.regions import Layout, Region, TensorShape
+from offramp.cost.mapper.regions import Layout, TensorShape
+from offramp.cost.schedule import Region
 
 
 @dataclass(frozen=True)

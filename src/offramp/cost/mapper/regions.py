@@ -4,37 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from offramp.cost.schedule import Region
 from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
-
-
-@dataclass(frozen=True)
-class Region:
-    """Channels ``first_channel`` to ``end_channel`` (exclusive) of rows ``first_row`` to ``end_row`` (exclusive)."""
-
-    first_channel: int
-    end_channel: int
-    first_row: int
-    end_row: int
-
-    @property
-    def rows(self) -> int:
-        return max(0, self.end_row - self.first_row)
-
-    @property
-    def channels(self) -> int:
-        return max(0, self.end_channel - self.first_channel)
-
-    def overlap(self, other: "Region") -> "Region":
-        return Region(
-            max(self.first_channel, other.first_channel),
-            min(self.end_channel, other.end_channel),
-            max(self.first_row, other.first_row),
-            min(self.end_row, other.end_row),
-        )
-
-    @property
-    def empty(self) -> bool:
-        return self.channels == 0 or self.rows == 0
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from offramp.cost.base import LayerReport, MemoryEnergy, StageCost
 from offramp.cost.mapper.chip import Chip
-from offramp.cost.mapper.schedule import MappedSchedule, Piece
+from offramp.cost.schedule import Execution, Schedule
 from offramp.workload.graph import Layer, Role, Workload
 from offramp.workload.layer import Op
 
 
-def layer_reports(workload: Workload, schedule: MappedSchedule, chip: Chip) -> tuple[LayerReport, ...]:
+def layer_reports(workload: Workload, schedule: Schedule, chip: Chip) -> tuple[LayerReport, ...]:
     """One report per layer, in order; what several cores do is summed, ``core`` names all of them."""
-    pieces: dict[str, list[Piece]] = {}
+    pieces: dict[str, list[Execution]] = {}
     travelled: dict[str, float] = {}
-    for piece in schedule.pieces:
+    for piece in schedule.executions:
         pieces.setdefault(piece.layer, []).append(piece)
-    for move in schedule.moves:
+    for move in schedule.transfers:
         travelled[move.origin] = travelled.get(move.origin, 0.0) + move.energy_pj
     reports: dict[str, LayerReport] = {}
     peak = chip.team[0].peak_macs_per_cycle
@@ -49,7 +49,7 @@ def _free(layer: Layer, core: str, cycle: float) -> LayerReport:
     return LayerReport(layer.name, op, core, layer.stage, layer.role, cycle, cycle, 0, 0.0, 0.0, 0.0, ())
 
 
-def _memory_energy(pieces: Sequence[Piece]) -> tuple[MemoryEnergy, ...]:
+def _memory_energy(pieces: Sequence[Execution]) -> tuple[MemoryEnergy, ...]:
     total: dict[tuple[str, str], float] = {}
     for piece in pieces:
         for part in piece.memory_energy:
@@ -58,7 +58,7 @@ def _memory_energy(pieces: Sequence[Piece]) -> tuple[MemoryEnergy, ...]:
     return tuple(MemoryEnergy(memory, operand, energy) for (memory, operand), energy in total.items())
 
 
-def stage_costs(workload: Workload, schedule: MappedSchedule, layers: Sequence[LayerReport]) -> tuple[StageCost, ...]:
+def stage_costs(workload: Workload, schedule: Schedule, layers: Sequence[LayerReport]) -> tuple[StageCost, ...]:
     """Latency from the cycle in which input and weights start to come, to each exit's verdict, and energy until then.
 
     Work for later stages that began before a verdict is charged to the samples that leave with it.
@@ -96,9 +96,9 @@ def stage_costs(workload: Workload, schedule: MappedSchedule, layers: Sequence[L
     return tuple(stages)
 
 
-def speculated_energy_pj(schedule: MappedSchedule, stage_of: Mapping[str, int], stage: int) -> float:
+def speculated_energy_pj(schedule: Schedule, stage_of: Mapping[str, int], stage: int) -> float:
     """Energy of later stages that was spent when ``stage`` had its verdict; what had begun is charged in full."""
     verdict = schedule.verdict_cycles[stage]
-    pieces = sum(x.energy_pj for x in schedule.pieces if stage_of[x.layer] > stage and x.start_cycle < verdict)
-    moves = sum(x.energy_pj for x in schedule.moves if stage_of[x.origin] > stage and x.start_cycle < verdict)
+    pieces = sum(x.energy_pj for x in schedule.executions if stage_of[x.layer] > stage and x.start_cycle < verdict)
+    moves = sum(x.energy_pj for x in schedule.transfers if stage_of[x.origin] > stage and x.start_cycle < verdict)
     return pieces + moves

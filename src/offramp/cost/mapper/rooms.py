@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from offramp.cost.mapper.regions import Region
+from offramp.cost.schedule import Region
 
 FOREVER = float("inf")
 

@@ -9,13 +9,11 @@ from offramp.cost.mapper.chip import Chip
 from offramp.cost.mapper.fabric import Fabric
 from offramp.cost.mapper.memories import HeldTensor, Memories, Part
 from offramp.cost.mapper.passages import Passage, Router
-from offramp.cost.mapper.regions import Region
 from offramp.cost.mapper.rooms import Stay
-from offramp.cost.mapper.schedule import MappedSchedule
 from offramp.cost.mapper.steps import Step
 from offramp.cost.mapper.tasks import Source, Stretch, Task
 from offramp.cost.mapper.works import Block
-from offramp.cost.schedule import TransferKind
+from offramp.cost.schedule import Region, Schedule, TransferKind
 from offramp.workload.graph import GRAPH_INPUT
 
 
@@ -71,7 +69,7 @@ class Simulator:
         self._compute_gate = self._link_gate = self._clock = 0.0
         self._stage = 0
 
-    def run(self, tasks: Sequence[Task]) -> MappedSchedule:
+    def run(self, tasks: Sequence[Task]) -> Schedule:
         """Raises UnsupportedLayerError for a layer that fits no memory even with all else off chip."""
         uses: dict[str, list[int]] = {}
         for index, task in enumerate(tasks):
@@ -86,9 +84,9 @@ class Simulator:
             self._run_task(run)
             if task.result in self._builder.exits:
                 self._leave(task.result)
-        return MappedSchedule(
-            pieces=tuple(self._fabric.pieces),
-            moves=tuple(self._fabric.moves),
+        return Schedule(
+            executions=tuple(self._fabric.executions),
+            transfers=tuple(self._fabric.transfers),
             holdings=self._memories.holdings(),
             verdict_cycles=tuple(self._verdicts),
             warnings=tuple(self._memories.warnings),

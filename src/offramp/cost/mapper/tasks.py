@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from offramp.cost.mapper.regions import Layout, Region
+from offramp.cost.mapper.regions import Layout
 from offramp.cost.mapper.works import Blocks
+from offramp.cost.schedule import Region
 from offramp.workload.graph import Layer
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from offramp.cost.base import LayerCost, LayerEngine
 from offramp.cost.mapper.chip import Chip
-from offramp.cost.mapper.regions import Region
+from offramp.cost.schedule import Region
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core
 from offramp.workload.layer import MATRIX_OPS, LayerShape
