@@ -151,6 +151,22 @@ def test_cost_of_a_reference_graph(offramp, reference: Path) -> None:  # type: i
     assert offramp("cost", model).code == 0
 
 
+def test_cost_with_steps_and_a_timeline(offramp, reference: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    model = reference / "eenn" / "nas" / "iter_0" / "net_8" / "model.onnx"
+    few = ("--mapping", "optimized", "--mapping-steps", "on_chip,prefetch,split", "--without-step", "split", "--json")
+    outcome = offramp("cost", model, *few, "--timeline", tmp_path / "timeline.html")
+    priced = json.loads(outcome.out)
+    assert priced["mapping_steps"] == ["on_chip", "prefetch"]
+    assert "net" in (tmp_path / "timeline.html").read_text(encoding="utf-8")
+    plain = offramp("cost", model)
+    assert "DRAM of its own" in plain.out
+    assert "--mapping optimized" in " ".join(plain.out.split())
+    for wrong in (("--without-step", "magic"), ("--mapping-steps", "on_chip"), ("--timeline", tmp_path / "no" / "t")):
+        refused = offramp("cost", model, *wrong)
+        assert (refused.code, refused.out) == (2, "")
+        assert len(refused.err.splitlines()) == 1
+
+
 def test_as_a_program(tmp_path: Path) -> None:
     """The installed command ends with the right code and writes errors to standard error alone."""
     environment = {**os.environ, "OFFRAMP_DEBUG": ""}

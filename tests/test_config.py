@@ -6,8 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.config import BudgetConfig, Config, CostConfig, build_section, load_config, parse_budget, with_settings
+from offramp.config import (
+    ALL_MAPPING_STEPS,
+    BudgetConfig,
+    Config,
+    CostConfig,
+    build_section,
+    load_config,
+    parse_budget,
+    parse_steps,
+    with_settings,
+)
+from offramp.cost.mapper.steps import Step
 from offramp.errors import ConfigError
+
+
+def test_mapping_steps_are_switched_on_and_off() -> None:
+    assert tuple(step.value for step in Step) == ALL_MAPPING_STEPS
+    assert parse_steps(None, ()) == ALL_MAPPING_STEPS
+    assert parse_steps("none", ()) == ()
+    assert parse_steps("split, on_chip", ["split"]) == ("on_chip",)
+    assert parse_steps(None, ["fuse", "beside"]) == ("on_chip", "prefetch", "split", "optimum")
+    for text, without in (("speculate", []), (None, ["split,fuse"]), ("", [])):
+        with pytest.raises(ConfigError, match="on_chip, prefetch, split"):
+            parse_steps(text, without)
+
+
+def test_mapping_steps_need_the_optimized_mapping() -> None:
+    assert CostConfig(mapping="optimized", mapping_steps=()).mapping_steps == ()
+    with pytest.raises(ValueError, match="mapping optimized"):
+        CostConfig(mapping_steps=("on_chip",))
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:

@@ -245,10 +245,20 @@ def cost(
     mapping: Annotated[
         str, typer.Option(help="layer_by_layer (one core, as the reference) or optimized (all cores).")
     ] = "layer_by_layer",
+    mapping_steps: Annotated[
+        str | None,
+        typer.Option(help="What the optimized mapping may do: on_chip,prefetch,split,beside,fuse,optimum, or none."),
+    ] = None,
+    without_step: Annotated[
+        list[str] | None, typer.Option(help="A step that the optimized mapping does without. Repeatable.")
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Write a page (HTML) that shows which core and link does what when.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Price an early-exit ONNX graph on an accelerator."""
-    from offramp.config import CostConfig, build_section
+    from offramp.config import CostConfig, build_section, parse_steps
     from offramp.pricing import price_onnx
     from offramp.report.text import cost_json, cost_table
 
@@ -263,9 +273,14 @@ def cost(
             "activation_bits": activation_bits,
             "branch_weight_bits": branch_bits or weight_bits,
             "branch_activation_bits": branch_bits or activation_bits,
+            "mapping_steps": parse_steps(mapping_steps, without_step or []),
         },
     )
     priced = price_onnx(model, settings, _parse_rates(exit_rates))
+    if timeline is not None:
+        from offramp.report.timeline_page import write_timeline_page
+
+        write_timeline_page(priced, timeline)
     if as_json:
         print(json.dumps(cost_json(priced), indent=2))
         return

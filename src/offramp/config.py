@@ -1,8 +1,9 @@
 """Every user setting: frozen, versioned, YAML both ways. A command-line option is a short way to one of these."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -59,13 +60,18 @@ class SpaceConfig(_Section):
         return value
 
 
+MappingStep = Literal["on_chip", "prefetch", "split", "beside", "fuse", "optimum"]
+ALL_MAPPING_STEPS: tuple[MappingStep, ...] = get_args(MappingStep)
+
+
 class CostConfig(_Section):
-    """What it runs on and which engine prices it."""
+    """What it runs on and which engine prices it; ``mapping_steps`` are what the optimized mapping may do."""
 
     accelerator: str = "edge-tpu-quad"
     engine: Literal["native", "zigzag"] = "native"
     convention: Literal["offramp", "published"] = "offramp"
     mapping: Literal["layer_by_layer", "optimized"] = "layer_by_layer"
+    mapping_steps: tuple[MappingStep, ...] = ALL_MAPPING_STEPS
     weight_bits: Bits = 8
     activation_bits: Bits = 8
     branch_weight_bits: Bits = 8
@@ -75,6 +81,12 @@ class CostConfig(_Section):
     def _published_figures_are_layer_by_layer(self) -> "CostConfig":
         if self.convention == "published" and self.mapping != "layer_by_layer":
             raise ValueError("convention published is the reference's own, which has mapping layer_by_layer only")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_those_of_the_optimized_mapping(self) -> "CostConfig":
+        if set(self.mapping_steps) != set(ALL_MAPPING_STEPS) and self.mapping != "optimized":
+            raise ValueError("mapping_steps belong to mapping optimized; set it, or leave them out")
         return self
 
 
@@ -244,6 +256,18 @@ def with_settings(config: Config, changes: dict[str, Any]) -> Config:
             raise ConfigError(f"There is no setting {dotted!r}.")
         target[name] = value
     return build_config(data)
+
+
+def parse_steps(given: str | None, without: Sequence[str]) -> tuple[str, ...]:
+    """Steps of the optimized mapping: ``a,b`` or ``none`` (None = all), less those of ``without``."""
+    names = ALL_MAPPING_STEPS if given is None else tuple(x.strip() for x in given.split(",") if x.strip() != "none")
+    unknown = [name for name in (*names, *without) if name not in ALL_MAPPING_STEPS]
+    if unknown:
+        raise ConfigError(
+            f"Steps of the optimized mapping must be among {', '.join(ALL_MAPPING_STEPS)} (or none), got "
+            f"{', '.join(map(repr, unknown))}."
+        )
+    return tuple(name for name in ALL_MAPPING_STEPS if name in names and name not in without)
 
 
 _TIME_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}

@@ -10,20 +10,26 @@ from offramp.cost.cache import CachedEngine, default_cache_path
 from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
 from offramp.cost.formula.model import FormulaCostModel
 from offramp.cost.mapper.model import MappedCostModel
+from offramp.cost.mapper.steps import Step
 from offramp.cost.model import ScheduledCostModel
 from offramp.errors import ConfigError
+from offramp.hardware.accelerator import CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.from_onnx import workload_from_onnx
 
 
 @dataclass(frozen=True)
 class PricedModel:
-    """``expected`` is None where no exit rates were given; ``static``: backbone and final classifier alone."""
+    """``expected`` is None where no exit rates were given; ``static``: backbone and final classifier alone.
+
+    ``core_names``: all but the off-chip memory.
+    """
 
     model: str
     report: CostReport
     static: CostReport
     expected: ExpectedCost | None
+    core_names: tuple[str, ...] = ()
 
 
 def build_cost_model(
@@ -62,14 +68,15 @@ def _build_mapped(
     cost: CostConfig, coarse: bool, cache: Path | None, exit_rates: Sequence[float] | None
 ) -> MappedCostModel:
     rates = None if exit_rates is None else tuple(exit_rates)
+    steps = frozenset(Step(name) for name in cost.mapping_steps)
     if cost.engine == "native":
         from offramp.cost.native_engine import NativeEngine
 
         # Asked for many small parts of layers, it answers sooner than a cache on disk would.
         engines = NativeEngine(goal="energy_delay_product"), NativeEngine(goal="energy")
-        return MappedCostModel(engines[0], alternatives=engines[1:], exit_rates=rates)
+        return MappedCostModel(engines[0], steps, engines[1:], rates)
     engine = CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path())
-    return MappedCostModel(engine, exit_rates=rates)
+    return MappedCostModel(engine, steps, exit_rates=rates)
 
 
 def _build_engine(name: str, coarse: bool) -> LayerEngine:
@@ -99,4 +106,6 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True)
     report = cost_model.estimate(workload, accelerator)
     static = cost_model.estimate(workload.static(), accelerator)
-    return PricedModel(str(model), report, static, expected_cost(report, exit_rates) if exit_rates else None)
+    expected = expected_cost(report, exit_rates) if exit_rates else None
+    cores = tuple(core.name for core in accelerator.cores if core.kind is not CoreKind.OFFCHIP)
+    return PricedModel(str(model), report, static, expected, cores)

@@ -142,21 +142,6 @@ def test_exit_bars_say_nothing_where_nobody_left(summary: RunSummary) -> None:
     assert [bar.split for bar in bars] == ["validation"] * network.num_exits + ["test"] * network.num_exits
 
 
-def test_timeline_marks_the_end_of_each_branch() -> None:
-    cost = fake.cost_report(fake.architecture())
-    data = figure_data.timeline(cost, fake.CORES)
-    assert data.cores == fake.CORES
-    assert [mark.label for mark in data.marks] == ["Exit 1", "Exit 2", "Final exit"]
-    # The fake schedule starts 542 cycles late and has no gaps.
-    ends = [stage.latency_to_exit_cycles + 542 for stage in cost.stages]
-    assert [mark.cycle for mark in data.marks] == pytest.approx(ends)
-
-
-def test_timeline_without_core_names_shows_the_cores_in_use() -> None:
-    data = figure_data.timeline(fake.cost_report(fake.architecture()))
-    assert set(data.cores) == set(fake.CORES) - {"simd"}
-
-
 def point(accuracy: float, energy: float, status: Status = Status.COMPLETE, violation: float = 0.0) -> Evaluation:
     return Evaluation(
         fake.architecture(), status, {"accuracy": accuracy, "energy_pj": energy}, (violation,) if violation else ()

@@ -8,6 +8,8 @@ from offramp.report import figure_data, figures, palette
 from offramp.report.figure_data import ProgressPoint
 from offramp.report.front_figure import plot_front
 from offramp.report.summary import RunSummary, TrainingCurve
+from offramp.report.timeline_data import timeline
+from offramp.report.timeline_figure import plot_timeline
 from tests.report import fake
 
 LIGHT = {colour.light for colour in palette.COLOURS}
@@ -27,7 +29,7 @@ def all_figures(summary: RunSummary) -> list[Any]:
         figures.plot_layer_energy(parts),
         figures.plot_layer_cycles(parts),
         figures.plot_energy_split(parts),
-        figures.plot_timeline(figure_data.timeline(network.cost, summary.core_names)),
+        plot_timeline(timeline(network.cost, summary.core_names)),
         figures.plot_training(summary.training[0]),
         figures.plot_progress(figure_data.progress(summary.objectives, summary.evaluations)),
     ]
@@ -94,15 +96,6 @@ def test_an_exit_that_nobody_takes_says_so(summary: RunSummary) -> None:
     assert figure.data[1].text[0] == "nobody"
 
 
-def test_timeline_bars_last_as_long_as_their_layers(summary: RunSummary) -> None:
-    data = figure_data.timeline(fake.cost_report(fake.architecture()), fake.CORES)
-    figure = figures.plot_timeline(data)
-    drawn = sum(sum(trace.x) for trace in figure.data) * 1e3
-    assert drawn == pytest.approx(sum(bar.end_cycle - bar.start_cycle for bar in data.bars), rel=1e-4)
-    assert list(figure.layout.yaxis.ticktext) == list(fake.CORES)
-    assert len(figure.layout.shapes) == 3
-
-
 def test_a_supernet_with_many_exits_keeps_its_legend_short() -> None:
     curve = TrainingCurve("supernet", (1, 2), (2.0, 1.0), tuple((0.1 * e, 0.1 * e) for e in range(10)))
     figure = figures.plot_training(curve)
@@ -131,7 +124,7 @@ def test_names_cannot_bring_markup_of_their_own(summary: RunSummary) -> None:
     drawn = [
         figures.plot_layer_energy(parts),
         figures.plot_layer_cycles(parts),
-        figures.plot_timeline(figure_data.timeline(cost)),
+        plot_timeline(timeline(cost)),
     ]
     texts = [text for figure in drawn for text in strings(figure.to_plotly_json())]
     assert any("&lt;a href" in text for text in texts)

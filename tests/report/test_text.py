@@ -18,6 +18,7 @@ class Priced:
     report: CostReport
     static: CostReport
     expected: ExpectedCost | None
+    core_names: tuple[str, ...] = ()
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,26 @@ def test_expected_cost_in_json_is_the_mean_over_the_exits() -> None:
     assert data["expected"]["energy_latency_product_j_cycles"] == pytest.approx(by_hand)
     assert {"latency_cycles", "energy_pj", "macs"} <= set(data["expected"])
     assert text.cost_json(priced(None))["expected"] is None
+
+
+def test_cost_tables_name_both_products_the_mapping_and_what_is_left_out() -> None:
+    found = priced()
+    report = replace(found.report, leaves_out=("Leakage.",), mapping="optimized", mapping_steps=("on_chip", "fuse"))
+    output = " ".join(printed(text.cost_table(replace(found, report=report))).split())
+    assert "mapping optimized without prefetch, split, beside, optimum" in output
+    assert "Left out: - Leakage." in output
+    assert "as the mean of the products" in output
+    assert "as the product of the means" in output
+    assert "Expected product" not in printed(text.cost_table(priced(None)))
+
+
+def test_cost_json_names_the_mapping_and_what_is_left_out() -> None:
+    found = priced()
+    report = replace(found.report, leaves_out=("Leakage.",), mapping="optimized", mapping_steps=("on_chip",))
+    data = json.loads(json.dumps(text.cost_json(replace(found, report=report))))
+    assert (data["mapping"], data["mapping_steps"], data["leaves_out"]) == ("optimized", ["on_chip"], ["Leakage."])
+    assert data["expected"]["energy_latency_product_j_cycles"] > data["expected"]["product_of_means_j_cycles"] > 0
+    assert all(stage["speculation_energy_pj"] == 0 for stage in data["stages"])
 
 
 def test_cost_table_rows() -> None:

@@ -1,7 +1,7 @@
 """What a cost is: of one layer on one core, and of a whole early-exit workload on an accelerator."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from offramp.hardware.accelerator import Accelerator, Core
@@ -115,8 +115,26 @@ class StageCost:
 
 
 @dataclass(frozen=True)
+class BusySpan:
+    """A core that computes a part of ``layer``, or a link that carries something for it, without a break.
+
+    ``carries`` says what: weights, input, activation, eviction or logits; it is empty for a core.
+    """
+
+    place: str
+    layer: str
+    start_cycle: float
+    end_cycle: float
+    carries: str = ""
+
+
+@dataclass(frozen=True)
 class CostReport:
-    """Cost of an early-exit workload on an accelerator, per exit and per layer."""
+    """Cost of an early-exit workload on an accelerator, per exit and per layer.
+
+    ``busy``: what every core and link does when. ``mapping_steps``: the steps of the optimized mapping that were
+    switched on, None where the model knows none. ``leaves_out``: what a real chip pays for and these figures do not hold, a sentence each.
+    """
 
     accelerator: str
     engine: str
@@ -126,6 +144,13 @@ class CostReport:
     layers: tuple[LayerReport, ...]
     warnings: tuple[str, ...] = field(default=())
     mapping: MappingKind = "layer_by_layer"
+    mapping_steps: tuple[str, ...] | None = None
+    busy: tuple[BusySpan, ...] = ()
+    leaves_out: tuple[str, ...] = ()
+
+    def per_exit(self) -> "CostReport":
+        """Without what is known per layer: small enough to be kept for every candidate of a search."""
+        return replace(self, layers=(), busy=())
 
 
 class CostModel(Protocol):

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from offramp.cost.base import Convention, CostReport, LayerCost, LayerEngine, LayerReport, StageCost
+from offramp.cost.busy import busy_spans
 from offramp.cost.inter_core import plan_layer_by_layer
+from offramp.cost.left_out import left_out_layer_by_layer
 from offramp.cost.placement import Placement, place
 from offramp.cost.schedule import Execution, Schedule
 from offramp.cost.unpriced import UnpricedJobsError, describe
@@ -71,6 +73,8 @@ class ScheduledCostModel:
             stages=stages,
             layers=layers,
             warnings=(*schedule.warnings, *_waiting(stages, schedule)),
+            busy=busy_spans(schedule),
+            leaves_out=left_out_layer_by_layer(accelerator, self.convention, stages, layers),
         )
 
 

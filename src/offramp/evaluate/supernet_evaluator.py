@@ -1,7 +1,7 @@
 """Architecture to Evaluation without training: weights come from the supernet, costs from the cost model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ class SupernetEvaluator:
             values=point.values(),
             violations=point.violations(self.constraints),
             # Costs per layer would be nine tenths of the record; whoever wants them prices the architecture again.
-            details=Details(point.policy, point.profile, point.expected, replace(cost, layers=())),
+            details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
         )
 
 

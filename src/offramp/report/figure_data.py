@@ -128,36 +128,6 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class TimelineBar:
-    """A layer on a core from start to end."""
-
-    core: str
-    name: str
-    op: str
-    stage: int
-    role: Role
-    start_cycle: float
-    end_cycle: float
-
-
-@dataclass(frozen=True)
-class TimelineMark:
-    """The moment at which an exit has its answer."""
-
-    label: str
-    cycle: float
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The schedule of one image that runs to the end; ``cores`` holds idle ones too."""
-
-    cores: tuple[str, ...]
-    bars: tuple[TimelineBar, ...]
-    marks: tuple[TimelineMark, ...]
-
-
-@dataclass(frozen=True)
 class ProgressPoint:
     """Hypervolume after ``num_evaluations``, as a share of the final one, and the size of the front."""
 
@@ -272,6 +242,7 @@ def exit_bars(network: ChosenNetwork) -> tuple[ExitBar, ...]:
 def breakdown(cost: CostReport, exit_rates: Sequence[float]) -> Breakdown:
     """Energy by source and busy cycles of every layer; those of stage ``s`` are run by who did not leave before."""
     reach = [sum(exit_rates[stage:]) for stage in range(len(exit_rates))]
+    busy = _busy_cycles(cost)
     layers = tuple(
         LayerRow(
             name=layer.name,
@@ -281,7 +252,7 @@ def breakdown(cost: CostReport, exit_rates: Sequence[float]) -> Breakdown:
             role=layer.role,
             reach=reach[layer.stage],
             parts=energy_parts(layer),
-            busy_cycles=layer.end_cycle - layer.start_cycle,
+            busy_cycles=busy.get(layer.name, layer.end_cycle - layer.start_cycle),
         )
         for layer in cost.layers
     )
@@ -294,6 +265,16 @@ def breakdown(cost: CostReport, exit_rates: Sequence[float]) -> Breakdown:
         return Breakdown(tuple(ranked), layers)
     kept = ranked[: MAX_SOURCES - 1]
     return Breakdown((*kept, "other"), tuple(_with_other(row, kept) for row in layers))
+
+
+def _busy_cycles(cost: CostReport) -> dict[str, float]:
+    """Per layer the cycles that its busiest core computes, where the schedule tells; waits in between left out."""
+    found: dict[tuple[str, str], float] = {}
+    for span in cost.busy:
+        if not span.carries:
+            key = (span.layer, span.place)
+            found[key] = found.get(key, 0.0) + span.end_cycle - span.start_cycle
+    return {layer: max(found[key] for key in found if key[0] == layer) for layer, _ in found}
 
 
 def energy_parts(layer: LayerReport) -> tuple[EnergyPart, ...]:
@@ -315,23 +296,6 @@ def _with_other(row: LayerRow, kept: Sequence[str]) -> LayerRow:
     rest = sum(part.energy_pj for part in row.parts if part.source not in kept)
     parts = (*(part for part in row.parts if part.source in kept), EnergyPart("other", rest))
     return LayerRow(row.name, row.op, row.core, row.stage, row.role, row.reach, parts, row.busy_cycles)
-
-
-def timeline(cost: CostReport, core_names: Sequence[str] = ()) -> Timeline:
-    """When each layer runs on which core, and when each exit has its answer."""
-    cores = dict.fromkeys((*core_names, *(layer.core for layer in cost.layers)))
-    bars = tuple(
-        TimelineBar(x.core, x.name, x.op, x.stage, x.role, x.start_cycle, x.end_cycle)
-        for x in cost.layers
-        if x.end_cycle > x.start_cycle
-    )
-    marks = []
-    for index in range(len(cost.stages)):
-        ends = [x.end_cycle for x in cost.layers if x.stage == index]
-        branch_ends = [x.end_cycle for x in cost.layers if x.stage == index and x.role is Role.BRANCH]
-        if ends:
-            marks.append(TimelineMark(exit_label(index, len(cost.stages)), max(branch_ends or ends)))
-    return Timeline(tuple(cores), bars, tuple(marks))
 
 
 def progress(objectives: Sequence[Objective], evaluations: Sequence[Evaluation]) -> tuple[ProgressPoint, ...]:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from offramp.report import palette, units
-from offramp.report.figure_data import Breakdown, ExitBar, LayerRow, ProgressPoint, Timeline, reach_note
+from offramp.report.figure_data import Breakdown, ExitBar, LayerRow, ProgressPoint, reach_note
 from offramp.report.figure_style import (
     LEGEND_ROOM,
     base_layout,
     legend_on_top,
     rounded,
-    shortened,
     shortened_start,
     style_axes,
 )
@@ -152,45 +151,6 @@ def plot_energy_split(data: Breakdown) -> "Figure":
     figure.update_layout(barmode="stack", bargap=0.35, legend=legend_on_top(), margin={"t": LEGEND_ROOM + 4})
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(title_text=f"Energy per image ({scale.unit})", rangemode="tozero")
-    return figure
-
-
-def plot_timeline(data: Timeline) -> "Figure":
-    """Which core runs which layer when; vertical lines where an exit has its answer."""
-    import plotly.graph_objects as go
-
-    scale = units.scale_for([bar.end_cycle for bar in data.bars], "cycles")
-    figure = go.Figure(layout=base_layout(height=120 + 42 * max(len(data.cores), 1)))
-    places = {core: place for place, core in enumerate(data.cores)}
-    for role in Role:
-        mine = [bar for bar in data.bars if bar.role is role]
-        figure.add_bar(
-            base=[rounded(bar.start_cycle * scale.factor) for bar in mine],
-            x=[rounded((bar.end_cycle - bar.start_cycle) * scale.factor) for bar in mine],
-            y=[places[bar.core] for bar in mine],
-            orientation="h",
-            width=0.62,
-            name=ROLE_NAMES[role],
-            marker={"color": ROLE_COLOURS[role], "line": {"color": palette.BACKGROUND.light, "width": 1}},
-            hovertext=[
-                f"<b>{html.escape(bar.name)}</b> ({html.escape(bar.op)}) on {html.escape(bar.core)}<br>"
-                f"{units.cycles(bar.start_cycle)} to {units.cycles(bar.end_cycle)}"
-                for bar in mine
-            ],
-            hoverinfo="text",
-        )
-    for number, mark in enumerate(data.marks):
-        x = mark.cycle * scale.factor
-        figure.add_vline(x=x, line={"color": palette.MUTED.light, "width": 1, "dash": "dash"})
-        # Two rows of labels: exits that follow each other closely stay readable.
-        figure.add_annotation(
-            x=x, y=1, yref="paper", yanchor="bottom", yshift=1 + 14 * (number % 2), text=mark.label, showarrow=False,
-            xanchor="right", font={"size": 11, "color": palette.MUTED.light},
-        )  # fmt: skip
-    figure.update_layout(barmode="overlay", margin={"t": LEGEND_ROOM + 34}, legend=legend_on_top())
-    figure.update_yaxes(tickvals=list(places.values()), ticktext=[html.escape(shortened(c)) for c in places])
-    figure.update_yaxes(range=[len(places) - 0.5, -0.5], showgrid=False, zeroline=False)
-    figure.update_xaxes(title_text=f"Time ({scale.unit})", rangemode="tozero")
     return figure
 
 

@@ -15,6 +15,8 @@ from offramp.report import diagram, figure_data, figure_style, figures, palette,
 from offramp.report.front_figure import plot_front
 from offramp.report.layout import exit_label
 from offramp.report.summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
+from offramp.report.timeline_data import busy_table, timeline
+from offramp.report.timeline_figure import plot_timeline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,6 +60,7 @@ class NetworkView:
     energy_figure: FigureBox
     cycles_figure: FigureBox
     timeline_figure: FigureBox
+    busy_table: tables.Table
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def render_page(summary: RunSummary) -> str:
     rules = {item.rule for item in summary.chosen}
     training = [_training_box(index, curve, rules) for index, curve in enumerate(summary.training) if curve.epochs]
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             summary=summary,
@@ -115,8 +118,8 @@ def render_page(summary: RunSummary) -> str:
             progress_figure=_progress_box(progress) if progress else None,
             facts_table=tables.facts_table(summary),
             glossary=words.glossary(),
-            css=Markup(_source("page.css")),
-            js=Markup(_source("page.js")),
+            css=Markup(source("page.css")),
+            js=Markup(source("page.js")),
             plotly_js=Markup(get_plotlyjs()),
         )
     )
@@ -131,15 +134,17 @@ def write_page(summary: RunSummary, path: Path) -> None:
         raise RunError(f"The report cannot be written to '{path}': {exc}.") from exc
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """A template, style or script of the report."""
     return resources.files("offramp.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Templates whose values are all escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     return Environment(
-        loader=FunctionLoader(_source),
+        loader=FunctionLoader(source),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -147,7 +152,8 @@ def _environment() -> "Environment":
     )
 
 
-def _box(name: str, figure: "Figure", title: str, description: str, caption: str = "") -> FigureBox:
+def figure_box(name: str, figure: "Figure", title: str, description: str, caption: str = "") -> FigureBox:
+    """A figure as the templates want it, its legend beside it."""
     spec = json.loads(str(figure.to_json()))
     layout = spec["layout"]
     # The page brings its own look; plotly's template would only make it longer.
@@ -181,7 +187,7 @@ def _front_boxes(summary: RunSummary) -> list[FigureBox]:
         marks = "; ".join(f"{p.label}: {units.percent(p.accuracy)} at {units.si(p.cost, panel.unit)}" for p in named)
         description = f"Scatter plot of validation accuracy against {panel.title.lower()}. {marks}."
         title = f"Accuracy against {panel.title[0].lower()}{panel.title[1:]}"
-        boxes.append(_box(f"figure-front-{panel.metric}", plot_front(panel), title, description))
+        boxes.append(figure_box(f"figure-front-{panel.metric}", plot_front(panel), title, description))
     return boxes
 
 
@@ -198,14 +204,14 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
     measured = network.measured
     parts = figure_data.breakdown(network.cost, measured.profile.rates)
     bars = figure_data.exit_bars(network)
-    schedule = figure_data.timeline(network.cost, summary.core_names)
+    schedule = timeline(network.cost, summary.core_names)
     about = f"of the network {name}"
     rates = "; ".join(f"{bar.exit}, {bar.split}: {units.percent(bar.rate)} leave" for bar in bars)
     sources = "; ".join(f"{s}: {units.energy(parts.expected_energy_pj(s))}" for s in parts.sources)
     ends = "; ".join(f"{mark.label} at {units.cycles(mark.cycle)}" for mark in schedule.marks)
 
     def box(kind: str, figure: "Figure", title: str, description: str) -> FigureBox:
-        return _box(f"figure-{index}-{kind}", figure, title, f"{description} {about}.")
+        return figure_box(f"figure-{index}-{kind}", figure, title, f"{description} {about}.")
 
     exits = box("exits", figures.plot_exits(bars), "Who leaves where", f"Exit rates ({rates})")
     return NetworkView(
@@ -220,7 +226,8 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
         energy_table=tables.energy_table(parts),
         energy_figure=box("energy", figures.plot_layer_energy(parts), "Energy per layer", "Energy of each layer"),
         cycles_figure=box("cycles", figures.plot_layer_cycles(parts), "Cycles per layer", "Cycles of each layer"),
-        timeline_figure=box("timeline", figures.plot_timeline(schedule), "", f"Schedule ({ends})"),
+        timeline_figure=box("timeline", plot_timeline(schedule), "", f"Schedule ({ends})"),
+        busy_table=busy_table(schedule),
     )
 
 
@@ -257,12 +264,12 @@ def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> F
         shown += f", final exit {units.percent(curve.accuracies[-1][-1])}"
     figure = figures.plot_training(curve)
     title = title[:1].upper() + title[1:]
-    return _box(f"figure-training-{index}", figure, title, f"Training curves of {curve.name}: {shown}.")
+    return figure_box(f"figure-training-{index}", figure, title, f"Training curves of {curve.name}: {shown}.")
 
 
 def _progress_box(points: tuple[figure_data.ProgressPoint, ...]) -> FigureBox:
     caption = "The curve is flat where new networks no longer improve the front."
-    return _box(
+    return figure_box(
         "figure-progress",
         figures.plot_progress(points),
         "Hypervolume of the front",

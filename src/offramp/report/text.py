@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from offramp import jsonio
+from offramp.config import ALL_MAPPING_STEPS
 from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.objectives.evaluation import Evaluation
@@ -57,21 +58,28 @@ class StagePrice:
     latency_to_exit_cycles: float
     energy_to_exit_pj: float
     macs_to_exit: int
+    speculation_energy_pj: float
 
 
 @dataclass(frozen=True)
 class ModelPrice:
-    """What ``offramp cost --json`` says of a model; ``expected`` needs exit rates."""
+    """What ``offramp cost --json`` says of a model; ``expected`` needs exit rates.
+
+    ``mapping_steps``: of the optimized mapping; ``leaves_out``: what the figures do not hold, a sentence each.
+    """
 
     model: str
     accelerator: str
     engine: str
     engine_version: str
     convention: str
+    mapping: str
+    mapping_steps: tuple[str, ...] | None
     stages: tuple[StagePrice, ...]
     static: ExpectedCost
     expected: ExpectedCost | None
     warnings: tuple[str, ...]
+    leaves_out: tuple[str, ...]
 
 
 class Priced(Protocol):
@@ -88,6 +96,9 @@ class Priced(Protocol):
 
     @property
     def expected(self) -> ExpectedCost | None: ...
+
+    @property
+    def core_names(self) -> tuple[str, ...]: ...
 
 
 def front_point(evaluation: Evaluation) -> FrontPoint:
@@ -190,6 +201,7 @@ def model_price(priced: Priced) -> ModelPrice:
             latency_to_exit_cycles=stage.latency_to_exit_cycles,
             energy_to_exit_pj=stage.energy_to_exit_pj,
             macs_to_exit=stage.macs_to_exit,
+            speculation_energy_pj=stage.speculation_energy_pj,
         )
         for stage in report.stages
     )
@@ -199,11 +211,26 @@ def model_price(priced: Priced) -> ModelPrice:
         engine=report.engine,
         engine_version=report.engine_version,
         convention=report.convention,
+        mapping=report.mapping,
+        mapping_steps=report.mapping_steps,
         stages=stages,
         static=expected_cost(priced.static, (1.0,)),
         expected=priced.expected,
         warnings=tuple(dict.fromkeys((*report.warnings, *priced.static.warnings))),
+        leaves_out=report.leaves_out,
     )
+
+
+def engine_name(price: ModelPrice) -> str:
+    """Engine and version, without the mapping, which stands beside it."""
+    return f"{price.engine} {price.engine_version.removesuffix(', mapping optimized')}".strip()
+
+
+def mapping_name(price: ModelPrice) -> str:
+    """The mapping in words, with the steps that are switched off."""
+    steps = ALL_MAPPING_STEPS if price.mapping_steps is None else price.mapping_steps
+    missing = [name for name in ALL_MAPPING_STEPS if name not in steps]
+    return f"mapping {price.mapping}" + (f" without {', '.join(missing)}" if missing else "")
 
 
 def cost_json(priced: Priced) -> Any:
@@ -214,8 +241,8 @@ def cost_json(priced: Priced) -> Any:
 def cost_table(priced: Priced) -> "RichTable":
     """The price of a model: a row per exit, then the static network and, with exit rates, the expected cost."""
     price = model_price(priced)
-    engine = f"{price.engine} {price.engine_version}".strip()
-    table = simple_table(f"{price.model} on {price.accelerator} ({engine}, convention {price.convention}); {_UNITS}")
+    terms = f"{engine_name(price)}, convention {price.convention}, {mapping_name(price)}"
+    table = simple_table(f"{price.model} on {price.accelerator} ({terms}); {_UNITS}")
     table.add_column("To exit", overflow="fold")
     for heading in ("Backbone", "Branch", *_COST_HEADINGS):
         table.add_column(heading, justify="right", overflow="fold")
@@ -225,13 +252,19 @@ def cost_table(priced: Priced) -> "RichTable":
         table.add_row(*map(plain_text, (stage.exit, *busy, *_cost_cells(_cost_to(cost)))))
     table.add_section()
     table.add_row(*map(plain_text, ("static network", "", "", *_cost_cells(price.static))))
+    notes = []
     if price.expected is not None:
-        table.add_row(*map(plain_text, ("expected", "", "", *_cost_cells(price.expected))))
-    if price.expected is not None:
+        table.add_row(*map(plain_text, ("expected (mean)", "", "", *_cost_cells(price.expected))))
         saved = units.reduction(
             price.expected.energy_latency_product_j_cycles, price.static.energy_latency_product_j_cycles
         )
-        table.caption = plain_text(f"{saved} energy-latency product, compared with the static network")
+        notes.append(f"{saved} energy-latency product, compared with the static network")
+        products = (price.expected.energy_latency_product_j_cycles, price.expected.product_of_means_j_cycles)
+        mean, other = map(units.product, products)
+        notes.append(f"Expected product: {mean} as the mean of the products, {other} as the product of the means")
+    if price.leaves_out:
+        notes.append("\n".join(("Left out:", *(f"- {sentence}" for sentence in price.leaves_out))))
+    table.caption = plain_text("\n".join(notes)) if notes else None
     return table
 
 

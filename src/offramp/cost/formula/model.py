@@ -8,7 +8,7 @@ from offramp.cost.base import CostReport, MappingKind
 from offramp.cost.expected import check_exit_rates
 from offramp.cost.formula.engine import FormulaEngine
 from offramp.cost.formula.options import Option, layer_options
-from offramp.cost.formula.report import energies_to_exit, layer_reports, stage_costs
+from offramp.cost.formula.report import busy_spans, energies_to_exit, layer_reports, stage_costs
 from offramp.cost.formula.schedule import ChipSchedule
 from offramp.cost.formula.simulate import ChipSimulator
 from offramp.hardware.accelerator import Accelerator
@@ -73,6 +73,7 @@ class FormulaCostModel:
             layers=layers,
             warnings=(*assignment.schedule.warnings, *self._ternary(workload, assignment, engine)),
             mapping=self._mapping,
+            busy=busy_spans(assignment.schedule),
         )
 
     def assign(self, workload: Workload, accelerator: Accelerator) -> Assignment:

@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from offramp.cost.base import LayerReport, MemoryEnergy, StageCost
+from offramp.cost.base import BusySpan, LayerReport, MemoryEnergy, StageCost
+from offramp.cost.busy import join_spans
 from offramp.cost.formula.engine import REST, FormulaEngine, formulas_of, power_pj_per_cycle
 from offramp.cost.formula.schedule import ChipSchedule, Piece
 from offramp.workload.graph import Role, Workload
 from offramp.workload.layer import Op
+
+
+def busy_spans(schedule: ChipSchedule) -> tuple[BusySpan, ...]:
+    """What every core and the way to the off-chip memory do when."""
+    cores = [BusySpan(x.part.core, x.layer, x.start_cycle, x.end_cycle) for x in schedule.pieces]
+    fetches = [BusySpan("offchip", x.layer, x.start_cycle, x.end_cycle, x.kind.value) for x in schedule.fetches]
+    return join_spans(x for x in (*cores, *fetches) if x.end_cycle > x.start_cycle)
 
 
 def energies_to_exit(workload: Workload, schedule: ChipSchedule, engine: FormulaEngine) -> list[float]:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from offramp.cost.base import CostReport, LayerEngine
+from offramp.cost.busy import busy_spans
 from offramp.cost.expected import check_exit_rates
+from offramp.cost.left_out import NEVER_COUNTED
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip, chips
 from offramp.cost.mapper.fuse import group_layers
@@ -72,7 +74,8 @@ class MappedCostModel:
             self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
         rates = self._weights(workload)
         found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
-        return min(found, key=lambda mapping: mapping.product)
+        best = min(found, key=lambda mapping: mapping.product)
+        return replace(best, report=replace(best.report, busy=busy_spans(best.schedule)))
 
     def _weights(self, workload: Workload) -> tuple[float, ...]:
         count = workload.num_stages
@@ -155,4 +158,6 @@ class MappedCostModel:
             layers=layers,
             warnings=schedule.warnings,
             mapping="optimized",
+            mapping_steps=tuple(step.value for step in Step if step in self.steps),
+            leaves_out=(NEVER_COUNTED,),
         )
