@@ -6,11 +6,14 @@ from hypothesis import given, settings
 
 from offramp.cost.base import BusySpan
 from offramp.cost.busy import STREAMED, busy_spans
+from offramp.cost.formula.model import FormulaCostModel
 from offramp.cost.mapper.model import MappedCostModel
 from offramp.cost.native_engine import NativeEngine
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
+from offramp.hardware.loader import load_accelerator
 from offramp.workload.graph import Workload
 from tests.cost.mapper.networks import networks, quad
+from tests.cost.mapper.test_steps import two_stages
 
 MODEL = MappedCostModel(NativeEngine(goal="energy_delay_product", num_spatial_mappings=1))
 
@@ -63,3 +66,11 @@ def test_every_busy_cycle_of_a_mapped_network_is_shown_once(workload: Workload) 
     computed = sum(x.end_cycle - x.start_cycle for x in mapping.schedule.executions)
     moved = sum((x.end_cycle - x.start_cycle) * len(x.media) for x in mapping.schedule.transfers if not x.broadcast)
     assert shown == computed + moved
+
+
+def test_a_chip_with_formulas_shows_its_cores_and_its_transfers() -> None:
+    report = FormulaCostModel(free=True).estimate(two_stages(), load_accelerator("diana"))
+    assert {layer.core for layer in report.layers if "+" not in layer.core} <= {x.place for x in report.busy}
+    assert {x.carries for x in report.busy if x.place == "offchip"} >= {"weights", "input"}
+    for one, two in pairwise(report.busy):
+        assert one.place != two.place or one.end_cycle <= two.start_cycle + 1e-6

@@ -133,7 +133,8 @@ class CostReport:
     """Cost of an early-exit workload on an accelerator, per exit and per layer.
 
     ``busy``: what every core and link does when. ``mapping_steps``: the steps of the optimized mapping that were
-    switched on, None where the model knows none. ``leaves_out``: what a real chip pays for and these figures do not hold, a sentence each.
+    switched on, None where the model knows none. ``leaves_out``: what a real chip pays for and these figures do not
+    hold, a sentence each.
     """
 
     accelerator: str
