@@ -40,6 +40,10 @@ class ConstraintError(InputError):
     """A constraint or an objective cannot be understood, or nothing can satisfy it."""
 
 
+class AdoptError(InputError):
+    """A model that was brought along cannot be cut into stages, or does not fit the data."""
+
+
 class BundleError(InputError):
     """An exported bundle is damaged, incomplete or not safe to load."""
 

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from offramp.nn.elastic import Activation, ElasticConvNorm
+from offramp.nn.exit_branch import ElasticBranch
 from offramp.nn.network import FeatureInfo, input_size
 from offramp.registry import Registry
 from offramp.space.architecture import StageChoice
@@ -52,7 +53,43 @@ class ActiveBlock:
     channels: int
 
 
-class ElasticBackbone(nn.Module):
+@dataclass(frozen=True)
+class ExtractedBackbone:
+    """Plain copies of the stem and of the active blocks, in order."""
+
+    stem: nn.Module
+    blocks: tuple[nn.Module, ...]
+
+
+class Backbone(nn.Module, ABC):
+    """What a supernet asks of its backbone: a stem, blocks in a row, and the sizes of the features behind each."""
+
+    space: BackboneSpace
+    stem: nn.Module
+    active_blocks: tuple[ActiveBlock, ...] = ()
+
+    @abstractmethod
+    def activate(self, stages: tuple[StageChoice, ...]) -> None:
+        """Use the chosen member; the choices must lie in the space."""
+
+    @abstractmethod
+    def extract(self) -> ExtractedBackbone:
+        """Copies of what is active that give the same features."""
+
+    def features(self, input_shape: tuple[int, int, int], resolution: int) -> tuple[FeatureInfo, ...]:
+        """Largest channels and the map size at every tap."""
+        return tap_features(self.space, input_shape, resolution)
+
+    def fitted_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
+        """The branch, with what it takes to read features that are no map (batch, channels, height, width)."""
+        return branch
+
+    def own_heads(self, num_classes: int) -> dict[str, ElasticBranch]:
+        """Final classifiers by name that the backbone brings along, if it has any for this number of classes."""
+        return {}
+
+
+class ElasticBackbone(Backbone):
     """``stages[s][j]`` ends at tap ``sum(max_depth[:s]) + j``; ``activate`` picks one member of the family.
 
     ``stem_width=None`` gives the stem the width of the first stage.
@@ -68,7 +105,7 @@ class ElasticBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.space = space
-        self.stem = stem
+        self.stem: ElasticConvNorm = stem
         self.stages = nn.ModuleList(nn.ModuleList(blocks) for blocks in stages)
         self.stem_width = stem_width
         self.active_blocks: tuple[ActiveBlock, ...] = ()
@@ -90,6 +127,9 @@ class ElasticBackbone(nn.Module):
                 active.append(ActiveBlock(first_tap + index, block, channels))
             first_tap += max(stage.depths)
         self.active_blocks = tuple(active)
+
+    def extract(self) -> ExtractedBackbone:
+        return ExtractedBackbone(self.stem.extract(), tuple(active.block.extract() for active in self.active_blocks))
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of the last active block."""
@@ -114,7 +154,7 @@ class BackboneFamily(Protocol):
         """The choices for images of shape (channels, height, width)."""
         ...
 
-    def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone: ...
+    def build(self, space: BackboneSpace, input_channels: int) -> Backbone: ...
 
 
 BACKBONES: Registry[BackboneFamily] = Registry("backbone", "offramp.nn.backbones")

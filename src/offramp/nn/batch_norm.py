@@ -13,10 +13,12 @@ from offramp.nn.elastic import ElasticBatchNorm2d
 def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of every layer that runs by their mean over ``batches`` of images.
 
-    Weights, the training mode and the layers that do not run stay as they are. Source: Yu & Huang 2019, "Universally
+    Weights, the training mode and the layers that do not run stay as they are, and so do those within a module whose
+    ``keeps_statistics`` is true. Source: Yu & Huang 2019, "Universally
     Slimmable Networks and Improved Training Techniques", section 4.1 (post-statistics of batch normalization).
     """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm | ElasticBatchNorm2d)]
+    kept = {id(m) for part in network.modules() if getattr(part, "keeps_statistics", False) for m in part.modules()}
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm | ElasticBatchNorm2d) and id(m) not in kept]
     training = [(module, module.training) for module in network.modules()]
     momenta = [norm.momentum for norm in norms]
     network.eval()

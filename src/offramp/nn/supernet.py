@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import ConfigError
-from offramp.nn.backbone import BACKBONES, ActiveBlock, tap_features
+from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
@@ -32,6 +32,7 @@ class Supernet(nn.Module):
 
     ``activate`` picks the network that ``forward`` runs and ``extract`` copies. A final classifier of type
     ``global_pool`` exists in any case, and one of each type in ``branches``; it serves all depths of the last stage.
+    ``family`` builds the backbone; None = the registered one of the space's name.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Supernet(nn.Module):
         input_shape: tuple[int, int, int],
         num_classes: int,
         seed: int,
+        family: BackboneFamily | None = None,
     ) -> None:
         super().__init__()
         _check_sizes(input_shape, num_classes)
@@ -50,22 +52,19 @@ class Supernet(nn.Module):
         self.num_classes = num_classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.backbone = BACKBONES.get(space.name).build(space, input_shape[0])
-            features = tap_features(space, input_shape, max(space.resolutions))
-            self.taps = nn.ModuleList(self._build_branches(branches, info) for info in features[:-1])
+            self.backbone = (family or BACKBONES.get(space.name)).build(space, input_shape[0])
+            features = self.backbone.features(input_shape, max(space.resolutions))
+            banks = [self._build_branches(branches, tap, info) for tap, info in enumerate(features[:-1])]
+            self.taps = nn.ModuleList(banks)
             final_names = tuple(dict.fromkeys((*branches, DEFAULT_FINAL_BRANCH)))
-            self.final = self._build_branches(final_names, features[-1])
+            self.final = self._build_branches(final_names, len(features) - 1, features[-1])
+            self.final.update(self.backbone.own_heads(num_classes))
         self._active: _ActiveSubnet | None = None
 
-    def _build_branches(self, names: Sequence[str], features: FeatureInfo) -> nn.ModuleDict:
-        return nn.ModuleDict(
-            {
-                name: EXIT_BRANCHES.get(name).build(
-                    features.channels, features.height, features.width, self.num_classes
-                )
-                for name in names
-            }
-        )
+    def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
+        channels, height, width = features.channels, features.height, features.width
+        built = {name: EXIT_BRANCHES.get(name).build(channels, height, width, self.num_classes) for name in names}
+        return nn.ModuleDict({name: self.backbone.fitted_branch(tap, branch) for name, branch in built.items()})
 
     @property
     def active_architecture(self) -> Architecture | None:
@@ -80,7 +79,7 @@ class Supernet(nn.Module):
         self._active = None  # stays so if something below fails
         self.backbone.activate(architecture.stages)
         blocks = self.backbone.active_blocks
-        features = tap_features(self.space, self.input_shape, architecture.resolution)
+        features = self.backbone.features(self.input_shape, architecture.resolution)
         chosen: dict[int, ElasticBranch] = {}
         for choice in architecture.exits:
             chosen[choice.tap] = cast(ElasticBranch, cast(nn.ModuleDict, self.taps[choice.tap])[choice.branch])
@@ -112,9 +111,10 @@ class Supernet(nn.Module):
         stage = nn.Sequential()
         if input_size(self.input_shape, architecture.resolution) != self.input_shape[1:]:
             stage.add_module("resize", Resize(active.resize.height, active.resize.width))
-        stage.add_module("stem", self.backbone.stem.extract())
-        for step in active.blocks:
-            stage.add_module(f"block{step.tap}", step.block.extract())
+        copies = self.backbone.extract()
+        stage.add_module("stem", copies.stem)
+        for step, block in zip(active.blocks, copies.blocks, strict=True):
+            stage.add_module(f"block{step.tap}", block)
             branch = active.branches.get(step.tap)
             if branch is not None:
                 stages.append(stage)

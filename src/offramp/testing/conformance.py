@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offramp.nn.backbone import BACKBONES, tap_features
+from offramp.nn.backbone import BACKBONES, ElasticBackbone, tap_features
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
 from offramp.nn.lower import lower
@@ -97,7 +98,7 @@ def check_gradients(supernet: Supernet, architecture: Architecture) -> None:
     for index, logits in enumerate(supernet(_images(supernet, architecture))):
         labels = torch.arange(len(logits)) % supernet.num_classes
         loss = nn.functional.cross_entropy(logits, labels)
-        stem = supernet.backbone.stem.conv.weight
+        stem = cast(ElasticBackbone, supernet.backbone).stem.conv.weight
         (gradient,) = torch.autograd.grad(loss, stem, retain_graph=True, allow_unused=True)
         reached = gradient is not None and bool(gradient.abs().sum() > 0)
         _require(reached, f"the loss of exit {index} must reach the stem of the backbone")

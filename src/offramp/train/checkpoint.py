@@ -27,7 +27,12 @@ class LoopState:
 
 def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, state: LoopState) -> None:
     """Write all tensors and the loop state in one atomic step."""
-    tensors = {_MODULE + name: value.contiguous() for name, value in module.state_dict().items()}
+    # A layer that is used under two names is written twice: a file cannot say that two tensors are one.
+    seen: set[int] = set()
+    tensors: dict[str, Tensor] = {}
+    for name, value in module.state_dict().items():
+        tensors[_MODULE + name] = value.clone() if value.data_ptr() in seen else value.contiguous()
+        seen.add(value.data_ptr())
     if optimizer is not None:
         for name, parameter in module.named_parameters():
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
