@@ -14,17 +14,21 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
+from offramp.nn.lower_attention import ATTENTION_RULES, MOVES
 from offramp.nn.lower_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.space.architecture import Precision
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 
+_RULES = LAYER_RULES | ATTENTION_RULES
+
 
 def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
     """The layers of ``network`` for one image, at the bit widths its architecture states.
 
-    Batch norm, activations and changes of shape are free: they are done by the layer that comes before. Raises
-    UnsupportedLayerError naming all operators that a workload cannot hold.
+    Batch norm, activations and changes of shape are free: they are done by the layer that comes before. The rules for
+    transformers are in `lower_attention`. Raises UnsupportedLayerError naming all operators that a workload cannot
+    hold.
     """
     watcher = _Watcher(network)
     exits = []
@@ -37,8 +41,8 @@ def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
             exits.append(watcher.producer(logits))
     if watcher.faults:
         raise UnsupportedLayerError(
-            "A network must be made of convolutions, linear layers, pooling, additions, products and concatenations "
-            f"to be priced; these parts are not: {'; '.join(watcher.faults)}. Replace them."
+            "A network must be made of convolutions, linear layers, pooling, sums, products, concatenations, norms and "
+            f"attention to be priced; these parts are not: {'; '.join(watcher.faults)}. Replace them."
         )
     if GRAPH_INPUT in exits:
         raise WorkloadError(f"every exit must compute something from the image, got exits that end at {exits}.")
@@ -128,25 +132,29 @@ class _Watcher(TorchFunctionMode):
         operator = function.strip("_")
         producers = tuple(self.producer(x) for x in tracked)
         producer = producers[0]
-        if not self._is_free(operator, producers):
+        if not self._is_free(operator, producers, results[0]):
             try:
-                if operator not in LAYER_RULES or len(results) != 1:
+                if operator not in _RULES or len(results) != 1:
                     raise NotPriceableError("no such layer in a workload")
                 call = Call(tuple(tracked), results[0], self._place.precision)
-                shape = LAYER_RULES[operator](call, *args, **kwargs)
-                producer = self._unused_name(operator)
-                self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
+                shapes = _RULES[operator](call, *args, **kwargs)
+                for shape in shapes if isinstance(shapes, tuple) else (shapes,):
+                    producer = self._unused_name(operator)
+                    self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
+                    producers = (producer,)
             except (NotPriceableError, ValueError) as reason:
                 self.faults.append(f"{self._module} ({operator}: {reason})")
         for result in results:
             self.remember(result, producer)
 
     @staticmethod
-    def _is_free(operator: str, producers: tuple[str, ...]) -> bool:
+    def _is_free(operator: str, producers: tuple[str, ...], result: Tensor) -> bool:
         if operator == "interpolate":
             # Resizing the image is part of preparing it, not of the network; resizing features is a layer.
             return producers == (GRAPH_INPUT,)
-        if operator not in PASS_THROUGH:
+        if operator in MOVES:
+            return True
+        if operator not in PASS_THROUGH or (operator == "softmax" and result.dim() > 2):
             return False
         # x * sigmoid(x) is an activation: both operands come from one layer, which can do it on its way out.
         return len(producers) == 1 or (len(set(producers)) == 1 and producers[0] != GRAPH_INPUT)

@@ -34,10 +34,12 @@ class Call:
         return self.inputs[0]
 
     def map_size(self, tensor: Tensor) -> tuple[int, int, int, int]:
-        """Batch, channels, height and width; flat features are a map of one pixel."""
+        """Batch, channels, height and width; flat features are a map of one pixel, tokens (1, N, C) a column."""
         sizes = tuple(tensor.shape)
+        if len(sizes) == 3:
+            return sizes[0], sizes[2], sizes[1], 1
         if len(sizes) not in (2, 4):
-            raise NotPriceableError(f"tensors must have shape (1, C) or (1, C, H, W), got {sizes}")
+            raise NotPriceableError(f"tensors must have shape (1, C), (1, N, C) or (1, C, H, W), got {sizes}")
         batch, channels, height, width = sizes if len(sizes) == 4 else (*sizes, 1, 1)
         return batch, channels, height, width
 
@@ -127,31 +129,34 @@ def adaptive_max_pool2d(call: Call, input: Tensor, output_size: object, return_i
 def mean(
     call: Call, input: Tensor, dim: Pair | None = None, keepdim: bool = False, *, dtype: object = None
 ) -> LayerShape:
-    axes = {axis % input.dim() for axis in ([dim] if isinstance(dim, int) else dim or ())}
-    if input.dim() != 4 or axes != {2, 3}:
-        raise NotPriceableError(f"a mean must be over height and width of a map, got `dim` {dim}")
+    _check_axes(input, dim, "a mean")
     return _global_pool(call, Op.AVG_POOL)
 
 
 def amax(call: Call, input: Tensor, dim: Pair = (), keepdim: bool = False) -> LayerShape:
-    axes = {axis % input.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
-    if input.dim() != 4 or axes != {2, 3}:
-        raise NotPriceableError(f"a maximum must be over height and width of a map, got `dim` {dim}")
+    _check_axes(input, dim, "a maximum")
     return _global_pool(call, Op.MAX_POOL)
 
 
+def _check_axes(input: Tensor, dim: Pair | None, what: str) -> None:
+    """Height and width of a map (also of one with channels last), or the tokens of a sequence."""
+    axes = {axis % input.dim() for axis in ([dim] if isinstance(dim, int) else dim or ())}
+    if (input.dim(), tuple(sorted(axes))) not in {(4, (2, 3)), (4, (1, 2)), (3, (1,))}:
+        raise NotPriceableError(f"{what} must be over height and width of a map or over tokens, got `dim` {dim}")
+
+
 def add(call: Call, input: object, other: object, *, alpha: float = 1) -> LayerShape:
-    return _element_wise(call, Op.ADD)
+    return element_wise(call, Op.ADD)
 
 
 def mul(call: Call, input: object, other: object) -> LayerShape:
-    return _element_wise(call, Op.MULTIPLY)
+    return element_wise(call, Op.MULTIPLY)
 
 
 def cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
     if dim % call.output.dim() != 1:
-        raise NotPriceableError(f"only channels can be concatenated (`dim` 1), got `dim` {dim}")
-    return _element_wise(call, Op.CONCAT)
+        raise NotPriceableError(f"only channels or tokens can be concatenated (`dim` 1), got `dim` {dim}")
+    return element_wise(call, Op.CONCAT)
 
 
 def _pool(
@@ -186,6 +191,8 @@ def _pool(
 
 def _global_pool(call: Call, op: Op) -> LayerShape:
     batch, channels, height, width = call.map_size(call.single_input)
+    if call.output.numel() == batch * width != batch * channels:  # channels are the last axis
+        channels, height, width = width, channels, height
     return LayerShape(
         op,
         b=batch,
@@ -210,8 +217,13 @@ def _adaptive_pool(call: Call, op: Op) -> LayerShape:
     return _pool(call, op, kernel, kernel, (0, 0), (1, 1))
 
 
-def _element_wise(call: Call, op: Op) -> LayerShape:
-    batch, channels, height, width = call.map_size(call.output)
+def element_wise(call: Call, op: Op) -> LayerShape:
+    """As many operations as the result has values; a result of more axes than a map counts as a column of tokens."""
+    sizes = tuple(call.output.shape)
+    if len(sizes) > 4:
+        batch, channels, height, width = 1, sizes[-1], call.output.numel() // sizes[-1], 1
+    else:
+        batch, channels, height, width = call.map_size(call.output)
     return LayerShape(
         op,
         b=batch,
