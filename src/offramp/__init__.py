@@ -8,10 +8,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from offramp.config import Config, load_config
     from offramp.export.session import EarlyExitSession
+    from offramp.nn.adopt import adopt
     from offramp.result import SearchResult, search
 
 # Loaded on first use, so that `import offramp` and the quick commands need no torch.
 _HOMES = {
+    "adopt": "offramp.nn.adopt",
     "Config": "offramp.config",
     "load_config": "offramp.config",
     "EarlyExitSession": "offramp.export.session",
@@ -19,7 +21,7 @@ _HOMES = {
     "search": "offramp.result",
 }
 
-__all__ = ["Config", "EarlyExitSession", "SearchResult", "__version__", "load_config", "search"]
+__all__ = ["Config", "EarlyExitSession", "SearchResult", "__version__", "adopt", "load_config", "search"]
 
 
 def __getattr__(name: str) -> Any:

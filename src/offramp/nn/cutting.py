@@ -1,5 +1,7 @@
 """Where a model can be cut in two so that one tensor goes across, and the pieces between the cuts."""
 
+import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -34,13 +36,14 @@ class CallGraph:
     traced: TracedModel
     calls: tuple[fx.Node, ...]
     cuts: tuple[Cut, ...]
+    batch_sizes: frozenset[fx.Node]
 
     def pieces(self, cuts: Sequence[Cut]) -> tuple[fx.GraphModule, ...]:
         """The model as a chain of modules from the image over each cut to the result; they share its layers."""
         edges = [0, *(cut.position for cut in cuts), len(self.calls)]
         source = self._image()
         pieces = []
-        for index, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+        for index, (first, last) in enumerate(itertools.pairwise(edges)):
             result = cuts[index].value if index < len(cuts) else self._result()
             pieces.append(self._piece(self.calls[first:last], source, result))
             source = result
@@ -59,6 +62,9 @@ class CallGraph:
 
         def copied(node: fx.Node) -> fx.Node:
             # Parameters, and what is computed from them alone, are computed in every piece that needs them.
+            if node in self.batch_sizes and node not in copies:
+                shape = graph.call_function(getattr, (copies[source], "shape"))
+                copies[node] = graph.call_function(operator.getitem, (shape, 0))
             if node not in copies:
                 copies[node] = graph.node_copy(node, copied)
             return copies[node]
@@ -71,8 +77,9 @@ class CallGraph:
 
 def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
     """Run the graph once and find its cuts; a value must be a tensor with the batch as its first axis to go across."""
-    calls = _dependent(traced.graph)
     shapes = _shapes(traced, example)
+    batch_sizes = _settle_sizes(traced.graph, shapes, len(example))
+    calls = _dependent(traced.graph, batch_sizes)
     last_use = _last_uses(traced.graph, calls)
     cuts: list[Cut] = []
     live = {node for node in traced.graph.nodes if node.op == "placeholder"}
@@ -90,17 +97,56 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
             cuts.pop()
         names = tuple(name.removeprefix(f"{MODEL}.") for name in traced.outputs.get(value, ()) if name != MODEL)
         cuts.append(Cut(position, value, shape, names))
-    return CallGraph(traced, calls, tuple(cuts))
+    return CallGraph(traced, calls, tuple(cuts), batch_sizes)
 
 
-def _dependent(graph: fx.Graph) -> tuple[fx.Node, ...]:
-    """The calls that use the image, directly or not."""
+def _settle_sizes(graph: fx.Graph, shapes: dict[fx.Node, tuple[int, ...]], batch: int) -> frozenset[fx.Node]:
+    """Replace sizes that follow from that of the image by numbers; what is left are the batch sizes, found anywhere."""
+    batch_sizes = set()
+    for node in list(graph.nodes):
+        asked = _asked_size(node)
+        if asked is None or asked[0] not in shapes:
+            continue
+        shape = shapes[asked[0]]
+        axis = asked[1] % len(shape)
+        if axis > 0:
+            _replace_by_number(node, shape[axis])
+        elif shape[0] == batch:
+            batch_sizes.add(node)
+    return frozenset(batch_sizes)
+
+
+def _replace_by_number(node: fx.Node, number: int) -> None:
+    def settled(value: fx.Node) -> Any:
+        return number if value is node else value
+
+    for user in list(node.users):
+        user.args = fx.map_arg(user.args, settled)
+        user.kwargs = fx.map_arg(user.kwargs, settled)
+
+
+def _asked_size(node: fx.Node) -> tuple[fx.Node, int] | None:
+    """The tensor and the axis, where a node is ``x.shape[axis]`` or ``x.size(axis)``."""
+    if node.op == "call_method" and node.target == "size" and len(node.args) == 2:
+        value, axis = node.args
+    elif node.op == "call_function" and node.target is operator.getitem:
+        shape, axis = node.args
+        if not isinstance(shape, fx.Node) or shape.target is not getattr or shape.args[1] != "shape":
+            return None
+        value = shape.args[0]
+    else:
+        return None
+    return (value, axis) if isinstance(value, fx.Node) and isinstance(axis, int) else None
+
+
+def _dependent(graph: fx.Graph, batch_sizes: frozenset[fx.Node]) -> tuple[fx.Node, ...]:
+    """The calls that use the image, directly or not; batch sizes can be had from any features."""
     dependent: set[fx.Node] = set()
     calls = []
     for node in graph.nodes:
         if node.op == "placeholder":
             dependent.add(node)
-        elif node.op != "output" and dependent & set(node.all_input_nodes):
+        elif node.op != "output" and node not in batch_sizes and dependent & set(node.all_input_nodes):
             dependent.add(node)
             calls.append(node)
     return tuple(calls)

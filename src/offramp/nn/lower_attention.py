@@ -110,6 +110,5 @@ def _product(call: Call, left: tuple[int, ...], right: tuple[int, ...]) -> Layer
 
 
 ATTENTION_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
-    rule.__name__: rule
-    for rule in (layer_norm, rms_norm, group_norm, softmax, matmul, scaled_dot_product_attention)
+    rule.__name__: rule for rule in (layer_norm, rms_norm, group_norm, softmax, matmul, scaled_dot_product_attention)
 } | {"bmm": matmul, "rmatmul": lambda call, input, other: matmul(call, other, input)}
