@@ -19,7 +19,7 @@ LAYERS = [
     {"train", "search", "export", "report", "store"},
     {"evaluate", "study", "pricing"},
     {"build", "summarize", "pipeline", "result", "catalogue"},
-    {"cli", "cli_accelerators", "__main__", "__init__"},
+    {"cli", "cli_accelerators", "cli_deploy", "__main__", "__init__"},
 ]
 # `objectives` holds costs in its evaluations, so it stands to the right of `cost` within its line.
 ALLOWED_WITHIN_LINE = {
@@ -34,6 +34,7 @@ ALLOWED_WITHIN_LINE = {
     ("result", "pipeline"),
     ("result", "build"),
     ("cli", "cli_accelerators"),
+    ("cli", "cli_deploy"),
     ("__main__", "cli"),
 }
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from offramp import __version__
+from offramp import __version__, cli_deploy
 from offramp.cli_accelerators import app as accelerators_app
 from offramp.errors import InputError, Interrupted, OfframpError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(accelerators_app, name="accelerators")
+app.command()(cli_deploy.predict)
+app.command()(cli_deploy.bench)
 
 
 def main() -> None:
@@ -296,27 +298,6 @@ def _parse_rates(text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as exc:
         raise InputError(f"--exit-rates must be shares separated by commas, such as 0.7,0.3; got {text!r}.") from exc
-
-
-@app.command()
-def predict(
-    bundle: Annotated[Path, typer.Argument(help="An exported bundle (a folder with manifest.json).")],
-    images: Annotated[list[Path], typer.Argument(help="Image files; .wav files for a network of speech.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
-) -> None:
-    """Classify images, and say at which exit each one left."""
-    from offramp.export.session import EarlyExitSession
-    from offramp.jsonio import to_data
-
-    predictions = EarlyExitSession(bundle).predict_files(images)
-    if as_json:
-        rows = [{"image": str(path), **to_data(p)} for path, p in zip(images, predictions, strict=True)]
-        print(json.dumps(rows, indent=2))
-        return
-    for path, prediction in zip(images, predictions, strict=True):
-        print(
-            f"{path}: {prediction.class_name} (confidence {prediction.confidence:.3f}, left at exit {prediction.exit})"
-        )
 
 
 @app.command(name="list")

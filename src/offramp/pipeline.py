@@ -12,6 +12,7 @@ from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
 from offramp.export.bundle import export_bundle
+from offramp.export.checks import NUM_CHECKS
 from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
@@ -190,6 +191,7 @@ class Pipeline:
         if self.resume and path.exists():
             return
         dataset, record = context.dataset, result.record
+        checks = dataset.splits.validation.subset(NUM_CHECKS, self.config.seed)
         with self.reporter.task(f"Exporting {selection.name}") as task:
             task.update(0.1, "ONNX")
             result.network.to("cpu").eval()
@@ -203,7 +205,7 @@ class Pipeline:
                 cost=record.cost,
                 profile=record.validation,
                 guarantee=record.guarantee,
-                checks=to_tensor(dataset.splits.validation.images[:200], dataset.preprocessing).numpy(),
+                checks=to_tensor(checks.images, dataset.preprocessing).numpy(),
                 name=f"{dataset.name}-{selection.name}",
                 seed=self.config.seed,
                 input_kind=dataset.input_kind,

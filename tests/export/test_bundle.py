@@ -33,8 +33,13 @@ def test_bundle_holds_stage_graphs_the_joined_graph_and_the_manifest(record: Exp
 
 
 def test_record_states_what_was_compared(record: ExportRecord) -> None:
-    assert record.num_compared == 70
+    assert record.num_compared == 1000
     assert record.decisions_equal
+    stated = record.manifest.verification
+    assert stated is not None
+    assert (stated.num_inputs, stated.num_from_data) == (1000, 70)
+    assert (stated.tolerance, stated.stray_share, stated.num_strays, stated.num_moved) == (1e-4, 0.0, 0, 0)
+    assert stated.largest_difference == record.largest_difference
     assert 0.0 < record.largest_difference < 1e-4
     assert record.agreement.logit_scale > 1.0
 

@@ -182,7 +182,7 @@ def test_any_value_anywhere_is_refused_with_a_sentence_or_harmless(value: Any) -
 
 
 def test_load_manifest_needs_a_folder_with_a_regular_file(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="not a folder"):
+    with pytest.raises(BundleError, match="there is no"):
         load_manifest(tmp_path / "missing")
     with pytest.raises(BundleError, match="has none"):
         load_manifest(tmp_path)

@@ -143,3 +143,10 @@ def test_a_module_without_an_onnx_form_is_an_error_that_names_the_stage(capfd: p
 
 def test_joined_graph_passes_the_full_check(models: list[Any]) -> None:
     onnx.checker.check_model(joined_model(models), full_check=True)
+
+
+def test_memory_layout_does_not_show_in_the_graph() -> None:
+    """Training uses channels-last weights, from which pooling used to become an index computation."""
+    network = toys.network(1).to(memory_format=torch.channels_last)
+    (model,) = stage_models(network)
+    assert not {"Range", "Gather", "GatherND"} & {node.op_type for node in model.graph.node}

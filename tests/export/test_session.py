@@ -65,7 +65,8 @@ def test_answers_are_those_of_the_network_and_its_policy(
     wanted = policy.decide(logits)
     assert set(wanted) == {0, 1, 2}
     record = quick_export(network, tmp_path / "bundle", policy=policy)
-    assert record.decisions_equal
+    # Disturbed copies may lie just on a threshold, and only those may go either way.
+    assert record.agreement.num_moved <= record.agreement.num_on_threshold <= 2
     session = EarlyExitSession(tmp_path / "bundle")
     assert session.manifest.policy == policy
     for batch_size in (1, 7, 64):
@@ -87,13 +88,13 @@ def test_predictions_carry_class_name_and_cost(session: EarlyExitSession) -> Non
 
 def test_later_stages_do_not_run_for_samples_that_left(session: EarlyExitSession, monkeypatch: Any) -> None:
     seen: list[tuple[int, int]] = []
-    run = EarlyExitSession._run
+    run = EarlyExitSession.run_stage
 
     def spy(self: EarlyExitSession, index: int, features: Any) -> Any:
         seen.append((index, len(features)))
         return run(self, index, features)
 
-    monkeypatch.setattr(EarlyExitSession, "_run", spy)
+    monkeypatch.setattr(EarlyExitSession, "run_stage", spy)
     exits = np.array([answer.exit for answer in session.predict(toys.samples(64), batch_size=64)])
     assert seen == [(index, int((exits >= index).sum())) for index in range(3)]
     assert 0 < seen[2][1] < seen[1][1] < 64

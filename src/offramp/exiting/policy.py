@@ -39,6 +39,16 @@ class ExitPolicy:
         """What the logits of an exit are divided by."""
         return self.temperatures[exit_index] if self.temperatures else 1.0
 
+    @property
+    def num_exits(self) -> int:
+        """The final exit included."""
+        return len(self.thresholds) + 1
+
+    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+        """Whether samples leave at the last of these exits; one (samples, classes) array per exit so far."""
+        index = len(logits) - 1
+        return self.confidence(logits[index], index) >= self.thresholds[index]
+
     def confidence(self, logits: NDArray[np.floating], exit_index: int) -> NDArray[np.float64]:
         """How sure exit ``exit_index`` is, given its logits (..., classes): shape (...)."""
         return confidence(tempered(logits, self.temperature(exit_index)), self.measure)

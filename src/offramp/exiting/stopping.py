@@ -24,6 +24,22 @@ class StoppingRule(Protocol):
         ...
 
 
+class StepwiseRule(StoppingRule, Protocol):
+    """A stopping rule that needs to know only the exits that a sample went through: what a runtime can follow."""
+
+    @property
+    def num_exits(self) -> int | None:
+        """How many exits the rule is for, the final one included; None where it fits any number."""
+        ...
+
+    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+        """Whether each sample that has not left before leaves at the last of these exits, which is not the final one.
+
+        ``logits`` holds one (samples, classes) array for each exit that the samples went through, this one included.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class CachedOutputs:
     """What a network said about samples: logits (samples, classes) per exit, the final one last.

@@ -19,9 +19,11 @@ from offramp.cost.expected import expected_cost
 from offramp.errors import InputError
 from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.policy import ExitPolicy, ExitProfile
+from offramp.exiting.stopping import StepwiseRule
+from offramp.export.checks import NUM_CHECKS, checks_from
+from offramp.export.files import MANIFEST_FILE
 from offramp.export.manifest import (
     EARLY_EXIT_FILE,
-    MANIFEST_FILE,
     MODEL_FILE,
     BundleExit,
     BundleFile,
@@ -29,6 +31,7 @@ from offramp.export.manifest import (
     ExitCost,
     Manifest,
     Preprocessing,
+    Verification,
     color_mode_of,
     manifest_text,
 )
@@ -67,7 +70,7 @@ def export_bundle(
     network: EarlyExitNetwork,
     destination: Path,
     *,
-    policy: ExitPolicy,
+    policy: StepwiseRule,
     class_names: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
@@ -86,8 +89,10 @@ def export_bundle(
     """Write the network as stage graphs, the same joined into one file in two ways, and a manifest.
 
     ``model.onnx`` gives the logits of every exit; ``model_early_exit.onnx`` takes one sample and leaves early. All
-    forms are compared with the network on ``checks`` first.
+    forms are compared with the network first, on ``checks`` and, where these are fewer, on disturbed copies of them,
+    1,000 inputs in all; the manifest says how many there were of each.
 
+    ``policy`` must be an `ExitPolicy`: rules that look back at earlier exits work in an `EarlyExitSession` alone.
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
     ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
     ``destination`` is replaced only with ``overwrite``.
@@ -97,7 +102,13 @@ def export_bundle(
     to either, and what follows from that is larger in some.
     """
     tolerance = _tolerance(network) if tolerance is None else tolerance
-    inputs = _checked_inputs(network, checks)
+    if not isinstance(policy, ExitPolicy):
+        raise InputError(
+            f"A bundle's rule must be one threshold per exit (ExitPolicy), got {type(policy).__name__}. Export with "
+            "thresholds, and give the rule to EarlyExitSession(bundle, rule=...)."
+        )
+    given = _checked_inputs(network, checks)
+    inputs = checks_from(given, NUM_CHECKS, seed)
     _check_sizes(network, policy, class_names, cost, profile)
     target = _checked_target(destination, overwrite=overwrite)
     # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
@@ -133,35 +144,61 @@ def export_bundle(
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
-    contents[MANIFEST_FILE] = manifest_text(manifest).encode()
-    agreement = _write_verified(network, target, contents, inputs, policy, tolerance)
-    return ExportRecord(target, len(inputs), agreement, manifest)
+    verified = _write_verified(network, target, contents, manifest, _Checks(inputs, len(given), policy, tolerance))
+    return ExportRecord(target, len(inputs), verified.agreement, verified.manifest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Checks:
+    """What the files are compared on; the first ``num_given`` inputs are the caller's own."""
+
+    inputs: NDArray[np.float32]
+    num_given: int
+    policy: ExitPolicy
+    tolerance: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Verified:
+    agreement: Agreement
+    manifest: Manifest
 
 
 def _write_verified(
-    network: EarlyExitNetwork,
-    target: Path,
-    contents: dict[str, bytes],
-    inputs: NDArray[np.float32],
-    policy: ExitPolicy,
-    tolerance: float,
-) -> Agreement:
+    network: EarlyExitNetwork, target: Path, contents: dict[str, bytes], manifest: Manifest, checks: _Checks
+) -> _Verified:
     """Write beside the target, compare, and only then give the folder its name."""
     draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+    inputs, tolerance = checks.inputs, checks.tolerance
     try:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             draft.mkdir()
-            for file, content in contents.items():
+            for file, content in {**contents, MANIFEST_FILE: manifest_text(manifest).encode()}.items():
                 write_atomically(draft / file, content)
         except OSError as exc:
             raise InputError(f"A bundle cannot be written to {str(target)!r}: {exc.strerror or exc}.") from exc
         strays = _QUANTISED_STRAYS if is_prepared(network) else 0.0
-        agreement = verify_bundle(draft, network_logits(network, inputs), inputs, policy, tolerance, strays)
+        agreement = verify_bundle(draft, network_logits(network, inputs), inputs, checks.policy, tolerance, strays)
+        manifest = replace(manifest, verification=_verification(agreement, checks, strays))
+        write_atomically(draft / MANIFEST_FILE, manifest_text(manifest))
         _put_in_place(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return agreement
+    return _Verified(agreement, manifest)
+
+
+def _verification(agreement: Agreement, checks: _Checks, strays: float) -> Verification:
+    return Verification(
+        num_inputs=len(checks.inputs),
+        num_from_data=checks.num_given,
+        tolerance=checks.tolerance,
+        stray_share=strays,
+        largest_difference=agreement.largest_difference,
+        num_strays=agreement.num_strays,
+        num_on_threshold=agreement.num_on_threshold,
+        num_moved=agreement.num_moved,
+    )
 
 
 def _tolerance(network: EarlyExitNetwork) -> float:

@@ -16,12 +16,12 @@ from offramp.errors import BundleError
 from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.measures import Measure
 from offramp.exiting.policy import ExitPolicy, is_temperature
+from offramp.export.files import MANIFEST_FILE, BundleFiles, open_files
 from offramp.jsonio import from_data, to_data
 from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
 SCHEMA: Final = 1
-MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 EARLY_EXIT_FILE = "model_early_exit.onnx"
 
@@ -97,6 +97,26 @@ class BundleFile:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """On what all files were compared with the network before the bundle was written, and how well they agreed.
+
+    ``num_from_data`` of the ``num_inputs`` inputs were given, the others are disturbed copies of those. Logits differ
+    by at most ``tolerance`` times the largest one of their exit, but for ``num_strays`` inputs, at most ``stray_share``
+    of all. ``num_moved`` inputs left elsewhere than in the network, all of them among the ``num_on_threshold`` whose
+    confidence lies so near a threshold that the difference decides.
+    """
+
+    num_inputs: int
+    num_from_data: int
+    tolerance: float
+    stray_share: float
+    largest_difference: float
+    num_strays: int
+    num_on_threshold: int
+    num_moved: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``; checks itself when built.
 
@@ -121,6 +141,7 @@ class Manifest:
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
     guarantee: Guarantee | None = None
+    verification: Verification | None = None
     format: Literal["offramp-bundle"] = FORMAT
     schema: Literal[1] = SCHEMA
 
@@ -258,23 +279,7 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
     return from_data(Manifest, data, what=what, error=BundleError)
 
 
-def load_manifest(bundle: Path) -> Manifest:
-    """The manifest of the bundle in folder ``bundle``; its other files are not looked at."""
-    if not bundle.is_dir():
-        raise BundleError(f"A bundle is a folder with a {MANIFEST_FILE}; {str(bundle)!r} is not a folder.")
-    path = bundle / MANIFEST_FILE
-    if not path.is_file() or path.is_symlink():
-        raise BundleError(f"A bundle must hold a {MANIFEST_FILE}, but {str(bundle)!r} has none.")
-    return parse_manifest(read_limited(path, _MAX_MANIFEST_BYTES), what=str(path))
-
-
-def read_limited(path: Path, limit_bytes: int) -> bytes:
-    """Contents of a file that must not be larger than ``limit_bytes``."""
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(limit_bytes + 1)
-    except OSError as exc:
-        raise BundleError(f"{str(path)!r} cannot be read: {exc.strerror or exc}.") from exc
-    if len(content) > limit_bytes:
-        raise BundleError(f"{str(path)!r} must have at most {limit_bytes} bytes, but it is larger.")
-    return content
+def load_manifest(bundle: Path | BundleFiles) -> Manifest:
+    """The manifest of a bundle, a folder or a .zip; its other files are not looked at."""
+    files = open_files(bundle) if isinstance(bundle, Path) else bundle
+    return parse_manifest(files.read(MANIFEST_FILE, _MAX_MANIFEST_BYTES), what=files.where(MANIFEST_FILE))

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from offramp.exiting.policy import ExitPolicy
-from offramp.export.onnx_export import IMAGES, exit_name, features_name, opset_of, prefixed
-
-THRESHOLDS, LOGITS, EXIT, CONFIDENCE = "thresholds", "logits", "exit", "confidence"
+from offramp.export.names import CONFIDENCE, EXIT, IMAGES, LOGITS, THRESHOLDS, exit_name, features_name
+from offramp.export.onnx_export import opset_of, prefixed
 
 
 def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int) -> Any:

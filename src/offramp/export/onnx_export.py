@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import ExportError
+from offramp.export.names import BATCH, exit_name, features_name, input_name, output_names
 from offramp.export.qdq import store_narrow_weights_, to_qdq_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared
 
 OPSET = 18
-IMAGES, BATCH = "images", "batch"
 
 _NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
 
@@ -36,29 +36,12 @@ class _Stage(nn.Module):
         return (logits,) if self.last else (features, logits)
 
 
-def exit_name(index: int) -> str:
-    """Name of the output that holds the logits of exit ``index``, in its stage and in the joined graph."""
-    return f"exit_{index}"
-
-
-def features_name(index: int) -> str:
-    """Name of the value that goes from stage ``index`` to the next."""
-    return f"features_{index}"
-
-
-def input_name(index: int) -> str:
-    """Name of the input of stage ``index``."""
-    return IMAGES if index == 0 else features_name(index - 1)
-
-
-def output_names(index: int, num_stages: int) -> list[str]:
-    """Names of the outputs of stage ``index``; the last stage hands no features on."""
-    return [exit_name(index)] if index == num_stages - 1 else [features_name(index), exit_name(index)]
-
-
 def frozen_copy(network: EarlyExitNetwork) -> EarlyExitNetwork:
     """The network as it is deployed: float32, on the CPU, in evaluation mode; the original stays as it is."""
-    return copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    frozen = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    # From channels-last weights the exporter makes an index computation out of every global average pooling.
+    frozen.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return frozen
 
 
 def stage_models(network: EarlyExitNetwork) -> list[Any]:

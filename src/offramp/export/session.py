@@ -1,25 +1,32 @@
 """EarlyExitSession: a bundle at work; every sample stops at the first exit that is sure enough."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import BundleError, InputError
+from offramp.exiting.stopping import StepwiseRule
+from offramp.export.files import BundleFiles, open_files
 from offramp.export.images import load_sample, normalise
-from offramp.export.manifest import ExitCost, Manifest, load_manifest, read_limited
+from offramp.export.manifest import ExitCost, Manifest, load_manifest
+from offramp.export.prefetch import read_ahead
+from offramp.export.regroup import Left, Regrouper, StageOutput
+from offramp.export.runtime import checked_content, start_content
 
-Items = TypeVar("Items", NDArray[np.float32], Sequence[Path | str])
 Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one sample, the exit that gave it, and what was spent up to there where that is known."""
+    """The answer for one sample, the exit that gave it, and what was spent up to there where that is known.
+
+    ``confidence`` is by the measure of the bundle, whatever rule decided.
+    """
 
     label: int
     class_name: str
@@ -28,93 +35,129 @@ class Prediction:
     cost: ExitCost | None
 
 
-@dataclass(frozen=True)
-class _StageOutput:
-    features: NDArray[np.float32] | None
-    logits: NDArray[np.float32]
-
-
 class EarlyExitSession:
-    """Runs an exported bundle with onnxruntime on the CPU; torch is not needed.
+    """Runs an exported bundle, a folder or a .zip, with onnxruntime on the CPU; torch is not needed.
 
     Loading executes nothing from the bundle but the arithmetic of its graphs, and raises BundleError for a file that
     is missing, changed, or not what the manifest says. One session may serve many threads at once.
+    ``rule`` decides instead of the bundle's thresholds; raises InputError where it is for another number of exits.
     """
 
-    def __init__(self, bundle: Path | str, *, num_threads: int = 1) -> None:
+    def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: StepwiseRule | None = None) -> None:
         if num_threads < 1:
             raise InputError(f"`num_threads` must be >= 1, got {num_threads}.")
         self.path = Path(bundle)
-        self.manifest: Manifest = load_manifest(self.path)
-        contents = _checked_contents(self.path, self.manifest)
+        files = open_files(self.path)
+        self.manifest: Manifest = load_manifest(files)
+        # Made once: building a policy checks it, which a sample need not wait for.
+        self._policy = self.manifest.policy
+        self._rule: StepwiseRule = self._policy if rule is None else rule
+        if self._rule.num_exits not in (None, len(self.manifest.exits)):
+            raise InputError(
+                f"`rule` must be for the {len(self.manifest.exits)} exits of {str(self.path)!r}, "
+                f"but it is for {self._rule.num_exits}."
+            )
+        contents = _checked_contents(files, self.manifest)
         self._stages = [
-            _start(contents[item.file], str(self.path / item.file), num_threads) for item in self.manifest.exits
+            start_content(contents[item.file], files.where(item.file), num_threads) for item in self.manifest.exits
         ]
         self._check_shapes()
+        self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
 
     def predict(self, images: Images, *, batch_size: int = 32) -> tuple[Prediction, ...]:
-        """One prediction per image, in order.
+        """One prediction per image, in order. Samples that go on are put together to full batches again.
 
         ``images`` has shape (N, channels, height, width): uint8 pixels, or floats that are normalised already.
         """
-        inputs = self._inputs(images)
-        return tuple(answer for batch in _batches(inputs, batch_size) for answer in self._predict_batch(batch))
+        inputs = self.prepare(images)
+        _check_batch_size(batch_size)
+        runner = Regrouper(len(self._stages), batch_size, self.run_stage, self._rule.leaves)
+        left: list[Left] = []
+        for start in range(0, len(inputs), batch_size):
+            batch = inputs[start : start + batch_size]
+            left += runner.push(np.arange(start, start + len(batch)), batch)
+        return self._answers([*left, *runner.finish()], len(inputs))
+
+    def stream(
+        self, samples: Iterable[Images | Path | str], *, batch_size: int = 1, prefetch: int = 0
+    ) -> Iterator[Prediction]:
+        """Predictions in order, as samples arrive: an endless iterator is fine.
+
+        A sample is an array (channels, height, width), uint8 pixels or normalised floats, or the path of a file: an
+        image, or a sound for a network of speech.
+        Asking for a prediction takes ``batch_size`` samples; ``prefetch`` more are read, and files decoded, by another
+        thread meanwhile. Raises InputError or DataError at the sample that is wrong, after the predictions before it.
+        """
+        _check_batch_size(batch_size)
+        if prefetch < 0:
+            raise InputError(f"`prefetch` must be >= 0, got {prefetch}.")
+        return self._stream(samples, batch_size, prefetch)
+
+    def _stream(self, samples: Iterable[Images | Path | str], batch_size: int, prefetch: int) -> Iterator[Prediction]:
+        ready = read_ahead((self._sample(item) for item in samples), prefetch)
+        while True:
+            batch: list[NDArray[np.float32]] = []
+            failure: Exception | None = None
+            try:
+                # One by one: an iterator that fails must not take the samples before it along.
+                for item in itertools.islice(ready, batch_size):
+                    batch.append(item)
+            except Exception as exc:
+                failure = exc
+            yield from self.predict(np.stack(batch), batch_size=batch_size) if batch else ()
+            if failure is not None:
+                raise failure
+            if len(batch) < batch_size:
+                return
+
+    def _sample(self, item: Images | Path | str) -> NDArray[np.float32]:
+        pixels = load_sample(Path(item), self.manifest.preprocessing) if isinstance(item, str | Path) else item
+        sample: NDArray[np.float32] = self.prepare(pixels[None])[0]
+        return sample
 
     def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
         """One prediction per file, in order: images, or sounds for a network of speech. DataError names a bad one."""
-        answers: list[Prediction] = []
-        for batch in _batches(paths, batch_size):
-            pixels = [load_sample(Path(path), self.manifest.preprocessing) for path in batch]
-            answers += self.predict(np.stack(pixels), batch_size=batch_size)
-        return tuple(answers)
+        return tuple(self.stream(paths, batch_size=batch_size))
 
     def all_logits(self, images: Images, *, batch_size: int = 32) -> tuple[NDArray[np.float32], ...]:
         """Logits (N, classes) of every exit with nothing skipped: for choosing thresholds and for comparisons."""
-        inputs = self._inputs(images)
+        inputs = self.prepare(images)
+        _check_batch_size(batch_size)
         collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]
-        for batch in _batches(inputs, batch_size):
-            features = batch
+        for start in range(0, len(inputs), batch_size):
+            features = inputs[start : start + batch_size]
             for index in range(len(self._stages)):
-                output = self._run(index, features)
+                output = self.run_stage(index, features)
                 collected[index].append(output.logits)
                 features = features if output.features is None else output.features
         empty = np.empty((0, len(self.manifest.class_names)), dtype=np.float32)
         return tuple(np.concatenate([empty, *parts]) for parts in collected)
 
-    def _predict_batch(self, inputs: NDArray[np.float32]) -> list[Prediction]:
-        manifest, policy = self.manifest, self.manifest.policy
-        answers: list[Prediction | None] = [None] * len(inputs)
-        waiting = np.arange(len(inputs))
-        features = inputs
-        for index, item in enumerate(manifest.exits):
-            output = self._run(index, features)
-            sure = policy.confidence(output.logits, index)
-            leaves = np.ones(len(waiting), dtype=bool) if item.threshold is None else sure >= item.threshold
-            labels = output.logits.argmax(axis=1)
-            for row in np.flatnonzero(leaves):
-                label = int(labels[row])
-                name = manifest.class_names[label]
-                answers[waiting[row]] = Prediction(label, name, item.index, float(sure[row]), item.cost)
-            waiting = waiting[~leaves]
-            if output.features is None or not len(waiting):
-                break
-            # Copying is spared in the common case that nobody left.
-            features = output.features[~leaves] if leaves.any() else output.features
-        return [answer for answer in answers if answer is not None]
+    def _answers(self, left: Sequence[Left], count: int) -> tuple[Prediction, ...]:
+        answers: list[Prediction | None] = [None] * count
+        for group in left:
+            item = self.manifest.exits[group.exit]
+            sure = self._policy.confidence(group.logits, group.exit)
+            for row, label, confidence in zip(group.rows, group.logits.argmax(axis=1), sure, strict=True):
+                name = self.manifest.class_names[label]
+                answers[row] = Prediction(int(label), name, item.index, float(confidence), item.cost)
+        return tuple(answer for answer in answers if answer is not None)
 
-    def _run(self, index: int, features: NDArray[np.float32]) -> _StageOutput:
+    def run_stage(self, index: int, features: NDArray[np.float32]) -> StageOutput:
+        """One stage graph on what the stage before gave, or on prepared inputs."""
         session = self._stages[index]
         try:
-            outputs = session.run(None, {session.get_inputs()[0].name: features})
+            outputs = session.run(None, {self._inputs_of_stages[index]: features})
         # onnxruntime's exceptions have no base class of their own.
         except Exception as exc:
             raise BundleError(f"Stage {index} of {str(self.path)!r} cannot be run: {exc}") from exc
         logits = outputs[-1]
         if logits.shape != (len(features), len(self.manifest.class_names)):
             raise BundleError(f"Stage {index} of {str(self.path)!r} gave logits of shape {logits.shape}.")
-        return _StageOutput(outputs[0] if len(outputs) == 2 else None, logits)
+        return StageOutput(outputs[0] if len(outputs) == 2 else None, logits)
 
-    def _inputs(self, images: Images) -> NDArray[np.float32]:
+    def prepare(self, images: Images) -> NDArray[np.float32]:
+        """Network inputs of the shape of ``images``; raises InputError for what does not fit the network."""
         shape = self.manifest.input_shape
         if images.ndim != 4 or images.shape[1:] != shape:
             raise InputError(f"`images` must have shape (N, {', '.join(map(str, shape))}), got {images.shape}.")
@@ -158,62 +201,17 @@ def _sizes(value: Any, what: str) -> list[int]:
     return list(sizes)
 
 
-def _batches(items: Items, batch_size: int) -> Iterator[Items]:
+def _check_batch_size(batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"`batch_size` must be >= 1, got {batch_size}.")
-    for start in range(0, len(items), batch_size):
-        yield items[start : start + batch_size]
 
 
-def _checked_contents(bundle: Path, manifest: Manifest) -> dict[str, bytes]:
-    """The stage files' bytes, read once, so that what was checked is what is run."""
+def _checked_contents(files: BundleFiles, manifest: Manifest) -> dict[str, bytes]:
+    """The stage files' bytes; the others' are looked at too, since a changed bundle is not to be trusted in part."""
     stage_files = {item.file for item in manifest.exits}
     contents = {}
     for file in manifest.files:
-        path = bundle / file.name
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{str(path)!r} must be a regular file of the bundle, but it is missing or a link.")
-        content = read_limited(path, file.size_bytes)
-        if len(content) != file.size_bytes or hashlib.sha256(content).hexdigest() != file.sha256:
-            raise BundleError(f"{str(path)!r} is not the file that was exported: its size or checksum differs.")
+        content = checked_content(files, manifest, file.name)
         if file.name in stage_files:
             contents[file.name] = content
     return contents
-
-
-def _start(content: bytes, what: str, num_threads: int) -> Any:
-    import onnxruntime
-
-    _refuse_external_data(content, what)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    # Stages take turns: a pool that spins after its stage would take the core from the next one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    # onnxruntime's exceptions have no base class of their own.
-    except Exception as exc:
-        raise BundleError(f"{what!r} is not a graph that onnxruntime can load: {exc}") from exc
-
-
-def _refuse_external_data(content: bytes, what: str) -> None:
-    """A graph may name other files to take its weights from; a bundle's graphs carry theirs inside."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        model = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError, RecursionError) as exc:
-        raise BundleError(f"{what!r} is not an ONNX file: {exc}") from exc
-    pending: list[Any] = [model]
-    while pending:
-        message = pending.pop()
-        if isinstance(message, onnx.TensorProto) and (
-            message.data_location == onnx.TensorProto.EXTERNAL or message.external_data
-        ):
-            raise BundleError(f"{what!r} takes data from another file, which a bundle must not do.")
-        for field, value in message.ListFields():
-            if field.message_type is not None:
-                pending += [value] if hasattr(value, "ListFields") else value

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from offramp.errors import ExportError
+from offramp.errors import BundleError, ExportError
 from offramp.exiting.policy import ExitPolicy
 from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE
-from offramp.export.nested_if import EXIT, LOGITS
-from offramp.export.onnx_export import IMAGES, exit_name, frozen_copy
+from offramp.export.names import EXIT, IMAGES, LOGITS, exit_name
+from offramp.export.onnx_export import frozen_copy
+from offramp.export.runtime import start_content
 from offramp.export.session import EarlyExitSession
 from offramp.nn.network import EarlyExitNetwork
 
@@ -63,6 +64,21 @@ def verify_bundle(
     """
     if not all(np.isfinite(logits).all() for logits in expected):
         raise ExportError("The network gives NaN or infinite logits on the inputs to compare on; nothing was written.")
+    try:
+        return _compare(bundle, expected, inputs, policy, tolerance, stray_share)
+    # The rules for files from outside hold for our own: what nobody could load must not be written.
+    except BundleError as exc:
+        raise ExportError(f"The network cannot be written as a bundle that loads: {exc} Nothing was written.") from exc
+
+
+def _compare(
+    bundle: Path,
+    expected: Logits,
+    inputs: NDArray[np.float32],
+    policy: ExitPolicy,
+    tolerance: float,
+    stray_share: float,
+) -> Agreement:
     session = EarlyExitSession(bundle)
     chain = tuple(
         np.concatenate(exits) for exits in zip(*(session.all_logits(batch) for batch in _batches(inputs)), strict=True)
@@ -175,12 +191,7 @@ def _early_exit_run(bundle: Path, inputs: NDArray[np.float32]) -> _EarlyExitRun:
 
 
 def _runtime(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return start_content(path.read_bytes(), path.name, 1, branches=path.name == EARLY_EXIT_FILE)
 
 
 def _batches(inputs: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:

@@ -25,6 +25,16 @@ class CumulativeConfidence:
     thresholds: tuple[float, ...]
     measure: Measure = "max_probability"
 
+    @property
+    def num_exits(self) -> int:
+        """The final exit included."""
+        return len(self.thresholds) + 1
+
+    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+        """Whether samples leave at the last of these exits; one (samples, classes) array per exit so far."""
+        together = accumulated([confidence(item, self.measure) for item in logits])
+        return together[-1] >= self.thresholds[len(logits) - 1]
+
     def decide(
         self, logits: Sequence[NDArray[np.floating]], confidences: Sequence[NDArray[np.floating]] | None = None
     ) -> NDArray[np.intp]:

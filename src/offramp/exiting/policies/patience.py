@@ -27,6 +27,17 @@ class Patience:
         if self.num_agreeing < 1:
             raise ValueError(f"`num_agreeing` must be >= 1, got {self.num_agreeing}.")
 
+    @property
+    def num_exits(self) -> None:
+        """Fits any number of exits."""
+        return None
+
+    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+        """Whether samples leave at the last of these exits; one (samples, classes) array per exit so far."""
+        answers = np.stack([item.argmax(axis=1) for item in logits[-self.num_agreeing :]])
+        agree: NDArray[np.bool_] = (answers == answers[-1]).all(axis=0)
+        return agree & (len(logits) >= self.num_agreeing)
+
     def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
         """Exit index of each sample; ``logits`` holds one (samples, classes) array per exit, the final one included."""
         answers = [item.argmax(axis=1) for item in logits]

@@ -1,0 +1,24 @@
+"""Names of values in exported graphs."""
+
+IMAGES, BATCH = "images", "batch"
+THRESHOLDS, LOGITS, EXIT, CONFIDENCE = "thresholds", "logits", "exit", "confidence"
+
+
+def exit_name(index: int) -> str:
+    """Name of the output that holds the logits of exit ``index``, in its stage and in the joined graph."""
+    return f"exit_{index}"
+
+
+def features_name(index: int) -> str:
+    """Name of the value that goes from stage ``index`` to the next."""
+    return f"features_{index}"
+
+
+def input_name(index: int) -> str:
+    """Name of the input of stage ``index``."""
+    return IMAGES if index == 0 else features_name(index - 1)
+
+
+def output_names(index: int, num_stages: int) -> list[str]:
+    """Names of the outputs of stage ``index``; the last stage hands no features on."""
+    return [exit_name(index)] if index == num_stages - 1 else [features_name(index), exit_name(index)]
