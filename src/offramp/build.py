@@ -4,10 +4,13 @@ from offramp.config import Config
 from offramp.errors import ConfigError
 from offramp.evaluate.context import Context
 from offramp.hardware.loader import load_accelerator
-from offramp.nn.backbone import BACKBONES
+from offramp.nn.adopted import ADOPTED, OWN_HEAD, AdoptedModel
+from offramp.nn.backbone import BACKBONES, BackboneFamily
 from offramp.nn.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantize import check_precision
-from offramp.nn.supernet import Supernet
+from offramp.nn.supernet import DEFAULT_FINAL_BRANCH, Supernet
+from offramp.nn.timm_models import PREFIX as TIMM
+from offramp.nn.timm_models import TimmSettings, adopt_timm, check_timm
 from offramp.objectives.evaluation import SearchAlgorithm
 from offramp.objectives.parse import parse_constraint, parse_objective
 from offramp.objectives.picking import check_rule
@@ -27,7 +30,7 @@ _MIN_EPOCHS, _MAX_EPOCHS = 10, 40
 
 def check_settings(config: Config) -> None:
     """Fail at once, before data are read, on a name or a rule that cannot be understood."""
-    BACKBONES.get(config.space.backbone)
+    _check_backbone(config)
     for branch in config.space.branches:
         EXIT_BRANCHES.get(branch)
     ALGORITHMS.get(config.search.algorithm)
@@ -42,6 +45,38 @@ def check_settings(config: Config) -> None:
         backbone, branches = _precisions(config)
         check_precision(backbone, "backbone")
         check_precision(branches, "branches")
+
+
+def _check_backbone(config: Config) -> None:
+    space = config.space
+    if space.backbone.startswith(TIMM):
+        check_timm(space.backbone.removeprefix(TIMM))
+        return
+    if not space.backbone.startswith(ADOPTED):
+        BACKBONES.get(space.backbone)
+    if space.weights is not None or space.freeze:
+        raise ConfigError(
+            f"space.weights and space.freeze are for backbones from timm (timm:...), got {space.backbone!r}. A model "
+            "of your own is frozen by offramp.adopt(..., freeze=True)."
+        )
+
+
+def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -> BackboneFamily:
+    """The backbone of the settings; ``model`` is one that was brought along."""
+    space = config.space
+    if model is not None:
+        return model
+    if space.backbone.startswith(TIMM):
+        settings = TimmSettings(
+            space.backbone.removeprefix(TIMM), space.weights, space.freeze, space.max_taps, config.seed
+        )
+        return adopt_timm(settings, dataset.input_shape, dataset.num_classes)
+    if space.backbone.startswith(ADOPTED):
+        raise ConfigError(
+            f"Backbone {space.backbone!r} is a model that was given in Python. Give it again: "
+            "offramp.search(model=offramp.adopt(...), ...)."
+        )
+    return BACKBONES.get(space.backbone)
 
 
 def _precisions(config: Config) -> tuple[Precision, Precision]:
@@ -67,10 +102,12 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
     )
 
 
-def build_space(config: Config, dataset: Dataset) -> EarlyExitSpace:
+def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> EarlyExitSpace:
     precision, branch_precision = _precisions(config)
+    own_head = isinstance(family, AdoptedModel) and family.num_classes == dataset.num_classes
     return EarlyExitSpace(
-        backbone=BACKBONES.get(config.space.backbone).space(dataset.input_shape),
+        backbone=family.space(dataset.input_shape),
+        final_branch=OWN_HEAD if own_head else DEFAULT_FINAL_BRANCH,
         branches=config.space.branches,
         measures=config.space.measures,
         accuracy_drops=config.space.accuracy_drops,
@@ -80,22 +117,27 @@ def build_space(config: Config, dataset: Dataset) -> EarlyExitSpace:
     )
 
 
-def build_context(config: Config, dataset: Dataset) -> Context:
-    """All parts of a run. Raises InputError for a setting that does not fit the data."""
+def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None = None) -> Context:
+    """All parts of a run; ``model`` is the backbone, where it was brought along.
+
+    Raises InputError for a setting or a model that does not fit the data.
+    """
     _, height, width = dataset.input_shape
     if min(height, width) < 4:
         raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
     set_threads(config.train.threads, max(height, width))
-    space = build_space(config, dataset)
+    family = build_family(config, dataset, model)
+    space = build_space(config, dataset, family)
     train = config.train
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
     return Context(
         config=config,
         dataset=dataset,
+        family=family,
         space=space,
         supernet=Supernet(
-            space.backbone, config.space.branches, dataset.input_shape, dataset.num_classes, seed=config.seed
+            space.backbone, config.space.branches, dataset.input_shape, dataset.num_classes, config.seed, family
         ),
         compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
         accelerator=load_accelerator(config.cost.accelerator),

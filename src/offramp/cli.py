@@ -75,7 +75,11 @@ def _options(
 @app.command()
 def search(
     data: Annotated[str | None, typer.Option(help="`digits`, or a file or folder with labelled images.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Backbone family; see `offramp list backbones`.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A family (see `offramp list backbones`) or timm:NAME.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of a timm backbone: a safetensors file.")] = None,
+    freeze: Annotated[
+        bool | None, typer.Option("--freeze", help="Train the branches only, not the timm backbone.")
+    ] = None,
     accelerator: Annotated[
         str | None, typer.Option(help="Name (see `offramp list accelerators`) or YAML file.")
     ] = None,
@@ -125,6 +129,8 @@ def search(
     given: dict[str, Any] = {
         "data.source": data,
         "space.backbone": backbone,
+        "space.weights": weights,
+        "space.freeze": freeze,
         "cost.accelerator": accelerator,
         "cost.engine": engine,
         "cost.mapping": mapping,

@@ -44,9 +44,16 @@ class DataConfig(_Section):
 
 
 class SpaceConfig(_Section):
-    """What may be built."""
+    """What may be built.
+
+    ``backbone`` is a family, or ``timm:`` and the name of a timm model; ``weights`` (a safetensors file), ``freeze``
+    (only the branches are trained) and ``max_taps`` (places for exits) are for the latter.
+    """
 
     backbone: str = "resnet"
+    weights: str | None = None
+    freeze: bool = False
+    max_taps: Count = 8
     branches: tuple[str, ...] = ("pool_linear", "pool_mlp", "depthwise_separable", "conv", "global_pool")
     measures: tuple[Measure, ...] = MEASURES
     accuracy_drops: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04)

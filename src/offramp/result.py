@@ -13,6 +13,7 @@ from offramp.config import Config, with_settings
 from offramp.errors import Interrupted, RunError
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork
+from offramp.nn.adopted import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.picking import pick
@@ -20,8 +21,10 @@ from offramp.pipeline import Pipeline
 from offramp.progress import Reporter, SilentReporter
 from offramp.report.page import render_page
 from offramp.report.summary import ChosenNetwork, RunSummary
-from offramp.store import create_run, resume_run
+from offramp.store import RunStore, create_run, resume_run
 from offramp.store.faults import folder_error, is_disk_fault
+
+_MODEL = "model"  # where a run's record holds the fingerprint of a model that was brought along
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class SearchResult:
 def search(
     config: Config | None = None,
     *,
+    model: AdoptedModel | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -74,7 +78,8 @@ def search(
 ) -> SearchResult:
     """Search, train and export early-exit networks.
 
-    ``settings`` are settings by name with ``__`` for the dot, for example ``data__source="digits"`` or
+    ``model`` is a backbone of your own, from `offramp.adopt`; a run with one is resumed with the same. ``settings``
+    are settings by name with ``__`` for the dot, for example ``data__source="digits"`` or
     ``cost__accelerator="edge-tpu-quad"``. ``run`` is the run folder (a new one under ``runs/`` if None); with
     ``resume`` the run goes on with its own settings, but for those of ``execution``.
     Raises InputError for anything wrong that was given.
@@ -89,15 +94,21 @@ def search(
             raise RunError("A run is resumed with its own settings; only those of `execution` may be others.")
         store = resume_run(Path(run))
         try:
-            context = _context(with_settings(store.config, changes), shown)
+            context = _context(with_settings(store.config, changes), shown, model)
+            _check_same_model(store, context)
         except BaseException:
             store.close()
             raise
     else:
-        chosen = with_settings(config or Config(), {name.replace("__", "."): v for name, v in settings.items()})
+        changes = {name.replace("__", "."): value for name, value in settings.items()}
+        if model is not None:
+            changes["space.backbone"] = model.name
+        chosen = with_settings(config or Config(), changes)
         # What can be wrong with settings and data is found out before a folder is made.
-        context = _context(chosen, shown)
+        context = _context(chosen, shown, model)
         store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
+        if isinstance(context.family, AdoptedModel):
+            store.set(_MODEL, context.family.fingerprint)
     try:
         end = Pipeline(context, store, shown, resume=resume, started=began).run()
     except OSError as exc:
@@ -111,9 +122,20 @@ def search(
     return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
 
 
-def _context(config: Config, reporter: Reporter) -> Context:
+def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:
     check_settings(config)
-    return build_context(config, build_dataset(config, reporter))
+    return build_context(config, build_dataset(config, reporter), model)
+
+
+def _check_same_model(store: RunStore, context: Context) -> None:
+    """A run goes on with the very model it was begun with: its weights, calls and cuts."""
+    recorded, family = store.get(_MODEL), context.family
+    given = family.fingerprint if isinstance(family, AdoptedModel) else None
+    if given != recorded:
+        raise RunError(
+            f"The run in {str(store.folder)!r} was begun with another model (fingerprint {recorded}, given {given}). "
+            "Resume it with the same model, weights and taps, or start a new run."
+        )
 
 
 def default_run_folder(config: Config) -> Path:

@@ -15,6 +15,7 @@ from offramp import __version__
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork
 from offramp.hardware.accelerator import CoreKind
+from offramp.nn.adopted import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.report.summary import (
@@ -79,7 +80,7 @@ def summarize(
         clock_hz=context.accelerator.clock_hz,
         core_names=tuple(core.name for core in context.accelerator.cores if core.kind is not CoreKind.OFFCHIP),
         environment=_environment(context),
-        warnings=(*_warnings(context), *reference.cost.warnings),
+        warnings=(*_model_notes(context), *_warnings(context), *reference.cost.warnings),
     )
 
 
@@ -133,6 +134,16 @@ def _environment(context: Context) -> tuple[EnvironmentItem, ...]:
         except PackageNotFoundError:
             continue
     return tuple(items)
+
+
+def _model_notes(context: Context) -> tuple[str, ...]:
+    """What a reader should know about a backbone that was brought along."""
+    family = context.family
+    if not isinstance(family, AdoptedModel):
+        return ()
+    classes = context.dataset.num_classes
+    head = f"The model has {family.num_classes} classes, the data {classes}: it was given a new classifier."
+    return family.notes if family.num_classes == classes else (head, *family.notes)
 
 
 def _warnings(context: Context) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from offramp.config import Config
 from offramp.cost.base import CostModel
 from offramp.hardware.accelerator import Accelerator
+from offramp.nn.backbone import BackboneFamily
 from offramp.nn.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Objective
 from offramp.space.early_exit_space import EarlyExitSpace
@@ -19,6 +20,7 @@ class Context:
 
     config: Config
     dataset: Dataset
+    family: BackboneFamily
     space: EarlyExitSpace
     supernet: Supernet
     compute: Compute

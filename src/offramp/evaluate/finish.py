@@ -111,7 +111,8 @@ class Finisher:
         # Inherited statistics belong to the supernet's largest network; start from this network's own.
         calibrate(network, self._evaluation_data(), context.compute)
         self._quantize(network)
-        epochs = context.fine_tune_epochs
+        # A frozen model with its own classifier alone has nothing to learn.
+        epochs = context.fine_tune_epochs if any(p.requires_grad for p in network.parameters()) else 0
         if epochs == 0:
             deadline = None
         loop = TrainingLoop(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from offramp.errors import AdoptError
-from offramp.nn.adopted import AdoptedModel, Tap
+from offramp.nn.adopted import ADOPTED, AdoptedModel, Tap
 from offramp.nn.cutting import call_graph, changed_in_place
 from offramp.nn.network import evaluating
 from offramp.nn.tap_choice import TapPlan, layouts, plan_taps
@@ -53,7 +53,7 @@ def adopt(
         for cut, layout, macs in zip(plan.cuts, layouts(plan, shape[1:]), plan.macs, strict=True)
     )
     return AdoptedModel(
-        name=f"adopted:{label}",
+        name=f"{ADOPTED}{label}",
         description=f"{label}, as it was brought along",
         pieces=pieces,
         taps=found,

@@ -14,6 +14,7 @@ from offramp.space.architecture import StageChoice
 from offramp.space.space import BackboneSpace, StageSpace
 
 OWN_HEAD = "own_head"
+ADOPTED = "adopted:"
 
 
 @dataclass(frozen=True)
