@@ -18,8 +18,8 @@ LAYERS = [
     {"nn", "cost", "objectives"},
     {"train", "search", "export", "report", "store"},
     {"evaluate", "study", "pricing"},
-    {"build", "summarize", "pipeline", "result", "catalogue"},
-    {"cli", "cli_accelerators", "cli_deploy", "__main__", "__init__"},
+    {"build", "summarize", "pipeline", "result", "catalogue", "detect"},
+    {"cli", "cli_accelerators", "cli_deploy", "cli_detect", "__main__", "__init__"},
 ]
 # `objectives` holds costs in its evaluations, so it stands to the right of `cost` within its line.
 ALLOWED_WITHIN_LINE = {
@@ -35,6 +35,8 @@ ALLOWED_WITHIN_LINE = {
     ("result", "build"),
     ("cli", "cli_accelerators"),
     ("cli", "cli_deploy"),
+    ("cli", "cli_detect"),
+    ("cli_deploy", "cli_detect"),
     ("__main__", "cli"),
 }
 

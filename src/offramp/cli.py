@@ -11,6 +11,7 @@ import typer
 
 from offramp import __version__, cli_deploy
 from offramp.cli_accelerators import app as accelerators_app
+from offramp.cli_detect import detect
 from offramp.errors import InputError, Interrupted, OfframpError
 
 _STARTED = time.monotonic()
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(accelerators_app, name="accelerators")
 app.command()(cli_deploy.predict)
 app.command()(cli_deploy.bench)
+app.command()(detect)
 
 
 def main() -> None:

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from offramp.cli_detect import predict_sounds
+
 if TYPE_CHECKING:
     from offramp.export.bench import BenchResult
 
-_Bundle = Annotated[Path, typer.Argument(help="An exported bundle: a folder with manifest.json, or a .zip of one.")]
+_Bundle = Annotated[
+    Path, typer.Argument(help="An exported bundle: a folder with manifest.json, a .zip of one, or a detector.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -18,7 +22,10 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files; .wav files for a network of speech.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
 ) -> None:
-    """Classify images, and say at which exit each one left."""
+    """Classify images or sounds, and say at which exit each one left; of a detector, whether they are anomalous."""
+    if (bundle / "detector.json").is_file():
+        predict_sounds(bundle, images, as_json=as_json)
+        return
     from offramp.export.session import EarlyExitSession
     from offramp.jsonio import to_data
 

@@ -39,3 +39,21 @@ def write_speech_commands(root: Path, per_word: int = 3, seed: int = 0) -> Path:
     for file, names in lists.items():
         (root / file).write_text("\n".join(names) + "\n")
     return root
+
+
+def write_machine_sounds(root: Path, num_train: int = 12, num_labelled: int = 6, seed: int = 0) -> Path:
+    """Two machines that hum; an anomalous one hums a third higher, with a rattle."""
+    rng = np.random.default_rng(seed)
+
+    def sound(machine: int, anomalous: bool) -> NDArray[np.float64]:
+        pitch = (300.0 + 200.0 * machine) * (1.25 if anomalous else 1.0) * rng.uniform(0.98, 1.02)
+        loudness = rng.uniform(0.3, 0.5)
+        return loudness * tone(pitch, 8.1, rng, noise=0.08 if anomalous else 0.05)
+
+    for machine in (1, 2):
+        for index in range(num_train):
+            write_sound(root / "train" / f"normal_id_{machine:02}_{index:08}.wav", sound(machine, False))
+        for index in range(num_labelled):
+            write_sound(root / "test" / f"normal_id_{machine:02}_{index:08}.wav", sound(machine, False))
+            write_sound(root / "test" / f"anomaly_id_{machine:02}_{index:08}.wav", sound(machine, True))
+    return root
