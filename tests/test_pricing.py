@@ -92,7 +92,7 @@ def test_a_chip_with_formulas_is_priced_by_them(
             assert cores[name] in ("digital", "host")  # depthwise: never analog
         if shape.op is Op.AVG_POOL:
             assert cores[name] == "host"
-    assert {core for text in cores.values() for core in text.split("+")} == {"digital", "analog", "host"}
+    assert {core for text in cores.values() for core in text.split("+")} == {"digital", "analog", "vector", "host"}
     assert any("trained to be ternary" in text for text in report.warnings)
 
 

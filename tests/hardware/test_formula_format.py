@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from offramp.errors import AcceleratorError
-from offramp.hardware.formulas import InMemoryArray, Software, TiledArray
+from offramp.hardware.formulas import Converters, InMemoryArray, Software, TiledArray
 from offramp.hardware.loader import CATALOG, load_accelerator
 from offramp.workload.layer import Op
 from tests.hardware.samples import write
@@ -24,7 +24,7 @@ def test_the_shipped_chip_has_the_published_figures() -> None:
     assert chip.clock_hz == 260e6
     digital, analog, host = (formulas.core(name) for name in ("digital", "analog", "host"))
     assert digital.cycles == TiledArray(channels=16, columns=16, values_per_cycle=8)
-    assert analog.cycles == InMemoryArray(1152, 512, 64, 128, (1, 2, 4, 8), 8.0, 70e-9)
+    assert analog.cycles == InMemoryArray(1152, 512, 64, 128, (1, 2, 4, 8), 8.0, 70e-9, Converters(7, 6, 25.0))
     assert isinstance(host.cycles, Software)
     idle = formulas.idle_power_mw
     assert idle + digital.power_mw == pytest.approx(24.96)
@@ -87,6 +87,8 @@ CORES = ("formulas", "cores")
         ((*CORES, "digital", "rules", "ops"), ["conv", "fly"], "got 'fly'"),
         ((*CORES, "digital", "rules", "groups"), "some", "`groups` must be one of"),
         ((*CORES, "analog", "figures", "pass_s"), 0, "`pass_s` must be a finite number > 0"),
+        ((*CORES, "analog", "figures", "converters", "output_bits"), 1, "`output_bits` must be >= 2"),
+        ((*CORES, "analog", "figures", "converters"), None, "`converters` is missing"),
         ((*CORES, "analog", "peak", "source"), None, "`source` is missing"),
         ((*CORES, "analog", "rules", "first_layer"), "maybe", "`first_layer` must be one of"),
     ],

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import ExportError
+from offramp.nn.analog import AnalogPart
 from offramp.nn.fake_quantize import IntegerRange, quantize, step_size
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import stage_sources
@@ -78,18 +79,54 @@ class _Matrix(nn.Module):
     bias: Tensor
     bias_step: Tensor
 
-    def __init__(self, layer: QuantizedMatrixLayer) -> None:
+    def __init__(self, layer: QuantizedMatrixLayer, first: int = 0) -> None:
+        """Output channels from ``first`` on."""
         super().__init__()
         # In a tuple, so that the float weights are not carried along.
         self._layer = (layer,)
         whole = layer.integers()
-        self.weight = _Weight(whole.weight, whole.weight_step, cast(IntegerRange, layer.weight_limits))
-        self.register_buffer("bias", whole.bias.to(torch.int32))
-        self.register_buffer("bias_step", whole.accumulator_step)
+        limits = cast(IntegerRange, layer.weight_limits)
+        self.weight = _Weight(whole.weight[first:], whole.weight_step[first:], limits)
+        self.register_buffer("bias", whole.bias[first:].to(torch.int32))
+        self.register_buffer("bias_step", whole.accumulator_step[first:])
 
     def forward(self, inputs: Tensor) -> Tensor:
         bias = _emit("DequantizeLinear", self.bias, self.bias_step, dtype=torch.float32, axis=0)
         return self._layer[0].multiply(inputs, self.weight(), bias)
+
+
+class _AnalogMatrix(nn.Module):
+    """Analog channels without their noise, as rounding and clipping; the digital ones follow as a convolution."""
+
+    def __init__(self, layer: QuantizedMatrixLayer, part: AnalogPart) -> None:
+        super().__init__()
+        (source,) = layer.known_sources()
+        whole = part.constants(layer)
+        unit = 1.0 if layer.bits is None else layer.step
+        self.groups, self.limits, self.results = part.groups(layer), part.inputs, part.results
+        self._layer = (layer,)
+        self.halves_down = part.halves_down(source)
+        for name, value in (
+            ("weight", whole.weight),
+            ("input_step", part.input_step(source)),
+            ("result_step", whole.adc_step),
+            ("factor", (whole.factor * unit).view(-1, 1, 1)),
+            ("offset", (whole.offset * unit).view(-1, 1, 1)),
+        ):
+            self.register_buffer(name, value)
+        self.rest = _Matrix(layer, part.channels) if part.channels < len(layer.weight) else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = dict(self.named_buffers(recurse=False))
+        entering = (inputs / values["input_step"] - self.halves_down).round()
+        entering = entering.clamp(self.limits.lower, self.limits.upper)
+        total: Tensor | None = None
+        for group in self.groups:
+            sums = self._layer[0].multiply(entering[:, group], values["weight"][:, group], None)
+            read = (sums / values["result_step"]).round().clamp(self.results.lower, self.results.upper)
+            total = read if total is None else total + read
+        analog = cast(Tensor, total) * values["factor"] + values["offset"]
+        return analog if self.rest is None else torch.cat([analog, self.rest(inputs)], 1)
 
 
 class _FloatMatrix(nn.Module):
@@ -149,6 +186,8 @@ def _as_qdq(module: nn.Module) -> nn.Module | None:
 
 @_as_qdq.register
 def _(layer: QuantizedMatrixLayer) -> nn.Module | None:
+    if isinstance(layer.analog, AnalogPart):
+        return _Layer(_AnalogMatrix(layer, layer.analog), layer)
     return _Layer(_Matrix(layer) if layer.is_exact else _FloatMatrix(layer), layer)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from offramp.hardware.accelerator import Core, CoreKind
 from offramp.hardware.formulas import (
     ChipFormulas,
+    Converters,
     CoreFormula,
     CycleForm,
     InMemoryArray,
@@ -95,11 +96,21 @@ def _read_form(item: Section) -> CycleForm:
             unrollings=tuple(sorted(unrollings)) or (1,),
             write_cycles_per_row=figures.number("write_cycles_per_row"),
             pass_s=figures.number("pass_s", positive=True),
+            converters=_read_converters(figures.section("converters")),
         )
     else:
         form = Software(figures.number("cycles_per_mac", positive=True), figures.number("cycles_per_value"))
     figures.done()
     return form
+
+
+def _read_converters(section: Section) -> Converters:
+    converters = Converters(
+        section.integer("input_bits", minimum=2), section.integer("output_bits", minimum=2), section.number("snr")
+    )
+    section.text("source")
+    section.done()
+    return converters
 
 
 def _read_rules(section: Section) -> LayerRules:

@@ -22,6 +22,18 @@ class TiledArray:
 
 
 @dataclass(frozen=True)
+class Converters:
+    """What an analog array turns inputs and column sums into: two's complement of so many bits.
+
+    A result y is read as round(y + y / ``snr`` * N(0, 1)), within the same limits; ``snr`` 0 = without noise.
+    """
+
+    input_bits: int
+    output_bits: int
+    snr: float
+
+
+@dataclass(frozen=True)
 class InMemoryArray:
     """Analog array: weights are written first, then each pass makes all outputs of one or several positions.
 
@@ -37,6 +49,7 @@ class InMemoryArray:
     unrollings: tuple[int, ...]
     write_cycles_per_row: float
     pass_s: float
+    converters: Converters
 
 
 @dataclass(frozen=True)

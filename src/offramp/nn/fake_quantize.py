@@ -120,6 +120,8 @@ class _FakeQuantize(torch.autograd.Function):
         else:
             quotient = values / step_size(_along_first(scale, values)).to(values.dtype)
             passed = gradient * ((quotient > limits.lower) & (quotient < limits.upper))
+        if not ctx.needs_input_grad[1]:
+            return passed, None, None, None
         axes = tuple(range(1 if scale.dim() else 0, values.dim()))
         # Subtracted one by one: the two sums are much larger than what is left of them, too large for 16 bits.
         slope = (gradient * result).addcmul_(passed, values, value=-1.0).sum(axes).float()

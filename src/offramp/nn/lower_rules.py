@@ -80,6 +80,19 @@ def conv2d(
     )
 
 
+def analog_conv2d(
+    call: Call,
+    inputs: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair | str,
+    dilation: Pair,
+    compute: object,
+) -> LayerShape:
+    """One convolution, though an analog core's part of it is computed by itself."""
+    return conv2d(call, inputs, weight, None, stride, padding, dilation)
+
+
 def linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
     rows = call.single_input.numel() // weight.shape[1]
     return LayerShape(
@@ -259,6 +272,7 @@ LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
     rule.__name__: rule
     for rule in (
         conv2d,
+        analog_conv2d,
         linear,
         max_pool2d,
         avg_pool2d,

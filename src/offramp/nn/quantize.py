@@ -13,6 +13,7 @@ from offramp.nn.integer_layers import Dequantize, to_integer
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.nn.quantize_graph import PartFormat, output_source, rewrite_part
 from offramp.nn.quantized_layers import QuantizedLayer
+from offramp.nn.quantized_matrix import QuantizedMatrixLayer
 from offramp.space.architecture import Precision
 
 FLOAT_BITS = 32
@@ -130,6 +131,12 @@ def convert_(network: EarlyExitNetwork) -> None:
         raise UnsupportedLayerError(
             "Integers can compute only layers whose weights and activations both are quantised, which does not hold "
             f"for {len(halves)} layer(s), the first is {halves[0]}. Choose bits below 32 for both."
+        )
+    analog = [n for n, m in network.named_modules() if isinstance(m, QuantizedMatrixLayer) and m.analog is not None]
+    if analog:
+        raise UnsupportedLayerError(
+            f"Integers cannot compute {len(analog)} layer(s) with analog channels, the first is {analog[0]}: "
+            "converters read with a step of their own. Keep the network as it is; its export computes without noise."
         )
     sources = stage_sources(network)
     for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):

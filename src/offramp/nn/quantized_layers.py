@@ -96,7 +96,7 @@ class QuantizedLayer(nn.Module):
             cast(Tensor, self.scale).fill_(grid.step)
             self.zero_point.fill_(grid.zero_point)
 
-    def _leave(self, values: Tensor) -> Tensor:
+    def leave(self, values: Tensor) -> Tensor:
         """The end of the float path: observed, activated or put on the grid, whose limits are the activation's."""
         if self.bits is not None and self._sample is None:
             per_image = math.prod(values.shape[1:])
@@ -114,13 +114,13 @@ class QuantizedLayer(nn.Module):
         """Exact integers (floats of any width) to values on this layer's grid, by a product in float32."""
         limits = self.limits
         products = integers.to(torch.float32) * factor.as_float.to(torch.float32)
-        return self._on_grid(products.round().clamp(limits.lower, limits.upper))
+        return self.on_grid(products.round().clamp(limits.lower, limits.upper))
 
-    def _on_grid(self, integers: Tensor) -> Tensor:
+    def on_grid(self, integers: Tensor) -> Tensor:
         return integers.to(torch.float32) * self.step
 
     @property
-    def _computes_integers(self) -> bool:
+    def computes_integers(self) -> bool:
         return not self.training and self._sample is None and self.is_exact
 
 
@@ -138,11 +138,11 @@ class QuantizedIdentity(QuantizedLayer):
         return True
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if not self._computes_integers:
-            return self._leave(inputs)
+        if not self.computes_integers:
+            return self.leave(inputs)
         (source,) = self.sources
         if source is None:
-            return self._on_grid(quantize(inputs.to(torch.float32), self.step, self.limits))
+            return self.on_grid(quantize(inputs.to(torch.float32), self.step, self.limits))
         return self._requantize(integers_of(inputs, source).to(torch.float64), fixed_point(source.step / self.step))
 
 
@@ -159,15 +159,15 @@ class QuantizedAdd(QuantizedLayer):
         self.unsigned = self.unsigned or all(source is not None and source.unsigned for source in sources)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        if not self._computes_integers:
-            return self._leave(first + second)
+        if not self.computes_integers:
+            return self.leave(first + second)
         factors = self.factors().as_float
         a, b = (
             integers_of(values, source).to(torch.float64) * factor
             for values, source, factor in zip((first, second), self.known_sources(), factors, strict=True)
         )
         limits = self.limits
-        return self._on_grid((a + b).round().clamp(limits.lower, limits.upper))
+        return self.on_grid((a + b).round().clamp(limits.lower, limits.upper))
 
     def factors(self) -> FixedPoint:
         """For the first and the second summand, with one shift."""
@@ -204,8 +204,8 @@ class QuantizedAveragePool(QuantizedLayer):
         self.unsigned = self.unsigned or source.unsigned
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if not self._computes_integers:
-            return self._leave(self.average(inputs))
+        if not self.computes_integers:
+            return self.leave(self.average(inputs))
         (source,) = self.known_sources()
         count = self.window.count(*inputs.shape[-2:])
         total = (self.average(integers_of(inputs, source).to(torch.float64)) * count).round()

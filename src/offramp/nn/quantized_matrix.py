@@ -1,7 +1,7 @@
 """Convolutions and linear layers for quantisation-aware training, with their batch norm."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,14 @@ _FLOAT32_EXACT = 2**24
 _SMALLEST_FOLDED_STEP = 1e-20
 
 Layer = nn.Conv2d | nn.Linear
+
+
+class AnalogChannels(Protocol):
+    """What computes a layer some of whose channels are an analog core's."""
+
+    channels: int
+
+    def run(self, layer: "QuantizedMatrixLayer", inputs: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class QuantizedMatrixLayer(QuantizedLayer):
         self.is_convolution = isinstance(layer, nn.Conv2d)
         if norm is not None:
             self._take_norm(norm)
+        # Some channels may be an analog core's; see `analog`.
+        self.analog: AnalogChannels | None = None
         self.weight_limits = weight_limits
         self.weight_scale: nn.Parameter | None = None
         if weight_limits is not None:
@@ -103,13 +113,15 @@ class QuantizedMatrixLayer(QuantizedLayer):
         return super().is_exact and self.weight_limits is not None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self._computes_integers:
-            return self._forward_integers(inputs)
+        if self.analog is not None and self.analog.channels:
+            return self.analog.run(self, inputs)
+        if self.computes_integers:
+            return self.run_integers(inputs)
         weight: Tensor = self.weight
         if self.weight_limits is not None and self._sample is None:
             scale = gradient_scale(weight[0].numel(), self.weight_limits)
             weight = fake_quantize(weight, cast(Tensor, self.weight_scale), self.weight_limits, scale)
-        return self._leave(self.normalized(self.multiply(inputs, weight, self.bias)))
+        return self.leave(self.normalized(self.multiply(inputs, weight, self.bias)))
 
     def multiply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution or linear layer alone, with other weights."""
@@ -132,18 +144,19 @@ class QuantizedMatrixLayer(QuantizedLayer):
             self.eps,
         )
 
-    def _forward_integers(self, inputs: Tensor) -> Tensor:
+    def run_integers(self, inputs: Tensor, first: int = 0) -> Tensor:
+        """Output channels from ``first`` on, in integers; the others are left out."""
         (source,) = self.known_sources()
         layer = self.integers()
         dtype = torch.float32 if layer.largest <= _FLOAT32_EXACT else torch.float64
         with torch.autocast(inputs.device.type, enabled=False):
-            whole = self.multiply(integers_of(inputs, source).to(dtype), layer.weight.to(dtype), None)
+            whole = self.multiply(integers_of(inputs, source).to(dtype), layer.weight[first:].to(dtype), None)
         # Rounding changes nothing but what a fast algorithm (Winograd) may have left behind the point.
-        total = whole.round().to(torch.float64) + per_channel(layer.bias, whole)
+        total = whole.round().to(torch.float64) + per_channel(layer.bias[first:], whole)
         if layer.factor is None:
-            return (total * per_channel(layer.accumulator_step.to(torch.float64), whole)).to(torch.float32)
-        factor = FixedPoint(per_channel(layer.factor.multiplier, whole), per_channel(layer.factor.shift, whole))
-        return self._requantize(total, factor)
+            return (total * per_channel(layer.accumulator_step[first:].to(torch.float64), whole)).to(torch.float32)
+        multiplier, shift = layer.factor.multiplier[first:], layer.factor.shift[first:]
+        return self._requantize(total, FixedPoint(per_channel(multiplier, whole), per_channel(shift, whole)))
 
     @torch.no_grad()
     def integers(self) -> MatrixIntegers:
@@ -153,7 +166,7 @@ class QuantizedMatrixLayer(QuantizedLayer):
         step = step_size(cast(Tensor, self.weight_scale).float())
         axes = (-1, *[1] * (self.weight.dim() - 1))
         weight = quantize(self.weight.float(), step.view(axes), limits)
-        fold, bias = self._fold()
+        fold, bias = self.fold()
         # An accumulator of 28 bits must be able to hold the bias, also of a channel whose weights are next to nothing.
         smallest = bias.abs() / (source.step.double() * (MAX_ACCUMULATOR // 4))
         wanted = step.double() * fold
@@ -172,7 +185,7 @@ class QuantizedMatrixLayer(QuantizedLayer):
         factor = None if self.bits is None else fixed_point(accumulator_step / self.step)
         return MatrixIntegers(weight, folded, whole_bias, accumulator_step, factor, largest)
 
-    def _fold(self) -> "tuple[Tensor, Tensor]":
+    def fold(self) -> "tuple[Tensor, Tensor]":
         """What batch norm multiplies each channel by, and the bias behind it, in float64."""
         bias = torch.zeros(len(self.weight), dtype=torch.float64, device=self.weight.device)
         if self.bias is not None:

@@ -103,7 +103,7 @@ def test_the_host_pays_for_every_value_it_reads() -> None:
 
 
 def test_additions_wait_for_the_port() -> None:
-    assert cycles("digital", add(16, 32)) == 32 * 32 * 48 / 8
+    assert cycles("vector", add(16, 32)) == 32 * 32 * 48 / 64
 
 
 @given(st.integers(1, 600), st.integers(1, 300), st.sampled_from([4, 8, 16]), st.sampled_from([1, 3]))

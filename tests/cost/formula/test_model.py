@@ -37,7 +37,7 @@ def test_a_chip_of_both_cores_reaches_the_published_efficiency() -> None:
 def test_without_a_decision_layers_stay_digital_unless_the_assignment_is_free() -> None:
     network = residual_network(1)
     fixed, free = FormulaCostModel().estimate(network, DIANA), FormulaCostModel(free=True).estimate(network, DIANA)
-    assert {layer.core for layer in fixed.layers} == {"digital", "host"}
+    assert {layer.core for layer in fixed.layers} == {"digital", "vector", "host"}
     assert "analog" in {layer.core for layer in free.layers}
     assert next(x.core for x in free.layers if x.name == "stem") == "digital"
     assert any("trained to be ternary" in text for text in free.warnings)
