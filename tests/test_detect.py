@@ -1,6 +1,8 @@
 """`offramp detect` on machines that hum: from sounds to a detector that stops early."""
 
+import importlib
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -24,6 +26,8 @@ from offramp.train.data import Preprocessing
 from offramp.train.machine_sounds import load_machine_sounds
 from offramp.train.reconstruction import sound_errors
 from tests.train.sounds import write_machine_sounds
+
+detect_module = importlib.import_module("offramp.detect")
 
 UNIT = ScoreScale(0.0, 1.0)
 POLICY = AnomalyPolicy((UNIT, UNIT), (Band(-0.1, 0.1),), 0.0)
@@ -185,3 +189,23 @@ def test_what_does_not_reproduce_the_network_is_not_written(
     (tmp_path / "d").mkdir()
     with pytest.raises(InputError, match="is there already"):
         export_detector(build_autoencoder((1,), seed=0), MANIFEST, tmp_path / "d", checks, overwrite=True)
+
+
+def test_the_python_of_the_page_runs(
+    run: Path, toy_car: Path, record: DetectorRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is checked is mlperf-tiny.md, not the training: a finished run stands in for it."""
+    (tmp_path / "dev_data").mkdir()
+    (tmp_path / "dev_data" / "ToyCar").symlink_to(toy_car)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def finished(source: str, folder: Path, settings: DetectSettings) -> DetectorRecord:
+        assert Path(source).is_dir()
+        shutil.copytree(run, folder)
+        return record
+
+    monkeypatch.setattr(detect_module, "detect", finished)
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "mlperf-tiny.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
