@@ -32,7 +32,7 @@ from offramp.train.supernet_training import plain_step
 IMAGE = (3, 32, 32)
 NUM_CLASSES = 10
 BACKBONES_MEASURED = ("resnet-large", "mobilenetv2", "resnet")
-BITS = {"8/8": Precision(8, 8), "4/4": Precision(4, 4), "ternary/4": Precision(2, 4)}
+BITS = {"8/8": Precision(8, 8), "4/4": Precision(4, 4), "ternary/4": Precision(2, 4, ternary=True)}
 WARM_UP = 2
 
 
@@ -86,7 +86,7 @@ def measure(backbone: str, compute: Compute, num_steps: int, batch: int) -> list
     for name, precision in BITS.items():
         network = copy.deepcopy(plain)
         network.architecture = replace(network.architecture, precision=precision, branch_precision=precision)
-        prepare_(network, [torch.randn(16, *IMAGE)], ternary=True)
+        prepare_(network, [torch.randn(16, *IMAGE)])
         timers[name] = step_timer(network, compute, batch)
     times: dict[str, list[float]] = {name: [] for name in timers}
     for index in range(num_steps + WARM_UP):

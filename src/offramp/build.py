@@ -19,6 +19,7 @@ from offramp.progress import Reporter
 from offramp.search.base import ALGORITHMS
 from offramp.space.architecture import Precision
 from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.space.precision_choices import FIXED, PrecisionChoices
 from offramp.train.augment import default_augmentation
 from offramp.train.compute import build_compute, set_threads
 from offramp.train.data import Dataset, load_dataset
@@ -41,7 +42,7 @@ def check_settings(config: Config) -> None:
     for rule in config.fine_tune.picks:
         check_rule(rule)
     load_accelerator(config.cost.accelerator)
-    if config.fine_tune.quantize:
+    if config.fine_tune.quantize and not config.searches_precision:
         backbone, branches = _precisions(config)
         check_precision(backbone, "backbone")
         check_precision(branches, "branches")
@@ -88,6 +89,13 @@ def _precisions(config: Config) -> tuple[Precision, Precision]:
     )
 
 
+def _choices(config: Config) -> PrecisionChoices:
+    """The bit widths that are searched, if any."""
+    if not config.searches_precision:
+        return FIXED
+    return PrecisionChoices(config.space.precision, tuple(map(Precision.parse, config.space.precisions)))
+
+
 def build_dataset(config: Config, reporter: Reporter) -> Dataset:
     data = config.data
     return load_dataset(
@@ -114,6 +122,7 @@ def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> Ear
         max_exits=config.space.max_exits,
         precision=precision,
         branch_precision=branch_precision,
+        precisions=_choices(config),
     )
 
 

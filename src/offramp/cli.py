@@ -99,6 +99,19 @@ def search(
     budget: Annotated[
         str | None, typer.Option(help="Wall time of the whole command (90s, 40m, 2h) or a number of evaluations.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What has bit widths of its own: fixed (nothing), network (backbone, branches), stage, layer."
+        ),
+    ] = None,
+    bits: Annotated[
+        list[str] | None,
+        typer.Option(help="Weight/activation bits to search among, such as 8/8 or ternary/8. Repeatable."),
+    ] = None,
+    quantize: Annotated[
+        bool | None, typer.Option("--quantize/--no-quantize", help="Train the chosen networks at the bits priced.")
+    ] = None,
     guarantee: Annotated[
         str | None, typer.Option(help="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95.")
     ] = None,
@@ -141,6 +154,9 @@ def search(
         "search.constraints": constraint,
         "fine_tune.picks": pick,
         "fine_tune.guarantee": guarantee,
+        "fine_tune.quantize": quantize,
+        "space.precision": precision,
+        "space.precisions": _split_commas(bits),
         "seed": seed,
         "budget": parse_budget(budget).model_dump() if budget else None,
     }

@@ -19,6 +19,7 @@ MAX_CONFIG_BYTES = 1_000_000
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Bits = Annotated[int, Field(ge=1, le=32)]
+PrecisionText = Annotated[str, Field(pattern=r"^(ternary|32|[2-8])/(32|[2-8])$")]
 
 
 class _Section(BaseModel):
@@ -48,6 +49,8 @@ class SpaceConfig(_Section):
 
     ``backbone`` is a family, or ``timm:`` and the name of a timm model; ``weights`` (a safetensors file), ``freeze``
     (only the branches are trained) and ``max_taps`` (places for exits) are for the latter.
+    ``precision`` says what gets bit widths of its own, searched among ``precisions`` (weights/activations): the whole
+    backbone and each branch (``network``), also each stage, or each layer. With ``fixed`` those of ``cost`` hold.
     """
 
     backbone: str = "resnet"
@@ -58,8 +61,10 @@ class SpaceConfig(_Section):
     measures: tuple[Measure, ...] = MEASURES
     accuracy_drops: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04)
     max_exits: Annotated[int, Field(ge=1, le=6)] = 3
+    precision: Literal["fixed", "network", "stage", "layer"] = "fixed"
+    precisions: tuple[PrecisionText, ...] = ("32/32", "8/8", "8/4", "4/8", "4/4")
 
-    @field_validator("branches", "measures", "accuracy_drops")
+    @field_validator("branches", "measures", "accuracy_drops", "precisions")
     @classmethod
     def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if not value or len(set(value)) != len(value):
@@ -136,7 +141,8 @@ class FineTuneConfig(_Section):
     """What happens to the chosen points of the front.
 
     ``guarantee`` is the accuracy that leaving early may cost and the confidence in that, such as ``0.01@0.95``. With
-    ``quantize`` they, and the reference, are trained, judged and exported at the bit widths of ``cost``.
+    ``quantize`` they, and the reference, are trained, judged and exported at the bit widths they are priced at; where
+    bit widths are searched (``space.precision``), that is always so.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
@@ -196,6 +202,15 @@ class Config(_Section):
     fine_tune: FineTuneConfig = FineTuneConfig()
     budget: BudgetConfig = BudgetConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    @property
+    def searches_precision(self) -> bool:
+        return self.space.precision != "fixed"
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether finished networks are trained and answer at the bit widths they are priced at."""
+        return self.fine_tune.quantize or self.searches_precision
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -28,12 +28,10 @@ from . import toys
 from .conftest import export
 
 
-def prepared(
-    backbone: Precision, branches: Precision, *, ternary: bool = False, num_exits: int = 2
-) -> EarlyExitNetwork:
+def prepared(backbone: Precision, branches: Precision, *, num_exits: int = 2) -> EarlyExitNetwork:
     network = toys.network(num_exits)
     network.architecture = replace(network.architecture, precision=backbone, branch_precision=branches)
-    prepare_(network, [torch.from_numpy(toys.samples(64, seed=5))], ternary=ternary)
+    prepare_(network, [torch.from_numpy(toys.samples(64, seed=5))])
     return network.eval()
 
 
@@ -73,7 +71,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Ternary weights in the backbone, 4 bits everywhere else."""
-    return Exported(prepared(Precision(2, 4), Precision(4, 4), ternary=True), tmp_path_factory.mktemp("narrow"))
+    return Exported(prepared(Precision(2, 4, ternary=True), Precision(4, 4)), tmp_path_factory.mktemp("narrow"))
 
 
 def test_every_convolution_becomes_an_integer_one(eight: Exported, narrow: Exported) -> None:

@@ -15,9 +15,9 @@ SMALL = BackboneSpace(
     name="mobilenetv2",
     resolutions=(8, 12),
     stages=(
-        StageSpace((1,), (4, 6), (3,), (1,)),
-        StageSpace((1, 2), (6, 8), (3, 5, 7), (2, 3), stride=2),
-        StageSpace((1, 2), (8, 12), (3, 5), (2, 3)),
+        StageSpace((1,), (4, 6), (3,), (1,), layers_per_block=2),
+        StageSpace((1, 2), (6, 8), (3, 5, 7), (2, 3), stride=2, layers_per_block=3),
+        StageSpace((1, 2), (8, 12), (3, 5), (2, 3), layers_per_block=3),
     ),
 )
 

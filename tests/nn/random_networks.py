@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.precision import mark_precision_
 from offramp.space.architecture import Architecture, ExitChoice, Precision, StageChoice
 
 INPUT_SHAPE = (3, 9, 8)
@@ -63,6 +64,25 @@ def random_network(seed: int, *, bits: tuple[int, int, int, int] | None = None) 
     network = EarlyExitNetwork(architecture, stages, branches, INPUT_SHAPE, NUM_CLASSES)
     _shake(network, draw)
     return network.eval()
+
+
+def mix_precisions_(network: EarlyExitNetwork, draw: Draw) -> None:
+    """Other bit widths for some of the layers and groups of layers: floating point and ternary weights too."""
+    for part in (*network.stages, *network.branches):
+        for name, module in part.named_modules():
+            # A convolution and its batch norm have one precision.
+            marked = isinstance(module, nn.Sequential | Shortcut | nn.Linear)
+            if name and marked and draw.integer(0, 2) == 0:
+                mark_precision_(module, random_precision(draw))
+
+
+def random_precision(draw: Draw) -> Precision:
+    kind = draw.integer(0, 5)
+    if kind == 0:
+        return Precision(32, 32)
+    return (
+        Precision(2, draw.integer(4, 8), ternary=True) if kind == 1 else Precision(*(draw.of(2, 4, 8), draw.of(4, 8)))
+    )
 
 
 def _shake(network: nn.Module, draw: Draw) -> None:

@@ -112,7 +112,11 @@ def test_precisions_of_parts() -> None:
     stage = replace(STAGE, precisions=(Precision(8, 4), ternary))
     exits = (ExitChoice(0, "conv", Precision(3, 3)), ExitChoice(1, "conv"))
     changed = replace(architecture(), stages=(stage,), exits=exits, branch_precision=Precision(5, 5))
-    assert changed.exit_precisions() == (Precision(3, 3), Precision(5, 5), Precision(5, 5))
+    assert tuple(changed.exit_precision(index) for index in range(3)) == (
+        Precision(3, 3),
+        Precision(5, 5),
+        Precision(5, 5),
+    )
     expected = (Precision(4, 8), Precision(8, 4), ternary, Precision(3, 3), Precision(5, 5))
     assert changed.precisions_used() == expected
     assert changed.without_exits().stages == (stage,)

@@ -76,3 +76,15 @@ def test_output_size_is_what_torch_makes(size: int, kernel: int, stride: int, si
     weight = torch.zeros(1, 1, 1, kernel)
     made = torch.nn.functional.conv2d(image, weight, stride=stride, padding=(0, side), dilation=dilation)
     assert made.shape[-1] == expected
+
+
+def test_inputs_may_be_wider_or_narrower_than_what_is_written() -> None:
+    conv = LayerShape(Op.CONV, k=2, c=3, weight_bits=4, activation_bits=8, input_bits=(6,))
+    assert (conv.bits_of_input(0), conv.partial_sum_bits) == (6, 10)
+    addition = LayerShape(Op.ADD, g=3, activation_bits=8, input_bits=(8, 4))
+    assert (addition.bits_of_input(0), addition.bits_of_input(1)) == (8, 4)
+    # Equal widths are said in one way only, so that equal layers are equal.
+    assert LayerShape(Op.ADD, g=3, activation_bits=8, input_bits=(8, 8)) == LayerShape(Op.ADD, g=3, activation_bits=8)
+    assert LayerShape(Op.ADD, g=3, activation_bits=4).bits_of_input(1) == 4
+    with pytest.raises(ValueError, match="`input_bits` must be >= 1"):
+        LayerShape(Op.CONV, input_bits=(0,))

@@ -83,7 +83,7 @@ class _Planner:
                 continue
             self._bits[layer.name] = layer.shape.output_size_bits
             if GRAPH_INPUT in layer.inputs:
-                padded = layer.shape.num_padded_inputs * layer.shape.activation_bits
+                padded = layer.shape.num_padded_inputs * layer.shape.bits_of_input(layer.inputs.index(GRAPH_INPUT))
                 self._bits[GRAPH_INPUT] = max(padded, self._bits.get(GRAPH_INPUT, 0))
             self._bits[_weights_of(layer)] = layer.shape.weight_size_bits
             for need in self._needs(layer):

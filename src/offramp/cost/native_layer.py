@@ -114,10 +114,11 @@ def _windows(shape: LayerShape) -> tuple[SlidingWindow, ...]:
 def _conv_nest(shape: LayerShape) -> LoopNest:
     dims = ("B", "K", "G", "OX", "OY", "C", "FX", "FY")
     sizes = (shape.b, shape.k, shape.g, shape.ox, shape.oy, shape.c, shape.fx, shape.fy)
+    read = shape.bits_of_input(0)
     tensors = (
         _Tensor("O", "B G K OY OX", shape.activation_bits, shape.partial_sum_bits),
         _Tensor("W", "G K C FY FX", shape.weight_bits, shape.weight_bits),
-        _Tensor("I", "B G C", shape.activation_bits, shape.activation_bits, _windows(shape)),
+        _Tensor("I", "B G C", read, read, _windows(shape)),
     )
     return _build(dims, sizes, tensors, ("FY", "FX", "B", "G", "OX", "C", "K", "OY"))
 
@@ -125,11 +126,11 @@ def _conv_nest(shape: LayerShape) -> LoopNest:
 def _pool_nest(shape: LayerShape) -> LoopNest:
     dims = ("B", "K", "OX", "OY", "C", "FX", "FY")
     sizes = (shape.b, shape.g * shape.k, shape.ox, shape.oy, shape.c, shape.fx, shape.fy)
-    bits = shape.activation_bits
+    read = shape.bits_of_input(0)
     tensors = (
-        _Tensor("O", "B K OY OX", bits, shape.partial_sum_bits),
+        _Tensor("O", "B K OY OX", shape.activation_bits, shape.partial_sum_bits),
         _Tensor("W", "FY FX", 0, 0),
-        _Tensor("I", "B K", bits, bits, _windows(shape)),
+        _Tensor("I", "B K", read, read, _windows(shape)),
     )
     return _build(dims, sizes, tensors, ("FY", "FX", "B", "C", "OX", "K", "OY"))
 
@@ -137,12 +138,12 @@ def _pool_nest(shape: LayerShape) -> LoopNest:
 def _element_wise_nest(shape: LayerShape) -> LoopNest:
     dims = ("B", "H", "D", "K")
     sizes = (shape.b, shape.g * shape.k, shape.oy, shape.ox)
-    bits = shape.activation_bits
+    first, second = shape.bits_of_input(0), shape.bits_of_input(1)
     every = "B H D K"
     tensors = (
-        _Tensor("O", every, bits, shape.partial_sum_bits),
-        _Tensor("W", every, bits, bits),
-        _Tensor("I", every, bits, bits),
+        _Tensor("O", every, shape.activation_bits, shape.partial_sum_bits),
+        _Tensor("W", every, second, second),
+        _Tensor("I", every, first, first),
     )
     return _build(dims, sizes, tensors, ("K", "B", "D", "H"))
 
@@ -152,7 +153,7 @@ def _dense_nest(shape: LayerShape) -> LoopNest:
     sizes = (shape.b, shape.k, shape.c)
     tensors = (
         _Tensor("O", "D K", shape.activation_bits, shape.partial_sum_bits),
-        _Tensor("I", "D C", shape.activation_bits, shape.activation_bits),
+        _Tensor("I", "D C", shape.bits_of_input(0), shape.bits_of_input(0)),
         _Tensor("W", "C K", shape.weight_bits, shape.weight_bits),
     )
     return _build(dims, sizes, tensors, ("K", "D", "C"))

@@ -88,8 +88,8 @@ def _overflow(
 def _operand_bits(layer: Layer, shapes: Mapping[str, LayerShape]) -> dict[MemoryOperand, int]:
     shape = layer.shape
     inputs = [
-        shapes[name].output_size_bits if name in shapes else shape.num_padded_inputs * shape.activation_bits
-        for name in layer.inputs
+        shapes[name].output_size_bits if name in shapes else shape.num_padded_inputs * shape.bits_of_input(index)
+        for index, name in enumerate(layer.inputs)
     ]
     weights = shape.weight_size_bits if shape.op in MATRIX_OPS else 0
     first, rest = (sum(inputs), 0) if shape.op in MATRIX_OPS | POOL_OPS else (inputs[0], sum(inputs[1:]))

@@ -107,10 +107,10 @@ def _bits(shape: LayerShape) -> dict[str, int]:
     if shape.op in POOL_OPS:
         weight_bits = 0
     elif shape.op in (Op.ADD, Op.MULTIPLY):
-        weight_bits = shape.activation_bits
+        weight_bits = shape.bits_of_input(1)
     return {
         "W": weight_bits,
-        "I": shape.activation_bits,
+        "I": shape.bits_of_input(0),
         "O": shape.partial_sum_bits,
         "O_final": shape.activation_bits,
     }

@@ -136,7 +136,7 @@ class Finisher:
     def _quantize(self, network: EarlyExitNetwork) -> None:
         """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
         context = self.context
-        if context.config.fine_tune.quantize:
+        if context.config.quantizes:
             context.compute.place(network)
             samples = self._evaluation_data().calibration
             images = batches(samples, context.dataset.preprocessing, batch_size=_GRID_BATCH)

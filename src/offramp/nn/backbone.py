@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from offramp.nn.elastic import Activation, ElasticConvNorm
 from offramp.nn.exit_branch import ElasticBranch
 from offramp.nn.network import FeatureInfo, input_size
+from offramp.nn.precision import mark_precision_
 from offramp.registry import Registry
-from offramp.space.architecture import StageChoice
+from offramp.space.architecture import Precision, StageChoice
 from offramp.space.space import BackboneSpace
 
 
@@ -36,8 +37,30 @@ class BlockPlace:
 class ElasticBlock(nn.Module, ABC):
     """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes."""
 
+    precision: Precision | None = None
+    """What the block does itself, such as its addition; None = as the network's."""
+
     @abstractmethod
     def activate(self, sizes: BlockSizes) -> None: ...
+
+    def set_precisions(self, precisions: tuple[Precision, ...]) -> None:
+        """Bit widths of the block: none, one for all of it, or one per layer in the order in which they were made.
+
+        Layers beyond the last, and what the block does itself, take the last one.
+        """
+        last = precisions[-1] if precisions else None
+        for index, layer in enumerate(self._conv_norms()):
+            layer.precision = precisions[index] if index < len(precisions) - 1 else last
+        self.precision = last
+
+    def _conv_norms(self) -> list[ElasticConvNorm]:
+        return [module for module in self.modules() if isinstance(module, ElasticConvNorm)]
+
+    def extract_marked(self) -> nn.Module:
+        """What `extract` gives, with its bit widths stated."""
+        static = self.extract()
+        mark_precision_(static, self.precision)
+        return static
 
     @abstractmethod
     def extract(self) -> nn.Module:
@@ -123,13 +146,16 @@ class ElasticBackbone(Backbone):
                 block = cast(ElasticBlock, cast(nn.ModuleList, blocks)[index])
                 sizes = BlockSizes(channels, choice.width, choice.kernel_sizes[index], choice.expansions[index])
                 block.activate(sizes)
+                block.set_precisions(_precisions(choice, index))
                 channels = choice.width
                 active.append(ActiveBlock(first_tap + index, block, channels))
             first_tap += max(stage.depths)
         self.active_blocks = tuple(active)
 
     def extract(self) -> ExtractedBackbone:
-        return ExtractedBackbone(self.stem.extract(), tuple(active.block.extract() for active in self.active_blocks))
+        return ExtractedBackbone(
+            self.stem.extract(), tuple(active.block.extract_marked() for active in self.active_blocks)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of the last active block."""
@@ -137,6 +163,11 @@ class ElasticBackbone(Backbone):
         for active in self.active_blocks:
             features = active.block(features)
         return features
+
+
+def _precisions(choice: StageChoice, block: int) -> tuple[Precision, ...]:
+    """Of one block; none where those of the architecture hold."""
+    return choice.block_precisions(block, Precision()) if choice.precisions else ()
 
 
 class BackboneFamily(Protocol):

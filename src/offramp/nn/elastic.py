@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offramp.nn.precision import mark_precision_
+from offramp.space.architecture import Precision
+
 Activation = Literal["relu", "relu6"]
 Kernel = int | tuple[int, int]
 """Side of a square kernel, or (height, width) of one that is the same in every member."""
@@ -151,7 +154,10 @@ class ElasticBatchNorm2d(nn.Module):
 
 
 class ElasticConvNorm(nn.Module):
-    """Elastic convolution, batch norm and an optional activation."""
+    """Elastic convolution, batch norm and an optional activation.
+
+    ``precision`` is what an extracted layer states as its own bit widths; None = those of the part it is in.
+    """
 
     def __init__(
         self,
@@ -171,6 +177,7 @@ class ElasticConvNorm(nn.Module):
         self.norm = ElasticBatchNorm2d(out_channels)
         self.activation = activation
         self.act = nn.Identity() if activation is None else build_activation(activation)
+        self.precision: Precision | None = None
 
     def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
         self.conv.activate(in_channels, out_channels, kernel_size)
@@ -183,7 +190,9 @@ class ElasticConvNorm(nn.Module):
         parts: OrderedDict[str, nn.Module] = OrderedDict(conv=self.conv.extract(), norm=self.norm.extract())
         if self.activation is not None:
             parts["act"] = build_activation(self.activation)
-        return nn.Sequential(parts)
+        static = nn.Sequential(parts)
+        mark_precision_(static, self.precision)
+        return static
 
 
 class ElasticLinear(nn.Module):

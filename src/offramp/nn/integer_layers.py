@@ -11,6 +11,7 @@ from offramp.nn.fake_quantize import quantize
 from offramp.nn.fixed_point import FixedPoint, fixed_point, rescale, shift_right
 from offramp.nn.quantized_layers import (
     GridMaxPool,
+    GridToFloat,
     QuantizedAdd,
     QuantizedAveragePool,
     QuantizedIdentity,
@@ -168,6 +169,11 @@ class Dequantize(nn.Module):
 def to_integer(layer: nn.Module) -> nn.Module:
     """The layer that does with integers what ``layer`` does; one that only moves values stays as it is."""
     return layer
+
+
+@to_integer.register
+def _(layer: GridToFloat) -> nn.Module:
+    return Dequantize(layer.source)
 
 
 to_integer.register(QuantizedMatrixLayer, IntegerMatrixLayer)

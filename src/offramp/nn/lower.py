@@ -6,7 +6,7 @@ computed, whatever Python stands around it.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,15 +17,19 @@ from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.nn.lower_attention import ATTENTION_RULES, MOVES
 from offramp.nn.lower_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
 from offramp.nn.network import EarlyExitNetwork, evaluating
-from offramp.space.architecture import Precision
+from offramp.nn.precision import IMAGE_BITS, marked_precision
+from offramp.space.architecture import FLOAT_BITS, Precision
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
+from offramp.workload.layer import Op
 
 _RULES = LAYER_RULES | ATTENTION_RULES
 
 
 def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
-    """The layers of ``network`` for one image, at the bit widths its architecture states.
+    """The layers of ``network`` for one image, at the bit widths its architecture and its parts state.
 
+    A layer writes at its own width and reads what its producers wrote; only what enters a branch, or was in floating
+    point before, is narrowed to the reader's width on the way in. Images have 8 bits where they are quantised.
     Batch norm, activations and changes of shape are free: they are done by the layer that comes before. The rules for
     transformers are in `lower_attention`. Raises UnsupportedLayerError naming all operators that a workload cannot
     hold.
@@ -64,6 +68,22 @@ class _Place:
     precision: Precision
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A module whose forward pass is under way; the name of one that is made of others ends in a point."""
+
+    name: str
+    precision: Precision | None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a layer left behind: the width of its output, and what the layer is part of."""
+
+    bits: int
+    role: Role
+
+
 class _Watcher(TorchFunctionMode):
     """Sees every torch function while it is entered; ``layers`` grows in execution order."""
 
@@ -76,12 +96,13 @@ class _Watcher(TorchFunctionMode):
         self._producers: dict[int, str] = {}
         # Tensors are told apart by identity, which holds only as long as none of them is freed.
         self._alive: list[Tensor] = []
-        self._modules: list[str] = []
+        self._modules: list[_Running] = []
+        self._written: dict[str, _Written] = {}
         self._names: set[str] = set()
 
     def run(self, module: nn.Module, features: Tensor, stage: int, role: Role) -> Tensor:
         architecture = self.network.architecture
-        precision = architecture.precision if role is Role.BACKBONE else architecture.branch_precision
+        precision = architecture.precision if role is Role.BACKBONE else architecture.exit_precision(stage)
         self._place = _Place(stage, role, precision)
         with self:
             result = module(features)
@@ -101,7 +122,7 @@ class _Watcher(TorchFunctionMode):
             has_parts = next(module.children(), None) is not None
 
             def enter(module: nn.Module, inputs: object, name: str = name, has_parts: bool = has_parts) -> None:
-                self._modules.append(f"{name}." if has_parts else name)
+                self._modules.append(_Running(f"{name}." if has_parts else name, marked_precision(module)))
 
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
         try:
@@ -136,16 +157,35 @@ class _Watcher(TorchFunctionMode):
             try:
                 if operator not in _RULES or len(results) != 1:
                     raise NotPriceableError("no such layer in a workload")
-                call = Call(tuple(tracked), results[0], self._place.precision)
+                precision = self._precision()
+                read = tuple(self._read_bits(name, precision) for name in producers)
+                call = Call(tuple(tracked), results[0], precision, read)
                 shapes = _RULES[operator](call, *args, **kwargs)
                 for shape in shapes if isinstance(shapes, tuple) else (shapes,):
+                    if shape.op is Op.MAX_POOL:
+                        # It picks values, and changes none.
+                        shape = replace(shape, activation_bits=read[0], input_bits=())
                     producer = self._unused_name(operator)
                     self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
+                    self._written[producer] = _Written(shape.activation_bits, self._place.role)
                     producers = (producer,)
             except (NotPriceableError, ValueError) as reason:
                 self.faults.append(f"{self._module} ({operator}: {reason})")
         for result in results:
             self.remember(result, producer)
+
+    def _precision(self) -> Precision:
+        """Of the innermost running module that states one, else of the part."""
+        marks = (running.precision for running in reversed(self._modules))
+        return next((mark for mark in marks if mark is not None), self._place.precision)
+
+    def _read_bits(self, producer: str, reader: Precision) -> int:
+        own = reader.activation_bits
+        if producer == GRAPH_INPUT:
+            return max(own, IMAGE_BITS)
+        written = self._written[producer]
+        enters_branch = self._place.role is Role.BRANCH and written.role is Role.BACKBONE
+        return min(written.bits, own) if enters_branch or written.bits == FLOAT_BITS else written.bits
 
     @staticmethod
     def _is_free(operator: str, producers: tuple[str, ...], result: Tensor) -> bool:
@@ -161,11 +201,11 @@ class _Watcher(TorchFunctionMode):
 
     @property
     def _module(self) -> str:
-        return self._modules[-1].rstrip(".") if self._modules else "network"
+        return self._modules[-1].name.rstrip(".") if self._modules else "network"
 
     def _unused_name(self, operator: str) -> str:
         """The running module's name; a module made of others adds what it does itself."""
-        module = self._modules[-1] if self._modules else "network."
+        module = self._modules[-1].name if self._modules else "network."
         base = f"{module}{operator}" if module.endswith(".") else module
         name, count = base, 1
         while name in self._names:

@@ -21,11 +21,15 @@ class NotPriceableError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the tensors computed from the image, in order, and the result, all for one image."""
+    """One call: the tensors computed from the image, in order, and the result, all for one image.
+
+    ``precision`` is that of the layer, ``input_bits`` the widths at which it reads the tensors.
+    """
 
     inputs: tuple[Tensor, ...]
     output: Tensor
     precision: Precision
+    input_bits: tuple[int, ...] = ()
 
     @property
     def single_input(self) -> Tensor:
@@ -77,6 +81,7 @@ def conv2d(
         padding=_padding(padding, kernel, spread),
         weight_bits=call.precision.weight_bits,
         activation_bits=call.precision.activation_bits,
+        input_bits=call.input_bits,
     )
 
 
@@ -102,6 +107,7 @@ def linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None
         c=weight.shape[1],
         weight_bits=call.precision.weight_bits,
         activation_bits=call.precision.activation_bits,
+        input_bits=call.input_bits,
     )
 
 
@@ -199,6 +205,7 @@ def _pool(
         padding=(padding[0], padding[1], padding[0], padding[1]),
         weight_bits=call.precision.weight_bits,
         activation_bits=call.precision.activation_bits,
+        input_bits=call.input_bits,
     )
 
 
@@ -216,6 +223,7 @@ def _global_pool(call: Call, op: Op) -> LayerShape:
         ix=width,
         weight_bits=call.precision.weight_bits,
         activation_bits=call.precision.activation_bits,
+        input_bits=call.input_bits,
     )
 
 
@@ -247,6 +255,7 @@ def element_wise(call: Call, op: Op) -> LayerShape:
         ix=width,
         weight_bits=call.precision.weight_bits,
         activation_bits=call.precision.activation_bits,
+        input_bits=call.input_bits,
     )
 
 

@@ -8,16 +8,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from offramp.errors import ConfigError, InputError, UnsupportedLayerError
-from offramp.nn.fake_quantize import weight_range
 from offramp.nn.integer_layers import Dequantize, to_integer
 from offramp.nn.network import EarlyExitNetwork, evaluating
-from offramp.nn.quantize_graph import PartFormat, output_source, rewrite_part
+from offramp.nn.precision import IMAGE_BITS, marked_precision, precision_at
+from offramp.nn.quantize_graph import output_source, rewrite_part
 from offramp.nn.quantized_layers import QuantizedLayer
 from offramp.nn.quantized_matrix import QuantizedMatrixLayer
-from offramp.space.architecture import Precision
+from offramp.space.architecture import FLOAT_BITS, Architecture, Precision
 
-FLOAT_BITS = 32
-IMAGE_BITS = 8
 _MIN_BITS, _MAX_BITS = 2, 8
 
 
@@ -31,23 +29,21 @@ def check_precision(precision: Precision, what: str) -> None:
             )
 
 
-def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor], *, ternary: bool = False) -> None:
-    """Make a float network one that trains, and is evaluated, at the bit widths its architecture states.
+def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
+    """Make a float network one that trains, and is evaluated, at the bit widths its architecture and parts state.
 
     Batch norms become a part of their convolutions; the image is quantised to 8 bits; sums and averages get a grid of
-    their own; logits stay as wide as their sums. A part whose weights and activations have 32 bits is left as it is.
-    ``images`` are batches to choose the grids on; with ``ternary``, weights of 2 bits are -1, 0 or 1. Optimisers must
-    be made afterwards. Raises ConfigError for other bit widths, UnsupportedLayerError for layers that cannot be
-    quantised; the network is then what it was.
+    their own; logits stay as wide as their sums. What has 32 bits for weights and activations is left as it is.
+    ``images`` are batches to choose the grids on. Optimisers must be made afterwards. Raises ConfigError for other bit
+    widths, UnsupportedLayerError for layers that cannot be quantised; the network is then what it was.
     """
     architecture = network.architecture
     if is_prepared(network):
         raise ConfigError("This network is prepared for quantisation already. Prepare a float network.")
-    check_precision(architecture.precision, "backbone")
-    check_precision(architecture.branch_precision, "branches")
+    check_architecture_precisions(architecture)
     stages, branches = network.stages, network.branches
     mode, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
-    network.stages, network.branches = _rewritten(network, ternary)
+    network.stages, network.branches = _rewritten(network)
     network.to(device).train(mode)
     try:
         _fit_grids(network, images)
@@ -56,7 +52,17 @@ def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor], *, ternary: bo
         raise
 
 
-def _rewritten(network: EarlyExitNetwork, ternary: bool) -> tuple[nn.ModuleList, nn.ModuleList]:
+def check_architecture_precisions(architecture: Architecture) -> None:
+    """Raise ConfigError for bit widths of any part that quantisation-aware training does not offer."""
+    check_precision(architecture.precision, "backbone")
+    for stage in architecture.stages:
+        for precision in stage.precisions:
+            check_precision(precision, "backbone")
+    for index in range(len(architecture.exits) + 1):
+        check_precision(architecture.exit_precision(index), "branches")
+
+
+def _rewritten(network: EarlyExitNetwork) -> tuple[nn.ModuleList, nn.ModuleList]:
     """Copies of stages and branches in quantised form."""
     architecture = network.architecture
     source: QuantizedLayer | None = None
@@ -64,28 +70,34 @@ def _rewritten(network: EarlyExitNetwork, ternary: bool) -> tuple[nn.ModuleList,
     branches: list[nn.Module] = []
     for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):
         stage, branch = copy.deepcopy(stage), copy.deepcopy(branch)
-        form = _form(architecture.precision, ternary, image=index == 0)
-        if form is not None:
-            part = rewrite_part(stage, f"stage {index}", form, source, logits=False)
+        precision = architecture.precision
+        if _is_quantised(stage, precision):
+            bits = _image_bits(stage, precision) if index == 0 else None
+            part = rewrite_part(stage, f"stage {index}", precision, source, input_bits=bits, logits=False)
             stage, source = part.module, part.source
-        form = _form(architecture.branch_precision, ternary, image=False)
-        if form is not None:
-            branch = rewrite_part(branch, f"the branch of exit {index}", form, source, logits=True).module
+        else:
+            source = None
+        precision = architecture.exit_precision(index)
+        if _is_quantised(branch, precision):
+            bits = None if precision.activation_bits == FLOAT_BITS else precision.activation_bits
+            name = f"the branch of exit {index}"
+            branch = rewrite_part(branch, name, precision, source, input_bits=bits, logits=True).module
         stages.append(stage)
         branches.append(branch)
     return nn.ModuleList(stages), nn.ModuleList(branches)
 
 
-def _form(precision: Precision, ternary: bool, *, image: bool) -> PartFormat | None:
-    weights, activations = precision.weight_bits, precision.activation_bits
-    if weights == activations == FLOAT_BITS:
-        return None
-    bits = None if activations == FLOAT_BITS else activations
-    return PartFormat(
-        weight_limits=None if weights == FLOAT_BITS else weight_range(weights, ternary=ternary),
-        activation_bits=bits,
-        input_bits=IMAGE_BITS if image and bits is not None else bits,
-    )
+def _is_quantised(part: nn.Module, precision: Precision) -> bool:
+    """Whether anything in the part is not in floating point."""
+    marks = [marked_precision(module) for module in part.modules()]
+    return not all(mark.is_float for mark in (precision, *marks) if mark is not None)
+
+
+def _image_bits(stage: nn.Module, precision: Precision) -> int | None:
+    """Those of the image, None for floating point: as the first layer that works on it needs them."""
+    layers = (name for name, module in stage.named_modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    first = precision_at(stage, next(layers, ""), precision)
+    return None if first.activation_bits == FLOAT_BITS else IMAGE_BITS
 
 
 def is_prepared(network: nn.Module) -> bool:
@@ -138,13 +150,14 @@ def convert_(network: EarlyExitNetwork) -> None:
             f"Integers cannot compute {len(analog)} layer(s) with analog channels, the first is {analog[0]}: "
             "converters read with a step of their own. Keep the network as it is; its export computes without noise."
         )
+    before: QuantizedLayer | None = None
     sources = stage_sources(network)
     for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):
-        source = sources[index]
-        for module in (stage, branch):
-            _convert_layers_(module)
-        if source is not None and not isinstance(branch, fx.GraphModule):
-            network.branches[index] = nn.Sequential(Dequantize(source), branch)
+        for parts, part, source in ((network.stages, stage, before), (network.branches, branch, sources[index])):
+            _convert_layers_(part)
+            if source is not None and not isinstance(part, fx.GraphModule):
+                parts[index] = nn.Sequential(Dequantize(source), part)
+        before = sources[index]
     network.eval().requires_grad_(False)
 
 

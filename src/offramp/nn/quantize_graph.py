@@ -5,7 +5,7 @@ The part is traced once; the layers in it keep their names, so that workloads an
 
 import operator
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from offramp.errors import UnsupportedLayerError
-from offramp.nn.fake_quantize import IntegerRange
+from offramp.nn.fake_quantize import IntegerRange, weight_range
 from offramp.nn.network import Resize
+from offramp.nn.precision import mark_precision_, precision_at
 from offramp.nn.quantized_layers import (
+    FloatAdd,
     GridMaxPool,
+    GridToFloat,
     QuantizedAdd,
     QuantizedAveragePool,
     QuantizedIdentity,
@@ -25,6 +28,7 @@ from offramp.nn.quantized_layers import (
     Window,
 )
 from offramp.nn.quantized_matrix import QuantizedMatrixLayer
+from offramp.space.architecture import FLOAT_BITS, Precision
 
 _ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
     nn.ReLU: nn.ReLU,
@@ -41,15 +45,19 @@ _PASSING_CALLS = (torch.flatten, F.dropout, "flatten", "reshape", "view", "conti
 
 
 @dataclass(frozen=True)
-class PartFormat:
-    """What a part is to be quantised to; None = floating point.
-
-    ``input_bits`` is the width that its input must not exceed.
-    """
+class LayerFormat:
+    """What a layer is quantised to; None = floating point."""
 
     weight_limits: IntegerRange | None
     activation_bits: int | None
-    input_bits: int | None
+
+    @classmethod
+    def of(cls, precision: Precision) -> "LayerFormat":
+        weights, activations = precision.weight_bits, precision.activation_bits
+        return cls(
+            weight_limits=None if weights == FLOAT_BITS else weight_range(weights, ternary=precision.ternary),
+            activation_bits=None if activations == FLOAT_BITS else activations,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,17 @@ class _Tracer(fx.Tracer):
 
 
 def rewrite_part(
-    part: nn.Module, name: str, form: PartFormat, source: QuantizedLayer | None, *, logits: bool
+    part: nn.Module,
+    name: str,
+    precision: Precision,
+    source: QuantizedLayer | None,
+    *,
+    input_bits: int | None = None,
+    logits: bool,
 ) -> RewrittenPart:
     """Quantise a part whose input lies on the grid of ``source``; ``logits`` stay as wide as their sums.
 
+    ``precision`` holds for what carries no mark of its own; ``input_bits`` is the width that the input must not exceed.
     Raises UnsupportedLayerError naming everything in the part that cannot be quantised.
     """
     tracer = _Tracer()
@@ -84,8 +99,18 @@ def rewrite_part(
             f"{name} cannot be quantised, because its forward pass is not a fixed sequence of layers: {reason}. "
             "Replace what depends on the data, or keep this part at 32 bits."
         ) from exc
-    rewriter = _Rewriter(fx.GraphModule(part, graph), name, form, source, logits=logits)
+    # A graph module keeps the layers alone, not what stands around them.
+    precisions = [precision_at(part, _place(node), precision) for node in graph.nodes]
+    rewriter = _Rewriter(fx.GraphModule(part, graph), name, precisions, source, input_bits, logits=logits)
     return rewriter.run()
+
+
+def _place(node: fx.Node) -> str:
+    """The path of the module that a node calls, or whose forward pass calls it."""
+    if node.op == "call_module":
+        return str(node.target)
+    inside = [path for path in node.meta.get("nn_module_stack") or {} if path]
+    return inside[-1] if inside else ""
 
 
 def output_source(part: fx.GraphModule, source: QuantizedLayer | None) -> QuantizedLayer | None:
@@ -97,6 +122,8 @@ def output_source(part: fx.GraphModule, source: QuantizedLayer | None) -> Quanti
             return None if called.bits is None else called
         if isinstance(called, GridMaxPool):
             return called.source
+        if isinstance(called, GridToFloat):
+            return None
         node = node.all_input_nodes[0]
     return source
 
@@ -105,14 +132,36 @@ def _output(graph: fx.Graph) -> fx.Node:
     return cast(fx.Node, next(node for node in graph.nodes if node.op == "output"))
 
 
+def build_matrix_layer(
+    layer: nn.Conv2d | nn.Linear,
+    norm: nn.BatchNorm2d | None,
+    activation: nn.Module | None,
+    form: LayerFormat,
+    bits: int | None,
+    source: QuantizedLayer | None,
+) -> QuantizedMatrixLayer:
+    """The quantised form of a convolution or linear layer; ``bits`` are those it writes, None = floating point."""
+    return QuantizedMatrixLayer(layer, norm, activation, form.weight_limits, bits, source)
+
+
 class _Rewriter:
     def __init__(
-        self, module: fx.GraphModule, name: str, form: PartFormat, source: QuantizedLayer | None, *, logits: bool
+        self,
+        module: fx.GraphModule,
+        name: str,
+        precisions: Sequence[Precision],
+        source: QuantizedLayer | None,
+        input_bits: int | None,
+        *,
+        logits: bool,
     ) -> None:
         self.module = module
         self.graph = module.graph
         self.name = name
-        self.form = form
+        # The graph of a graph module is a copy, in the same order.
+        self.precisions = dict(zip(self.graph.nodes, precisions, strict=True))
+        self.formats = {node: LayerFormat.of(precision) for node, precision in self.precisions.items()}
+        self.input_bits = input_bits
         self.sources: dict[fx.Node, QuantizedLayer | None] = {}
         self.input_source = source
         self.logits = logits
@@ -149,12 +198,12 @@ class _Rewriter:
         if len(users) == 1 and isinstance(self._called(users[0]), Resize):
             (node,) = users
             self.sources[node] = self.input_source
-        bits, known = self.form.input_bits, self.input_source
+        bits, known = self.input_bits, self.input_source
         if bits is not None and (known is None or (known.bits or 32) > bits):
             layer = QuantizedIdentity(bits, None, (known,))
             if known is not None:
                 layer.unsigned = known.unsigned
-            self._insert_after(node, "quantize_input", layer, (node,))
+            self._insert_after(node, "quantize_input", layer, (node,), layer)
 
     def _makers_of_logits(self) -> set[fx.Node]:
         """The nodes that compute the output itself, what changes its shape alone left out."""
@@ -164,12 +213,16 @@ class _Rewriter:
         return set(nodes)
 
     def _rewrite(self, node: fx.Node) -> None:
-        called = self._called(node)
-        if isinstance(called, nn.Conv2d | nn.Linear):
+        called, form = self._called(node), self.formats[node]
+        if self._passes(node):
+            self.sources[node] = self._source(node)
+        elif form.activation_bits is None and form.weight_limits is None:
+            self._leave_in_floats(node)
+        elif isinstance(called, nn.Conv2d | nn.Linear):
             self._matrix_layer(node, called)
-        elif self.form.activation_bits is None and called not in _ADDITIONS:
+        elif form.activation_bits is None:
             # Only weights are quantised: everything else stays as it is.
-            self.sources[node] = None
+            self._leave_in_floats(node)
         elif self._activation(node) is not None:
             self._replace(node, "", lambda bits, act: QuantizedIdentity(bits, act, (self._source(node),)), fuse=False)
         elif called in _ADDITIONS:
@@ -179,8 +232,6 @@ class _Rewriter:
             self._pool_average(node, pooled)
         elif isinstance(called, nn.MaxPool2d) and not called.return_indices:
             self._max_pool(node, called)
-        elif self._passes(node):
-            self.sources[node] = self._source(node)
         else:
             self._fault(node)
 
@@ -199,36 +250,39 @@ class _Rewriter:
         if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
             self._fault(node, f"padding with {layer.padding_mode}")
             return
+        form = self.formats[node]
+        if form.activation_bits is None:
+            self._inputs_to_floats(node)
+        elif form.weight_limits is not None:
+            self._inputs_to_grids(node)
         source = self._source(node)
 
         def build(bits: int | None, activation: nn.Module | None) -> QuantizedLayer:
-            return QuantizedMatrixLayer(layer, norm, activation, self.form.weight_limits, bits, source)
+            return build_matrix_layer(layer, norm, activation, form, bits, source)
 
         self._replace(node, str(node.target), build, last=last)
 
     def _add(self, node: fx.Node) -> None:
-        known = [self.sources.get(operand) for operand in node.args if isinstance(operand, fx.Node)]
-        floats = known.count(None)
-        if len(node.args) != 2 or len(known) != 2 or node.kwargs or (floats and self.form.activation_bits is not None):
-            self._fault(node, f"an addition of {len(known) - floats} quantised value(s)")
+        operands = [operand for operand in node.args if isinstance(operand, fx.Node)]
+        if len(node.args) != 2 or len(operands) != 2 or node.kwargs:
+            self._fault(node, f"an addition of {len(operands)} computed value(s)")
             return
-        first, second = known
+        self._inputs_to_grids(node)
+        first, second = (self.sources.get(operand) for operand in node.args if isinstance(operand, fx.Node))
         self._replace(node, "add", lambda bits, act: QuantizedAdd(bits, act, (first, second)))
 
     def _pool_average(self, node: fx.Node, window: Window) -> None:
-        source = self._source(node)
-        if source is None:
-            self._fault(node, "an average in floating point")
-            return
+        self._inputs_to_grids(node)
+        source = cast(QuantizedLayer, self._source(node))
         name = str(node.target) if node.op == "call_module" else "average_pool"
         self._replace(node, name, lambda bits, act: QuantizedAveragePool(window, bits, act, source))
 
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
-        source = self._source(node)
-        if source is None:
-            self._fault(node, "a maximum in floating point")
-            return
-        self.module.add_submodule(str(node.target), GridMaxPool(pool, source))
+        self._inputs_to_grids(node)
+        source = cast(QuantizedLayer, self._source(node))
+        replacement = GridMaxPool(pool, source)
+        mark_precision_(replacement, self.precisions[node])
+        self.module.add_submodule(str(node.target), replacement)
         self.sources[node] = source
 
     def _replace(
@@ -249,43 +303,81 @@ class _Rewriter:
             activation = found
             absorbed.append(follower)
             last = follower
-        bits = self.form.activation_bits
+        bits = self.formats[node].activation_bits
         if last in self.wide and bits is not None:
             # Sums of products have room for logits as they are; other layers need a grid, for logits a fine one.
             bits = None if isinstance(self._called(node), nn.Conv2d | nn.Linear) else _LOGIT_BITS
         layer = build(bits, activation)
+        mark_precision_(layer, self.precisions[node])
         name = name or (str(node.target) if node.op == "call_module" else "activation")
         inputs = tuple(argument for argument in node.args if isinstance(argument, fx.Node))
-        new = self._insert_after(last, name, layer, inputs, owner=None if node.op == "call_module" else node)
+        source = None if bits is None else layer
+        self._insert_after(last, name, layer, inputs, source, owner=None if node.op == "call_module" else node)
         for old in (*reversed(absorbed), node):
             self.graph.erase_node(old)
-        if bits is None:
-            self.sources[new] = None
+
+    def _leave_in_floats(self, node: fx.Node) -> None:
+        self._inputs_to_floats(node)
+        self.sources[node] = None
+        called = self._called(node)
+        if called in _ADDITIONS and len(node.args) == len(node.all_input_nodes) == 2:
+            # As a module, it keeps a name and a precision of its own.
+            new = self._insert_after(node, "add", FloatAdd(), tuple(node.all_input_nodes), None, owner=node)
+            mark_precision_(self.module.get_submodule(str(new.target)), self.precisions[node])
+            self.graph.erase_node(node)
+        elif isinstance(called, nn.Module):
+            mark_precision_(called, self.precisions[node])
+
+    def _inputs_to_floats(self, node: fx.Node) -> None:
+        """Take the inputs that lie on a grid off it."""
+        for operand in node.all_input_nodes:
+            source = self.sources.get(operand)
+            if source is not None:
+                self._insert_before(node, operand, "to_float", GridToFloat(source), None)
+
+    def _inputs_to_grids(self, node: fx.Node) -> None:
+        """Put the inputs that are in floating point on a grid of the width that the node writes."""
+        for operand in dict.fromkeys(node.all_input_nodes):
+            if self.sources.get(operand) is None:
+                layer = QuantizedIdentity(cast(int, self.formats[node].activation_bits), None, (None,))
+                self._insert_before(node, operand, "quantize_input", layer, layer)
+
+    def _insert_before(
+        self, node: fx.Node, operand: fx.Node, name: str, layer: nn.Module, source: QuantizedLayer | None
+    ) -> None:
+        """A call of ``layer`` on one operand of ``node`` alone."""
+        name = self._unused_name(node, name)
+        self.module.add_submodule(name, layer)
+        with self.graph.inserting_before(node):
+            new = self.graph.call_module(name, (operand,))
+        node.replace_input_with(operand, new)
+        self.sources[new] = source
 
     def _insert_after(
         self,
         node: fx.Node,
         name: str,
-        layer: QuantizedLayer,
+        layer: nn.Module,
         inputs: tuple[fx.Node, ...],
+        source: QuantizedLayer | None,
         *,
         owner: fx.Node | None = None,
     ) -> fx.Node:
-        """A call of ``layer`` whose result all later users of ``node`` take."""
+        """A call of ``layer`` whose result, on the grid of ``source``, all later users of ``node`` take."""
         if owner is not None:
             name = self._unused_name(owner, name)
         self.module.add_submodule(name, layer)
         with self.graph.inserting_after(node):
             new = self.graph.call_module(name, inputs)
         node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
-        self.sources[new] = layer
+        self.sources[new] = source
         return new
 
     def _unused_name(self, owner: fx.Node, name: str) -> str:
         """A name inside the module whose forward pass holds the call."""
-        stack = owner.meta.get("nn_module_stack") or {}
-        inside = [path for path in stack if path]
-        base = f"{inside[-1]}.{name}" if inside else name
+        place = _place(owner)
+        inside = place.rpartition(".")[0] if owner.op == "call_module" else place
+        base = f"{inside}.{name}" if inside else name
         taken = {path for path, _ in self.module.named_modules()}
         candidate, count = base, 1
         while candidate in taken:

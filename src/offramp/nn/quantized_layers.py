@@ -225,6 +225,28 @@ class QuantizedAveragePool(QuantizedLayer):
         return fixed_point(source.step / (count * self.step))
 
 
+class GridToFloat(nn.Module):
+    """Where values leave their grid, for layers in floating point; the values stay what they are."""
+
+    def __init__(self, source: QuantizedLayer) -> None:
+        super().__init__()
+        self._source = (source,)
+
+    @property
+    def source(self) -> QuantizedLayer:
+        return self._source[0]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
+class FloatAdd(nn.Module):
+    """Sum of two values in floating point."""
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return first + second
+
+
 class GridMaxPool(nn.MaxPool2d):
     """Maximum of values on a grid: they stay on it."""
 

@@ -39,6 +39,13 @@ def _check_stage(index: int, choice: StageChoice, stage: StageSpace) -> None:
             if value not in offered:
                 raise ConfigError(f"{name} of stage {index} must be one of {offered}, got {value}.")
 
+    each = len(choice.precisions) // choice.depth
+    if each not in (0, 1, stage.layers_per_block):
+        raise ConfigError(
+            f"precisions of stage {index} must be none, one per block or {stage.layers_per_block} per block, "
+            f"got {each} per block."
+        )
+
 
 def _check_exits(architecture: Architecture, space: BackboneSpace, branches: Sequence[str]) -> None:
     active: list[int] = []

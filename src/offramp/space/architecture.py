@@ -182,14 +182,15 @@ class Architecture:
         if not self.stages:
             raise ValueError("an architecture must have at least one stage.")
 
-    def exit_precisions(self) -> tuple[Precision, ...]:
-        """Of the branch of every exit, the final one last."""
-        return (*(choice.precision or self.branch_precision for choice in self.exits), self.branch_precision)
+    def exit_precision(self, index: int) -> Precision:
+        """Of the branch of an exit; all behind the early ones are the final classifier."""
+        own = self.exits[index].precision if index < len(self.exits) else None
+        return own or self.branch_precision
 
     def precisions_used(self) -> tuple[Precision, ...]:
         """Every precision that some part has, in the order in which they come up."""
         blocks = itertools.chain.from_iterable(stage.precisions for stage in self.stages)
-        return tuple(dict.fromkeys((self.precision, *blocks, *self.exit_precisions())))
+        return tuple(dict.fromkeys((self.precision, *blocks, *map(self.exit_precision, range(len(self.exits) + 1)))))
 
     def without_exits(self) -> "Architecture":
         """The same backbone with its final classifier alone: the static network."""

@@ -91,6 +91,7 @@ class Workload:
                 layer.shape,
                 weight_bits=weight_bits if backbone else branch_weight_bits,
                 activation_bits=activation_bits if backbone else branch_activation_bits,
+                input_bits=(),
             )
             return replace(layer, shape=shape)
 

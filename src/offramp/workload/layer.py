@@ -29,7 +29,8 @@ class LayerShape:
     ``b`` batch, ``g`` groups, ``k`` output and ``c`` input channels *per group*, ``oy ox`` output, ``fy fx`` kernel,
     ``iy ix`` input without padding, ``padding`` = (top, left, bottom, right). Depthwise convolution: ``k = c = 1``,
     ``g`` = channels. Pooling and element-wise operators: ``k = c = 1``, ``g`` = channels. Dense: ``oy = ox = 1``.
-    Concatenation: ``g`` = channels of the result.
+    Concatenation: ``g`` = channels of the result. ``activation_bits`` is the width of what is written; ``input_bits``
+    has one width per input where any of them differs from that, and is empty otherwise.
     """
 
     op: Op
@@ -50,8 +51,14 @@ class LayerShape:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     weight_bits: int = 8
     activation_bits: int = 8
+    input_bits: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if all(bits == self.activation_bits for bits in self.input_bits):
+            # One way to say it, so that equal layers are equal.
+            object.__setattr__(self, "input_bits", ())
+        if min(self.input_bits, default=1) < 1:
+            raise ValueError(f"`input_bits` must be >= 1, got {self.input_bits}.")
         sizes = "b g k c oy ox fy fx iy ix stride_y stride_x dilation_y dilation_x weight_bits activation_bits"
         for name in sizes.split():
             if getattr(self, name) < 1:
@@ -93,10 +100,14 @@ class LayerShape:
     def output_size_bits(self) -> int:
         return self.num_outputs * self.activation_bits
 
+    def bits_of_input(self, index: int) -> int:
+        """Width of one input's elements."""
+        return self.input_bits[index] if index < len(self.input_bits) else self.activation_bits
+
     @property
     def partial_sum_bits(self) -> int:
         """Width of a partial sum: the width of a product, at most 32 bits."""
-        return min(32, self.weight_bits + self.activation_bits)
+        return min(32, self.weight_bits + self.bits_of_input(0))
 
 
 def conv_output_size(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:

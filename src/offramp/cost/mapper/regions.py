@@ -68,7 +68,7 @@ def output_tensor(shape: LayerShape) -> TensorShape:
 
 def input_tensor(shape: LayerShape) -> TensorShape:
     """What a layer reads from the graph input: without padding, which is made on chip."""
-    return TensorShape(shape.g * shape.c, shape.iy, shape.b * shape.ix * shape.activation_bits)
+    return TensorShape(shape.g * shape.c, shape.iy, shape.b * shape.ix * shape.bits_of_input(0))
 
 
 def needed_rows(shape: LayerShape, first_row: int, end_row: int) -> tuple[int, int]:

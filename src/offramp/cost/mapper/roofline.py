@@ -6,7 +6,6 @@ from offramp.cost.topology import Topology
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.graph import GRAPH_INPUT, Workload
-from offramp.workload.layer import LayerShape
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,9 @@ def dram_bits_per_cycle(accelerator: Accelerator) -> float | None:
 
 
 def _input_bits(workload: Workload) -> int:
-    shapes: list[LayerShape] = [layer.shape for layer in workload.layers if GRAPH_INPUT in layer.inputs]
-    return max((shape.num_inputs * shape.activation_bits for shape in shapes), default=0)
+    readers = [layer for layer in workload.layers if GRAPH_INPUT in layer.inputs]
+    sizes = (x.shape.num_inputs * x.shape.bits_of_input(x.inputs.index(GRAPH_INPUT)) for x in readers)
+    return max(sizes, default=0)
 
 
 def _result_bits(workload: Workload, name: str) -> int:

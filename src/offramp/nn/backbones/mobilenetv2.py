@@ -76,13 +76,13 @@ class MobileNetV2:
         kernels = (3, 5) if tiny else (3, 5, 7)
 
         def stage(depths: tuple[int, ...], widths: tuple[int, ...], stride: int) -> StageSpace:
-            return StageSpace(depths, widths, kernels, (3, 4, 6), stride)
+            return StageSpace(depths, widths, kernels, (3, 4, 6), stride, layers_per_block=3)
 
         return BackboneSpace(
             name=self.name,
             resolutions=(input_shape[1],),
             stages=(
-                StageSpace((1,), (8, 12, 16), (3,), (1,), 2 if side >= 64 else 1),
+                StageSpace((1,), (8, 12, 16), (3,), (1,), 2 if side >= 64 else 1, layers_per_block=2),
                 stage((1, 2), (12, 16, 24), 1),
                 stage((1, 2, 3), (24, 32, 40), 2),
                 stage((1, 2, 3), (40, 64, 80), 1 if tiny else 2),
@@ -122,7 +122,7 @@ class ZniberMobileNetV2:
             name=self.name,
             resolutions=(input_shape[1],),
             stages=tuple(
-                StageSpace((depth,), (width,), (kernel,), (expansion,), stride)
+                StageSpace((depth,), (width,), (kernel,), (expansion,), stride, 3 if expansion > 1 else 2)
                 for depth, width, kernel, expansion, stride in rows
             ),
         )

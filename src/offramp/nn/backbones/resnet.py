@@ -78,7 +78,8 @@ class ResNet:
             name=self.name,
             resolutions=(input_shape[1],),
             stages=tuple(
-                StageSpace((1, 2), w, stride=s) for w, s in zip(widths, (1 if small else 2, 2, 2), strict=True)
+                StageSpace((1, 2), w, stride=s, layers_per_block=2)
+                for w, s in zip(widths, (1 if small else 2, 2, 2), strict=True)
             ),
             stem_stride=2 if side >= _LARGE_IMAGE else 1,
         )
@@ -101,7 +102,7 @@ class LargeResNet:
         return BackboneSpace(
             name=self.name,
             resolutions=(input_shape[1],),
-            stages=tuple(StageSpace((1, 2, 3), widths, stride=stride) for widths, stride in stages),
+            stages=tuple(StageSpace((1, 2, 3), widths, stride=stride, layers_per_block=2) for widths, stride in stages),
             stem_stride=2 if min(input_shape[1:]) >= _LARGE_IMAGE else 1,
         )
 
