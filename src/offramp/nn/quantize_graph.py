@@ -3,18 +3,16 @@
 The part is traced once; the layers in it keep their names, so that workloads and weights files read as before.
 """
 
-import operator
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from offramp.errors import UnsupportedLayerError
-from offramp.nn.fake_quantize import IntegerRange, weight_range
+from offramp.nn.graph_calls import ADDITIONS, GraphCalls, place_of
+from offramp.nn.layer_format import LayerFormat, build_matrix_layer
 from offramp.nn.network import Resize
 from offramp.nn.precision import mark_precision_, precision_at
 from offramp.nn.quantized_layers import (
@@ -27,37 +25,9 @@ from offramp.nn.quantized_layers import (
     QuantizedLayer,
     Window,
 )
-from offramp.nn.quantized_matrix import QuantizedMatrixLayer
-from offramp.space.architecture import FLOAT_BITS, Precision
+from offramp.space.architecture import Precision
 
-_ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
-    nn.ReLU: nn.ReLU,
-    nn.ReLU6: nn.ReLU6,
-    F.relu: nn.ReLU,
-    F.relu6: nn.ReLU6,
-    torch.relu: nn.ReLU,
-    "relu": nn.ReLU,
-}
 _LOGIT_BITS = 8
-_ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
-_PASSING_MODULES = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d)
-_PASSING_CALLS = (torch.flatten, F.dropout, "flatten", "reshape", "view", "contiguous")
-
-
-@dataclass(frozen=True)
-class LayerFormat:
-    """What a layer is quantised to; None = floating point."""
-
-    weight_limits: IntegerRange | None
-    activation_bits: int | None
-
-    @classmethod
-    def of(cls, precision: Precision) -> "LayerFormat":
-        weights, activations = precision.weight_bits, precision.activation_bits
-        return cls(
-            weight_limits=None if weights == FLOAT_BITS else weight_range(weights, ternary=precision.ternary),
-            activation_bits=None if activations == FLOAT_BITS else activations,
-        )
 
 
 @dataclass(frozen=True)
@@ -100,17 +70,9 @@ def rewrite_part(
             "Replace what depends on the data, or keep this part at 32 bits."
         ) from exc
     # A graph module keeps the layers alone, not what stands around them.
-    precisions = [precision_at(part, _place(node), precision) for node in graph.nodes]
+    precisions = [precision_at(part, place_of(node), precision) for node in graph.nodes]
     rewriter = _Rewriter(fx.GraphModule(part, graph), name, precisions, source, input_bits, logits=logits)
     return rewriter.run()
-
-
-def _place(node: fx.Node) -> str:
-    """The path of the module that a node calls, or whose forward pass calls it."""
-    if node.op == "call_module":
-        return str(node.target)
-    inside = [path for path in node.meta.get("nn_module_stack") or {} if path]
-    return inside[-1] if inside else ""
 
 
 def output_source(part: fx.GraphModule, source: QuantizedLayer | None) -> QuantizedLayer | None:
@@ -132,18 +94,6 @@ def _output(graph: fx.Graph) -> fx.Node:
     return cast(fx.Node, next(node for node in graph.nodes if node.op == "output"))
 
 
-def build_matrix_layer(
-    layer: nn.Conv2d | nn.Linear,
-    norm: nn.BatchNorm2d | None,
-    activation: nn.Module | None,
-    form: LayerFormat,
-    bits: int | None,
-    source: QuantizedLayer | None,
-) -> QuantizedMatrixLayer:
-    """The quantised form of a convolution or linear layer; ``bits`` are those it writes, None = floating point."""
-    return QuantizedMatrixLayer(layer, norm, activation, form.weight_limits, bits, source)
-
-
 class _Rewriter:
     def __init__(
         self,
@@ -156,6 +106,7 @@ class _Rewriter:
         logits: bool,
     ) -> None:
         self.module = module
+        self.calls = GraphCalls(module)
         self.graph = module.graph
         self.name = name
         # The graph of a graph module is a copy, in the same order.
@@ -195,7 +146,7 @@ class _Rewriter:
         """Put the input on a grid, behind a change of the image's size, unless it is on a fine enough one."""
         self.sources[node] = self.input_source
         users = list(node.users)
-        if len(users) == 1 and isinstance(self._called(users[0]), Resize):
+        if len(users) == 1 and isinstance(self.calls.called(users[0]), Resize):
             (node,) = users
             self.sources[node] = self.input_source
         bits, known = self.input_bits, self.input_source
@@ -208,13 +159,13 @@ class _Rewriter:
     def _makers_of_logits(self) -> set[fx.Node]:
         """The nodes that compute the output itself, what changes its shape alone left out."""
         nodes = list(self._output.all_input_nodes)
-        while nodes and self._passes(nodes[-1]):
+        while nodes and self.calls.passes(nodes[-1]):
             nodes.append(nodes[-1].all_input_nodes[0])
         return set(nodes)
 
     def _rewrite(self, node: fx.Node) -> None:
-        called, form = self._called(node), self.formats[node]
-        if self._passes(node):
+        called, form = self.calls.called(node), self.formats[node]
+        if self.calls.passes(node):
             self.sources[node] = self._source(node)
         elif form.activation_bits is None and form.weight_limits is None:
             self._leave_in_floats(node)
@@ -223,11 +174,11 @@ class _Rewriter:
         elif form.activation_bits is None:
             # Only weights are quantised: everything else stays as it is.
             self._leave_in_floats(node)
-        elif self._activation(node) is not None:
+        elif self.calls.activation(node) is not None:
             self._replace(node, "", lambda bits, act: QuantizedIdentity(bits, act, (self._source(node),)), fuse=False)
-        elif called in _ADDITIONS:
+        elif called in ADDITIONS:
             self._add(node)
-        elif (window := self._average_window(node)) is not None:
+        elif (window := self.calls.average_window(node)) is not None:
             pooled = window
             self._pool_average(node, pooled)
         elif isinstance(called, nn.MaxPool2d) and not called.return_indices:
@@ -240,9 +191,9 @@ class _Rewriter:
 
     def _matrix_layer(self, node: fx.Node, layer: nn.Conv2d | nn.Linear) -> None:
         last, norm = node, None
-        follower = self._only_user(node)
-        if follower is not None and isinstance(self._called(follower), nn.BatchNorm2d):
-            norm = cast(nn.BatchNorm2d, self._called(follower))
+        follower = self.calls.only_user(node)
+        if follower is not None and isinstance(self.calls.called(follower), nn.BatchNorm2d):
+            norm = cast(nn.BatchNorm2d, self.calls.called(follower))
             if not norm.affine or not norm.track_running_stats:
                 self._fault(follower, "batch norm without weights or running statistics")
                 return
@@ -297,16 +248,16 @@ class _Rewriter:
         """One quantised layer instead of the nodes from ``node`` to ``last`` and the activation that follows."""
         last = last or node
         absorbed = [] if last is node else [last]
-        activation = None if fuse else self._activation(node)
-        follower = self._only_user(last)
-        if fuse and follower is not None and (found := self._activation(follower)) is not None:
+        activation = None if fuse else self.calls.activation(node)
+        follower = self.calls.only_user(last)
+        if fuse and follower is not None and (found := self.calls.activation(follower)) is not None:
             activation = found
             absorbed.append(follower)
             last = follower
         bits = self.formats[node].activation_bits
         if last in self.wide and bits is not None:
             # Sums of products have room for logits as they are; other layers need a grid, for logits a fine one.
-            bits = None if isinstance(self._called(node), nn.Conv2d | nn.Linear) else _LOGIT_BITS
+            bits = None if isinstance(self.calls.called(node), nn.Conv2d | nn.Linear) else _LOGIT_BITS
         layer = build(bits, activation)
         mark_precision_(layer, self.precisions[node])
         name = name or (str(node.target) if node.op == "call_module" else "activation")
@@ -319,8 +270,8 @@ class _Rewriter:
     def _leave_in_floats(self, node: fx.Node) -> None:
         self._inputs_to_floats(node)
         self.sources[node] = None
-        called = self._called(node)
-        if called in _ADDITIONS and len(node.args) == len(node.all_input_nodes) == 2:
+        called = self.calls.called(node)
+        if called in ADDITIONS and len(node.args) == len(node.all_input_nodes) == 2:
             # As a module, it keeps a name and a precision of its own.
             new = self._insert_after(node, "add", FloatAdd(), tuple(node.all_input_nodes), None, owner=node)
             mark_precision_(self.module.get_submodule(str(new.target)), self.precisions[node])
@@ -375,7 +326,7 @@ class _Rewriter:
 
     def _unused_name(self, owner: fx.Node, name: str) -> str:
         """A name inside the module whose forward pass holds the call."""
-        place = _place(owner)
+        place = place_of(owner)
         inside = place.rpartition(".")[0] if owner.op == "call_module" else place
         base = f"{inside}.{name}" if inside else name
         taken = {path for path, _ in self.module.named_modules()}
@@ -385,50 +336,10 @@ class _Rewriter:
             candidate = f"{base}_{count}"
         return candidate
 
-    def _called(self, node: fx.Node) -> Any:
-        """The module, the function, or the name of the method that a node calls."""
-        if node.op == "call_module":
-            return self.module.get_submodule(str(node.target))
-        return node.target if node.op in ("call_function", "call_method") else None
-
-    def _activation(self, node: fx.Node) -> nn.Module | None:
-        called = self._called(node)
-        build = _ACTIVATIONS.get(type(called) if isinstance(called, nn.Module) else called)
-        return build() if build is not None else None
-
-    def _passes(self, node: fx.Node) -> bool:
-        called = self._called(node)
-        return isinstance(called, _PASSING_MODULES) or (not isinstance(called, nn.Module) and called in _PASSING_CALLS)
-
-    def _average_window(self, node: fx.Node) -> Window | None:
-        called = self._called(node)
-        if isinstance(called, nn.AdaptiveAvgPool2d):
-            return _even_window(called.output_size)
-        if called is F.adaptive_avg_pool2d:
-            return _even_window(node.args[1] if len(node.args) > 1 else node.kwargs.get("output_size"))
-        if isinstance(called, nn.AvgPool2d):
-            window = Window(None, _pair(called.kernel_size), _pair(called.stride), _pair(called.padding))
-            padded = window.padding != (0, 0) and not called.count_include_pad
-            return None if called.ceil_mode or called.divisor_override or padded else window
-        return None
-
-    def _only_user(self, node: fx.Node) -> fx.Node | None:
-        users = list(node.users)
-        return users[0] if len(users) == 1 else None
-
     def _fault(self, node: fx.Node, reason: str | None = None) -> None:
-        called = self._called(node)
+        called = self.calls.called(node)
         if isinstance(called, QuantizedLayer):
             reason = "used twice, which needs two grids"
         kind = type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(node.target))
         self.faults.append(f"{node.name} ({reason or kind})")
         self.sources[node] = None
-
-
-def _even_window(size: Any) -> Window | None:
-    known = isinstance(size, int) or (isinstance(size, list | tuple) and None not in size)
-    return Window(output_size=_pair(size)) if known else None
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
