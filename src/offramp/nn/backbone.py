@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from offramp.nn.elastic import Activation, ElasticConvNorm
 from offramp.nn.exit_branch import ElasticBranch
 from offramp.nn.network import FeatureInfo, input_size
-from offramp.nn.precision import mark_precision_
 from offramp.registry import Registry
 from offramp.space.architecture import Precision, StageChoice
 from offramp.space.space import BackboneSpace
@@ -37,9 +36,6 @@ class BlockPlace:
 class ElasticBlock(nn.Module, ABC):
     """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes."""
 
-    precision: Precision | None = None
-    """What the block does itself, such as its addition; None = as the network's."""
-
     @abstractmethod
     def activate(self, sizes: BlockSizes) -> None: ...
 
@@ -51,16 +47,9 @@ class ElasticBlock(nn.Module, ABC):
         last = precisions[-1] if precisions else None
         for index, layer in enumerate(self._conv_norms()):
             layer.precision = precisions[index] if index < len(precisions) - 1 else last
-        self.precision = last
 
     def _conv_norms(self) -> list[ElasticConvNorm]:
         return [module for module in self.modules() if isinstance(module, ElasticConvNorm)]
-
-    def extract_marked(self) -> nn.Module:
-        """What `extract` gives, with its bit widths stated."""
-        static = self.extract()
-        mark_precision_(static, self.precision)
-        return static
 
     @abstractmethod
     def extract(self) -> nn.Module:
@@ -153,9 +142,7 @@ class ElasticBackbone(Backbone):
         self.active_blocks = tuple(active)
 
     def extract(self) -> ExtractedBackbone:
-        return ExtractedBackbone(
-            self.stem.extract(), tuple(active.block.extract_marked() for active in self.active_blocks)
-        )
+        return ExtractedBackbone(self.stem.extract(), tuple(active.block.extract() for active in self.active_blocks))
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of the last active block."""

@@ -1,6 +1,6 @@
 """Supernet: one set of weights for every backbone member, every tap and every branch type."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,8 +12,9 @@ from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
+from offramp.nn.precision import mark_precision_, marked_precision
 from offramp.nn.validity import check_architecture
-from offramp.space.architecture import Architecture
+from offramp.space.architecture import Architecture, Precision
 from offramp.space.space import BackboneSpace
 
 DEFAULT_FINAL_BRANCH = "global_pool"
@@ -113,7 +114,8 @@ class Supernet(nn.Module):
             stage.add_module("resize", Resize(active.resize.height, active.resize.width))
         copies = self.backbone.extract()
         stage.add_module("stem", copies.stem)
-        for step, block in zip(active.blocks, copies.blocks, strict=True):
+        for step, block, precision in zip(active.blocks, copies.blocks, _own_precisions(architecture), strict=True):
+            mark_precision_(block, marked_precision(block) or precision)
             stage.add_module(f"block{step.tap}", block)
             branch = active.branches.get(step.tap)
             if branch is not None:
@@ -134,6 +136,13 @@ class Supernet(nn.Module):
         if self._active is None:
             raise RuntimeError("call `activate` with an architecture before running the supernet.")
         return self._active
+
+
+def _own_precisions(architecture: Architecture) -> Iterator[Precision | None]:
+    """Of each block in order, what holds for all of it; None where it is as the network's."""
+    for stage in architecture.stages:
+        for block in range(stage.depth):
+            yield stage.block_precisions(block, architecture.precision)[-1] if stage.precisions else None
 
 
 def _check_sizes(input_shape: tuple[int, int, int], num_classes: int) -> None:
