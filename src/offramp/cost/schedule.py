@@ -41,6 +41,16 @@ class Region:
             min(self.end_row, other.end_row),
         )
 
+    def meets(self, other: "Region") -> bool:
+        """Whether anything belongs to both."""
+        return (
+            self.first_channel < other.end_channel
+            and other.first_channel < self.end_channel
+            and self.first_row < other.end_row
+            and other.first_row < self.end_row
+            and not (self.empty or other.empty)
+        )
+
     @property
     def empty(self) -> bool:
         return self.end_channel <= self.first_channel or self.end_row <= self.first_row

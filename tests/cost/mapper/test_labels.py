@@ -16,6 +16,7 @@ from offramp.cost.mapper.labels import (
     Journey,
     LabelModel,
     TaskCost,
+    journey_figures,
 )
 
 STAY = Journey(0.0, 0.0, 0.0, 0.0)
@@ -38,11 +39,16 @@ def cost(
     )
 
 
+def figures(*trips: Journey) -> Floats:
+    """One row per option, the same for every label."""
+    return journey_figures(trips)[:, None, :]
+
+
 def after(model: LabelModel, *costs: TaskCost, trip: Journey = STAY, start: Floats | None = None) -> Floats:
     """One label, moved through the tasks one after the other."""
     values = np.zeros((1, NUM_COLUMNS)) if start is None else start
     for item in costs:
-        values = model.advance(values, Choice.of([item]), [trip])[0]
+        values = model.advance(values, Choice.of([item]), figures(trip))[0]
     return values[0]
 
 
@@ -102,9 +108,9 @@ def test_all_options_at_once_are_each_one_alone() -> None:
     start = rng.integers(0, 500, (5, NUM_COLUMNS)).astype(float)
     costs = [cost(), cost(300, 100, 90), cost(80, 20, 200, bits=900)]
     trips = [STAY, Journey(50, 20, 7, 3.0), Journey(9, 9, 0, 1.0)]
-    together = model().advance(start, Choice.of(costs), trips)
+    together = model().advance(start, Choice.of(costs), figures(*trips))
     for index, (item, trip) in enumerate(zip(costs, trips, strict=True)):
-        alone = model().advance(start, Choice.of([item]), [trip])[0]
+        alone = model().advance(start, Choice.of([item]), figures(trip))[0]
         assert np.array_equal(together[index], alone)
 
 

@@ -43,7 +43,9 @@ class Setting:
 
     def simulated(self, tasks: tuple[Task, ...], mode: Speculation = Speculation.WAIT) -> float:
         modes = [mode] * self.workload.num_stages
-        schedule = Simulator(self.chip, self.builder, self.router, ALL_STEPS, modes).run(tasks)
+        simulator = Simulator(self.chip, self.builder, self.router, ALL_STEPS, modes)
+        simulator.run(tasks)
+        schedule = simulator.schedule()
         stages = stage_costs(self.workload, schedule, layer_reports(self.workload, schedule, self.chip))
         return sum(
             rate * stage.energy_to_exit_pj * stage.latency_to_exit_cycles

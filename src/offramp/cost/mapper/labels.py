@@ -48,6 +48,14 @@ class Journey:
     energy_pj: float
 
 
+JOURNEY_FIGURES = 4
+
+
+def journey_figures(trips: Sequence[Journey]) -> Floats:
+    """Journeys as rows of figures: cycles, exposed and handing cycles, energy."""
+    return np.array([[x.cycles, x.exposed_cycles, x.handing_cycles, x.energy_pj] for x in trips])
+
+
 @dataclass(frozen=True)
 class TaskCost:
     """Figures of one task that do not depend on what went before."""
@@ -175,26 +183,22 @@ class LabelModel:
             values[:, LINK] = np.maximum(values[:, LINK], values[:, BRANCH])
         values[:, BRANCH] = 0.0
 
-    def advance(self, before: Floats, choice: Choice, trips: Sequence[Journey]) -> Floats:
-        """Labels after each option: indexed by option, label, column."""
+    def advance(self, before: Floats, choice: Choice, trips: Floats) -> Floats:
+        """Labels after each option: indexed by option, label, column. ``trips``: see ``journey_figures``."""
         values = np.repeat(before[None, :, :], len(choice.costs), axis=0)
         column = BRANCH if choice.branch else BACKBONE
         base = before[:, column]
-        handing = np.array([[trip.handing_cycles] for trip in trips])
+        cycles, exposed, handing, energy = (trips[:, :, figure] for figure in range(JOURNEY_FIGURES))
         if self.prefetch:
-            done = self._prefetched(before, values, base, choice, trips)
+            done = self._prefetched(before, values, base, choice, exposed)
         else:
-            cycles = np.array([[trip.cycles] for trip in trips])
             done = base + (choice.duration + cycles + choice.link)
             values[:, :, LINK] += choice.link
         values[:, :, column] = done + handing
-        values[:, :, ENERGY] += choice.energy + np.array([[trip.energy_pj] for trip in trips])
+        values[:, :, ENERGY] += choice.energy + energy
         return values
 
-    def _prefetched(
-        self, before: Floats, values: Floats, base: Floats, choice: Choice, trips: Sequence[Journey]
-    ) -> Floats:
-        exposed = np.array([[trip.exposed_cycles] for trip in trips])
+    def _prefetched(self, before: Floats, values: Floats, base: Floats, choice: Choice, exposed: Floats) -> Floats:
         done: Floats = base + np.maximum(choice.duration, exposed + choice.after_trip)
         if not choice.loads:
             return done
@@ -212,7 +216,7 @@ class LabelModel:
 
     def _room_from(self, values: Floats, bits: Floats) -> Floats:
         """When the link is free and there is room for the first block."""
-        start: Floats = np.broadcast_to(values[:, LINK], (len(bits), len(values)))
+        start: Floats = values[None, :, LINK]
         held = bits
         for age in range(HISTORY):
             held = held + values[:, FIRST_BITS + age]

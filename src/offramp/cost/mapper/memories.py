@@ -112,7 +112,7 @@ class Memories:
             held.stays = held.stays if held.layout == self._builder.offchip else []
 
     def holdings(self) -> tuple[Holding, ...]:
-        end = max((piece.end_cycle for piece in self._fabric.executions), default=0.0)
+        end = self._fabric.last_cycle
         found = []
         for core, use in self.rooms.items():
             memory = self._chip.rooms[core].memory

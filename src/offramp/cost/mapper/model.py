@@ -12,7 +12,7 @@ from offramp.cost.mapper.chip import Chip, chips
 from offramp.cost.mapper.fuse import group_layers
 from offramp.cost.mapper.optimum import Optimizer, Plan
 from offramp.cost.mapper.passages import Router
-from offramp.cost.mapper.report import layer_reports, stage_costs
+from offramp.cost.mapper.report import layer_reports, stage_costs, weighted_product
 from offramp.cost.mapper.simulate import Simulator, Speculation
 from offramp.cost.mapper.steps import ALL_STEPS, Step
 from offramp.cost.mapper.tasks import Task
@@ -38,6 +38,16 @@ class Mapping:
     bound: float | None
     speculation: tuple[Speculation, ...]
     tasks: tuple[Task, ...] = field(repr=False, compare=False, default=())
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A plan that was run, and its weighted product in J x cycles."""
+
+    simulator: Simulator
+    plan: Plan
+    speculation: tuple[Speculation, ...]
+    product: float
 
 
 @dataclass(frozen=True)
@@ -108,14 +118,13 @@ class MappedCostModel:
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
 
-        def simulated(plan: Plan, modes: Sequence[Speculation]) -> Mapping:
-            schedule = Simulator(chip, builder, router, self.steps, modes).run(plan.tasks)
-            report = self._report(workload, chip, schedule)
-            product = sum(
-                rate * stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
-                for rate, stage in zip(rates, report.stages, strict=True)
-            )
-            return Mapping(report, schedule, product, None, tuple(modes), plan.tasks)
+        stage_of = {layer.name: layer.stage for layer in workload.layers}
+
+        def simulated(plan: Plan, modes: Sequence[Speculation]) -> _Trial:
+            simulator = Simulator(chip, builder, router, self.steps, modes)
+            simulator.run(plan.tasks)
+            product = weighted_product(simulator.spent, stage_of, simulator.verdict_cycles, rates)
+            return _Trial(simulator, plan, tuple(modes), product)
 
         waiting = [Speculation.WAIT] * workload.num_stages
         plan = simple = optimizer.greedy()
@@ -126,14 +135,17 @@ class MappedCostModel:
         if plan is not simple and best.product * 1e12 > simple.product:
             other = simulated(simple, waiting)
             if other.product < best.product:
-                best, plan = other, simple
+                best = other
         for stage in range(workload.num_stages - 1 if speculates else 0):
             for mode in (Speculation.LOAD, Speculation.START):
                 tried = [mode if index == stage else old for index, old in enumerate(best.speculation)]
-                other = simulated(plan, tried)
+                other = simulated(best.plan, tried)
                 if other.product < best.product:
                     best = other
-        return replace(best, bound=optimizer.bound(best.product * 1e12) * 1e-12) if bound else best
+        least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None
+        schedule = best.simulator.schedule()
+        report = self._report(workload, chip, schedule)
+        return Mapping(report, schedule, best.product, least, best.speculation, best.plan.tasks)
 
     def _choices(self, builder: TaskBuilder, groups: Sequence[tuple[Layer, ...]]) -> list[list[Task]]:
         choices, faults = [], list[tuple[Layer, UnpricedJob]]()

@@ -5,8 +5,9 @@ other beats in all of time, link time, energy and product so far, and that may s
 Source of the method: multi-criteria labels with dominance, Martins, EJOR 16 (1984).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -23,10 +24,10 @@ from offramp.cost.mapper.labels import (
     PRODUCT,
     Choice,
     Floats,
-    Journey,
     LabelModel,
     Lies,
     journey,
+    journey_figures,
     task_cost,
 )
 from offramp.cost.mapper.passages import Router
@@ -55,9 +56,23 @@ class Plan:
 
 
 @dataclass(eq=False)
-class _Labels:
+class _Front:
+    """All prefixes that were kept, state after state: ``owner`` is the number of a row's state."""
+
+    states: Sequence[State]
+    owner: Nodes
     values: Floats
     nodes: Nodes
+
+
+@dataclass(eq=False)
+class _Arrivals:
+    """Prefixes after one more task; ``target`` is the number of the state where each arrives."""
+
+    states: list[State]
+    target: Nodes
+    values: Floats
+    made: Nodes
 
 
 class Optimizer:
@@ -89,7 +104,7 @@ class Optimizer:
         self._live = self._live_after()
         self._ends = [next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits]
         self._rest = self._least_rest()
-        self._known_trips: dict[tuple[int, tuple[int, ...]], list[Journey]] = {}
+        self._known_trips: dict[tuple[int, tuple[int, ...]], Floats] = {}
 
     def _model(self, *, relaxed: bool) -> LabelModel:
         room = min(self._chip.weight_rooms[core.name].size_bits for core in self._chip.team)
@@ -128,11 +143,9 @@ class Optimizer:
             trips = self._trips(index, lies)
             number = min(
                 range(len(options)),
-                key=lambda i: (
-                    (options[i].duration + trips[i].cycles + 1) * (options[i].energy_pj + trips[i].energy_pj + 1)
-                ),
+                key=lambda i: (options[i].duration + trips[i, 0] + 1) * (options[i].energy_pj + trips[i, 3] + 1),
             )
-            values = self._step(model, index, values, trips)[number]
+            values = self._step(model, index, values, trips[:, None, :])[number]
             lies[options[number].result] = self._places[index][number]
             chosen.append(options[number])
         return Plan(tuple(chosen), float(values[0, PRODUCT]))
@@ -151,67 +164,76 @@ class Optimizer:
         return known_product if found is None else min(found[0], known_product)
 
     def _search(self, model: LabelModel, known: float, limit: int, *, join: bool) -> tuple[float, list[int]] | None:
-        states: dict[State, _Labels] = {
-            ((GRAPH_INPUT, 0),): _Labels(np.zeros((1, NUM_COLUMNS)), np.zeros(1, dtype=np.int64))
-        }
+        none = np.zeros(1, dtype=np.int64)
+        front = _Front([((GRAPH_INPUT, 0),)], none, np.zeros((1, NUM_COLUMNS)), none)
         history = [np.array([[-1, -1]])]
         offset = 1
         for index in range(len(self._choices)):
-            arrived = self._expand(model, index, states)
-            states = {}
-            for key, several in arrived.items():
-                values = np.concatenate([x for x, _ in several])
-                keep = self._worth_keeping(index, values, known)
-                if not len(keep):
-                    continue
-                made = np.concatenate([x for _, x in several])[keep]
-                values = values[keep]
-                if len(keep) > limit:
-                    if join:
-                        values[limit - 1] = values[limit - 1 :].min(axis=0)
-                    values, made = values[:limit], made[:limit]
-                history.append(made)
-                states[key] = _Labels(values, np.arange(offset, offset + len(values)))
-                offset += len(values)
-        if not states:
-            return None
-        labels = min(states.values(), key=lambda item: float(item.values[:, PRODUCT].min()))
-        row = int(labels.values[:, PRODUCT].argmin())
-        nodes, node, numbers = np.concatenate(history), int(labels.nodes[row]), list[int]()
+            front = self._selected(index, self._expand(model, index, front), known, limit, offset, history, join=join)
+            if not len(front.nodes):
+                return None
+            offset += len(front.nodes)
+        row = int(front.values[:, PRODUCT].argmin())
+        nodes, node, numbers = np.concatenate(history), int(front.nodes[row]), list[int]()
         while node > 0:
             numbers.append(int(nodes[node, 1]))
             node = int(nodes[node, 0])
-        return float(labels.values[row, PRODUCT]), numbers[::-1]
+        return float(front.values[row, PRODUCT]), numbers[::-1]
 
-    def _expand(
-        self, model: LabelModel, index: int, states: Mapping[State, _Labels]
-    ) -> dict[State, list[tuple[Floats, Nodes]]]:
-        """All options after all states."""
-        arrived: dict[State, list[tuple[Floats, Nodes]]] = {}
-        live = self._live[index]
-        for state, labels in states.items():
-            lies = dict(state)
+    def _expand(self, model: LabelModel, index: int, front: _Front) -> _Arrivals:
+        """All options after all prefixes."""
+        live, options = self._live[index], self._choices[index]
+        trips = np.stack([self._trips(index, dict(state)) for state in front.states], axis=1)
+        after = self._step(model, index, front.values, trips[:, front.owner])
+        numbers: dict[State, int] = {}
+        targets = np.empty((len(options), len(front.states)), dtype=np.int64)
+        for place, state in enumerate(front.states):
             kept = tuple(item for item in state if item[0] in live)
-            options = self._choices[index]
-            trips = self._trips(index, lies)
-            after = self._step(model, index, labels.values, trips)
             for number, task in enumerate(options):
                 key = (*kept, (task.result, self._places[index][number])) if task.result in live else kept
-                made = np.empty((len(labels.nodes), 2), dtype=np.int64)
-                made[:, 0], made[:, 1] = labels.nodes, number
-                arrived.setdefault(key, []).append((after[number], made))
-        return arrived
+                targets[number, place] = numbers.setdefault(key, len(numbers))
+        made = np.empty((len(options), len(front.nodes), 2), dtype=np.int64)
+        made[:, :, 0], made[:, :, 1] = front.nodes, np.arange(len(options))[:, None]
+        target = targets[:, front.owner].ravel()
+        return _Arrivals(list(numbers), target, after.reshape(-1, NUM_COLUMNS), made.reshape(-1, 2))
 
-    def _trips(self, index: int, lies: dict[str, int]) -> list[Journey]:
+    def _selected(
+        self, index: int, arrived: _Arrivals, known: float, limit: int, offset: int, history: list[Nodes], *, join: bool
+    ) -> _Front:
+        """The prefixes of each state that are worth keeping, at most ``limit``; ``history`` gets what they are."""
+        promise = self._promise(index, arrived.values)
+        hopeful = np.flatnonzero(promise <= known)
+        hopeful = hopeful[np.lexsort((promise[hopeful], arrived.target[hopeful]))]
+        borders = np.searchsorted(arrived.target[hopeful], np.arange(len(arrived.states) + 1))
+        values, owner, made, states = list[Floats](), list[int](), list[Nodes](), list[State]()
+        for number, (start, stop) in enumerate(pairwise(borders.tolist())):
+            if start == stop:
+                continue
+            rows = hopeful[start:stop]
+            rows = rows[_unbeaten(arrived.values[rows])] if len(rows) > 1 else rows
+            kept = arrived.values[rows[:limit]]
+            if len(rows) > limit and join:
+                kept[limit - 1] = arrived.values[rows[limit - 1 :]].min(axis=0)
+            values.append(kept)
+            made.append(arrived.made[rows[:limit]])
+            owner += [len(states)] * len(kept)
+            states.append(arrived.states[number])
+        if not states:
+            return _Front([], np.zeros(0, dtype=np.int64), np.zeros((0, NUM_COLUMNS)), np.zeros(0, dtype=np.int64))
+        history += made
+        return _Front(states, np.array(owner), np.concatenate(values), np.arange(offset, offset + len(owner)))
+
+    def _trips(self, index: int, lies: dict[str, int]) -> Floats:
         """What each option of a position takes to bring its inputs from where they lie, and its result home."""
         key = (index, tuple(lies[name] for name in self._reads[index]))
         if key not in self._known_trips:
             where = {name: self._table[lies[name]] for name in self._reads[index]}
             tensors = self._builder.tensors
-            self._known_trips[key] = [journey(x, where, tensors, self._router) for x in self._choices[index]]
+            trips = [journey(x, where, tensors, self._router) for x in self._choices[index]]
+            self._known_trips[key] = journey_figures(trips)
         return self._known_trips[key]
 
-    def _step(self, model: LabelModel, index: int, before: Floats, trips: Sequence[Journey]) -> Floats:
+    def _step(self, model: LabelModel, index: int, before: Floats, trips: Floats) -> Floats:
         """Labels after each option of a position."""
         layer = self._choices[index][0].layers[0]
         previous = self._choices[index - 1][0].layers[0] if index else layer
@@ -250,8 +272,8 @@ class Optimizer:
                 rest[:end, stage, column] = sums[end + 1] - sums[1 : end + 1]
         return rest
 
-    def _worth_keeping(self, index: int, values: Floats, known: float) -> Nodes:
-        """Rows, the most promising first, that no other row beats and that may still end below ``known``."""
+    def _promise(self, index: int, values: Floats) -> Floats:
+        """The least product that each prefix may still end with."""
         promise = values[:, PRODUCT].copy()
         here = self._choices[index][0].layers[0]
         for stage, weight in enumerate(self._weights):
@@ -262,13 +284,13 @@ class Optimizer:
                 base = np.maximum(base, values[:, BRANCH])
             time, link, energy = self._rest[index, stage]
             promise += weight * (values[:, ENERGY] + energy) * np.maximum(base + time, values[:, LINK] + link)
-        keep = np.flatnonzero(promise <= known)
-        keep = keep[np.argsort(promise[keep], kind="stable")]
-        if len(keep) < 2:
-            return keep
-        rows = values[keep, : PRODUCT + 1]
-        no_worse = (rows[:, None, :] >= rows[None, :, :]).all(axis=2)
-        # Of equal rows the first stays.
-        order = np.arange(len(keep))
-        beaten = (no_worse & ((order[None, :] < order[:, None]) | ~no_worse.T)).any(axis=1)
-        return keep[~beaten]
+        return promise
+
+
+def _unbeaten(values: Floats) -> Nodes:
+    """Rows that no other row beats; of equal rows the first."""
+    rows = values[:, : PRODUCT + 1]
+    no_worse = (rows[:, None, :] >= rows[None, :, :]).all(axis=2)
+    order = np.arange(len(rows))
+    beaten = (no_worse & ((order[None, :] < order[:, None]) | ~no_worse.T)).any(axis=1)
+    return np.flatnonzero(~beaten)

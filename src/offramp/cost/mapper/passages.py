@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from offramp.cost.mapper.chip import Chip
 from offramp.cost.mapper.regions import Layout, TensorShape
+from offramp.cost.mapper.works import Block
 from offramp.cost.schedule import Region
 
 
@@ -20,7 +22,7 @@ class Passage:
     bits: int
     energies_pj: tuple[float, ...]
 
-    @property
+    @cached_property
     def energy_pj(self) -> float:
         return sum(self.energies_pj)
 
@@ -40,6 +42,7 @@ class Router:
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
         self._known: dict[tuple[TensorShape, Layout, tuple[Region, ...], tuple[str, ...]], Traffic] = {}
+        self._weight_loads: dict[tuple[Block, tuple[str, ...], bool], tuple[Passage, ...]] = {}
         self._ways: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int | None, float]] = {}
 
     def traffic(self, tensor: TensorShape, source: Layout, needs: Sequence[Region], cores: Sequence[str]) -> Traffic:
@@ -75,6 +78,19 @@ class Router:
                 ]
             )
         return self._known[key]
+
+    def weight_loads(self, block: Block, cores: tuple[str, ...], *, shared: bool) -> tuple[Passage, ...]:
+        """How the weights of a block get to the cores that use it: to all at once where all need the same."""
+        key = (block, cores, shared)
+        if key not in self._weight_loads:
+            users = [x for x in zip(cores, block.weight_bits, block.units, strict=True) if x[1]]
+            together = tuple(core for core, _, _ in users)
+            offchip = self._chip.offchip.name
+            self._weight_loads[key] = tuple(
+                self.passage(offchip, together if shared else (core,), unit, bits, weights=True)
+                for core, bits, unit in (users[:1] if shared else users)
+            )
+        return self._weight_loads[key]
 
     def passage(self, sender: str, receivers: tuple[str, ...], region: Region, bits: int, *, weights: bool) -> Passage:
         """One passage to all ``receivers`` at once, at the speed of the slowest link on the way."""

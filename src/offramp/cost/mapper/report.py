@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from offramp.cost.base import LayerReport, MemoryEnergy, StageCost
 from offramp.cost.mapper.chip import Chip
+from offramp.cost.mapper.fabric import Spending
 from offramp.cost.schedule import Execution, Schedule
 from offramp.workload.graph import Layer, Role, Workload
 from offramp.workload.layer import Op
@@ -94,6 +95,24 @@ def stage_costs(workload: Workload, schedule: Schedule, layers: Sequence[LayerRe
         )
         before = verdict
     return tuple(stages)
+
+
+def weighted_product(
+    spent: Sequence[Spending], stage_of: Mapping[str, int], verdicts: Sequence[float], rates: Sequence[float]
+) -> float:
+    """Mean of energy times latency over the exits, in J x cycles, without a report being written."""
+    stages = [0.0] * len(verdicts)
+    early = [0.0] * len(verdicts)
+    for layer, start, energy in spent:
+        stage = stage_of[layer]
+        stages[stage] += energy
+        for exit_before in range(stage):
+            if start < verdicts[exit_before]:
+                early[exit_before] += energy
+    return sum(
+        rate * (sum(stages[: index + 1]) + early[index]) * 1e-12 * verdict
+        for index, (rate, verdict) in enumerate(zip(rates, verdicts, strict=True))
+    )
 
 
 def speculated_energy_pj(schedule: Schedule, stage_of: Mapping[str, int], stage: int) -> float:

@@ -1,18 +1,17 @@
 """From tasks to a schedule: when each piece is made and each part travels, all rules of the chip kept."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip
-from offramp.cost.mapper.fabric import Fabric
+from offramp.cost.mapper.fabric import Fabric, Spending
 from offramp.cost.mapper.memories import HeldTensor, Memories, Part
 from offramp.cost.mapper.passages import Passage, Router
 from offramp.cost.mapper.rooms import Stay
 from offramp.cost.mapper.steps import Step
 from offramp.cost.mapper.tasks import Source, Stretch, Task
-from offramp.cost.mapper.works import Block
 from offramp.cost.schedule import Region, Schedule, TransferKind
 from offramp.workload.graph import GRAPH_INPUT
 
@@ -69,7 +68,25 @@ class Simulator:
         self._compute_gate = self._link_gate = self._clock = 0.0
         self._stage = 0
 
-    def run(self, tasks: Sequence[Task]) -> Schedule:
+    @property
+    def verdict_cycles(self) -> tuple[float, ...]:
+        return tuple(self._verdicts)
+
+    @property
+    def spent(self) -> Sequence[Spending]:
+        return self._fabric.spent
+
+    def schedule(self) -> Schedule:
+        """What has been run, in full."""
+        return Schedule(
+            executions=self._fabric.executions(),
+            transfers=self._fabric.transfers(),
+            warnings=tuple(self._memories.warnings),
+            holdings=self._memories.holdings(),
+            verdict_cycles=self.verdict_cycles,
+        )
+
+    def run(self, tasks: Sequence[Task]) -> None:
         """Raises UnsupportedLayerError for a layer that fits no memory even with all else off chip."""
         uses: dict[str, list[int]] = {}
         for index, task in enumerate(tasks):
@@ -84,13 +101,6 @@ class Simulator:
             self._run_task(run)
             if task.result in self._builder.exits:
                 self._leave(task.result)
-        return Schedule(
-            executions=tuple(self._fabric.executions),
-            transfers=tuple(self._fabric.transfers),
-            holdings=self._memories.holdings(),
-            verdict_cycles=tuple(self._verdicts),
-            warnings=tuple(self._memories.warnings),
-        )
 
     def _enter(self, stage: int) -> None:
         """Let the next stage wait for the verdict, or not."""
@@ -221,9 +231,9 @@ class Simulator:
         cut: list[tuple[float, Passage]] = []
         for passage in passages:
             for part in held.parts:
-                common = part.region.overlap(passage.region)
-                if part.core != passage.sender or common.empty:
+                if part.core != passage.sender or not part.region.meets(passage.region):
                     continue
+                common = part.region.overlap(passage.region)
                 if common != passage.region:
                     bits = shape.bits(common)
                     piece = self._router.passage(passage.sender, passage.receivers, common, bits, weights=False)
@@ -239,7 +249,7 @@ class Simulator:
             needs = source.block_needs[block] if source.block_needs else source.needs
             wanted = dict(zip(run.task.cores, needs, strict=True))
             for part in arrivals.get(source.tensor, ()):
-                if part.ready > ready and not part.region.overlap(wanted[part.core]).empty:
+                if part.ready > ready and part.region.meets(wanted[part.core]):
                     ready = part.ready
         return ready
 
@@ -251,11 +261,13 @@ class Simulator:
         name = f"weights of {stretch.layer.name}/{tile}.{number}"
         arrived, stays = 0.0, list[tuple[str, Stay]]()
         rings = self._memories.rings
-        for receivers, bits, unit in _loads(block, run.task.cores, stretch.blocks.shared_weights):
-            room = max([begin, *(rings[core].room_from(bits) for core in receivers)])
-            passage = self._router.passage(self._chip.offchip.name, receivers, unit, bits, weights=True)
+        for passage in self._router.weight_loads(block, run.task.cores, shared=stretch.blocks.shared_weights):
+            bits, unit = passage.bits, passage.region
+            room = max([begin, *(rings[core].room_from(bits) for core in passage.receivers)])
             end = self._fabric.send(passage, name, TransferKind.WEIGHTS, stretch.layer.name, room)
-            stays += [(core, rings[core].take(Stay(name, unit, bits, end - passage.duration))) for core in receivers]
+            stays += [
+                (core, rings[core].take(Stay(name, unit, bits, end - passage.duration))) for core in passage.receivers
+            ]
             arrived = max(arrived, end)
         self._memories.weight_stays += stays
         return arrived, stays
@@ -283,13 +295,3 @@ class Simulator:
             made.parts.append(Part(passage.receivers[0], passage.region, end))
             done = max(done, end)
         return done
-
-
-def _loads(block: Block, cores: Sequence[str], shared: bool) -> Iterable[tuple[tuple[str, ...], int, Region]]:
-    """Receivers, bits and channels of each passage of weights."""
-    users = [x for x in zip(cores, block.weight_bits, block.units, strict=True) if x[1]]
-    if shared and users:
-        yield tuple(core for core, _, _ in users), users[0][1], users[0][2]
-        return
-    for core, bits, unit in users:
-        yield (core,), bits, unit
