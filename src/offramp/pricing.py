@@ -13,7 +13,7 @@ from offramp.cost.mapper.model import MappedCostModel
 from offramp.cost.mapper.steps import Step
 from offramp.cost.model import ScheduledCostModel
 from offramp.errors import ConfigError
-from offramp.hardware.accelerator import CoreKind
+from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.from_onnx import workload_from_onnx
 
@@ -39,13 +39,15 @@ def build_cost_model(
     cache: Path | None = None,
     exit_rates: Sequence[float] | None = None,
     free_assignment: bool = False,
+    accelerator: Accelerator | None = None,
 ) -> CostModel:
     """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice.
 
     ``exit_rates``, where known, tell the optimized mapping what is worth starting before an exit's verdict.
-    ``free_assignment``: layers may be put on an analog core though nothing says that their weights are ternary.
+    ``accelerator``: that of the settings, where it has been read already. ``free_assignment``: layers may be put on an
+    analog core though nothing says that their weights are ternary.
     """
-    if load_accelerator(cost.accelerator).formulas is not None:
+    if (accelerator or load_accelerator(cost.accelerator)).formulas is not None:
         return _build_formulas(cost, exit_rates, free_assignment)
     if cost.mapping == "optimized":
         return _build_mapped(cost, coarse, cache, exit_rates)
@@ -72,9 +74,10 @@ def _build_mapped(
     if cost.engine == "native":
         from offramp.cost.native_engine import NativeEngine
 
-        # Asked for many small parts of layers, it answers sooner than a cache on disk would.
-        engines = NativeEngine(goal="energy_delay_product"), NativeEngine(goal="energy")
-        return MappedCostModel(engines[0], steps, engines[1:], rates)
+        native = NativeEngine(goal="energy_delay_product")
+        path = cache or default_cache_path()
+        engines = [CachedEngine(engine, path) for engine in (native, native.sibling("energy"))]
+        return MappedCostModel(engines[0], steps, (engines[1],), rates)
     engine = CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path())
     return MappedCostModel(engine, steps, exit_rates=rates)
 
@@ -103,7 +106,7 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
     # A graph says nothing of how it was trained: what it could cost is asked.
-    cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True)
+    cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True, accelerator=accelerator)
     report = cost_model.estimate(workload, accelerator)
     static = cost_model.estimate(workload.static(), accelerator)
     expected = expected_cost(report, exit_rates) if exit_rates else None

@@ -228,3 +228,60 @@ def test_keys_are_the_same_in_another_process() -> None:
 def test_is_a_layer_engine() -> None:
     engine: LayerEngine = CachedEngine(ToyEngine(), None)
     assert engine.price([]) == []
+
+
+def test_together_the_file_is_opened_once_and_written_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    connect = cache._connect_writable
+
+    def counted(path: Path) -> sqlite3.Connection:
+        opened.append(path)
+        return connect(path)
+
+    monkeypatch.setattr(cache, "_connect_writable", counted)
+    path = tmp_path / "c.sqlite"
+    engine = CachedEngine(ToyEngine(), path)
+    shapes = [dense(size) for size in range(1, cache.BATCH_SIZE + 4)]
+    with engine.together():
+        for shape in shapes:
+            engine.price([(shape, NPU)])
+        with engine.together():
+            assert engine.price([(shapes[0], NPU)])
+    assert len(opened) == 1
+    again = ToyEngine()
+    known = CachedEngine(again, path)
+    with known.together():
+        assert [known.price([(shape, NPU)])[0] for shape in shapes] == [engine.price([(s, NPU)])[0] for s in shapes]
+    assert again.asked == []
+
+
+def test_together_keeps_what_was_priced_before_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    engine = CachedEngine(ToyEngine(), path)
+
+    def interrupted() -> None:
+        with engine.together():
+            engine.price(JOBS)
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    later = ToyEngine()
+    CachedEngine(later, path).price(JOBS)
+    assert later.asked == []
+
+
+def test_together_heals_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + b"\1" * 900)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engine = CachedEngine(ToyEngine(), path)
+        with engine.together():
+            costs = engine.price(JOBS)
+            assert engine.price([(dense(99), NPU)])
+    later = ToyEngine()
+    assert CachedEngine(later, path).price(JOBS) == costs
+    assert later.asked == []

@@ -17,6 +17,7 @@ from offramp.errors import UnsupportedLayerError
 from offramp.hardware.accelerator import Core, CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.layer import LayerShape, Op
+from tests.cost.mapper.networks import conv
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "eenn" / "layers.csv"
 ACCELERATOR = load_accelerator("edge-tpu-quad")
@@ -230,3 +231,20 @@ def test_no_cost_is_below_what_physics_asks(
     dram = sum(part.energy_pj for part in cost.memory_energy if part.memory == "dram")
     # All weights are read and all outputs written at least once, 64 bits at a time.
     assert dram >= 700 * (shape.weight_size_bits // 64) + 750 * (shape.output_size_bits // 64)
+
+
+def test_siblings_answer_as_they_would_alone() -> None:
+    core = load_accelerator("edge-tpu-quad").cores[0]
+    shapes = [conv(8, 8, 16, 3), conv(8, 16, 16, 3, 1, 16), conv(9, 5, 7)]
+    jobs = [(shape, core) for shape in shapes]
+    first = NativeEngine(goal="energy_delay_product")
+    other = first.sibling("energy")
+    assert other.version == NativeEngine(goal="energy").version != first.version
+    assert first.price(jobs) == NativeEngine(goal="energy_delay_product").price(jobs)
+    assert other.price(jobs) == NativeEngine(goal="energy").price(jobs)
+    for least, product in zip(other.price(jobs), first.price(jobs), strict=True):
+        assert least.energy_pj <= product.energy_pj
+        assert product.energy_pj * product.latency_cycles <= least.energy_pj * least.latency_cycles * (1 + 1e-12)
+    # Layers that were priced before there was a sibling are priced again for it alone.
+    late = first.sibling("latency")
+    assert late.price(jobs) == NativeEngine(goal="latency").price(jobs)

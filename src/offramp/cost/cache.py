@@ -6,7 +6,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +50,9 @@ class CachedEngine:
         self._path = path
         self._known: dict[tuple[LayerShape, Core], LayerCost] = {}
         self._writable = path is not None
+        self._shared: sqlite3.Connection | None = None
+        self._together = False
+        self._pending: dict[tuple[LayerShape, Core], LayerCost] = {}
 
     @property
     def name(self) -> str:
@@ -66,6 +69,30 @@ class CachedEngine:
             self._recall(missing)
             self._price_missing([job for job in missing if job not in self._known])
         return [self._known[job] for job in jobs]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """For many small questions: inside, the file stays open, and what is new is written in batches."""
+        if self._together:
+            yield
+            return
+        self._together = True
+        try:
+            yield
+        finally:
+            self._flush()
+            self._together = False
+            self._close()
+
+    def _close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, {}
+        if pending:
+            self._write(pending)
 
     def _price_missing(self, missing: list[tuple[LayerShape, Core]]) -> None:
         unpriced: list[UnpricedJob] = []
@@ -107,6 +134,14 @@ class CachedEngine:
     def _remember(self, priced: dict[tuple[LayerShape, Core], LayerCost]) -> None:
         if not self._writable:
             return
+        if not self._together:
+            self._write(priced)
+            return
+        self._pending |= priced
+        if len(self._pending) >= BATCH_SIZE:
+            self._flush()
+
+    def _write(self, priced: dict[tuple[LayerShape, Core], LayerCost]) -> None:
         engine = f"{self._engine.name} {self._engine.version}"
         rows = [(self._key(job), engine, jsonio.dumps(cost)) for job, cost in priced.items()]
         with self._open() as connection:
@@ -118,17 +153,23 @@ class CachedEngine:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection | None]:
         """A connection for one batch, None without a usable file; errors inside switch persistence off or heal."""
-        connection = self._connect()
+        connection = self._shared or self._connect()
         if connection is None:
             yield None
             return
-        with closing(connection):
-            try:
-                yield connection
-            except sqlite3.OperationalError as exc:
-                self._give_up(exc)
-            except sqlite3.DatabaseError as exc:
-                self._set_aside(exc)
+        try:
+            yield connection
+        except sqlite3.OperationalError as exc:
+            self._give_up(exc)
+        except sqlite3.DatabaseError as exc:
+            connection.close()
+            self._shared = None
+            self._set_aside(exc)
+            return
+        if self._together:
+            self._shared = connection
+        else:
+            connection.close()
 
     def _connect(self) -> sqlite3.Connection | None:
         if self._path is None:

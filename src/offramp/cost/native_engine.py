@@ -10,7 +10,7 @@ import numpy as np
 
 from offramp.cost.base import LayerCost, MemoryEnergy
 from offramp.cost.intra_core import MappingCosts, evaluate_orderings
-from offramp.cost.mapping import SpatialPlan, all_orderings, plan_spatial, temporal_loops
+from offramp.cost.mapping import FloatArray, SpatialPlan, all_orderings, plan_spatial, temporal_loops
 from offramp.cost.native_hardware import CoreView, unserved_movement, view_core
 from offramp.cost.native_imc import ImcGeometry, why_not
 from offramp.cost.native_layer import LoopNest, loop_nest
@@ -35,6 +35,7 @@ class _Key:
 
     shape: LayerShape
     core_number: int
+    goal: str
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Known:
-    """What an engine has seen and priced."""
+    """What an engine and its siblings have seen and priced; every layer is priced for all their ``goals`` at once."""
 
+    goals: list[Goal] = field(default_factory=list)
     cores: dict[Core, int] = field(default_factory=dict)
     answers: dict[_Key, _Answer] = field(default_factory=dict)
 
@@ -88,6 +90,15 @@ class NativeEngine:
         for name in ("loma_lpf_limit", "num_spatial_mappings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}.")
+        self._known.goals.append(self.goal)
+
+    def sibling(self, goal: Goal) -> "NativeEngine":
+        """The same engine with another goal; what one of them evaluates serves both."""
+        other = replace(self, goal=goal)
+        object.__setattr__(other, "_known", self._known)
+        if goal not in self._known.goals:
+            self._known.goals.append(goal)
+        return other
 
     @property
     def name(self) -> str:
@@ -109,10 +120,12 @@ class NativeEngine:
             if id(core) not in numbers:
                 known = self._known.cores
                 numbers[id(core)] = known.setdefault(replace(core, name="core", source=""), len(known))
-            key = _Key(shape, numbers[id(core)])
+            key = _Key(shape, numbers[id(core)], self.goal)
             answer = self._known.answers.get(key)
             if answer is None:
-                answer = self._known.answers[key] = self._answer(shape, core)
+                for goal, found in self._answers(shape, core).items():
+                    self._known.answers[replace(key, goal=goal)] = found
+                answer = self._known.answers[key]
             if answer.cost is None:
                 unpriced.setdefault(key, UnpricedJob(shape, core.name, answer.fault))
             else:
@@ -121,41 +134,51 @@ class NativeEngine:
             raise UnpricedJobsError(self.name, tuple(unpriced.values()))
         return costs
 
-    def _answer(self, shape: LayerShape, core: Core) -> _Answer:
+    def _answers(self, shape: LayerShape, core: Core) -> dict[Goal, _Answer]:
+        """The answer for each goal."""
+        goals = self._known.goals
         if core.kind is CoreKind.OFFCHIP:
-            return _Answer(None, "it is a memory and cannot compute")
+            return dict.fromkeys(goals, _Answer(None, "it is a memory and cannot compute"))
         if shape.op in RULE_OPS:
-            return _Answer(rule_cost(shape, core))
+            return dict.fromkeys(goals, _Answer(rule_cost(shape, core)))
         view = _view(core)
         if fault := why_not(core) or unserved_movement(view):
-            return _Answer(None, fault)
+            return dict.fromkeys(goals, _Answer(None, fault))
         nest = loop_nest(shape)
-        best: _Best | None = None
+        best: dict[Goal, _Best] = {}
         search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)
         for mapping in spatial_mappings(nest, view, search):
-            for found in self._best_orders(nest, view, mapping):
-                if best is None or found.rank < best.rank:
-                    best = found
-        if best is None:
+            for goal, found in self._best_orders(nest, view, mapping):
+                if goal not in best or found.rank < best[goal].rank:
+                    best[goal] = found
+        if not best:
             sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
-            return _Answer(None, f"no loop order fits its memories ({sizes})")
-        return _Answer(_layer_cost(nest, view, best))
+            return dict.fromkeys(goals, _Answer(None, f"no loop order fits its memories ({sizes})"))
+        return {goal: _Answer(_layer_cost(nest, view, found)) for goal, found in best.items()}
 
-    def _best_orders(self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> Iterator[_Best]:
-        """The best order of each block of orders, earlier ones first."""
+    def _best_orders(
+        self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]
+    ) -> Iterator[tuple[Goal, _Best]]:
+        """For each goal the best order of each block of orders, earlier ones first."""
         plan = plan_spatial(nest, view, mapping)
         orderings = all_orderings(temporal_loops(nest, plan, self.loma_lpf_limit))
         for block in orderings.blocks(BLOCK):
             costs = evaluate_orderings(nest, view, plan, block, fill_early=self.loads_overlap_computation)
             if costs.count == 0:
                 continue
-            ranks = {
-                "latency": (costs.latency_cycles, costs.energy_pj),
-                "energy": (costs.energy_pj, costs.latency_cycles),
-                "energy_delay_product": (costs.latency_cycles * costs.energy_pj,),
-            }[self.goal]
-            column = int(np.lexsort(ranks[::-1])[0])
-            yield _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
+            for goal in self._known.goals:
+                ranks = _ranks(costs, goal)
+                column = int(np.lexsort(ranks[::-1])[0])
+                yield goal, _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
+
+
+def _ranks(costs: MappingCosts, goal: Goal) -> tuple[FloatArray, ...]:
+    """What decides between loop orders, the most important first."""
+    if goal == "latency":
+        return costs.latency_cycles, costs.energy_pj
+    if goal == "energy":
+        return costs.energy_pj, costs.latency_cycles
+    return (costs.latency_cycles * costs.energy_pj,)
 
 
 @lru_cache(maxsize=256)

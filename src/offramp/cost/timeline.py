@@ -24,6 +24,13 @@ class Timeline:
         self._ends: list[float] = []
         self._seen: dict[str, list[Window]] = {}
 
+    def fork(self) -> "Timeline":
+        """The same in a world of its own."""
+        other = Timeline()
+        other._starts, other._ends = self._starts.copy(), self._ends.copy()
+        other._seen = {tensor: windows.copy() for tensor, windows in self._seen.items()}
+        return other
+
     def earliest(self, ready: float, duration: float) -> float:
         """Start of the first idle window of ``duration`` cycles that does not begin before ``ready``."""
         index = bisect_right(self._ends, ready)

@@ -43,8 +43,8 @@ class Setting:
 
     def simulated(self, tasks: tuple[Task, ...], mode: Speculation = Speculation.WAIT) -> float:
         modes = [mode] * self.workload.num_stages
-        simulator = Simulator(self.chip, self.builder, self.router, ALL_STEPS, modes)
-        simulator.run(tasks)
+        simulator = Simulator(self.chip, self.builder, self.router, ALL_STEPS, modes, tasks)
+        simulator.run()
         schedule = simulator.schedule()
         stages = stage_costs(self.workload, schedule, layer_reports(self.workload, schedule, self.chip))
         return sum(

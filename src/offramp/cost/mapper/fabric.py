@@ -50,6 +50,15 @@ class Fabric:
         self._media: dict[str, Timeline] = {}
         self._cores: dict[str, Timeline] = {}
 
+    def fork(self) -> "Fabric":
+        """The same in a world of its own."""
+        other = Fabric()
+        other.spent, other._sent, other._made = self.spent.copy(), self._sent.copy(), self._made.copy()
+        other.last_cycle = self.last_cycle
+        other._media = {name: timeline.fork() for name, timeline in self._media.items()}
+        other._cores = {name: timeline.fork() for name, timeline in self._cores.items()}
+        return other
+
     def send(self, passage: Passage, tensor: str, kind: TransferKind, origin: str, ready: float) -> float:
         """Book a passage, not before ``ready``; returns when it is through."""
         duration = passage.duration

@@ -1,7 +1,8 @@
 """Where every tensor lies, and the room that this takes; tensors go off chip where there is no other way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip
@@ -44,6 +45,28 @@ class Memories:
         self.weight_stays: list[tuple[str, Stay]] = []
         self.tensors: dict[str, HeldTensor] = {}
         self.warnings: list[str] = []
+
+    def fork(self, fabric: Fabric) -> "Memories":
+        """The same in a world of its own, where ``fabric`` carries what has to go off chip."""
+        known: dict[int, Stay] = {}
+
+        def twins(stay: Stay) -> Stay:
+            if stay.end != FOREVER:
+                return stay
+            if id(stay) not in known:
+                known[id(stay)] = copy(stay)
+            return known[id(stay)]
+
+        other = Memories(self._chip, self._builder, self._router, fabric)
+        other.rooms = {name: room.fork(twins) for name, room in self.rooms.items()}
+        other.rings = {name: ring.fork(twins) for name, ring in self.rings.items()}
+        other.weight_stays = [(core, twins(stay)) for core, stay in self.weight_stays]
+        other.tensors = {
+            name: replace(held, parts=list(held.parts), stays=[twins(stay) for stay in held.stays])
+            for name, held in self.tensors.items()
+        }
+        other.warnings = list(self.warnings)
+        return other
 
     def forget_before(self, cycle: float) -> None:
         """Nothing that is planned from now on begins before ``cycle``."""

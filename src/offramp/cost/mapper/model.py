@@ -10,10 +10,11 @@ from offramp.cost.left_out import NEVER_COUNTED
 from offramp.cost.mapper.build import TaskBuilder
 from offramp.cost.mapper.chip import Chip, chips
 from offramp.cost.mapper.fuse import group_layers
-from offramp.cost.mapper.optimum import Optimizer, Plan
+from offramp.cost.mapper.optimum import Optimizer
 from offramp.cost.mapper.passages import Router
-from offramp.cost.mapper.report import layer_reports, stage_costs, weighted_product
-from offramp.cost.mapper.simulate import Simulator, Speculation
+from offramp.cost.mapper.rehearse import Rehearsals
+from offramp.cost.mapper.report import layer_reports, stage_costs
+from offramp.cost.mapper.simulate import Speculation
 from offramp.cost.mapper.steps import ALL_STEPS, Step
 from offramp.cost.mapper.tasks import Task
 from offramp.cost.mapper.works import Pricer
@@ -38,16 +39,6 @@ class Mapping:
     bound: float | None
     speculation: tuple[Speculation, ...]
     tasks: tuple[Task, ...] = field(repr=False, compare=False, default=())
-
-
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """A plan that was run, and its weighted product in J x cycles."""
-
-    simulator: Simulator
-    plan: Plan
-    speculation: tuple[Speculation, ...]
-    product: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,8 @@ class MappedCostModel:
         if accelerator not in self._routers:
             self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
         rates = self._weights(workload)
-        found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
+        with self._pricer[0].together():
+            found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
         best = min(found, key=lambda mapping: mapping.product)
         return replace(best, report=replace(best.report, busy=busy_spans(best.schedule)))
 
@@ -118,30 +110,16 @@ class MappedCostModel:
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
 
-        stage_of = {layer.name: layer.stage for layer in workload.layers}
-
-        def simulated(plan: Plan, modes: Sequence[Speculation]) -> _Trial:
-            simulator = Simulator(chip, builder, router, self.steps, modes)
-            simulator.run(plan.tasks)
-            product = weighted_product(simulator.spent, stage_of, simulator.verdict_cycles, rates)
-            return _Trial(simulator, plan, tuple(modes), product)
-
-        waiting = [Speculation.WAIT] * workload.num_stages
+        trials = Rehearsals(workload, builder, router, self.steps, tuple(rates))
         plan = simple = optimizer.greedy()
         if Step.OPTIMUM in self.steps:
             plan = optimizer.best(simple)
-        best = simulated(plan, waiting)
+        best = trials.rehearse(plan)
         # An estimate leaves out conflicts, so it flatters: a plan that really costs less than that needs no comparison.
         if plan is not simple and best.product * 1e12 > simple.product:
-            other = simulated(simple, waiting)
-            if other.product < best.product:
-                best = other
-        for stage in range(workload.num_stages - 1 if speculates else 0):
-            for mode in (Speculation.LOAD, Speculation.START):
-                tried = [mode if index == stage else old for index, old in enumerate(best.speculation)]
-                other = simulated(best.plan, tried)
-                if other.product < best.product:
-                    best = other
+            best = min(best, trials.rehearse(simple), key=lambda trial: trial.product)
+        if speculates:
+            best = trials.speculate(best)
         least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None
         schedule = best.simulator.schedule()
         report = self._report(workload, chip, schedule)

@@ -1,6 +1,7 @@
 """Room in memories over time: activations that come and go, weights in a ring."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from offramp.cost.schedule import Region
@@ -46,6 +47,10 @@ class RoomUse:
         self.stays.append(stay)
         return stay
 
+    def fork(self, twins: Callable[[Stay], Stay]) -> "RoomUse":
+        """The same in a world of its own; what is over is shared."""
+        return RoomUse(self.size_bits, [twins(stay) for stay in self.stays], list(self.done))
+
     def forget_before(self, cycle: float) -> None:
         """Nothing that is planned from now on begins before ``cycle``: what ended by then no longer matters."""
         self.done += [stay for stay in self.stays if stay.end <= cycle]
@@ -68,6 +73,9 @@ class WeightRing:
             self._used -= oldest.bits
             self._granted = max(self._granted, oldest.end)
         return self._granted
+
+    def fork(self, twins: Callable[[Stay], Stay]) -> "WeightRing":
+        return WeightRing(self.size_bits, deque(twins(stay) for stay in self._blocks), self._used, self._granted)
 
     def take(self, stay: Stay) -> Stay:
         self._blocks.append(stay)

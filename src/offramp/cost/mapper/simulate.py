@@ -49,7 +49,11 @@ class _Run:
 
 
 class Simulator:
-    """Runs the tasks of one plan, in order; use once. ``speculation``: one mode per exit, the last without meaning."""
+    """Runs the tasks of one plan, in order, stage by stage.
+
+    ``speculation``: one mode per exit, the last without meaning. ``fork`` gives a second one that goes on from the same
+    point with other modes, so that what they have in common is run once.
+    """
 
     def __init__(
         self,
@@ -58,15 +62,35 @@ class Simulator:
         router: Router,
         steps: frozenset[Step],
         speculation: Sequence[Speculation],
+        tasks: Sequence[Task],
     ) -> None:
+        self._tasks = tasks
         self._chip, self._builder, self._router = chip, builder, router
+        self._steps = steps
         self._prefetch = Step.PREFETCH in steps
         self._speculation = speculation
         self._fabric = Fabric()
         self._memories = Memories(chip, builder, router, self._fabric)
         self._verdicts: list[float] = []
         self._compute_gate = self._link_gate = self._clock = 0.0
-        self._stage = 0
+        self._stage = self._next = 0
+        self._uses: dict[str, list[int]] = {}
+        for index, task in enumerate(tasks):
+            for name in task.reads:
+                self._uses.setdefault(name, []).append(index)
+        given = Part(chip.offchip.name, builder.tensors[GRAPH_INPUT].whole, 0.0)
+        held = HeldTensor(builder.offchip, 0.0, self._uses.get(GRAPH_INPUT, []), [given])
+        self._memories.tensors[GRAPH_INPUT] = held
+
+    def fork(self, speculation: Sequence[Speculation]) -> "Simulator":
+        """Another one at the same point, between two stages, with other modes from here on."""
+        other = Simulator(self._chip, self._builder, self._router, self._steps, speculation, self._tasks)
+        other._fabric = self._fabric.fork()
+        other._memories = self._memories.fork(other._fabric)
+        other._verdicts = list(self._verdicts)
+        other._compute_gate, other._link_gate, other._clock = self._compute_gate, self._link_gate, self._clock
+        other._stage, other._next = self._stage, self._next
+        return other
 
     @property
     def verdict_cycles(self) -> tuple[float, ...]:
@@ -86,18 +110,27 @@ class Simulator:
             verdict_cycles=self.verdict_cycles,
         )
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Raises UnsupportedLayerError for a layer that fits no memory even with all else off chip."""
-        uses: dict[str, list[int]] = {}
-        for index, task in enumerate(tasks):
-            for name in task.reads:
-                uses.setdefault(name, []).append(index)
-        given = Part(self._chip.offchip.name, self._builder.tensors[GRAPH_INPUT].whole, 0.0)
-        tensors = self._memories.tensors
-        tensors[GRAPH_INPUT] = HeldTensor(self._builder.offchip, 0.0, uses.get(GRAPH_INPUT, []), [given])
-        for index, task in enumerate(tasks):
-            self._enter(task.layers[0].stage)
-            run = _Run(index, task, HeldTensor(task.layout, 0.0, uses.get(task.result, [])))
+    @property
+    def finished(self) -> bool:
+        return self._next == len(self._tasks)
+
+    @property
+    def next_stage(self) -> int:
+        return self._tasks[self._next].layers[0].stage
+
+    def run(self) -> None:
+        """All stages that are left."""
+        while not self.finished:
+            self.run_stage()
+
+    def run_stage(self) -> None:
+        """The next stage; UnsupportedLayerError for a layer that fits no memory even with all else off chip."""
+        stage = self._tasks[self._next].layers[0].stage
+        self._enter(stage)
+        while not self.finished and self._tasks[self._next].layers[0].stage == stage:
+            index, task = self._next, self._tasks[self._next]
+            self._next += 1
+            run = _Run(index, task, HeldTensor(task.layout, 0.0, self._uses.get(task.result, [])))
             self._run_task(run)
             if task.result in self._builder.exits:
                 self._leave(task.result)

@@ -1,11 +1,13 @@
 """A layer cut into blocks: what each core makes between two loads of weights, and what that costs."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from offramp.cost.base import LayerCost, LayerEngine
+from offramp.cost.cache import CachedEngine
 from offramp.cost.mapper.chip import Chip
 from offramp.cost.schedule import Region
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
@@ -26,6 +28,15 @@ class Pricer:
         """What a builder of tasks wants to find again with the next network."""
         self._cores: dict[Core, int] = {}
         self._numbers: dict[int, tuple[Core, int]] = {}
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside, engines that keep their prices in a file leave it open."""
+        with ExitStack() as stack:
+            for engine in self.engines:
+                if isinstance(engine, CachedEngine):
+                    stack.enter_context(engine.together())
+            yield
 
     def price(self, variant: int, shape: LayerShape, core: Core) -> LayerCost | UnpricedJob:
         """A cost, or why the engine has none."""
