@@ -15,9 +15,11 @@ RESULTS = Path(__file__).parent / "results"
 def save_result(name: str, figures: Any) -> Path:
     """Write ``benchmarks/results/<name>.json``."""
     RESULTS.mkdir(exist_ok=True)
-    module = Path(sys.argv[0]).stem
+    script = Path(sys.argv[0])
+    module = script.parent.name if script.stem == "__main__" else script.stem
+    package = script.parent.parent.name if script.stem == "__main__" else "benchmarks"
     record = {
-        "command": " ".join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"{package}.{module}", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "machine": platform.machine(),

@@ -1,0 +1,98 @@
+"""`python -m tests.fuzz --count 10000`: damaged files for every reader; what is found is kept as a regression."""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.record import save_result
+
+import offramp
+from offramp.progress import TerminalReporter
+from tests.fuzz.fuzzer import Tally, fuzz
+from tests.fuzz.isolation import Limits
+from tests.fuzz.targets import targets
+
+REGRESSIONS = Path(__file__).parent / "regressions"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000, help="damaged files in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="targets whose name contains this")
+    parser.add_argument("--keep", type=Path, default=REGRESSIONS)
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/fuzz.json")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["OFFRAMP_CACHE"] = f"{scratch}/cache"
+        run = _finished_run(Path(scratch))
+        chosen = [target for target in targets(run) if arguments.only in target.name]
+        _import_everything()
+        began = time.monotonic()
+        tallies: dict[str, Tally] = {}
+        share = -(-arguments.count // len(chosen))
+        for index, target in enumerate(chosen):
+            with TerminalReporter().task(target.name) as task:
+                tallies[target.name] = fuzz(
+                    target,
+                    share,
+                    arguments.seed,
+                    Path(scratch) / f"target{index}",
+                    Limits(),
+                    lambda done, task=task: task.update(done / share),  # type: ignore[misc]
+                )
+            _show_and_keep(target.name, tallies[target.name], arguments.keep)
+    if arguments.save:
+        rows = [
+            {
+                "reader": name,
+                "outcomes": dict(tally.kinds),
+                "different_answers": len(tally.messages),
+                "slowest_s": round(tally.slowest_s, 2),
+                "most_memory_mib": tally.most_memory_bytes >> 20,
+            }
+            for name, tally in tallies.items()
+        ]
+        figures = {"seed": arguments.seed, "inputs": share * len(chosen), "seconds": time.monotonic() - began}
+        print(save_result("fuzz", {**figures, "readers": rows}))
+    sys.exit(1 if any(tally.findings for tally in tallies.values()) else 0)
+
+
+def _finished_run(scratch: Path) -> Path:
+    """A small search in a process of its own: this one must not have started any threads when it forks."""
+    program = (
+        "from tests.conftest import small_config; from offramp.result import search\n"
+        f"if __name__ == '__main__': search(small_config(), run={str(scratch / 'run')!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    return scratch / "run"
+
+
+def _import_everything() -> None:
+    """So that a forked reader need not."""
+    for module in pkgutil.walk_packages(offramp.__path__, "offramp."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in ("onnx", "onnxruntime", "pyarrow.parquet", "PIL.Image", "scipy.io", "plotly.graph_objects", "jinja2"):
+        importlib.import_module(name)
+
+
+def _show_and_keep(name: str, tally: Tally, folder: Path) -> None:
+    counts = ", ".join(f"{kind} {count}" for kind, count in tally.kinds.most_common())
+    print(f"{name}: {counts}; {len(tally.messages)} different answers, slowest {tally.slowest_s:.1f} s, ", end="")
+    print(f"most memory {tally.most_memory_bytes >> 20} MiB")
+    for finding in tally.findings:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / finding.file_name).write_bytes(finding.content)
+        told = finding.outcome.message[-1500:].replace("\n", "\n    ")
+        print(f"  {finding.outcome.kind}: {finding.file_name}\n    {told}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Sound files to start from, small and different for every format."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.io import savemat
+
+from offramp.hardware.loader import CATALOG as CATALOG
+from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.graph import Workload
+from tests.hardware import samples
+from tests.hardware.test_stream_format import stream
+from tests.train.readers.test_cifar import archive, cifar10_files
+from tests.train.readers.test_parquet import structs
+from tests.train.samples import random_images, write_class_folders
+from tests.workload import onnx_samples
+
+if TYPE_CHECKING:
+    import torch
+
+_NUM_IMAGES = 60
+
+
+def old_core(folder: Path) -> None:
+    samples.write(folder, _roomy(samples.zigzag_core("old")))
+
+
+def new_core(folder: Path) -> None:
+    samples.write(folder, _roomy(samples.zigzag_core("new")))
+
+
+def imc_core(folder: Path) -> None:
+    samples.write(folder, _roomy(samples.imc_core()))
+
+
+def _roomy(core: dict[str, Any]) -> dict[str, Any]:
+    """With room for the layers of `onnx_graph`."""
+    core["memories"]["sram"]["size"] = 10_000_000
+    return core
+
+
+def mesh(folder: Path) -> None:
+    stream(folder, 1, 2)
+    for name in ("mac.yaml", "vector.yaml"):
+        samples.write(folder, _roomy(samples.zigzag_core()), name)
+
+
+def onnx_graph(folder: Path) -> None:
+    shutil.move(onnx_samples.two_exits().save(folder), folder / "model.onnx")
+
+
+def workload(folder: Path) -> Workload:
+    """A tiny early-exit workload, read from a file that is written into ``folder``."""
+    onnx_graph(folder)
+    return workload_from_onnx(folder / "model.onnx")
+
+
+def parquet(folder: Path) -> None:
+    (folder / "data").mkdir()
+    columns = {"img": structs(random_images(_NUM_IMAGES, (8, 8, 3))), "label": _labels().tolist()}
+    pq.write_table(pa.table(columns), folder / "data" / "train.parquet")
+
+
+def npz(folder: Path) -> None:
+    np.savez_compressed(folder / "data.npz", x_train=random_images(_NUM_IMAGES, (8, 8, 3)), y_train=_labels())
+
+
+def image_folder(folder: Path) -> None:
+    write_class_folders(folder / "images", {"a": 20, "b": 20}, (8, 8, 3))
+
+
+def cifar(folder: Path) -> None:
+    archive(folder / "cifar-10-binary.tar.gz", cifar10_files())
+
+
+def svhn(folder: Path) -> None:
+    images = np.moveaxis(random_images(_NUM_IMAGES, (32, 32, 3)), 0, -1)
+    savemat(folder / "train_32x32.mat", {"X": images, "y": (np.arange(_NUM_IMAGES) % 10 + 1)[:, None].astype(np.uint8)})
+
+
+def checkpoint(folder: Path) -> None:
+    from offramp.train.checkpoint import LoopState, save_checkpoint
+
+    save_checkpoint(folder / "weights.safetensors", small_module(), None, LoopState(2, 0.5, (1.0, 0.5)))
+
+
+def small_module() -> "torch.nn.Module":
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+
+
+def _labels() -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return np.arange(_NUM_IMAGES, dtype=np.int64) % 3

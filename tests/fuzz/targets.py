@@ -1,0 +1,165 @@
+"""What is read: for each reader some sound files, and the call that a user's command makes on them."""
+
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from offramp.config import Config, CostConfig, load_config
+from tests.fuzz import seeds
+
+Read = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """``prepare`` fills an empty folder, of whose files those in ``damage`` get changed; ``read`` gets the folder."""
+
+    name: str
+    prepare: Callable[[Path], None]
+    damage: tuple[str, ...]
+    read: Read
+    is_text: bool = False
+
+
+def _config(folder: Path) -> None:
+    load_config(folder / "config.yaml")
+
+
+def _accelerator(name: str, *, price: bool = True) -> Read:
+    def read(folder: Path) -> None:
+        from offramp.cost.model import ScheduledCostModel
+        from offramp.cost.native_engine import NativeEngine
+        from offramp.hardware.loader import load_accelerator
+        from offramp.report.accelerator_tree import accelerator_tree
+
+        accelerator = load_accelerator(folder / name)
+        accelerator_tree(accelerator)
+        if price:
+            ScheduledCostModel(NativeEngine()).estimate(seeds.workload(folder), accelerator)
+
+    return read
+
+
+def _onnx(mapping: str) -> Read:
+    def read(folder: Path) -> None:
+        from offramp.config import build_section
+        from offramp.pricing import price_onnx
+
+        price_onnx(folder / "model.onnx", build_section(CostConfig, {"mapping": mapping}))
+
+    return read
+
+
+def _dataset(name: str) -> Read:
+    def read(folder: Path) -> None:
+        from offramp.train.data import load_dataset
+
+        load_dataset(str(folder / name), seed=0, cache_dir=folder / "cache")
+
+    return read
+
+
+def _image(folder: Path) -> None:
+    from offramp.export.images import load_image
+    from offramp.export.manifest import Preprocessing
+
+    load_image(
+        folder / "image.png", Preprocessing(mean=(0.5,) * 3, std=(0.2,) * 3, height=8, width=8, color_mode="RGB")
+    )
+
+
+def _checkpoint(folder: Path) -> None:
+    from offramp.train.checkpoint import load_checkpoint
+
+    load_checkpoint(folder / "weights.safetensors", seeds.small_module())
+
+
+def _run(folder: Path) -> None:
+    """What `offramp front` and `--resume` read of a run folder."""
+    from offramp.store.folder import read_run, resume_run
+
+    store = read_run(folder / "run")
+    store.batches()
+    store.close()
+    store = resume_run(folder / "run")
+    store.batches()
+    store.close()
+
+
+def _summary(folder: Path) -> None:
+    """What `offramp report` does."""
+    from offramp.report.page import render_page
+    from offramp.report.summary import load_summary
+
+    render_page(load_summary(folder / "summary.json"))
+
+
+def _bundle(folder: Path) -> None:
+    from offramp.export.session import EarlyExitSession
+
+    session = EarlyExitSession(folder / "bundle")
+    session.predict(np.zeros((2, *session.manifest.input_shape), np.float32))
+
+
+def _manifest(folder: Path) -> None:
+    from offramp.export.manifest import parse_manifest
+
+    parse_manifest((folder / "manifest.json").read_bytes())
+
+
+def _copy(source: Path, name: str) -> Callable[[Path], None]:
+    def prepare(folder: Path) -> None:
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        else:
+            shutil.copy(source, folder / name)
+
+    return prepare
+
+
+def _image_files(folder: Path) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    (folder / "image.png").write_bytes(buffer.getvalue())
+
+
+def _settings(folder: Path) -> None:
+    Config().save(folder / "config.yaml")
+
+
+def targets(run: Path) -> tuple[Target, ...]:
+    """All readers; ``run`` is the folder of a finished search that is copied, never changed."""
+    bundle = next(run.glob("chosen/*/bundle"))
+    chip = _accelerator("chip.yaml")
+    files = tuple(f"bundle/{path.name}" for path in sorted(bundle.iterdir()))
+    return (
+        Target("config", _settings, ("config.yaml",), _config, is_text=True),
+        Target("accelerator mcu", _copy(seeds.CATALOG / "mcu.yaml", "chip.yaml"), ("chip.yaml",), chip, is_text=True),
+        Target("accelerator mix", _copy(seeds.CATALOG / "mixed-quad.yaml", "chip.yaml"), ("chip.yaml",), chip, True),
+        Target("accelerator zigzag 3.6", seeds.old_core, ("chip.yaml",), chip, is_text=True),
+        Target("accelerator zigzag 3.9", seeds.new_core, ("chip.yaml",), chip, is_text=True),
+        Target("accelerator in-memory", seeds.imc_core, ("chip.yaml",), _accelerator("chip.yaml", price=False), True),
+        Target("accelerator stream", seeds.mesh, ("mesh.yaml", "mac.yaml"), _accelerator("mesh.yaml"), is_text=True),
+        Target("onnx", seeds.onnx_graph, ("model.onnx",), _onnx("layer_by_layer")),
+        Target("onnx optimized", seeds.onnx_graph, ("model.onnx",), _onnx("optimized")),
+        Target("parquet", seeds.parquet, ("data/train.parquet",), _dataset("data")),
+        Target("npz", seeds.npz, ("data.npz",), _dataset("data.npz")),
+        Target("image folder", seeds.image_folder, ("images/a/000.png", "images/b/001.png"), _dataset("images")),
+        Target("cifar binary", seeds.cifar, ("cifar-10-binary.tar.gz",), _dataset("cifar-10-binary.tar.gz")),
+        Target("svhn", seeds.svhn, ("train_32x32.mat",), _dataset("train_32x32.mat")),
+        Target("image", _image_files, ("image.png",), _image),
+        Target("checkpoint", seeds.checkpoint, ("weights.safetensors",), _checkpoint),
+        Target("run database", _copy(run, "run"), ("run/run.sqlite",), _run),
+        Target("run settings", _copy(run, "run"), ("run/config.yaml",), _run, is_text=True),
+        Target("run summary", _copy(run / "summary.json", "summary.json"), ("summary.json",), _summary, is_text=True),
+        Target("bundle manifest", _copy(bundle, "bundle"), ("bundle/manifest.json",), _bundle, is_text=True),
+        Target("bundle files", _copy(bundle, "bundle"), files, _bundle),
+        Target("manifest", _copy(bundle / "manifest.json", "manifest.json"), ("manifest.json",), _manifest, True),
+    )
