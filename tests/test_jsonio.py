@@ -82,6 +82,13 @@ def test_a_check_of_the_class_itself_is_reported_in_its_own_words() -> None:
         from_data(Outer, {"count": 1, "inner": {"names": [], "share": 7}})
 
 
+def test_long_values_are_quoted_in_part() -> None:
+    with pytest.raises(InputError) as caught:
+        from_data(Outer, {"é" * 5000: 1, "inner": "x" * 5000})
+    assert len(str(caught.value)) < 1000
+    assert "(given: 'xxx" in str(caught.value)
+
+
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(InputError, match="inner: Field required"):
         from_data(Outer, {"count": 1})

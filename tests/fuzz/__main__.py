@@ -8,15 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record import save_result
 
 import offramp
 from offramp.progress import TerminalReporter
-from tests.fuzz.fuzzer import Tally, fuzz
+from tests.fuzz.fuzzer import Tally, fuzz, replay
 from tests.fuzz.isolation import Limits
-from tests.fuzz.targets import targets
+from tests.fuzz.targets import Target, targets
 
 REGRESSIONS = Path(__file__).parent / "regressions"
 
@@ -26,14 +27,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000, help="damaged files in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="targets whose name contains this")
-    parser.add_argument("--keep", type=Path, default=REGRESSIONS)
+    parser.add_argument("--keep", type=Path, default=REGRESSIONS, help="where findings go")
+    parser.add_argument("--run", type=Path, help="a finished search to take files from; without, a small one is made")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/fuzz.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["OFFRAMP_CACHE"] = f"{scratch}/cache"
-        run = _finished_run(Path(scratch))
+        run = arguments.run or _finished_run(Path(scratch))
         chosen = [target for target in targets(run) if arguments.only in target.name]
         _import_everything()
+        again = _replay(chosen, Path(scratch))
         began = time.monotonic()
         tallies: dict[str, Tally] = {}
         share = -(-arguments.count // len(chosen))
@@ -61,7 +64,23 @@ def main() -> None:
         ]
         figures = {"seed": arguments.seed, "inputs": share * len(chosen), "seconds": time.monotonic() - began}
         print(save_result("fuzz", {**figures, "readers": rows}))
-    sys.exit(1 if any(tally.findings for tally in tallies.values()) else 0)
+    sys.exit(1 if again or any(tally.findings for tally in tallies.values()) else 0)
+
+
+def _replay(chosen: Sequence[Target], scratch: Path) -> int:
+    """Try all regressions again; how many are still not read or refused as they should."""
+    still = 0
+    by_name = {target.name.replace(" ", "_"): target for target in chosen}
+    for index, path in enumerate(sorted(REGRESSIONS.glob("*--*--*"))):
+        target, file, _ = path.name.split("--")
+        if target in by_name:
+            content = path.read_bytes()
+            place = scratch / f"again{index}"
+            outcome = replay(by_name[target], file.replace("__", "/"), content, place, Limits())
+            if not outcome.good:
+                still += 1
+                print(f"{path.name} again: {outcome.kind}\n{outcome.message[-1500:]}")
+    return still
 
 
 def _finished_run(scratch: Path) -> Path:

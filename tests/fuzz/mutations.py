@@ -1,5 +1,6 @@
 """Ways to damage a file: as bytes, as text, and as YAML or JSON data."""
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -130,7 +131,7 @@ def _changed(tree: Any, rng: np.random.Generator) -> Any:
     if not descends:
         if isinstance(tree, int | float) and rng.random() < 0.6:
             return [tree + 1, tree * 2, tree // 2, tree - 1, tree * 1000, tree * 0.75][int(rng.integers(6))]
-        return _VALUES[int(rng.integers(len(_VALUES)))]
+        return copy.deepcopy(_VALUES[int(rng.integers(len(_VALUES)))])
     keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
     key = keys[int(rng.integers(len(keys)))]
     fate = rng.random()

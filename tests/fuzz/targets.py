@@ -157,7 +157,6 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("image", _image_files, ("image.png",), _image),
         Target("checkpoint", seeds.checkpoint, ("weights.safetensors",), _checkpoint),
         Target("run database", _copy(run, "run"), ("run/run.sqlite",), _run),
-        Target("run settings", _copy(run, "run"), ("run/config.yaml",), _run, is_text=True),
         Target("run summary", _copy(run / "summary.json", "summary.json"), ("summary.json",), _summary, is_text=True),
         Target("bundle manifest", _copy(bundle, "bundle"), ("bundle/manifest.json",), _bundle, is_text=True),
         Target("bundle files", _copy(bundle, "bundle"), files, _bundle),
