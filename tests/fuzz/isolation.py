@@ -35,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What reading a file ended with; ``message`` is the error's text or the traceback, ``seconds`` are of computing."""
+    """What a reading ended with; ``message`` is the error's text or the traceback, ``seconds`` are of computing."""
 
     kind: Kind
     message: str
