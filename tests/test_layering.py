@@ -13,12 +13,12 @@ SOURCE = Path(offramp.__file__).parent
 
 LAYERS = [
     {"errors", "jsonio", "progress", "clock"},
-    {"registry", "config", "workload", "exiting", "audio"},
+    {"registry", "config", "workload", "exiting", "audio", "workers"},
     {"space", "hardware"},
     {"nn", "cost", "objectives"},
     {"train", "search", "export", "report", "store"},
     {"evaluate", "study", "pricing"},
-    {"build", "summarize", "pipeline", "result", "catalogue", "detect"},
+    {"build", "summarize", "pipeline", "result", "catalogue", "workplace", "hire", "detect"},
     {"cli", "cli_accelerators", "cli_deploy", "cli_detect", "__main__", "__init__"},
 ]
 # `objectives` holds costs in its evaluations, so it stands to the right of `cost` within its line.
@@ -30,6 +30,11 @@ ALLOWED_WITHIN_LINE = {
     ("exiting", "registry"),
     ("objectives", "cost"),
     ("pipeline", "build"),
+    ("evaluate", "study"),
+    ("workplace", "build"),
+    ("hire", "workplace"),
+    ("pipeline", "workplace"),
+    ("pipeline", "hire"),
     ("pipeline", "summarize"),
     ("result", "pipeline"),
     ("result", "build"),
@@ -52,6 +57,7 @@ TORCH_FREE = [
     "store",
     "config",
     "report",
+    "workers",
 ]
 
 

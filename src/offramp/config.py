@@ -174,13 +174,16 @@ class ExecutionConfig(_Section):
 
     ``workers`` processes of this machine, or the workers of the Dask cluster at ``cluster``, evaluate and fine-tune;
     without either, this process does. ``evaluation_timeout_s`` is for one candidate. More than ``max_failures`` failed
-    candidates end the search; None = half of all, once twenty have failed.
+    candidates end the search; None = half of all, once twenty have failed. The resources are what a job of a cluster
+    needs, such as ``{GPU: 1}``, where its workers offer any.
     """
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     cluster: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     evaluation_timeout_s: Annotated[float, Field(gt=0.0)] | None = None
     max_failures: Annotated[int, Field(ge=0)] | None = None
+    evaluation_resources: dict[str, Annotated[float, Field(gt=0.0)]] = {}
+    training_resources: dict[str, Annotated[float, Field(gt=0.0)]] = {}
 
     @model_validator(mode="after")
     def _one_place_to_work(self) -> "ExecutionConfig":

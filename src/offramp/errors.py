@@ -56,5 +56,9 @@ class ExportError(OfframpError):
     """An exported file does not reproduce the network it was made from."""
 
 
+class WorkerError(OfframpError):
+    """Workers cannot be started, or the cluster that they belong to cannot be used."""
+
+
 class Interrupted(OfframpError):  # noqa: N818 - the user's wish, not a fault
     """The user asked for a stop; what was finished before is kept."""

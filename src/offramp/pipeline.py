@@ -9,28 +9,32 @@ from offramp.build import build_algorithm
 from offramp.clock import Clock, Deadline
 from offramp.errors import ConfigError, ConstraintError, Interrupted
 from offramp.evaluate.context import Context
-from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, evaluation_data, select
-from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, select
+from offramp.evaluate.remote import RemoteEvaluator
 from offramp.export.bundle import export_bundle
 from offramp.export.checks import NUM_CHECKS
+from offramp.hire import Target, finish_elsewhere, workers_for
 from offramp.jsonio import dumps
-from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.evaluation import Evaluation, Evaluator
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.report.page import write_page
 from offramp.report.summary import RunSummary, StaticReference, save_summary
 from offramp.store import RunStore
-from offramp.study import FailureLimit, Study
+from offramp.study import BatchEvaluator, FailureLimit, Study
 from offramp.summarize import summarize
 from offramp.train.augment import to_tensor
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop
+from offramp.workers.base import Executor
+from offramp.workplace import supernet_evaluator
 
 # Testing, export and report come after the last phase: this share of a wall-time budget is kept for them, and at least
 # these seconds.
 _CLOSING_SHARE, _CLOSING_S = 0.07, 20.0
 # Shares of the remaining time at which a phase must have ended.
+_REFERENCE = "reference"
 _TRAINING_END, _SEARCH_END, _FINE_TUNING_END = 0.48, 0.61, 1.0
 
 
@@ -121,22 +125,6 @@ class Pipeline:
 
     def _search(self, context: Context) -> tuple[tuple[Evaluation, ...], bool]:
         search = self.config.search
-        evaluator = SupernetEvaluator(
-            context.supernet,
-            evaluation_data(context),
-            context.compute,
-            context.search_cost,
-            context.accelerator,
-            context.constraints,
-            calibrate_confidences=search.calibrate_confidences,
-        )
-        study = Study(
-            build_algorithm(context),
-            evaluator,
-            self.store,
-            failure_limit=FailureLimit(self.config.execution.max_failures),
-        )
-        study.replay()
         deadline = self.clock.phase(_SEARCH_END)
         count = self.config.budget.evaluations or search.evaluations
         if deadline and not self.config.budget.evaluations:
@@ -144,12 +132,23 @@ class Pipeline:
             count = max(search.evaluations, 100_000)
         if self.store.get("searched") is not None:
             # What was picked from this front is being finished: a resumed clock must not change the front.
-            count = 0
-        with self.reporter.task("Searching") as task:
-            end = study.run(count, search.batch, task, deadline)
+            return self._study(context, supernet_evaluator(context)).evaluations, False
+        with self.reporter.task("Searching") as task, workers_for(context, self.store.folder, training=False) as hired:
+            evaluator = supernet_evaluator(context) if hired is None else self._remote(hired)
+            end = self._study(context, evaluator).run(count, search.batch, task, deadline)
         if end.evaluations and not end.interrupted:
             self.store.set("searched", "yes")
         return end.evaluations, end.interrupted
+
+    def _remote(self, workers: Executor) -> RemoteEvaluator:
+        return RemoteEvaluator(workers, self.config.execution.evaluation_timeout_s)
+
+    def _study(self, context: Context, evaluator: Evaluator | BatchEvaluator) -> Study:
+        """A study that stands where the record ends."""
+        limit = FailureLimit(self.config.execution.max_failures)
+        study = Study(build_algorithm(context), evaluator, self.store, failure_limit=limit)
+        study.replay()
+        return study
 
     def _front(self, context: Context, evaluations: Sequence[Evaluation]) -> ParetoFront:
         front = pareto_front(evaluations, context.objectives)
@@ -174,18 +173,35 @@ class Pipeline:
         # The first pick is the one to recommend: it gets twice the time of the others.
         shares = [2.0, *[1.0] * len(selections)]
         whole = self.clock.phase(_FINE_TUNING_END)
+        resume = self._finish_elsewhere(context, selections, whole) or self.resume
         for index, selection in enumerate(selections):
             deadline = _part(whole, sum(shares[: index + 1]) / sum(shares))
             folder = self.store.network_folder(selection.name)
             with self.reporter.task(f"Fine-tuning {selection.name}") as task:
-                result = finisher.finish(selection, folder, task, deadline=deadline, resume=self.resume)
+                result = finisher.finish(selection, folder, task, deadline=deadline, resume=resume)
             self.store.note_checkpoint(folder / "weights.safetensors", len(result.log.loss))
             self._export(context, selection, result, folder / "bundle")
             finished.append(result)
         with self.reporter.task("Fine-tuning the reference") as task:
-            return finisher.finish_reference(
-                self.store.network_folder("reference"), task, deadline=whole, resume=self.resume
-            )
+            return finisher.finish_reference(self.store.network_folder(_REFERENCE), task, deadline=whole, resume=resume)
+
+    def _finish_elsewhere(self, context: Context, selections: Sequence[Selection], whole: Deadline | None) -> bool:
+        """Let workers fine-tune, where there are any; says whether the folders hold what they made."""
+        with workers_for(context, self.store.folder, training=True) as workers:
+            if workers is None:
+                return False
+            targets = [Target(selection, self.store.network_folder(selection.name)) for selection in selections]
+            targets.append(Target(None, self.store.network_folder(_REFERENCE)))
+            with self.reporter.task(f"Fine-tuning {len(targets)} networks") as task:
+                finish_elsewhere(
+                    workers,
+                    targets,
+                    None if whole is None else max(0.0, whole.end - time.monotonic()),
+                    task,
+                    shared_folder=self.config.execution.cluster is None,
+                    resume=self.resume,
+                )
+        return True
 
     def _export(self, context: Context, selection: Selection, result: FinishedNetwork, path: Path) -> None:
         if self.resume and path.exists():

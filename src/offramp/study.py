@@ -149,10 +149,12 @@ class Study:
                     break
                 self._evaluate(current, evaluations, task, deadline)
         except KeyboardInterrupt:
-            return StudyEnd(self._evaluations(), interrupted=True)
-        return StudyEnd(self._evaluations(), interrupted=False)
+            return StudyEnd(self.evaluations, interrupted=True)
+        return StudyEnd(self.evaluations, interrupted=False)
 
-    def _evaluations(self) -> tuple[Evaluation, ...]:
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """All that are known, in the order of the proposals."""
         return tuple(evaluation for batch in self._batches for evaluation in batch.in_order())
 
     def _open(self) -> _Batch | None:

@@ -70,11 +70,18 @@ def one_thread() -> Iterator[None]:
 
 
 def set_threads(threads: int | None, image_side: int) -> None:
-    """Give torch this many threads; None = what OMP_NUM_THREADS says, else one per core that this process may use.
+    """Give torch this many threads; None = what OMP_NUM_THREADS says, else as many as ``default_threads``."""
+    if threads is None and os.environ.get("OMP_NUM_THREADS"):
+        return
+    torch.set_num_threads(threads or default_threads(image_side))
+
+
+def default_threads(image_side: int, num_processes: int = 1) -> int:
+    """One thread per core that this process may use, divided among processes that train at once.
 
     Networks for tiny images do too little per operator to share it: they get one thread.
     """
-    if threads is None and os.environ.get("OMP_NUM_THREADS"):
-        return
+    if image_side < _MIN_SIDE_TO_SHARE:
+        return 1
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or (1 if image_side < _MIN_SIDE_TO_SHARE else available))
+    return max(1, available // num_processes)
