@@ -89,7 +89,8 @@ def finish_elsewhere(
 
     futures: dict[Future[Reply], int] = {}
     for index, target in enumerate(targets):
-        job = FinishJob(target.selection, each, str(target.folder.resolve()) if shared_folder else None, resume)
+        folder = str(target.folder.resolve()) if shared_folder else None
+        job = FinishJob(target.folder.name, target.selection, each, folder, resume)
         futures[executor.submit(Job(FINISH, dumps(job)), told(index))] = index
     pending = set(futures)
     while pending:

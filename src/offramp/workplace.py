@@ -35,9 +35,11 @@ SENT_BACK = ("weights.safetensors", "network.json")
 class FinishJob:
     """What a worker must know of a target, and the ``seconds`` it has.
 
-    ``folder`` is where its files go; None: they are sent back, for there is no folder that both sides see.
+    ``name`` is that of its folder in the run. ``folder`` is where its files go; None: they are sent back, for there is
+    no folder that both sides see.
     """
 
+    name: str
     selection: Selection | None
     seconds: float | None
     folder: str | None
@@ -147,7 +149,7 @@ def _finish(finisher: Finisher, job: FinishJob, progress: Progress) -> str:
     now = time.monotonic()
     deadline = None if job.seconds is None else Deadline(now, now + job.seconds)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) if job.folder is None else Path(job.folder)
+        folder = Path(scratch) / job.name if job.folder is None else Path(job.folder)
         task = _Told(progress)
         if job.selection is None:
             finisher.finish_reference(folder, task, deadline=deadline, resume=job.resume)
