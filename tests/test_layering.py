@@ -13,19 +13,20 @@ SOURCE = Path(offramp.__file__).parent
 
 LAYERS = [
     {"errors", "jsonio", "progress", "clock"},
-    {"registry", "config", "workload", "exiting", "audio", "workers"},
+    {"registry", "config", "workload", "exiting", "audio", "workers", "tracking"},
     {"space", "hardware"},
     {"nn", "cost", "objectives"},
     {"train", "search", "export", "report", "store"},
     {"evaluate", "study", "pricing"},
     {"build", "summarize", "pipeline", "result", "catalogue", "workplace", "hire", "detect"},
-    {"cli", "cli_accelerators", "cli_deploy", "cli_detect", "__main__", "__init__"},
+    {"cli", "cli_accelerators", "cli_deploy", "cli_detect", "cli_runs", "__main__", "__init__"},
 ]
 # `objectives` holds costs in its evaluations, so it stands to the right of `cost` within its line.
 ALLOWED_WITHIN_LINE = {
     ("jsonio", "errors"),
     ("progress", "errors"),
     ("config", "registry"),
+    ("tracking", "registry"),
     ("config", "exiting"),
     ("exiting", "registry"),
     ("objectives", "cost"),
@@ -42,6 +43,7 @@ ALLOWED_WITHIN_LINE = {
     ("cli", "cli_deploy"),
     ("cli", "cli_detect"),
     ("cli_deploy", "cli_detect"),
+    ("cli", "cli_runs"),
     ("__main__", "cli"),
 }
 
@@ -58,6 +60,7 @@ TORCH_FREE = [
     "config",
     "report",
     "workers",
+    "tracking",
 ]
 
 

@@ -20,6 +20,7 @@ from offramp.search.base import ALGORITHMS
 from offramp.space.architecture import Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, PrecisionChoices
+from offramp.tracking.base import TRACKERS
 from offramp.train.augment import default_augmentation
 from offramp.train.compute import build_compute, set_threads
 from offramp.train.data import Dataset, load_dataset
@@ -32,6 +33,7 @@ _MIN_EPOCHS, _MAX_EPOCHS = 10, 40
 def check_settings(config: Config) -> None:
     """Fail at once, before data are read, on a name or a rule that cannot be understood."""
     _check_backbone(config)
+    _check_execution(config)
     for branch in config.space.branches:
         EXIT_BRANCHES.get(branch)
     ALGORITHMS.get(config.search.algorithm)
@@ -59,6 +61,19 @@ def _check_backbone(config: Config) -> None:
         raise ConfigError(
             f"space.weights and space.freeze are for backbones from timm (timm:...), got {space.backbone!r}. A model "
             "of your own is frozen by offramp.adopt(..., freeze=True)."
+        )
+
+
+def _check_execution(config: Config) -> None:
+    """Workers build the network from the settings alone."""
+    execution = config.execution
+    if execution.tracker is not None:
+        TRACKERS.get(execution.tracker)
+    asked = execution.workers or execution.cluster or execution.evaluation_timeout_s
+    if asked is not None and config.space.backbone.startswith(ADOPTED):
+        raise ConfigError(
+            f"Backbone {config.space.backbone!r} is a model that was given in Python, which workers cannot build. "
+            "Leave out workers, cluster and evaluation_timeout_s."
         )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from offramp import __version__, cli_deploy
+from offramp import __version__, cli_deploy, cli_runs
 from offramp.cli_accelerators import app as accelerators_app
 from offramp.cli_detect import detect
 from offramp.errors import InputError, Interrupted, OfframpError
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(accelerators_app, name="accelerators")
 app.command()(cli_deploy.predict)
+app.command()(cli_runs.watch)
+app.command(name="export-results")(cli_runs.export_results)
 app.command()(cli_deploy.bench)
 app.command()(detect)
 
@@ -128,6 +130,7 @@ def search(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="Cost engine: native or zigzag.")] = None,
     mapping: Annotated[str | None, typer.Option(help="layer_by_layer (one core) or optimized (all cores).")] = None,
+    track: Annotated[str | None, typer.Option(help="Log figures elsewhere too: tensorboard.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: a new one under runs/).")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file; options override it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
@@ -164,9 +167,9 @@ def search(
     if resume and (changes or config):
         raise InputError(
             "--resume goes on with the settings of the run; leave out the others. Only --workers, --cluster, "
-            "--evaluation-timeout and --max-failures may change."
+            "--evaluation-timeout, --max-failures and --track may change."
         )
-    how = _execution(workers, cluster, evaluation_timeout, max_failures)
+    how = _execution(workers, cluster, evaluation_timeout, max_failures, track)
     settings = with_settings(load_config(config) if config else Config(), changes)
     reporter = SilentReporter() if quiet else TerminalReporter()
     from offramp.result import search as run_search
@@ -178,17 +181,22 @@ def search(
 
 
 def _execution(
-    workers: int | None, cluster: str | None, evaluation_timeout: float | None, max_failures: int | None
+    workers: int | None,
+    cluster: str | None,
+    evaluation_timeout: float | None,
+    max_failures: int | None,
+    track: str | None,
 ) -> dict[str, Any]:
     """The options on how the work is done, by setting; workers of one kind take the place of the others."""
     how: dict[str, Any] = {}
     if workers is not None or cluster is not None:
         how = {"execution__workers": workers, "execution__cluster": cluster}
-    if evaluation_timeout is not None:
-        how["execution__evaluation_timeout_s"] = evaluation_timeout
-    if max_failures is not None:
-        how["execution__max_failures"] = max_failures
-    return how
+    others = {
+        "execution__evaluation_timeout_s": evaluation_timeout,
+        "execution__max_failures": max_failures,
+        "execution__tracker": track,
+    }
+    return how | {name: value for name, value in others.items() if value is not None}
 
 
 def _split_commas(values: list[str] | None) -> list[str] | None:

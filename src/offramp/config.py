@@ -175,7 +175,7 @@ class ExecutionConfig(_Section):
     ``workers`` processes of this machine, or the workers of the Dask cluster at ``cluster``, evaluate and fine-tune;
     without either, this process does. ``evaluation_timeout_s`` is for one candidate. More than ``max_failures`` failed
     candidates end the search; None = half of all, once twenty have failed. The resources are what a job of a cluster
-    needs, such as ``{GPU: 1}``, where its workers offer any.
+    needs, such as ``{GPU: 1}``, where its workers offer any. ``tracker`` names where figures are logged too.
     """
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -184,6 +184,7 @@ class ExecutionConfig(_Section):
     max_failures: Annotated[int, Field(ge=0)] | None = None
     evaluation_resources: dict[str, Annotated[float, Field(gt=0.0)]] = {}
     training_resources: dict[str, Annotated[float, Field(gt=0.0)]] = {}
+    tracker: str | None = None
 
     @model_validator(mode="after")
     def _one_place_to_work(self) -> "ExecutionConfig":

@@ -15,7 +15,7 @@ from offramp.export.bundle import export_bundle
 from offramp.export.checks import NUM_CHECKS
 from offramp.hire import Target, finish_elsewhere, workers_for
 from offramp.jsonio import dumps
-from offramp.objectives.evaluation import Evaluation, Evaluator
+from offramp.objectives.evaluation import Evaluation, Evaluator, Status
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.report.page import write_page
@@ -23,6 +23,7 @@ from offramp.report.summary import RunSummary, StaticReference, save_summary
 from offramp.store import RunStore
 from offramp.study import BatchEvaluator, FailureLimit, Study
 from offramp.summarize import summarize
+from offramp.tracking.base import build_tracker
 from offramp.train.augment import to_tensor
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
@@ -65,6 +66,7 @@ class Pipeline:
         self.store = store
         self.reporter = reporter
         self.resume = resume
+        self.tracker = build_tracker(self.config.execution.tracker, store.folder)
         self.clock = Clock(_usable_seconds(self.config.budget.seconds), started)
 
     def run(self) -> RunEnd:
@@ -93,6 +95,7 @@ class Pipeline:
                 interrupted = True
         reference = reference or finisher.untrained_reference()
         summary = self._report(context, evaluations, front, finished, reference, curve)
+        self.tracker.close()
         self.store.set("phase", "stopped" if interrupted else "ended")
         return RunEnd(front, tuple(finished), summary, interrupted)
 
@@ -121,6 +124,8 @@ class Pipeline:
             log = loop.run(step, task, resume=self.resume)
         # From here on every evaluation rests on these weights.
         self.store.note_checkpoint(self.store.checkpoint, len(log.loss))
+        for epoch, loss in enumerate(log.loss, start=1):
+            self.tracker.log(epoch, {"supernet/loss": loss})
         return log
 
     def _search(self, context: Context) -> tuple[tuple[Evaluation, ...], bool]:
@@ -146,9 +151,15 @@ class Pipeline:
     def _study(self, context: Context, evaluator: Evaluator | BatchEvaluator) -> Study:
         """A study that stands where the record ends."""
         limit = FailureLimit(self.config.execution.max_failures)
-        study = Study(build_algorithm(context), evaluator, self.store, failure_limit=limit)
+        study = Study(
+            build_algorithm(context), evaluator, self.store, failure_limit=limit, on_evaluation=self._track_evaluation
+        )
         study.replay()
         return study
+
+    def _track_evaluation(self, number: int, evaluation: Evaluation) -> None:
+        values = {f"search/{name}": value for name, value in evaluation.values.items()}
+        self.tracker.log(number, {**values, "search/failed": float(evaluation.status is Status.FAILED)})
 
     def _front(self, context: Context, evaluations: Sequence[Evaluation]) -> ParetoFront:
         front = pareto_front(evaluations, context.objectives)
@@ -181,6 +192,8 @@ class Pipeline:
                 result = finisher.finish(selection, folder, task, deadline=deadline, resume=resume)
             self.store.note_checkpoint(folder / "weights.safetensors", len(result.log.loss))
             self._export(context, selection, result, folder / "bundle")
+            for epoch, loss in enumerate(result.log.loss, start=1):
+                self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
             finished.append(result)
         with self.reporter.task("Fine-tuning the reference") as task:
             return finisher.finish_reference(self.store.network_folder(_REFERENCE), task, deadline=whole, resume=resume)

@@ -119,16 +119,22 @@ def open_desk(folder: Path) -> Handler:
 
 
 def _resolved(context: Context, threads: int | None) -> Config:
-    accelerator = context.config.cost.accelerator
+    weights = context.config.space.weights
     changes = {
-        # A file that is named must be at the same place on every machine of a cluster.
-        "cost.accelerator": str(Path(accelerator).resolve()) if Path(accelerator).is_file() else accelerator,
+        # Files that are named must be at the same place on every machine of a cluster.
+        "cost.accelerator": _found(context.config.cost.accelerator),
+        "space.weights": None if weights is None else _found(str(weights)),
         "train.epochs": context.epochs,
         "fine_tune.epochs": context.fine_tune_epochs,
         "train.precision": context.compute.dtype,
         "train.threads": threads,
     }
     return with_settings(context.config, changes)
+
+
+def _found(name: str) -> str:
+    """The whole path of a file; anything else as it is."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
 class _Told:
