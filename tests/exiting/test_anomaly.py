@@ -52,7 +52,7 @@ def test_a_sample_leaves_at_the_first_exit_that_is_sure() -> None:
     verdicts = policy.decide(errors)
     assert verdicts.exits.tolist() == [0, 0, 1, 1, 2, 2]
     assert verdicts.anomalous.tolist() == [False, True, False, True, True, False]
-    np.testing.assert_allclose(verdicts.scores, [-1.0, 1.0, 0.0, 0.6, 0.2, 0.1], atol=1e-12)
+    np.testing.assert_allclose(verdicts.scores, [0.0, 0.0, 0.0, 0.1, 0.0, -0.1], atol=1e-12)
 
 
 def test_a_scale_makes_exits_comparable() -> None:
@@ -82,8 +82,8 @@ def test_a_profile_by_hand() -> None:
     found = profile_anomalies(labelled, policy)
     assert (found.rates, found.num_samples) == ((0.5, 0.5), 4)
     assert (found.false_alarms, found.detections) == (0.5, 0.5)
-    # Scores where they left: -2 and 1 for the normal ones, 2 and -1 for the others: 3 of 4 pairs are in order.
-    assert found.auc == 0.75
+    # Beyond their edges by -1 and 1 (normal), 1 and -1 (anomalous): one pair in order, two are equal, one is not.
+    assert found.auc == 0.5
 
 
 @settings(max_examples=10)
@@ -97,6 +97,14 @@ def test_fitting_keeps_its_floor_and_never_costs_more_than_going_through(seed: i
     again = profile_anomalies(labelled, fitted.policy)
     assert again == fitted.profile
     assert fitted.expected_cost == pytest.approx(sum(r * c for r, c in zip(again.rates, costs, strict=True)))
+
+
+def test_who_leaves_early_is_called_as_rightly_as_at_the_end() -> None:
+    """Where all exits rank perfectly, an AUC of 1 alone would not keep normal samples from being called anomalous."""
+    labelled = synthetic(7, gap=(20.0, 20.0, 20.0))
+    found = fit_anomaly_policy(labelled, (1.0, 2.0, 4.0)).profile
+    assert (found.auc, found.detections, found.false_alarms) == (1.0, 1.0, 0.0)
+    assert found.rates[0] >= 0.8
 
 
 def test_a_larger_drop_never_costs_more() -> None:

@@ -56,7 +56,11 @@ NEVER_LEAVE = Band(-_BEYOND_ALL_SCORES, _BEYOND_ALL_SCORES)
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """For each sample the exit it left at, its score there, and what it was taken for; all of shape (samples,)."""
+    """For each sample the exit it left at, its score there, and what it was taken for; all of shape (samples,).
+
+    ``scores`` are how far beyond the edge that decided: 0 and more for anomalous, 0 and less for normal. So samples
+    that left at different exits rank as they were called.
+    """
 
     exits: NDArray[np.intp]
     scores: Floats
@@ -86,12 +90,14 @@ class AnomalyPolicy:
         last = len(self.bands)
         exits = np.full(len(errors), last, dtype=np.intp)
         anomalous = scores[:, last] >= self.threshold
+        beyond = scores[:, last] - self.threshold
         for index in range(last - 1, -1, -1):
             band, here = self.bands[index], scores[:, index]
             sure = (here <= band.low) | (here >= band.high)
             exits[sure] = index
             anomalous[sure] = here[sure] >= band.high
-        return Verdicts(exits, scores[np.arange(len(errors)), exits], anomalous)
+            beyond[sure] = np.where(anomalous, here - band.high, here - band.low)[sure]
+        return Verdicts(exits, beyond, anomalous)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +181,7 @@ class FittedPolicy:
 def fit_anomaly_policy(labelled: LabelledErrors, costs: Sequence[float], *, auc_drop: float = 0.0) -> FittedPolicy:
     """The policy of least expected cost whose AUC is at most ``auc_drop`` below that of the last exit alone.
 
+    The same holds for its share of anomalies found less its share of false alarms.
     ``costs``: what a sample costs that leaves at each exit, all branches on the way included. Tried are bands that
     call the same share of samples normal, and the same share anomalous, at every exit. Of equally cheap policies the
     one of the highest AUC is taken. To be called on validation samples.
@@ -193,8 +200,14 @@ def fit_anomaly_policy(labelled: LabelledErrors, costs: Sequence[float], *, auc_
         kept = tuple(band for band in bands if band is not None)
         if len(kept) == len(bands):
             found.append(_fitted(AnomalyPolicy(scales, kept, threshold), labelled, costs))
-    good = [item for item in found if item.profile.auc >= floor]
+    # Scores may rank well and still be called wrongly: the verdicts have a floor of their own.
+    verdict_floor = _informedness(found[0].profile) - auc_drop - 1e-12
+    good = [item for item in found if item.profile.auc >= floor and _informedness(item.profile) >= verdict_floor]
     return min(good, key=lambda item: (item.expected_cost, -item.profile.auc))
+
+
+def _informedness(found: AnomalyProfile) -> float:
+    return found.detections - found.false_alarms
 
 
 def _fitted(policy: AnomalyPolicy, labelled: LabelledErrors, costs: Sequence[float]) -> FittedPolicy:

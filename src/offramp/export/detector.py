@@ -57,7 +57,7 @@ class DetectorManifest:
 
 @dataclass(frozen=True)
 class SoundVerdict:
-    """Whether a sound is anomalous, the exit that said so, its score there, and the MACs spent on each window."""
+    """Whether a sound is anomalous, the exit that said so, how far beyond its edge, and the MACs of each window."""
 
     anomalous: bool
     exit: int
