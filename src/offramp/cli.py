@@ -29,6 +29,7 @@ app.command()(cli_deploy.predict)
 app.command()(cli_runs.watch)
 app.command(name="export-results")(cli_runs.export_results)
 app.command()(cli_deploy.bench)
+app.command(name="export-web")(cli_deploy.export_web)
 app.command()(detect)
 
 

@@ -92,3 +92,17 @@ def _print_bench(result: "BenchResult") -> None:
     console.print(bench_table(result))
     for note in bench_notes(result):
         console.print(note, highlight=False, markup=False)
+
+
+def export_web(
+    bundle: _Bundle,
+    folder: Annotated[Path, typer.Argument(help="Where to write the page: a new or empty folder.")],
+    runtime: Annotated[
+        Path, typer.Option(help="The onnxruntime-web package: node_modules/onnxruntime-web after `npm install`.")
+    ],
+) -> None:
+    """Write a web page that runs the bundle in the browser, with onnxruntime-web."""
+    from offramp.export.web import export_web as write
+
+    page = write(bundle, folder, runtime=runtime)
+    print(page)

@@ -14,7 +14,7 @@ from offramp.export.files import open_files
 from offramp.export.graph_check import check_graph
 from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE, Manifest
 from offramp.export.names import IMAGES, LOGITS, THRESHOLDS
-from offramp.export.runtime import checked_content, start_file, start_trusted
+from offramp.export.runtime import checked_content, run, start_file, start_trusted
 from offramp.export.session import EarlyExitSession, Images
 from offramp.export.static_model import count_macs, macs_to_exits, static_model
 from offramp.export.timing import (
@@ -150,7 +150,7 @@ class _Models:
         return cls(early_exit, static, static_graph, macs_to_exits(joined))
 
     def static_run(self, sample: NDArray[np.float32]) -> object:
-        return self.static.run(None, {IMAGES: sample})
+        return run(self.static, None, {IMAGES: sample}, "The static model")
 
     def one_file_calls(self, sample: NDArray[np.float32]) -> list[Call]:
         """One call per exit, which all samples are made to take."""
@@ -160,7 +160,7 @@ class _Models:
         feeds: dict[str, NDArray[Any]] = {IMAGES: sample}
         if len(self.macs) > 1:
             feeds[THRESHOLDS] = np.array([_STAY] * index + [_LEAVE] * (len(self.macs) - 1 - index))
-        return lambda: self.early_exit.run([LOGITS], feeds)
+        return lambda: run(self.early_exit, [LOGITS], feeds, EARLY_EXIT_FILE)
 
 
 def _chain_calls(session: EarlyExitSession, sample: NDArray[np.float32]) -> list[Call]:
@@ -192,7 +192,7 @@ def _replay(
     for index in chosen:
         sample = session.prepare(images[index : index + 1])
         calls: list[Call] = [
-            lambda sample=sample: models.early_exit.run([LOGITS], {IMAGES: sample}),  # type: ignore[misc]
+            lambda sample=sample: run(models.early_exit, [LOGITS], {IMAGES: sample}, EARLY_EXIT_FILE),  # type: ignore[misc]
             lambda sample=sample: models.static_run(sample),  # type: ignore[misc]
         ]
         rows.append(measure_in_turn(calls, once, rng))

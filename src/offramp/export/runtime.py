@@ -32,6 +32,16 @@ def start_content(content: bytes, what: str, num_threads: int, *, branches: bool
     return start_trusted(content, what, num_threads)
 
 
+def run(session: Any, outputs: list[str] | None, feeds: dict[str, Any], what: str) -> list[Any]:
+    """What a graph gives for ``feeds``; raises BundleError where it cannot be computed."""
+    try:
+        results: list[Any] = session.run(outputs, feeds)
+    # onnxruntime's exceptions have no base class of their own.
+    except Exception as exc:
+        raise BundleError(f"{what} cannot be run: {exc}") from exc
+    return results
+
+
 def start_trusted(content: bytes, what: str, num_threads: int) -> Any:
     """The onnxruntime session of a graph that was checked before, or made here."""
     import onnxruntime

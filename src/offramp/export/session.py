@@ -16,7 +16,7 @@ from offramp.export.images import load_sample, normalise
 from offramp.export.manifest import ExitCost, Manifest, load_manifest
 from offramp.export.prefetch import read_ahead
 from offramp.export.regroup import Left, Regrouper, StageOutput
-from offramp.export.runtime import checked_content, start_content
+from offramp.export.runtime import checked_content, run, start_content
 
 Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
@@ -145,12 +145,8 @@ class EarlyExitSession:
 
     def run_stage(self, index: int, features: NDArray[np.float32]) -> StageOutput:
         """One stage graph on what the stage before gave, or on prepared inputs."""
-        session = self._stages[index]
-        try:
-            outputs = session.run(None, {self._inputs_of_stages[index]: features})
-        # onnxruntime's exceptions have no base class of their own.
-        except Exception as exc:
-            raise BundleError(f"Stage {index} of {str(self.path)!r} cannot be run: {exc}") from exc
+        feeds = {self._inputs_of_stages[index]: features}
+        outputs = run(self._stages[index], None, feeds, f"Stage {index} of {str(self.path)!r}")
         logits = outputs[-1]
         if logits.shape != (len(features), len(self.manifest.class_names)):
             raise BundleError(f"Stage {index} of {str(self.path)!r} gave logits of shape {logits.shape}.")
