@@ -17,6 +17,7 @@ from offramp.objectives.picking import check_rule
 from offramp.pricing import build_cost_model
 from offramp.progress import Reporter
 from offramp.search.base import ALGORITHMS
+from offramp.search.exit_table import ExitTables, UsesExitTables
 from offramp.space.architecture import Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, PrecisionChoices
@@ -175,9 +176,15 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
     )
 
 
-def build_algorithm(context: Context) -> SearchAlgorithm:
+def build_algorithm(context: Context, tables: ExitTables | None = None) -> SearchAlgorithm:
+    """``tables`` go to an algorithm that can use them, as long as they can be made for this backbone and cost model."""
     factory = ALGORITHMS.get(context.config.search.algorithm)
-    return factory(context.space, context.objectives, context.constraints, context.config.seed)
+    algorithm = factory(context.space, context.objectives, context.constraints, context.config.seed)
+    if isinstance(algorithm, UsesExitTables) and tables is not None:
+        largest = context.space.max_architecture().without_exits()
+        if tables.table(largest) is not None:
+            algorithm.use_tables(tables)
+    return algorithm
 
 
 def _default_epochs(num_images: int) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from offramp.build import build_algorithm
 from offramp.clock import Clock, Deadline
 from offramp.errors import ConfigError, ConstraintError, Interrupted
+from offramp.evaluate.cached_logits import CachedLogitsEvaluator
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, select
 from offramp.evaluate.remote import RemoteEvaluator
@@ -20,6 +21,7 @@ from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.report.page import write_page
 from offramp.report.summary import RunSummary, StaticReference, save_summary
+from offramp.search.exit_table import UsesExitTables
 from offramp.store import RunStore
 from offramp.study import BatchEvaluator, FailureLimit, Study
 from offramp.summarize import summarize
@@ -151,9 +153,12 @@ class Pipeline:
     def _study(self, context: Context, evaluator: Evaluator | BatchEvaluator) -> Study:
         """A study that stands where the record ends."""
         limit = FailureLimit(self.config.execution.max_failures)
-        study = Study(
-            build_algorithm(context), evaluator, self.store, failure_limit=limit, on_evaluation=self._track_evaluation
-        )
+        cached = CachedLogitsEvaluator(supernet_evaluator(context), context.space)
+        algorithm = build_algorithm(context, cached)
+        if isinstance(algorithm, UsesExitTables) and not isinstance(evaluator, RemoteEvaluator):
+            # Attaching all exits to a backbone pays where many candidates share it; the figures are the same.
+            evaluator = cached
+        study = Study(algorithm, evaluator, self.store, failure_limit=limit, on_evaluation=self._track_evaluation)
         study.replay()
         return study
 

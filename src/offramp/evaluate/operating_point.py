@@ -13,7 +13,7 @@ from offramp.exiting.calibration import calibrated, fit_temperatures
 from offramp.exiting.guarantee import Guarantee, GuaranteeTarget
 from offramp.exiting.policy import ExitPolicy, ExitProfile, profile
 from offramp.exiting.risk_control import certified_policies
-from offramp.exiting.thresholds import trade_off_curve
+from offramp.exiting.thresholds import shared_trade_off_curve, trade_off_curve
 from offramp.objectives.evaluation import Constraint
 from offramp.space.architecture import PolicyChoice
 
@@ -58,21 +58,23 @@ def choose_operating_point(
     *,
     calibrate: bool = False,
     most_product: float = math.inf,
+    shared_threshold: bool = False,
 ) -> OperatingPoint:
     """The cheapest point of the trade-off curve that gives up at most ``choice.accuracy_drop`` of the best accuracy.
 
     Cost means the expected energy-latency product; points dearer than ``most_product`` (J x cycles) do not count,
     unless there are no others: then the cheapest is all there is. Points that keep all constraints come first; where
     none does, the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same
-    samples first.
+    samples first. With ``shared_threshold`` all exits have the same one.
     """
     if len(logits) == 1:
         return measure_point(logits, labels, ExitPolicy(choice.measure, ()), cost)
     temperatures = fit_temperatures(logits, labels) if calibrate else ()
     scaled = calibrated(logits, temperatures) if calibrate else logits
+    draw = shared_trade_off_curve if shared_threshold else trade_off_curve
     curve = [
         replace(point, policy=replace(point.policy, temperatures=temperatures))
-        for point in trade_off_curve(scaled, labels, _products(cost), choice.measure)
+        for point in draw(scaled, labels, _products(cost), choice.measure)
     ]
     curve = [point for point in curve if point.expected_cost <= most_product] or curve[:1]
     floor = max(point.accuracy for point in curve) - choice.accuracy_drop - 1e-12

@@ -65,8 +65,7 @@ class SupernetEvaluator:
                 return self._evaluate(architecture)
         except Exception as exc:
             # Whatever a single candidate brings up: the search goes on without it, up to its limit of failures.
-            reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_REASON]
-            return Evaluation(architecture, Status.FAILED, {}, error=reason)
+            return failed(architecture, exc)
 
     def _evaluate(self, architecture: Architecture) -> Evaluation:
         network = self.supernet.extract(architecture)
@@ -87,6 +86,12 @@ class SupernetEvaluator:
             # Costs per layer would be nine tenths of the record; whoever wants them prices the architecture again.
             details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
         )
+
+
+def failed(architecture: Architecture, exc: Exception) -> Evaluation:
+    """The evaluation of a candidate that brought up ``exc``."""
+    reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_REASON]
+    return Evaluation(architecture, Status.FAILED, {}, error=reason)
 
 
 def calibrate(network: torch.nn.Module, data: EvaluationData, compute: Compute) -> None:

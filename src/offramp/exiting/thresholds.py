@@ -116,6 +116,28 @@ def trade_off_curve(
     )
 
 
+SHARED_THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 21))
+"""What is tried where one threshold serves all exits. Source: the grid of Zniber et al."""
+
+
+def shared_trade_off_curve(
+    logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], costs: ArrayLike, measure: Measure
+) -> tuple[ThresholdChoice, ...]:
+    """As `trade_off_curve`, with the same threshold, one of `SHARED_THRESHOLDS`, at all exits."""
+    samples = score_samples(logits, labels, costs, measure)
+    count = len(samples.scores)
+    points = []
+    for threshold in SHARED_THRESHOLDS:
+        outcome = evaluate_combinations(samples, [np.asarray([threshold])] * count)
+        right, cost = int(outcome.right.ravel()[0]), float(outcome.cost.ravel()[0])
+        points.append(ThresholdChoice(ExitPolicy(measure, (threshold,) * count), right / samples.num_samples, cost))
+    kept: list[ThresholdChoice] = []
+    for point in sorted(points, key=lambda item: (item.expected_cost, -item.accuracy)):
+        if not kept or point.accuracy > kept[-1].accuracy:
+            kept.append(point)
+    return tuple(kept)
+
+
 def score_curve(samples: ScoredSamples, grid: ThresholdGrid | None = None) -> tuple[ScoreChoice, ...]:
     """The trade-off curve of `trade_off_curve` for scores of any kind from 0 to 1."""
     grid = grid or ThresholdGrid()

@@ -22,6 +22,9 @@ class HasExitChoices(Protocol):
     @property
     def accuracy_drops(self) -> tuple[float, ...]: ...
 
+    @property
+    def max_exits(self) -> int: ...
+
 
 def preferred_branches(space: SearchSpace, wanted: Sequence[str]) -> tuple[str, ...]:
     """Those of ``wanted`` that the space offers; its first one where it offers none of them."""

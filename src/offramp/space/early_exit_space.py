@@ -203,6 +203,15 @@ class EarlyExitSpace:
         """The same backbone with a random branch at every legal tap, ``max_exits`` notwithstanding."""
         return replace(architecture, exits=self._exits.at(self.active_taps(architecture), rng))
 
+    def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]:
+        """Every exit that this backbone may have, in the order of the taps.
+
+        Where precision is chosen, theirs is that of the final classifier.
+        """
+        precision = architecture.branch_precision if self.precisions.choices else None
+        taps = self.active_taps(architecture)
+        return tuple(ExitChoice(tap, branch, precision) for tap in taps for branch in self.branches)
+
     def with_spread_exits(
         self, architecture: Architecture, count: int, branch: str, policy: PolicyChoice
     ) -> Architecture:

@@ -1,0 +1,71 @@
+"""Workloads of all early-exit networks of one backbone, put together from a few that were lowered.
+
+Lowering runs a network; choosing among its exits only leaves out the branches that are not there.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from offramp.errors import InputError
+from offramp.space.architecture import ExitChoice
+from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
+
+_NUMBERED = re.compile(r"(stages|branches)\.(\d+)\.")
+
+
+def rounds(options: Sequence[ExitChoice]) -> list[list[int]]:
+    """Groups of options with one per tap, every option in at least one; options are in the order of their taps."""
+    at_tap: dict[int, list[int]] = {}
+    for place, option in enumerate(options):
+        at_tap.setdefault(option.tap, []).append(place)
+    most = max((len(places) for places in at_tap.values()), default=0)
+    return [[places[min(number, len(places) - 1)] for places in at_tap.values()] for number in range(most)]
+
+
+class ExitWorkloads:
+    """``lowered`` holds one workload per round of ``options``, each with an exit at every tap (see `rounds`)."""
+
+    def __init__(self, options: Sequence[ExitChoice], lowered: Sequence[Workload]) -> None:
+        self._taps = list(dict.fromkeys(option.tap for option in options))
+        self._options = tuple(options)
+        self._full = lowered[0]
+        self._branches: dict[ExitChoice, tuple[tuple[Layer, ...], str]] = {}
+        for places, workload in zip(rounds(options), lowered, strict=False):
+            for stage, place in enumerate(places):
+                layers = workload.stage_layers(stage, Role.BRANCH)
+                self._branches.setdefault(options[place], (layers, workload.exits[stage]))
+
+    def workload(self, exits: Sequence[ExitChoice]) -> Workload:
+        """As `lower` would give it for the network with these exits. Raises InputError for one that is no option."""
+        unknown = [choice for choice in exits if choice not in self._branches]
+        if unknown:
+            raise InputError(f"exits must be among the options of the backbone, got {unknown}.")
+        at_tap = {choice.tap: choice for choice in exits}
+        layers: list[Layer] = []
+        ends: list[str] = []
+        names = {GRAPH_INPUT: GRAPH_INPUT}
+        for stage, tap in enumerate([*self._taps, None]):
+            number = len(ends)
+            layers += [_renamed(layer, number, names) for layer in self._full.stage_layers(stage, Role.BACKBONE)]
+            if tap is None:
+                final = self._full.stage_layers(stage, Role.BRANCH)
+                layers += [_renamed(layer, number, names) for layer in final]
+                ends.append(names[self._full.exits[-1]])
+            elif tap in at_tap:
+                branch, end = self._branches[at_tap[tap]]
+                layers += [_renamed(layer, number, names) for layer in branch]
+                ends.append(names[end])
+        return Workload(self._full.name, tuple(layers), tuple(ends))
+
+
+def _renamed(layer: Layer, stage: int, names: dict[str, str]) -> Layer:
+    """The layer in its new stage; ``names`` maps old names to new ones and grows."""
+    name = _NUMBERED.sub(lambda match: f"{match[1]}.{stage}.", layer.name, count=1)
+    names[layer.name] = name
+    return replace(
+        layer,
+        name=name,
+        inputs=tuple(names[item] for item in layer.inputs),
+        stage=stage,
+    )
