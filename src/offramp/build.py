@@ -162,7 +162,13 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
         family=family,
         space=space,
         supernet=Supernet(
-            space.backbone, config.space.branches, dataset.input_shape, dataset.num_classes, config.seed, family
+            space.backbone,
+            config.space.branches,
+            dataset.input_shape,
+            dataset.num_classes,
+            config.seed,
+            family,
+            space.precisions.choices,
         ),
         compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
         accelerator=load_accelerator(config.cost.accelerator),

@@ -99,6 +99,7 @@ def supernet_evaluator(context: Context) -> SupernetEvaluator:
         context.accelerator,
         context.constraints,
         calibrate_confidences=context.config.search.calibrate_confidences,
+        quantize=context.config.searches_precision,
     )
 
 

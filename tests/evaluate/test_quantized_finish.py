@@ -1,6 +1,7 @@
 """Fine-tuning at the bits that are priced: what is recorded is what the integer network does."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from offramp.errors import ConfigError
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import Finisher, Selection, evaluation_data
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import convert_, is_prepared
 from offramp.objectives.pareto import ParetoFront
 from offramp.progress import SilentReporter
@@ -87,6 +89,42 @@ def summary(context: Context) -> RunSummary:
     reference = Finisher(context).untrained_reference()
     front = ParetoFront(context.objectives, ())
     return summarize(context, (), front, (), reference, TrainingLog((), 1.0), duration_s=1.0)
+
+
+@pytest.mark.parametrize("granularity", ["network", "layer"])
+def test_candidates_are_judged_at_their_own_bits(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bool] = []
+
+    def looked_at(network: EarlyExitNetwork, *rest: object) -> object:
+        judged.append(is_prepared(network))
+        return collect_logits(network, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("offramp.evaluate.supernet_evaluator.collect_logits", looked_at)
+    searching = build(space__precision=granularity)
+    assert searching.config.quantizes
+    space, chosen = searching.space, Precision(4, 4)
+    evaluator = SupernetEvaluator(
+        searching.supernet,
+        evaluation_data(searching),
+        searching.compute,
+        searching.search_cost,
+        searching.accelerator,
+        searching.constraints,
+        quantize=True,
+    )
+    finest, coarsest = space.max_architecture(), space.min_architecture()
+    assert coarsest.precision == coarsest.branch_precision == chosen
+    wide = replace(
+        coarsest,
+        precision=finest.precision,
+        branch_precision=finest.precision,
+        stages=tuple(replace(x, precisions=(finest.precision,) * len(x.precisions)) for x in coarsest.stages),
+    )
+    floating, narrow = evaluator.evaluate(wide), evaluator.evaluate(coarsest)
+    assert (floating.error, narrow.error) == (None, None)
+    assert floating.values["macs"] == narrow.values["macs"]
+    assert floating.values["energy_pj"] > 3 * narrow.values["energy_pj"]
+    assert judged == [False, True]
 
 
 @pytest.mark.parametrize("setting", ["weight_bits", "branch_activation_bits"])

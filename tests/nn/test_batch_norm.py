@@ -7,6 +7,9 @@ from torch import nn
 from offramp.errors import InputError
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.elastic import ElasticBatchNorm2d
+from offramp.nn.fake_quantize import fake_quantize
+from offramp.nn.quantize import prepare_
+from offramp.nn.quantized_matrix import QuantizedMatrixLayer
 from tests.nn.members import SMALL, images, member, small_supernet
 
 
@@ -71,3 +74,28 @@ def test_too_few_images_are_refused(batches: list[torch.Tensor], message: str) -
         recalibrate_batch_norm_(norm, batches)
     assert not norm[0].training
     assert norm[0].momentum == 0.1
+
+
+def test_statistics_within_quantised_layers_are_measured_too() -> None:
+    network = small_supernet().extract(member(SMALL, max)).eval()
+    batches = [images(16, seed=seed) for seed in range(3)]
+    recalibrate_batch_norm_(network, batches)
+    prepare_(network, batches)
+    layer = next(m for m in network.modules() if isinstance(m, QuantizedMatrixLayer) and m.has_norm)
+    outputs: list[torch.Tensor] = []
+    layer.running_mean.fill_(7.0)
+    momentum = layer.momentum
+    hook = layer.register_forward_pre_hook(
+        lambda m, inputs: outputs.append(m.multiply(inputs[0], _on_grid(m), None).mean((0, 2, 3)))
+    )
+    recalibrate_batch_norm_(network, batches)
+    hook.remove()
+    torch.testing.assert_close(layer.running_mean, torch.stack(outputs).mean(0), rtol=1e-4, atol=1e-5)
+    assert (layer.momentum, layer.training) == (momentum, False)
+
+
+def _on_grid(layer: QuantizedMatrixLayer) -> torch.Tensor:
+    assert layer.weight_limits is not None
+    assert layer.weight_scale is not None
+    with torch.no_grad():
+        return fake_quantize(layer.weight, layer.weight_scale, layer.weight_limits, 1.0)

@@ -17,19 +17,17 @@ from offramp.evaluate.operating_point import (
     choose_operating_point,
     measure_point,
 )
-from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate
+from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate, quantize_network
 from offramp.exiting.guarantee import Guarantee, parse_target
 from offramp.jsonio import dumps, loads, write_atomically
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.quantize import prepare_
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.picking import pick
 from offramp.progress import Task
 from offramp.report.summary import ChosenNetwork, StaticReference
 from offramp.space.architecture import Architecture
-from offramp.train.augment import batches
 from offramp.train.checkpoint import LoopState, load_checkpoint
 from offramp.train.data import Split
 from offramp.train.loss import LossSettings
@@ -135,12 +133,8 @@ class Finisher:
 
     def _quantize(self, network: EarlyExitNetwork) -> None:
         """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
-        context = self.context
-        if context.config.quantizes:
-            context.compute.place(network)
-            samples = self._evaluation_data().calibration
-            images = batches(samples, context.dataset.preprocessing, batch_size=_GRID_BATCH)
-            prepare_(network, (context.compute.place_images(batch.images) for batch in images))
+        if self.context.config.quantizes:
+            quantize_network(network, self._evaluation_data(), self.context.compute)
 
     def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
         context = self.context

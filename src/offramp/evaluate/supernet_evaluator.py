@@ -11,6 +11,8 @@ from offramp.evaluate.operating_point import choose_operating_point
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.lower import lower
+from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantize import is_prepared, prepare_
 from offramp.nn.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Status
 from offramp.space.architecture import Architecture
@@ -20,6 +22,7 @@ from offramp.train.data import Preprocessing, Split
 from offramp.train.trainer import collect_logits
 
 _CALIBRATION_BATCH = 256
+_GRID_BATCHES = 2
 _LONGEST_REASON = 500
 
 
@@ -33,7 +36,10 @@ class EvaluationData:
 
 
 class SupernetEvaluator:
-    """Judges a candidate by the weights it inherits, after its batch norms were calibrated anew."""
+    """Judges a candidate by the weights it inherits, after its batch norms were calibrated anew.
+
+    With ``quantize`` it is judged at the bit widths it is priced at, as the integers that would be deployed.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class SupernetEvaluator:
         constraints: Sequence[Constraint],
         *,
         calibrate_confidences: bool = False,
+        quantize: bool = False,
     ) -> None:
         self.supernet = supernet
         self.data = data
@@ -53,6 +60,7 @@ class SupernetEvaluator:
         self.accelerator = accelerator
         self.constraints = tuple(constraints)
         self.calibrate_confidences = calibrate_confidences
+        self.quantize = quantize
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate.
@@ -70,6 +78,8 @@ class SupernetEvaluator:
     def _evaluate(self, architecture: Architecture) -> Evaluation:
         network = self.supernet.extract(architecture)
         calibrate(network, self.data, self.compute)
+        if self.quantize:
+            quantize_network(network, self.data, self.compute)
         labels = self.data.validation.labels
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
         if not all(np.isfinite(exit_logits).all() for exit_logits in logits):
@@ -92,6 +102,19 @@ def failed(architecture: Architecture, exc: Exception) -> Evaluation:
     """The evaluation of a candidate that brought up ``exc``."""
     reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_REASON]
     return Evaluation(architecture, Status.FAILED, {}, error=reason)
+
+
+def quantize_network(network: EarlyExitNetwork, data: EvaluationData, compute: Compute) -> None:
+    """Make a calibrated network compute at the bit widths it states; grids and statistics fit training samples."""
+    compute.place(network)
+    images = [
+        compute.place_images(batch)
+        for batch, _ in batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
+    ]
+    prepare_(network, images[:_GRID_BATCHES])
+    if is_prepared(network):
+        with compute.autocast():
+            recalibrate_batch_norm_(network, images)
 
 
 def calibrate(network: torch.nn.Module, data: EvaluationData, compute: Compute) -> None:

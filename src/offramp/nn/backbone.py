@@ -36,6 +36,9 @@ class BlockPlace:
 class ElasticBlock(nn.Module, ABC):
     """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes."""
 
+    ends_in_layer: bool = False
+    """Whether the last thing the block does is a layer, whose output is quantised already."""
+
     @abstractmethod
     def activate(self, sizes: BlockSizes) -> None: ...
 
@@ -47,6 +50,11 @@ class ElasticBlock(nn.Module, ABC):
         last = precisions[-1] if precisions else None
         for index, layer in enumerate(self._conv_norms()):
             layer.precision = precisions[index] if index < len(precisions) - 1 else last
+
+    def choose_precisions(self, precisions: tuple[Precision, ...]) -> None:
+        """Compute at these bit widths from now on: as `set_precisions`, but never none."""
+        for index, layer in enumerate(self._conv_norms()):
+            layer.choose_precision(precisions[min(index, len(precisions) - 1)])
 
     def _conv_norms(self) -> list[ElasticConvNorm]:
         return [module for module in self.modules() if isinstance(module, ElasticConvNorm)]

@@ -1,6 +1,7 @@
 """Batch-norm statistics for one network of a supernet, measured on data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from offramp.errors import InputError
 from offramp.nn.elastic import ElasticBatchNorm2d
+from offramp.nn.quantized_matrix import QuantizedMatrixLayer
+
+Norm = _BatchNorm | ElasticBatchNorm2d | QuantizedMatrixLayer
 
 
 def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -18,24 +22,14 @@ def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> No
     Slimmable Networks and Improved Training Techniques", section 4.1 (post-statistics of batch normalization).
     """
     kept = {id(m) for part in network.modules() if getattr(part, "keeps_statistics", False) for m in part.modules()}
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm | ElasticBatchNorm2d) and id(m) not in kept]
+    norms = [m for m in network.modules() if _has_statistics(m) and id(m) not in kept]
     training = [(module, module.training) for module in network.modules()]
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
         norm.train()
-        # With momentum None the n-th batch weighs 1/n, so the first one overwrites whatever was there.
-        norm.momentum = None
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.zero_()
-    num_batches = 0
     try:
-        with torch.no_grad():
-            for images in batches:
-                if len(images) < 2:
-                    raise InputError("Batch-norm recalibration needs batches of at least 2 images, got one of 1.")
-                network(images)
-                num_batches += 1
+        num_batches = _average(network, norms, batches)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -43,3 +37,22 @@ def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> No
             module.training = mode
     if num_batches == 0:
         raise InputError("Batch-norm recalibration needs at least one batch of images, got none.")
+
+
+def _has_statistics(module: nn.Module) -> TypeGuard[Norm]:
+    return isinstance(module, Norm) and (not isinstance(module, QuantizedMatrixLayer) or module.has_norm)
+
+
+@torch.no_grad()
+def _average(network: nn.Module, norms: Sequence[Norm], batches: Iterable[Tensor]) -> int:
+    """Run all batches; returns their number."""
+    num_batches = 0
+    for images in batches:
+        if len(images) < 2:
+            raise InputError("Batch-norm recalibration needs batches of at least 2 images, got one of 1.")
+        num_batches += 1
+        for norm in norms:
+            # The n-th batch weighs 1/n, so the first one overwrites whatever was there.
+            norm.momentum = 1.0 / num_batches
+        network(images)
+    return num_batches

@@ -11,6 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offramp.nn.elastic_quantizer import (
+    ActivationQuantizer,
+    QuantizerFormats,
+    WeightQuantizer,
+    choose_activations,
+    choose_weights,
+)
 from offramp.nn.precision import mark_precision_
 from offramp.space.architecture import Precision
 
@@ -54,6 +61,7 @@ class ElasticConv2d(nn.Module):
         if depthwise:
             # fan_out counts all channels, but each output sees one kernel only.
             nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
+        self.quantizer: WeightQuantizer | None = None
         self.activate(in_channels, out_channels, kernel_size)
 
     def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
@@ -83,7 +91,10 @@ class ElasticConv2d(nn.Module):
         return self.out_channels if self.depthwise else 1
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return F.conv2d(inputs, self.active_weight(), None, self.stride, self.padding, 1, self.groups)
+        weight = self.active_weight()
+        if self.quantizer is not None:
+            weight = self.quantizer(weight, self.weight)
+        return F.conv2d(inputs, weight, None, self.stride, self.padding, 1, self.groups)
 
     def extract(self) -> nn.Conv2d:
         static = nn.Conv2d(
@@ -178,13 +189,25 @@ class ElasticConvNorm(nn.Module):
         self.activation = activation
         self.act = nn.Identity() if activation is None else build_activation(activation)
         self.precision: Precision | None = None
+        self.output_quantizer: ActivationQuantizer | None = None
+
+    def make_quantizable_(self, formats: QuantizerFormats) -> None:
+        """Give weights and output steps for every format."""
+        self.conv.quantizer = formats.for_weights(self.conv.weight.shape[0])
+        self.output_quantizer = formats.for_activations()
+
+    def choose_precision(self, precision: Precision) -> None:
+        """Compute at these bit widths from now on, if the layer was made quantisable."""
+        choose_weights(self.conv.quantizer, precision)
+        choose_activations(self.output_quantizer, precision.activation_bits)
 
     def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
         self.conv.activate(in_channels, out_channels, kernel_size)
         self.norm.activate(out_channels)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return cast(Tensor, self.act(self.norm(self.conv(inputs))))
+        output = cast(Tensor, self.act(self.norm(self.conv(inputs))))
+        return output if self.output_quantizer is None else cast(Tensor, self.output_quantizer(output))
 
     def extract(self) -> nn.Sequential:
         parts: OrderedDict[str, nn.Module] = OrderedDict(conv=self.conv.extract(), norm=self.norm.extract())
@@ -205,6 +228,8 @@ class ElasticLinear(nn.Module):
         self.weight = nn.Parameter(static.weight.detach().view(out_features, in_channels, height * width).clone())
         self.bias = nn.Parameter(static.bias.detach().clone())
         self.max_height, self.max_width = height, width
+        self.quantizer: WeightQuantizer | None = None
+        self.input_quantizer: ActivationQuantizer | None = None
         self.activate(in_channels, out_features, height=height, width=width)
 
     def activate(self, in_channels: int, out_features: int, *, height: int = 1, width: int = 1) -> None:
@@ -222,8 +247,23 @@ class ElasticLinear(nn.Module):
             weight = grid[:, :, : self.height, : self.width]
         return weight.flatten(1)
 
+    def make_quantizable_(self, formats: QuantizerFormats) -> None:
+        """Give weights and input steps for every format; logits stay as they are."""
+        self.quantizer = formats.for_weights(self.weight.shape[0])
+        self.input_quantizer = formats.for_activations()
+
+    def choose_precision(self, precision: Precision) -> None:
+        """Compute at these bit widths from now on, if the layer was made quantisable."""
+        choose_weights(self.quantizer, precision)
+        choose_activations(self.input_quantizer, precision.activation_bits)
+
     def forward(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs.flatten(1), self.active_weight(), self.bias[: self.out_features])
+        weight = self.active_weight()
+        if self.quantizer is not None:
+            weight = self.quantizer(weight, self.weight.flatten(1))
+        if self.input_quantizer is not None:
+            inputs = self.input_quantizer(inputs)
+        return F.linear(inputs.flatten(1), weight, self.bias[: self.out_features])
 
     def extract(self) -> nn.Linear:
         weight = self.active_weight()

@@ -68,7 +68,7 @@ def fake_quantize(values: Tensor, scale: Tensor, limits: IntegerRange, gradient_
 
 
 def fake_quantize_composed(
-    values: Tensor, scale: Tensor, lower: Tensor, upper: Tensor, gradient_scale: float
+    values: Tensor, scale: Tensor, lower: Tensor, upper: Tensor, gradient_scale: float | Tensor
 ) -> Tensor:
     """The same out of plain operators with the limits as tensors, so that one compiled graph serves all bit widths."""
     step = step_size(_along_first(scale, values))

@@ -13,6 +13,7 @@ from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
 from offramp.nn.precision import mark_precision_, marked_precision
+from offramp.nn.supernet_quantizers import SupernetQuantizers
 from offramp.nn.validity import check_architecture
 from offramp.space.architecture import Architecture, Precision
 from offramp.space.space import BackboneSpace
@@ -33,7 +34,8 @@ class Supernet(nn.Module):
 
     ``activate`` picks the network that ``forward`` runs and ``extract`` copies. A final classifier of type
     ``global_pool`` exists in any case, and one of each type in ``branches``; it serves all depths of the last stage.
-    ``family`` builds the backbone; None = the registered one of the space's name.
+    ``family`` builds the backbone; None = the registered one of the space's name. With ``precisions`` to choose among
+    it computes at the bit widths of the active architecture; without, in floating point.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Supernet(nn.Module):
         num_classes: int,
         seed: int,
         family: BackboneFamily | None = None,
+        precisions: Sequence[Precision] = (),
     ) -> None:
         super().__init__()
         _check_sizes(input_shape, num_classes)
@@ -60,6 +63,7 @@ class Supernet(nn.Module):
             final_names = tuple(dict.fromkeys((*branches, DEFAULT_FINAL_BRANCH)))
             self.final = self._build_branches(final_names, len(features) - 1, features[-1])
             self.final.update(self.backbone.own_heads(num_classes))
+        self.quantizers = SupernetQuantizers(self, precisions, len(features)) if precisions else None
         self._active: _ActiveSubnet | None = None
 
     def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
@@ -89,6 +93,8 @@ class Supernet(nn.Module):
         for tap, branch in chosen.items():
             branch.activate(channels[tap], features[tap].height, features[tap].width)
         resize = Resize(*input_size(self.input_shape, architecture.resolution))
+        if self.quantizers is not None:
+            self.quantizers.choose(self.backbone, architecture, blocks, chosen)
         self._active = _ActiveSubnet(architecture, resize, blocks, chosen)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -98,9 +104,12 @@ class Supernet(nn.Module):
         logits = []
         for step in active.blocks:
             features = step.block(features)
+            if self.quantizers is not None:
+                features = self.quantizers.block_output(step, features)
             branch = active.branches.get(step.tap)
             if branch is not None:
-                logits.append(branch(features))
+                entering = features if self.quantizers is None else self.quantizers.branch_input(step.tap, features)
+                logits.append(branch(entering))
         return tuple(logits)
 
     def extract(self, architecture: Architecture) -> EarlyExitNetwork:

@@ -39,6 +39,7 @@ class ElasticInvertedResidual(ElasticBlock):
         )
         self.project = ElasticConvNorm(inner, largest.out_channels, 1, activation=None)
         self.residual = place.stride == 1 and place.keeps_width
+        self.ends_in_layer = not self.residual
         self.activate(largest)
 
     def activate(self, sizes: BlockSizes) -> None:
