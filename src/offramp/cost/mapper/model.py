@@ -110,7 +110,7 @@ class MappedCostModel:
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
 
-        trials = Rehearsals(workload, builder, router, self.steps, tuple(rates))
+        trials = Rehearsals(workload, builder, router, self.steps, tuple(rates), speculates=speculates)
         plan = simple = optimizer.greedy()
         if Step.OPTIMUM in self.steps:
             plan = optimizer.best(simple)

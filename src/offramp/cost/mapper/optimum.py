@@ -93,7 +93,7 @@ class Optimizer:
         self._prefetch, self._waits = Step.PREFETCH in steps, waits
         self._choices, self._weights = choices, weights
         self._exit_of = {name: stage for stage, name in enumerate(exits)}
-        self._costs = [Choice.of([task_cost(task, chip) for task in options]) for options in choices]
+        self._costs = [self._choice(options) for options in choices]
         self._numbers: dict[Lies, int] = {Lies(builder.offchip): 0}
         self._places = [
             [self._numbers.setdefault(lies, len(self._numbers)) for lies in self._where(index)]
@@ -105,6 +105,13 @@ class Optimizer:
         self._ends = [next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits]
         self._rest = self._least_rest()
         self._known_trips: dict[tuple[int, tuple[int, ...]], Floats] = {}
+
+    def _choice(self, options: Sequence[Task]) -> Choice:
+        """Figures of all options; networks that share layers share them."""
+        first = options[0]
+        branch = first.layers[0].role is Role.BRANCH
+        key = ("choice", branch, *((task.work, task.cores, task.layout, task.resident) for task in options))
+        return self._router.noted(key, lambda: Choice.of([task_cost(task, self._chip) for task in options]))
 
     def _model(self, *, relaxed: bool) -> LabelModel:
         room = min(self._chip.weight_rooms[core.name].size_bits for core in self._chip.team)
@@ -229,8 +236,12 @@ class Optimizer:
         if key not in self._known_trips:
             where = {name: self._table[lies[name]] for name in self._reads[index]}
             tensors = self._builder.tensors
-            trips = [journey(x, where, tensors, self._router) for x in self._choices[index]]
-            self._known_trips[key] = journey_figures(trips)
+            options = self._choices[index]
+            asked = (*(x.work for x in options), *((where[name], tensors[name]) for name in self._reads[index]))
+            note = ("trips", *(x.layout for x in options), *asked)
+            self._known_trips[key] = self._router.noted(
+                note, lambda: journey_figures([journey(x, where, tensors, self._router) for x in options])
+            )
         return self._known_trips[key]
 
     def _step(self, model: LabelModel, index: int, before: Floats, trips: Floats) -> Floats:

@@ -1,13 +1,19 @@
 """What has to travel so that every core has what it needs: passages with one or several receivers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar, cast
 
 from offramp.cost.mapper.chip import Chip
 from offramp.cost.mapper.regions import Layout, TensorShape
 from offramp.cost.mapper.works import Block
 from offramp.cost.schedule import Region
+
+T = TypeVar("T")
+
+MAX_NOTES = 20_000
+"""Bounds what a long search keeps: tasks that no later network has are among it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Router:
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
         self._known: dict[tuple[TensorShape, Layout, tuple[Region, ...], tuple[str, ...]], Traffic] = {}
+        self._notes: dict[Hashable, Any] = {}
         self._weight_loads: dict[tuple[Block, tuple[str, ...], bool], tuple[Passage, ...]] = {}
         self._ways: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int | None, float]] = {}
 
@@ -78,6 +85,15 @@ class Router:
                 ]
             )
         return self._known[key]
+
+    def noted(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, found again with the next network on this chip; everything is forgotten now and then."""
+        if key not in self._notes:
+            if len(self._notes) >= MAX_NOTES:
+                self._notes.clear()
+                self._weight_loads.clear()
+            self._notes[key] = make()
+        return cast(T, self._notes[key])
 
     def weight_loads(self, block: Block, cores: tuple[str, ...], *, shared: bool) -> tuple[Passage, ...]:
         """How the weights of a block get to the cores that use it: to all at once where all need the same."""

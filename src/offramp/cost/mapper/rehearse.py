@@ -24,7 +24,7 @@ class Trial:
 
 
 class Rehearsals:
-    """Runs plans for one workload; ``rates`` weigh its exits."""
+    """Runs plans for one workload; ``rates`` weigh its exits. ``speculates``: ``speculate`` will be asked for."""
 
     def __init__(
         self,
@@ -33,7 +33,10 @@ class Rehearsals:
         router: Router,
         steps: frozenset[Step],
         rates: tuple[float, ...],
+        *,
+        speculates: bool,
     ) -> None:
+        self._speculates = speculates
         self._builder, self._router, self._steps, self._rates = builder, router, steps, rates
         self._stage_of = {layer.name: layer.stage for layer in workload.layers}
 
@@ -41,7 +44,7 @@ class Rehearsals:
         """With every stage waiting for the verdict before it."""
         waits = (Speculation.WAIT,) * len(self._rates)
         simulator = Simulator(self._builder.chip, self._builder, self._router, self._steps, waits, plan.tasks)
-        return self._finish(simulator, plan, waits, keep=Step.BESIDE in self._steps)
+        return self._finish(simulator, plan, waits)
 
     def speculate(self, best: Trial) -> Trial:
         """Exit by exit, the first one first: fetch weights or even compute for the next stage, where that is better."""
@@ -52,15 +55,15 @@ class Rehearsals:
                     continue
                 tried = tuple(mode if index == stage else old for index, old in enumerate(best.speculation))
                 # Up to the verdict in question nothing differs.
-                other = self._finish(entry.fork(tried), best.plan, tried, keep=True)
+                other = self._finish(entry.fork(tried), best.plan, tried)
                 if other.product < best.product:
                     best = other
         return best
 
-    def _finish(self, simulator: Simulator, plan: Plan, modes: Sequence[Speculation], *, keep: bool) -> Trial:
+    def _finish(self, simulator: Simulator, plan: Plan, modes: Sequence[Speculation]) -> Trial:
         entries: dict[int, Simulator] = {}
         while not simulator.finished:
-            if keep:
+            if self._speculates:
                 entries[simulator.next_stage] = simulator.fork(modes)
             simulator.run_stage()
         product = weighted_product(simulator.spent, self._stage_of, simulator.verdict_cycles, self._rates)

@@ -54,6 +54,11 @@ class Task:
         return tuple(name for name in found if name not in names)
 
     @cached_property
+    def work(self) -> tuple[Blocks, ...]:
+        """What is made, whatever the layers are called: equal for tasks that stand for equal layers."""
+        return tuple(stretch.blocks for tile in self.tiles for stretch in tile)
+
+    @cached_property
     def duration(self) -> int:
         return sum(stretch.blocks.duration for tile in self.tiles for stretch in tile)
 
