@@ -35,7 +35,7 @@ from offramp.cost.mapper.steps import Step
 from offramp.cost.mapper.tasks import Task
 from offramp.workload.graph import GRAPH_INPUT, Role
 
-PLAN_LABELS, BOUND_LABELS = 6, 24
+PLAN_LABELS, BOUND_LABELS = 4, 24
 """Prefixes kept per state. Of more, a plan loses the least promising; a bound joins them, each figure at its best."""
 
 PARTS = (1, 4, 16, 1 << 30)
