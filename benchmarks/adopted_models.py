@@ -8,6 +8,7 @@ import argparse
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,16 @@ _SETTINGS = {
     "train.epochs": 3,
     "train.random_subnets": 0,
     "train.precision": "fp32",
-    "train.learning_rate": 0.02,
+    "train.learning_rate": 0.005,
+    "train.batch_size": 64,
     "search.algorithm": "nsga2",
     "search.evaluations": 6,
     "search.batch": 6,
     "search.validation_samples": 200,
-    "search.calibration_samples": 256,
+    "search.calibration_samples": 1024,
     "fine_tune.epochs": 1,
-    "fine_tune.learning_rate": 0.01,
-    "fine_tune.picks": ("knee",),
+    "fine_tune.learning_rate": 0.002,
+    "fine_tune.picks": ("cheapest",),
 }
 
 
@@ -166,7 +168,7 @@ def main() -> None:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
     Console(width=160).print(table)
     met = all(row.cut_difference == 0.0 and row.same_exits for row in rows)
-    figures = {"settings": _SETTINGS, "rows": [asdict(row) for row in rows], "met": met}
+    figures = {"settings": _SETTINGS, "timm": version("timm"), "rows": [asdict(row) for row in rows], "met": met}
     print("goal met" if met else "GOAL MISSED", save_result("adopted_models", figures))
 
 

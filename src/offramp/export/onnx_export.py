@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from offramp.errors import ExportError
 from offramp.export.names import BATCH, exit_name, features_name, input_name, output_names
+from offramp.export.plain_pools import plain_pools_
 from offramp.export.qdq import store_narrow_weights_, to_qdq_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared
@@ -55,6 +56,7 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
     prepared = is_prepared(frozen)
     if prepared:
         to_qdq_(frozen)
+    plain_pools_(frozen)
     # Two samples: with one, the exporter would take the batch size for a constant.
     features = torch.zeros(2, *network.input_shape)
     models = []
