@@ -1,0 +1,211 @@
+"""Networks of the `diana` benchmark: trained, priced, run with noise; weights are kept in the run's folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from offramp.cost.base import CostReport
+from offramp.cost.formula.model import FormulaCostModel
+from offramp.cost.formula.options import analog_refusal
+from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.formulas import InMemoryArray
+from offramp.nn.analog import analog_parts, make_analog_, set_channels_, set_noise_
+from offramp.nn.backbone import BACKBONES
+from offramp.nn.lower import lower
+from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantize import prepare_
+from offramp.nn.supernet import Supernet
+from offramp.progress import TerminalReporter
+from offramp.space.architecture import Architecture, ExitChoice, StageChoice
+from offramp.train.augment import batches, default_augmentation
+from offramp.train.compute import Compute
+from offramp.train.data import Dataset, Split
+from offramp.train.loss import LossSettings
+from offramp.train.supernet_training import plain_step
+from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, collect_logits
+from offramp.workload.graph import Role, Workload
+
+BATCH = 128
+CALIBRATION_IMAGES = 1024
+SHARED_NOISE = 8
+Logits = tuple[NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all stages share."""
+
+    data: Dataset
+    accelerator: Accelerator
+    compute: Compute
+    folder: Path
+    seed: int
+
+    @property
+    def array(self) -> InMemoryArray:
+        formulas = self.accelerator.formulas
+        assert formulas is not None
+        assert formulas.analog is not None
+        return cast(InMemoryArray, formulas.analog.cycles)
+
+    def calibration(self) -> list[Tensor]:
+        part = self.data.splits.train.subset(CALIBRATION_IMAGES, self.seed)
+        images = batches(part, self.data.preprocessing, batch_size=256)
+        return [self.compute.place_images(batch.images) for batch in images]
+
+
+def architecture(widths: Sequence[int], taps: Sequence[int]) -> Architecture:
+    """ResNet-8 with stages of these widths and an exit with a convolution at each tap."""
+    stages = tuple(StageChoice(1, width, (3,), (1,)) for width in widths)
+    return Architecture("resnet8", 32, stages, tuple(ExitChoice(tap, "conv") for tap in taps))
+
+
+def float_network(bench: Bench, chosen: Architecture) -> EarlyExitNetwork:
+    space = BACKBONES.get("resnet8").space(bench.data.input_shape)
+    supernet = Supernet(space, ("conv",), bench.data.input_shape, bench.data.num_classes, seed=bench.seed)
+    return supernet.extract(chosen)
+
+
+def inherit_(network: EarlyExitNetwork, trained: EarlyExitNetwork) -> None:
+    """Take over weights layer by layer, whatever exits there are; of wider layers their leading channels."""
+    known = {_plain(name): value for name, value in trained.state_dict().items()}
+    last = len(trained.branches) - 1
+    state = {}
+    for name, value in network.state_dict().items():
+        final = name.startswith(f"branches.{len(network.branches) - 1}.")
+        source = f"branches.{last}.{name.split('.', 2)[2]}" if final else name
+        weights = known[_plain(source)]
+        state[name] = weights[tuple(slice(0, size) for size in value.shape)].clone()
+    network.load_state_dict(state)
+
+
+def _plain(name: str) -> str:
+    """Backbone layers go by their block, in whatever stage that is."""
+    return name.split(".", 2)[2] if name.startswith("stages.") else name
+
+
+def with_channels(workload: Workload, channels: Mapping[str, int]) -> Workload:
+    layers = tuple(replace(layer, analog_channels=channels.get(layer.name, 0)) for layer in workload.layers)
+    return replace(workload, layers=layers)
+
+
+def with_exits(workload: Workload, kept: Sequence[int]) -> Workload:
+    """Without the branches of the early exits that are not kept."""
+    last = workload.num_stages - 1
+
+    def stage(old: int) -> int:
+        return sum(exit < old for exit in kept)
+
+    layers = tuple(
+        replace(layer, stage=stage(layer.stage))
+        for layer in workload.layers
+        if layer.role is Role.BACKBONE or layer.stage in (*kept, last)
+    )
+    return replace(workload, layers=layers, exits=tuple(workload.exits[index] for index in (*kept, last)))
+
+
+def price(
+    bench: Bench, network: EarlyExitNetwork, channels: Mapping[str, int], kept: Sequence[int] | None = None
+) -> CostReport:
+    """With all early exits, or those ``kept``."""
+    workload = with_channels(lower(network), channels)
+    if kept is not None:
+        workload = with_exits(workload, kept)
+    return FormulaCostModel(overlapping=True).estimate(workload, bench.accelerator)
+
+
+def train(
+    bench: Bench, name: str, network: EarlyExitNetwork, epochs: int, rate: float, step: Step | None = None
+) -> None:
+    """Train, or read back what was trained before."""
+    loop = TrainingLoop(
+        network,
+        TrainingData(bench.data.splits.train, bench.data.preprocessing, BATCH, default_augmentation(bench.data)),
+        Schedule(rate, epochs),
+        bench.compute,
+        momentum=0.9,
+        weight_decay=5e-4,
+        seed=bench.seed,
+        checkpoint=bench.folder / f"{name}.safetensors",
+    )
+    step = step or plain_step(network, LossSettings(), bench.compute)
+    with TerminalReporter().task(name) as task:
+        loop.run(step, task, resume=True)
+
+
+def trained_float(bench: Bench, epochs: int, taps: Sequence[int]) -> EarlyExitNetwork:
+    network = float_network(bench, architecture((16, 32, 64), taps))
+    train(bench, "float", network, epochs, 0.1)
+    return network
+
+
+def quantized(
+    bench: Bench, base: EarlyExitNetwork, chosen: Architecture, channels: Mapping[str, int] | None = None
+) -> EarlyExitNetwork:
+    """At 8 bits, with analog channels where there are any; weights from ``base``, a float network."""
+    network = float_network(bench, chosen)
+    inherit_(network, base)
+    bench.compute.place(network).eval()
+    calibration = bench.calibration()
+    prepare_(network, calibration)
+    if channels:
+        make_analog_(network, channels, bench.array, calibration)
+    return network
+
+
+def noisy_step(bench: Bench, network: EarlyExitNetwork, draw: Callable[[np.random.Generator], None]) -> Step:
+    """A training step with converter noise; ``draw`` may change what is analog beforehand."""
+    plain = plain_step(network, LossSettings(), bench.compute)
+
+    def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        draw(rng)
+        set_noise_(network, torch.Generator().manual_seed(int(rng.integers(2**31))), shared_by=SHARED_NOISE)
+        return plain(images, labels, rng)
+
+    return step
+
+
+def keep_going(rng: np.random.Generator) -> None:
+    """Nothing changes between steps."""
+
+
+def random_shares(bench: Bench, network: EarlyExitNetwork, shares: Sequence[float]) -> Callable[..., None]:
+    """Another assignment for every step: all of it analog in one of three, else each layer by itself."""
+    sizes = {name: len(dict(network.named_modules())[name].weight) for name in analog_parts(network)}  # type: ignore[arg-type]
+
+    def draw(rng: np.random.Generator) -> None:
+        whole = rng.random() < 1 / 3
+        picked = {n: size if whole else rounded(rng.choice(shares) * size) for n, size in sizes.items()}
+        set_channels_(network, picked)
+
+    return draw
+
+
+def rounded(channels: float) -> int:
+    """To what the chip divides layers into."""
+    return round(channels / 4) * 4
+
+
+def all_analog(bench: Bench, chosen: Architecture) -> dict[str, int]:
+    """Every convolution that the analog core can run, whole."""
+    formulas = bench.accelerator.formulas
+    assert formulas is not None
+    layers = lower(float_network(bench, chosen)).layers
+    return {layer.name: layer.shape.k for layer in layers if layer.shape.macs and not analog_refusal(formulas, layer)}
+
+
+def noisy_logits(bench: Bench, network: EarlyExitNetwork, split: Split, draws: int) -> list[Logits]:
+    """Logits under ``draws`` seeds of converter noise; one list entry where nothing is analog."""
+    found = []
+    analog = any(part.channels for part in analog_parts(network).values())
+    for index in range(draws if analog else 1):
+        set_noise_(network, torch.Generator().manual_seed(1000 * bench.seed + index))
+        found.append(collect_logits(network, split, bench.data.preprocessing, bench.compute))
+    set_noise_(network, None)
+    return found
