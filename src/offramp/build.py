@@ -44,11 +44,20 @@ def check_settings(config: Config) -> None:
         parse_constraint(text)
     for rule in config.fine_tune.picks:
         check_rule(rule)
-    load_accelerator(config.cost.accelerator)
-    if config.fine_tune.quantize and not config.searches_precision:
+    _check_analog(config)
+    if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = _precisions(config)
         check_precision(backbone, "backbone")
         check_precision(branches, "branches")
+
+
+def _check_analog(config: Config) -> None:
+    formulas = load_accelerator(config.cost.accelerator).formulas
+    if any(config.space.analog_shares) and (formulas is None or formulas.analog is None):
+        raise ConfigError(
+            f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
+            f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
+        )
 
 
 def _check_backbone(config: Config) -> None:
@@ -139,6 +148,7 @@ def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> Ear
         precision=precision,
         branch_precision=branch_precision,
         precisions=_choices(config),
+        analog_shares=config.space.analog_shares,
     )
 
 

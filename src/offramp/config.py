@@ -51,6 +51,8 @@ class SpaceConfig(_Section):
     (only the branches are trained) and ``max_taps`` (places for exits) are for the latter.
     ``precision`` says what gets bit widths of its own, searched among ``precisions`` (weights/activations): the whole
     backbone and each branch (``network``), also each stage, or each layer. With ``fixed`` those of ``cost`` hold.
+    ``analog_shares``, for an accelerator with an analog core: shares of a layer's channels to choose among for it, such
+    as 0, 0.5, 1; the networks are then trained and judged as that core computes, noise included.
     """
 
     backbone: str = "resnet"
@@ -63,6 +65,7 @@ class SpaceConfig(_Section):
     max_exits: Annotated[int, Field(ge=1, le=6)] = 3
     precision: Literal["fixed", "network", "stage", "layer"] = "fixed"
     precisions: tuple[PrecisionText, ...] = ("32/32", "8/8", "8/4", "4/8", "4/4")
+    analog_shares: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = ()
 
     @field_validator("branches", "measures", "accuracy_drops", "precisions")
     @classmethod
@@ -214,7 +217,7 @@ class Config(_Section):
     @property
     def quantizes(self) -> bool:
         """Whether finished networks are trained and answer at the bit widths they are priced at."""
-        return self.fine_tune.quantize or self.searches_precision
+        return self.fine_tune.quantize or self.searches_precision or bool(self.space.analog_shares)
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from offramp.clock import Deadline
 from offramp.cost.base import CostReport
+from offramp.cost.formula.shares import has_analog_shares
 from offramp.errors import RunError
+from offramp.evaluate.analog import assigned_workload, make_assigned_
 from offramp.evaluate.context import Context
 from offramp.evaluate.operating_point import (
     OperatingPoint,
@@ -17,10 +20,10 @@ from offramp.evaluate.operating_point import (
     choose_operating_point,
     measure_point,
 )
-from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate, quantize_network
+from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate, placed_images, quantize_network
 from offramp.exiting.guarantee import Guarantee, parse_target
 from offramp.jsonio import dumps, loads, write_atomically
-from offramp.nn.lower import lower
+from offramp.nn.analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
@@ -96,9 +99,12 @@ class Finisher:
             state = load_checkpoint(weights, network)
             record = loads(ChosenNetwork, record_file.read_text(), what=f"Record {record_file}", error=RunError)
             self.context.compute.place(network).eval()
+            set_noise_(network, None)
             return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
         log = self._fine_tune(network, weights, task, deadline, resume)
         record = self._measure(network, selection, folder)
+        # What is exported and run from here on computes without converter noise, the same every time.
+        set_noise_(network, None)
         write_atomically(record_file, dumps(record))
         return FinishedNetwork(network, record, log)
 
@@ -133,12 +139,15 @@ class Finisher:
 
     def _quantize(self, network: EarlyExitNetwork) -> None:
         """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
-        if self.context.config.quantizes:
-            quantize_network(network, self._evaluation_data(), self.context.compute)
+        context, data = self.context, self._evaluation_data()
+        if context.config.quantizes:
+            quantize_network(network, data, context.compute)
+        if has_analog_shares(network.architecture):
+            make_assigned_(network, context.accelerator, placed_images(data, context.compute), context.config.seed)
 
     def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
         context = self.context
-        workload = lower(network)
+        workload = assigned_workload(network, context.accelerator)
         cost = context.report_cost.estimate(workload, context.accelerator)
         # Fine-tuning makes late exits better, which would draw samples to them: what a candidate was picked for is its
         # cost, so the gain goes into accuracy.
@@ -237,13 +246,14 @@ class Finisher:
             architecture=network.architecture,
             accuracy_validation=self._final_accuracy(network, splits.validation),
             accuracy_test=self._final_accuracy(network, splits.test) if with_test else None,
-            cost=context.report_cost.estimate(lower(network), context.accelerator),
+            cost=context.report_cost.estimate(assigned_workload(network, context.accelerator), context.accelerator),
         )
 
     def _final_accuracy(self, network: EarlyExitNetwork, split: Split) -> float:
         return float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
 
     def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
+        set_noise_(network, torch.Generator().manual_seed(self.context.config.seed))
         return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)
 
     def _evaluation_data(self) -> EvaluationData:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from offramp.cost.base import CostModel
+from offramp.cost.formula.shares import has_analog_shares
+from offramp.evaluate.analog import assigned_workload, make_assigned_
 from offramp.evaluate.operating_point import choose_operating_point
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.batch_norm import recalibrate_batch_norm_
-from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared, prepare_
 from offramp.nn.supernet import Supernet
@@ -23,6 +25,7 @@ from offramp.train.trainer import collect_logits
 
 _CALIBRATION_BATCH = 256
 _GRID_BATCHES = 2
+_NOISE_SEED = 0
 _LONGEST_REASON = 500
 
 
@@ -80,11 +83,13 @@ class SupernetEvaluator:
         calibrate(network, self.data, self.compute)
         if self.quantize:
             quantize_network(network, self.data, self.compute)
+        if has_analog_shares(architecture):
+            make_assigned_(network, self.accelerator, placed_images(self.data, self.compute), _NOISE_SEED)
         labels = self.data.validation.labels
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
         if not all(np.isfinite(exit_logits).all() for exit_logits in logits):
             raise ArithmeticError("the network answers with values that are not finite")
-        cost = self.cost_model.estimate(lower(network), self.accelerator)
+        cost = self.cost_model.estimate(assigned_workload(network, self.accelerator), self.accelerator)
         point = choose_operating_point(
             logits, labels, cost, architecture.policy, self.constraints, calibrate=self.calibrate_confidences
         )
@@ -107,14 +112,17 @@ def failed(architecture: Architecture, exc: Exception) -> Evaluation:
 def quantize_network(network: EarlyExitNetwork, data: EvaluationData, compute: Compute) -> None:
     """Make a calibrated network compute at the bit widths it states; grids and statistics fit training samples."""
     compute.place(network)
-    images = [
-        compute.place_images(batch)
-        for batch, _ in batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
-    ]
+    images = placed_images(data, compute)
     prepare_(network, images[:_GRID_BATCHES])
     if is_prepared(network):
         with compute.autocast():
             recalibrate_batch_norm_(network, images)
+
+
+def placed_images(data: EvaluationData, compute: Compute) -> list[Tensor]:
+    """Batches of the calibration images."""
+    images = batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
+    return [compute.place_images(batch.images) for batch in images]
 
 
 def calibrate(network: torch.nn.Module, data: EvaluationData, compute: Compute) -> None:

@@ -41,6 +41,7 @@ class EarlyExitSpace:
     precision: Precision = _PRECISION
     branch_precision: Precision = _PRECISION
     precisions: PrecisionChoices = FIXED
+    analog_shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("branches", "measures", "accuracy_drops"):
@@ -52,6 +53,9 @@ class EarlyExitSpace:
             raise ConfigError(f"`measures` must be among {', '.join(MEASURES)}, got {unknown}.")
         if not all(0.0 <= drop <= 1.0 for drop in self.accuracy_drops):
             raise ConfigError(f"`accuracy_drops` must be shares from 0 to 1, got {self.accuracy_drops}.")
+        shares = self.analog_shares
+        if len(set(shares)) != len(shares) or not all(0.0 <= share <= 1.0 for share in shares):
+            raise ConfigError(f"`analog_shares` must be different shares from 0 to 1, got {shares}.")
         if self.max_exits < 0:
             raise ConfigError(f"`max_exits` must be >= 0, got {self.max_exits}.")
         resolutions = self.backbone.resolutions
@@ -64,7 +68,8 @@ class EarlyExitSpace:
     @cached_property
     def _stages(self) -> tuple[StageGenes, ...]:
         return tuple(
-            StageGenes(stage, f"stage {number}", self.precisions) for number, stage in enumerate(self.backbone.stages)
+            StageGenes(stage, f"stage {number}", self.precisions, self.analog_shares)
+            for number, stage in enumerate(self.backbone.stages)
         )
 
     @cached_property

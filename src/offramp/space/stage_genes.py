@@ -14,14 +14,16 @@ from offramp.space.space import StageSpace
 
 @dataclass(frozen=True)
 class StageGenes:
-    """In order: depth, width, one kernel size per block slot, one expansion per block slot, precisions.
+    """In order: depth, width, one kernel size per block slot, one expansion per block slot, precisions,
+    analog shares.
 
-    Precisions are one gene for the stage or one per layer of each block slot.
+    Precisions are one gene for the stage or one per layer of each block slot; analog shares one per layer.
     """
 
     space: StageSpace
     where: str
     precisions: PrecisionChoices = FIXED
+    analog_shares: tuple[float, ...] = ()
 
     @property
     def slots(self) -> int:
@@ -43,9 +45,13 @@ class StageGenes:
         return SlotGene("precision", choices, per_slot=per_block, shared=granularity == "stage")
 
     @cached_property
+    def _shares(self) -> SlotGene[float]:
+        return SlotGene("analog share", self.analog_shares, per_slot=self.space.layers_per_block)
+
+    @cached_property
     def cardinalities(self) -> tuple[int, ...]:
         counts = [len(self.space.depths), len(self.space.widths)]
-        for gene in (self._kernels, self._expansions, self._precisions):
+        for gene in (self._kernels, self._expansions, self._precisions, self._shares):
             counts += gene.cardinalities(self.slots)
         return tuple(counts)
 
@@ -57,6 +63,7 @@ class StageGenes:
             self._kernels.decode(reader, self.slots, depth),
             self._expansions.decode(reader, self.slots, depth),
             self._precisions.decode(reader, self.slots, depth),
+            self._shares.decode(reader, self.slots, depth),
         )
 
     def encode(self, choice: StageChoice) -> list[int]:
@@ -67,6 +74,7 @@ class StageGenes:
             *self._kernels.encode(choice.kernel_sizes, slots, depth, where),
             *self._expansions.encode(choice.expansions, slots, depth, where),
             *self._precisions.encode(choice.precisions, slots, depth, where),
+            *self._shares.encode(choice.analog_shares, slots, depth, where),
         ]
 
     def sample(self, rng: np.random.Generator) -> StageChoice:
@@ -77,6 +85,7 @@ class StageGenes:
             self._kernels.sample(rng, depth),
             self._expansions.sample(rng, depth),
             self._precisions.sample(rng, depth),
+            self._shares.sample(rng, depth),
         )
 
     def extreme(self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None) -> StageChoice:
@@ -89,11 +98,12 @@ class StageGenes:
             self._kernels.same(choose(stage.kernel_sizes), depth),
             self._expansions.same(choose(stage.expansions), depth),
             () if precision is None else self._precisions.same(precision, depth),
+            self._shares.same(min(self.analog_shares, default=0.0), depth),
         )
 
     def num_choices(self, depth: int) -> int:
         """Number of distinct members of a depth, exactly."""
         ways = len(self.space.widths)
-        for gene in (self._kernels, self._expansions, self._precisions):
+        for gene in (self._kernels, self._expansions, self._precisions, self._shares):
             ways *= gene.num_choices(depth)
         return ways
