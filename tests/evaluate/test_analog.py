@@ -1,6 +1,7 @@
 """A search that chooses analog shares, on small random images; and what it refuses."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from offramp.build import check_settings
 from offramp.config import Config, with_settings
 from offramp.errors import ConfigError
 from offramp.evaluate.analog import assigned_workload, make_assigned_
+from offramp.evaluate.cached_logits import CachedLogitsEvaluator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.analog import analog_parts
 from offramp.nn.backbone import BACKBONES
@@ -73,3 +75,15 @@ def test_shares_need_an_analog_core() -> None:
 def test_shares_are_checked(shares: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="different shares from 0 to 1"):
         replace(space(), analog_shares=shares)
+
+
+def test_cached_logits_leave_analog_networks_to_a_direct_evaluation() -> None:
+    class Direct:
+        def evaluate(self, architecture: Architecture) -> str:
+            return f"direct {len(architecture.stages)}"
+
+    members = space()
+    cached = CachedLogitsEvaluator(cast(Any, Direct()), members)
+    assert cast(Any, cached.evaluate(all_analog(members.max_architecture()))) == "direct 3"
+    with pytest.raises(ConfigError, match=r"Choose another search\.algorithm"):
+        cached._backbone(all_analog(members.max_architecture()))

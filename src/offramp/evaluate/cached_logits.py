@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from offramp.cost.base import CostReport
-from offramp.errors import OfframpError
+from offramp.cost.formula.shares import has_analog_shares
+from offramp.errors import ConfigError, OfframpError
 from offramp.evaluate.exit_costs import exit_costs
 from offramp.evaluate.exit_workloads import ExitWorkloads, rounds
 from offramp.evaluate.operating_point import OperatingPoint, choose_operating_point
@@ -80,6 +81,10 @@ class CachedLogitsEvaluator:
 
     def _judge(self, architecture: Architecture) -> Evaluation:
         try:
+            if has_analog_shares(architecture):
+                # An analog network is calibrated and drawn noise for as a whole.
+                self.num_forwards += 1
+                return self._direct.evaluate(architecture)
             with one_thread():
                 cached = self._backbone(architecture.without_exits())
                 if any(choice not in cached.logits for choice in architecture.exits):
@@ -151,6 +156,11 @@ class CachedLogitsEvaluator:
         if known is not None:
             self._backbones.move_to_end(backbone)
             return known
+        if has_analog_shares(backbone):
+            raise ConfigError(
+                "Exits cannot be chosen from cached logits for networks with analog shares, got some. Choose another "
+                "search.algorithm, or leave space.analog_shares out."
+            )
         direct = self._direct
         options = self._space.exit_options(backbone)
         networks = [
