@@ -182,3 +182,23 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("offramp: ")
+
+
+def test_a_run_goes_on_with_other_workers_but_no_other_search(offramp, finished_run: Path) -> None:  # type: ignore[no-untyped-def]
+    outcome = offramp("search", "--run", finished_run, "--resume", "--seed", "3", "--workers", "2")
+    assert outcome.code == 2
+    assert "Only --workers, --cluster" in outcome.err
+    both = offramp("search", "--workers", "2", "--cluster", "tcp://127.0.0.1:1", "--run", finished_run)
+    assert both.code == 2
+    assert "give one of the two" in both.err
+    unknown = offramp("search", "--track", "tensorbord", "--run", finished_run)
+    assert unknown.code == 2
+    assert "Did you mean 'tensorboard'" in unknown.err
+
+
+def test_watching_and_exporting_a_finished_run(offramp, finished_run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    watched = offramp("watch", finished_run)
+    assert watched.code == 0
+    assert "ended. 12 candidates evaluated" in " ".join(watched.out.split())
+    exported = offramp("export-results", finished_run, tmp_path / "all.parquet")
+    assert "12 evaluations" in exported.out

@@ -1,13 +1,22 @@
 """How a run divides its time."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from offramp import jsonio
+from offramp.build import build_context, build_dataset
 from offramp.clock import Deadline
-from offramp.errors import ConfigError
+from offramp.config import Config
+from offramp.errors import ConfigError, RunError
+from offramp.evaluate.context import Context
 from offramp.pipeline import _part, _usable_seconds
+from offramp.progress import SilentReporter
 from offramp.result import search
+from offramp.store import resume_run
+from offramp.train import checkpoint
+from offramp.train.checkpoint import load_checkpoint
 from tests.conftest import small_config
 
 
@@ -26,3 +35,31 @@ def test_parts_of_a_phase_end_in_order() -> None:
 def test_a_budget_that_is_too_short_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"budget \(1 s\).*--budget"):
         search(small_config(budget__seconds=1.0), run=tmp_path / "run")
+
+
+def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(train__epochs=2, search__evaluations=4, search__batch=4, fine_tune__picks=("cheapest",))
+    real, calls = jsonio.write_atomically, []
+
+    def no_room_for_the_second(path: Path, content: bytes | str) -> None:
+        calls.append(path.name)
+        if calls.count("supernet.safetensors") == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", no_room_for_the_second)
+    with pytest.raises(RunError, match=r"No space left on device.*All that was recorded before is kept.*--resume"):
+        search(config, run=tmp_path / "run")
+    # The epoch before is there, and so is a record to go on with.
+    store = resume_run(tmp_path / "run")
+    assert store.get("phase") == "training"
+    assert load_checkpoint(store.checkpoint, context_of(store.config).supernet).epoch == 1
+    store.close()
+    with pytest.raises(RunError, match="only those of `execution`"):
+        search(run=tmp_path / "run", resume=True, seed=4)
+
+
+def context_of(config: Config) -> Context:
+    return build_context(config, build_dataset(config, SilentReporter()))
