@@ -114,22 +114,32 @@ def cluster(folder: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Searched:
-    """A search: from the first proposal to the last record, and what it found."""
+    """A search: from the first proposal to the last record, and what it found; CPU time of all that took part."""
 
     seconds: float
+    cpu_s: float
     evaluations: tuple[Evaluation, ...]
 
 
-def search(context: Context, evaluator: BatchEvaluator, folder: Path, count: int) -> Searched:
-    """By chance, ``count`` candidates."""
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU time of this process and of others."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def search(context: Context, evaluator: BatchEvaluator, folder: Path, count: int, pids: Sequence[int] = ()) -> Searched:
+    """By chance, ``count`` candidates; ``pids`` are those who help."""
     store = create_run(folder, context.config)
     study = Study(build_algorithm(context), evaluator, store)
-    started = time.monotonic()
+    started, cpu = time.monotonic(), cpu_seconds(pids)
     with SilentReporter().task("") as task:
         end = study.run(count, context.config.search.batch, task)
-    seconds = time.monotonic() - started
+    seconds, cpu = time.monotonic() - started, cpu_seconds(pids) - cpu
     store.close()
-    return Searched(seconds, end.evaluations)
+    return Searched(seconds, cpu, end.evaluations)
 
 
 def warm(executor: Executor) -> float:
@@ -247,6 +257,7 @@ def main() -> None:
     config = with_settings(Config(), settings)
     context = build_context(config, build_dataset(config, SilentReporter()))
     times: dict[str, list[float]] = {"serial": [], "pool": [], "dask": []}
+    cpu: dict[str, list[float]] = {"serial": [], "pool": [], "dask": []}
     results: dict[str, tuple[Evaluation, ...]] = {}
     loads: list[float] = []
     with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch)) as address:
@@ -264,10 +275,12 @@ def main() -> None:
         warm(dask)
         for round_ in range(options.rounds + 1):
             for name, evaluator in evaluators.items():
-                found = search(context, evaluator, root / f"{name}-{round_}", options.evaluations)
+                pids = pool.pids if name == "pool" else ()
+                found = search(context, evaluator, root / f"{name}-{round_}", options.evaluations, pids)
                 results[name] = found.evaluations
                 if round_:  # The first one warms up.
                     times[name].append(found.seconds)
+                    cpu[name].append(found.cpu_s)
             loads.append(os.getloadavg()[0])
         shipped = dask.shipped_bytes
         pool.close()
@@ -299,6 +312,8 @@ def main() -> None:
         "seconds": times,
         "seconds_per_candidate": statistics.median(times["serial"]) / options.evaluations,
         "efficiency": efficiency,
+        # Hardly touched by other load: below 1 by what workers do beside judging, were both cores free.
+        "cpu_seconds_serial_over_pool": statistics.median(cpu["serial"]) / statistics.median(cpu["pool"]),
         "load_average": loads,
         "same_evaluations": all(found == results["serial"] for found in results.values()),
         "same_front": all(front == fronts["serial"] for front in fronts.values()),
@@ -307,7 +322,19 @@ def main() -> None:
         "simulated": [asdict(row) for row in rows],
     }
     show(overheads, rows)
-    print({key: figures[key] for key in ("efficiency", "same_front", "same_evaluations", "load_average", "costs")})
+    print(
+        {
+            key: figures[key]
+            for key in (
+                "efficiency",
+                "cpu_seconds_serial_over_pool",
+                "same_front",
+                "same_evaluations",
+                "load_average",
+                "costs",
+            )
+        }
+    )
     print(save_result("scale_out", figures))
     sys.exit(0 if efficiency["pool"] >= REQUIRED and figures["same_front"] else 1)
 
