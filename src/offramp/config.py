@@ -106,7 +106,11 @@ class CostConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """Training of the supernet; ``epochs`` None = as many as the data set's size suggests."""
+    """Training of the supernet; ``epochs`` None = as many as the data set's size suggests.
+
+    With ``sort_channels`` only full widths are trained for the first ``full_width_share``; then channels are sorted by
+    importance, so that narrow networks start from the best ones.
+    """
 
     epochs: Count | None = None
     batch_size: Count = 128
@@ -115,6 +119,8 @@ class TrainConfig(_Section):
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     random_subnets: Annotated[int, Field(ge=0, le=8)] = 1
+    sort_channels: bool = False
+    full_width_share: Share = 0.15
     distillation_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     distillation_temperature: Annotated[float, Field(gt=0.0)] = 1.0
     device: str = "cpu"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from offramp.build import build_algorithm
@@ -16,6 +17,7 @@ from offramp.export.bundle import export_bundle
 from offramp.export.checks import NUM_CHECKS
 from offramp.hire import Target, finish_elsewhere, workers_for
 from offramp.jsonio import dumps
+from offramp.nn.prune import channel_groups, sort_channels_
 from offramp.objectives.evaluation import Evaluation, Evaluator, Status
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
@@ -29,7 +31,7 @@ from offramp.tracking.base import build_tracker
 from offramp.train.augment import to_tensor
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
-from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop
+from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, WarmUp
 from offramp.workers.base import Executor
 from offramp.workplace import supernet_evaluator
 
@@ -123,12 +125,27 @@ class Pipeline:
             checkpoint=self.store.checkpoint,
         )
         with self.reporter.task("Training the supernet") as task:
-            log = loop.run(step, task, resume=self.resume)
+            log = loop.run(step, task, resume=self.resume, warm_up=self._pruning(context, losses))
         # From here on every evaluation rests on these weights.
         self.store.note_checkpoint(self.store.checkpoint, len(log.loss))
         for epoch, loss in enumerate(log.loss, start=1):
             self.tracker.log(epoch, {"supernet/loss": loss})
         return log
+
+    def _pruning(self, context: Context, losses: LossSettings) -> WarmUp | None:
+        """Full widths first, then channels by importance; None where no width can be chosen or none is to be sorted."""
+        settings, supernet = self.config.train, context.supernet
+        if not (settings.sort_channels and context.space.has_elastic_widths and channel_groups(supernet)):
+            return None
+        step = sandwich_step(
+            supernet,
+            context.space,
+            losses,
+            context.compute,
+            random_subnets=settings.random_subnets,
+            full_widths=True,
+        )
+        return WarmUp(settings.full_width_share, step, partial(sort_channels_, supernet))
 
     def _search(self, context: Context) -> tuple[tuple[Evaluation, ...], bool]:
         search = self.config.search

@@ -45,6 +45,19 @@ def test_a_step_trains_the_largest_the_smallest_and_random_ones(
         assert tuple(choice.tap for choice in architecture.exits) == space.active_taps(architecture)
 
 
+def test_full_widths_are_those_of_all_trained_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    supernet, space = small_supernet()
+    seen: list[Architecture] = []
+    activate = supernet.activate
+    monkeypatch.setattr(supernet, "activate", lambda a: (seen.append(a), activate(a))[1])
+    step = sandwich_step(supernet, space, LossSettings(), Compute(), random_subnets=3, full_widths=True)
+    step(*some_batch(), np.random.default_rng(0))
+    widest = [max(stage.widths) for stage in space.backbone.stages]
+    assert [[stage.width for stage in item.stages] for item in seen] == [widest] * 5
+    assert len({tuple(stage.depth for stage in item.stages) for item in seen}) > 1
+    assert space.has_elastic_widths
+
+
 def test_the_reported_loss_is_that_of_the_largest_network() -> None:
     supernet, space = small_supernet()
     images, labels = some_batch()

@@ -17,7 +17,7 @@ from offramp.train.compute import Compute, build_compute, set_threads
 from offramp.train.data import Preprocessing, Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
-from offramp.train.trainer import Schedule, TrainingData, TrainingLoop, collect_logits
+from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp, collect_logits
 
 PREPROCESSING = Preprocessing((0.5,), (0.25,))
 COMPUTE = Compute()
@@ -184,3 +184,36 @@ def test_threads_follow_the_setting_the_environment_and_the_image(monkeypatch: p
         assert torch.get_num_threads() == 2, "what the environment said at the start stays"
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_warm_up_ends_once_and_is_not_gone_through_again(tmp_path: Path) -> None:
+    """Epochs 1 and 2 of 4 are warm-up; a run that was stopped in them, or behind them, goes on where it was."""
+    calls: list[str] = []
+
+    def recording(name: str, loop: TrainingLoop) -> Step:
+        usual = plain_step(loop.module, LossSettings(), COMPUTE)
+
+        def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            if not calls or calls[-1] != name:
+                calls.append(name)
+            return usual(images, labels, rng)
+
+        return step
+
+    def run(epochs: int, *, resume: bool = False) -> list[str]:
+        loop = make_loop(TwoExits(), epochs, tmp_path / "loop.safetensors")
+
+        def finish() -> None:
+            calls.append(f"finish with {len(loop.optimizer.state)} states")
+
+        calls.clear()
+        warm_up = WarmUp(0.5, recording("warm", loop), finish)
+        loop.run(recording("usual", loop), Note(), resume=resume, warm_up=warm_up)
+        return list(calls)
+
+    whole = run(4)
+    assert [call.split()[0] for call in whole] == ["warm", "finish", "usual"]
+    assert run(4, resume=True) == []
+    # A run of 2 epochs is in its second half for the last one of them.
+    run(2)
+    assert [call.split()[0] for call in run(8, resume=True)] in (["usual"], [])

@@ -55,7 +55,8 @@ class CachedLogitsEvaluator:
     """Judges candidates as `SupernetEvaluator` does, but runs each backbone only once.
 
     ``num_forwards`` counts the backbones that were run: what a search has really spent. Candidates with an exit that
-    the space does not list are judged one by one, and counted too. The latest ``capacity`` backbones are kept.
+    the space does not list, and all that are quantised, are judged one by one, and counted too. The latest
+    ``capacity`` backbones are kept.
     """
 
     def __init__(
@@ -80,6 +81,10 @@ class CachedLogitsEvaluator:
         return known
 
     def _judge(self, architecture: Architecture) -> Evaluation:
+        if self._direct.quantize:
+            # Grids belong to one network: what one of them answers says nothing exact about another.
+            self.num_forwards += 1
+            return self._direct.evaluate(architecture)
         try:
             if has_analog_shares(architecture):
                 # An analog network is calibrated and drawn noise for as a whole.
@@ -118,7 +123,7 @@ class CachedLogitsEvaluator:
     def table(self, backbone: Architecture) -> ExitTable | None:
         """What every network of this backbone follows from; None where it cannot be run or priced."""
         known = self._tables.get(backbone)
-        if known is not None:
+        if known is not None or self._direct.quantize:
             return known
         try:
             with one_thread():

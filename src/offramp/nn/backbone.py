@@ -33,6 +33,17 @@ class BlockPlace:
     keeps_width: bool
 
 
+@dataclass(frozen=True)
+class ChannelPaths:
+    """How channels pass through a block: layers in a row, each row from the input to the output.
+
+    ``passes_input`` where the input itself is added to the output.
+    """
+
+    layers: tuple[tuple[ElasticConvNorm, ...], ...]
+    passes_input: bool
+
+
 class ElasticBlock(nn.Module, ABC):
     """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes."""
 
@@ -58,6 +69,10 @@ class ElasticBlock(nn.Module, ABC):
 
     def _conv_norms(self) -> list[ElasticConvNorm]:
         return [module for module in self.modules() if isinstance(module, ElasticConvNorm)]
+
+    def channel_paths(self) -> ChannelPaths | None:
+        """What sorting channels by importance needs to know; None = they are not to be sorted."""
+        return None
 
     @abstractmethod
     def extract(self) -> nn.Module:

@@ -208,6 +208,15 @@ class EarlyExitSpace:
         """The same backbone with a random branch at every legal tap, ``max_exits`` notwithstanding."""
         return replace(architecture, exits=self._exits.at(self.active_taps(architecture), rng))
 
+    def with_full_widths(self, architecture: Architecture) -> Architecture:
+        """The same architecture with every stage as wide as can be."""
+        stages = zip(architecture.stages, self.backbone.stages, strict=True)
+        return replace(architecture, stages=tuple(replace(choice, width=max(x.widths)) for choice, x in stages))
+
+    @property
+    def has_elastic_widths(self) -> bool:
+        return any(len(stage.widths) > 1 for stage in self.backbone.stages)
+
     def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]:
         """Every exit that this backbone may have, in the order of the taps.
 

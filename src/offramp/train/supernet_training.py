@@ -18,10 +18,12 @@ def sandwich_step(
     compute: Compute,
     *,
     random_subnets: int,
+    full_widths: bool = False,
 ) -> Step:
     """A step of the sandwich rule with in-place distillation, every tap carrying an exit of a random type.
 
-    The largest network learns from the labels; its final exit then teaches the smallest and the random ones.
+    The largest network learns from the labels; its final exit then teaches the smallest and the random ones. With
+    ``full_widths`` all of them are as wide as can be.
     Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", sections 3.3, 3.4.
     """
 
@@ -29,6 +31,8 @@ def sandwich_step(
         # A space with one backbone has one member that is both.
         candidates = list(dict.fromkeys((space.max_architecture(), space.min_architecture())))
         candidates += [space.sample(rng) for _ in range(random_subnets)]
+        if full_widths:
+            candidates = [space.with_full_widths(candidate) for candidate in candidates]
         teacher: Tensor | None = None
         reported = torch.zeros(())
         for candidate in candidates:

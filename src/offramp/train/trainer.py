@@ -71,6 +71,18 @@ class TrainingLog:
     progress: float
 
 
+@dataclass(frozen=True)
+class WarmUp:
+    """Another step for the first ``share`` of the training; ``finish`` is called once, at the end of its last epoch.
+
+    It may change weights, and momentum starts anew behind it.
+    """
+
+    share: float
+    step: Step
+    finish: Callable[[], object]
+
+
 class TrainingLoop:
     """Trains ``module`` with stochastic gradient descent (Nesterov momentum)."""
 
@@ -103,7 +115,7 @@ class TrainingLoop:
             nesterov=momentum > 0,
         )
 
-    def run(self, step: Step, task: Task, *, resume: bool = False) -> TrainingLog:
+    def run(self, step: Step, task: Task, *, resume: bool = False, warm_up: WarmUp | None = None) -> TrainingLog:
         """Train until the schedule is through. Ctrl-C writes a checkpoint and raises Interrupted."""
         state = LoopState(epoch=0, progress=0.0)
         if resume and self.checkpoint is not None and self.checkpoint.exists():
@@ -111,7 +123,11 @@ class TrainingLoop:
         offset = state.progress
         try:
             while state.progress < 1.0:
-                state = self._epoch(step, task, state, offset)
+                warming = warm_up if warm_up is not None and state.progress < warm_up.share else None
+                state = self._epoch(step if warming is None else warming.step, task, state, offset)
+                if warming is not None and state.progress >= warming.share:
+                    warming.finish()
+                    self.optimizer.state.clear()
                 self.save(state)
         except KeyboardInterrupt as exc:
             # The checkpoint of the last whole epoch stays: going on from it equals never having stopped.

@@ -9,7 +9,15 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from offramp.nn.backbone import BACKBONES, BlockPlace, BlockSizes, ElasticBackbone, ElasticBlock, build_backbone
+from offramp.nn.backbone import (
+    BACKBONES,
+    BlockPlace,
+    BlockSizes,
+    ChannelPaths,
+    ElasticBackbone,
+    ElasticBlock,
+    build_backbone,
+)
 from offramp.nn.elastic import ElasticConvNorm
 from offramp.space.space import BackboneSpace, StageSpace
 
@@ -53,6 +61,10 @@ class ElasticInvertedResidual(ElasticBlock):
         features = inputs if self.expand is None else self.expand(inputs)
         features = cast(Tensor, self.project(self.depthwise(features)))
         return features + inputs if self.residual else features
+
+    def channel_paths(self) -> ChannelPaths:
+        layers = (self.depthwise, self.project)
+        return ChannelPaths((layers if self.expand is None else (self.expand, *layers),), self.residual)
 
     def extract(self) -> nn.Module:
         parts: OrderedDict[str, nn.Module] = OrderedDict()

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offramp.nn.backbone import BACKBONES, BlockPlace, BlockSizes, ElasticBackbone, ElasticBlock, build_backbone
+from offramp.nn.backbone import (
+    BACKBONES,
+    BlockPlace,
+    BlockSizes,
+    ChannelPaths,
+    ElasticBackbone,
+    ElasticBlock,
+    build_backbone,
+)
 from offramp.nn.elastic import ElasticConvNorm
 from offramp.space.space import BackboneSpace, StageSpace
 
@@ -56,6 +64,12 @@ class ElasticBasicBlock(ElasticBlock):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.relu(self.second(self.first(inputs)) + self.shortcut(inputs))
+
+    def channel_paths(self) -> ChannelPaths:
+        body = (self.first, self.second)
+        if isinstance(self.shortcut, ElasticConvNorm):
+            return ChannelPaths((body, (self.shortcut,)), passes_input=False)
+        return ChannelPaths((body,), passes_input=True)
 
     def extract(self) -> nn.Module:
         shortcut = self.shortcut
