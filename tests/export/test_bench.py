@@ -1,15 +1,17 @@
 """`offramp bench`: what is measured, on which rates, and how it is told."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner
 
 from offramp.cli import app
-from offramp.errors import InputError
+from offramp.errors import BundleError, InputError
 from offramp.export import bench as bench_module
 from offramp.export.bench import bench
 from offramp.export.bundle import ExportRecord
@@ -119,3 +121,32 @@ def test_the_command_prints_a_table_or_json(record: ExportRecord) -> None:
     figures = json.loads(told.output)
     assert len(figures["forms"][0]["exits_ms"]) == 3
     assert figures["num_rounds"] == 4
+
+
+def test_a_joined_graph_of_other_outputs_is_refused(bundle: Path) -> None:
+    path = bundle / "model.onnx"
+    model = onnx.load(path)
+    del model.graph.output[0]
+    content = model.SerializeToString()
+    path.write_bytes(content)
+    data = json.loads((bundle / "manifest.json").read_text())
+    for file in data["files"]:
+        if file["name"] == path.name:
+            file |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    (bundle / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match="logits of every exit"):
+        bench(bundle, settings=QUICK)
+
+
+def test_data_are_read_in_the_size_of_the_network(finished_run: Path) -> None:
+    bundle = next(finished_run.glob("chosen/*/bundle"))
+    for split, count in (("test", 359), ("validation", None)):
+        told = CliRunner().invoke(
+            app, ["bench", str(bundle), "--data", "digits", "--split", split, "--rounds", "3", "--json"]
+        )
+        assert told.exit_code == 0, told.output
+        figures = json.loads(told.output)
+        assert figures["rates_from"].endswith(f"digits, {split} split")
+        assert figures["replay"]["num_images"] == 3
+        assert count is None or abs(int(figures["rates_from"].split()[0]) - count) <= 2
+        assert sum(figures["exit_rates"]) == pytest.approx(1.0)

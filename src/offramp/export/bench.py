@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.errors import InputError
+from offramp.errors import BundleError, InputError
 from offramp.exiting.policy import ExitPolicy
 from offramp.export.files import open_files
 from offramp.export.graph_check import check_graph
 from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE, Manifest
-from offramp.export.names import IMAGES, LOGITS, THRESHOLDS
+from offramp.export.names import IMAGES, LOGITS, THRESHOLDS, exit_name
 from offramp.export.runtime import checked_content, run, start_file, start_trusted
 from offramp.export.session import EarlyExitSession, Images
 from offramp.export.static_model import count_macs, macs_to_exits, static_model
@@ -144,6 +144,9 @@ class _Models:
     def load(cls, bundle: Path, manifest: Manifest, num_threads: int) -> "_Models":
         files = open_files(bundle)
         joined = check_graph(checked_content(files, manifest, MODEL_FILE), files.where(MODEL_FILE))
+        names = [output.name for output in joined.graph.output]
+        if names != [exit_name(item.index) for item in manifest.exits]:
+            raise BundleError(f"{files.where(MODEL_FILE)!r} must give the logits of every exit, but it gives {names}.")
         static_graph = static_model(joined)
         static = start_trusted(static_graph.SerializeToString(), "The static model", num_threads)
         early_exit = start_file(files, manifest, EARLY_EXIT_FILE, num_threads)
