@@ -47,7 +47,6 @@ NETWORKS = (
     ("resnet-large", "largest"),
     ("mobilenetv2", "smallest"),
     ("mobilenetv2", "largest"),
-    ("mobilenetv2-zniber", "largest"),
 )
 
 
