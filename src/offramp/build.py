@@ -6,6 +6,7 @@ from offramp.evaluate.context import Context
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adopted import ADOPTED, OWN_HEAD, AdoptedModel
 from offramp.nn.backbone import BACKBONES, BackboneFamily
+from offramp.nn.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantize import check_precision
 from offramp.nn.supernet import DEFAULT_FINAL_BRANCH, Supernet
@@ -19,6 +20,7 @@ from offramp.progress import Reporter
 from offramp.search.base import ALGORITHMS
 from offramp.search.exit_table import ExitTables, UsesExitTables
 from offramp.space.architecture import Precision
+from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, PrecisionChoices
 from offramp.tracking.base import TRACKERS
@@ -149,7 +151,14 @@ def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> Ear
         branch_precision=branch_precision,
         precisions=_choices(config),
         analog_shares=config.space.analog_shares,
+        branch_layers=_branch_layers(config),
     )
+
+
+def _branch_layers(config: Config) -> BranchLayerChoices:
+    """What branches may be put together from, if any type in the settings is put together layer by layer."""
+    layered = tuple(name for name in config.space.branches if getattr(EXIT_BRANCHES.get(name), "layered", False))
+    return BranchLayerChoices(layered, layer_choices(), MAX_LAYERS) if layered else NO_LAYERS
 
 
 def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None = None) -> Context:

@@ -88,6 +88,12 @@ def search(
     accelerator: Annotated[
         str | None, typer.Option(help="Name (see `offramp list accelerators`) or YAML file.")
     ] = None,
+    branches: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Types of exit branches, see `offramp list branches`; `searched`: layer by layer. Repeatable."
+        ),
+    ] = None,
     algorithm: Annotated[str | None, typer.Option(help="Search algorithm; see `offramp list algorithms`.")] = None,
     objective: Annotated[
         list[str] | None, typer.Option(help="What to optimise, for example energy_pj. Repeatable.")
@@ -153,6 +159,7 @@ def search(
         "cost.accelerator": accelerator,
         "cost.engine": engine,
         "cost.mapping": mapping,
+        "space.branches": _split_commas(branches),
         "search.algorithm": algorithm,
         "search.objectives": _split_commas(objective),
         "search.constraints": constraint,

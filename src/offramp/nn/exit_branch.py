@@ -1,11 +1,13 @@
 """Exit branches as plug-ins: from the feature map at a tap to logits."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import nn
 
 from offramp.registry import Registry
+from offramp.space.architecture import BranchLayer
 
 
 class ElasticBranch(nn.Module, ABC):
@@ -20,6 +22,14 @@ class ElasticBranch(nn.Module, ABC):
     @abstractmethod
     def extract(self) -> nn.Module:
         """A plain module with copies of the active weights and the same outputs."""
+
+
+class LayeredBranch(ElasticBranch):
+    """A branch whose layers are chosen one by one; without a choice it has none."""
+
+    @abstractmethod
+    def choose(self, layers: Sequence[BranchLayer]) -> None:
+        """Take these layers from the next ``activate`` on. Raises ConfigError or UnknownNameError."""
 
 
 class ExitBranchType(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from offramp.errors import ConfigError
 from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
-from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
+from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch, LayeredBranch
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
 from offramp.nn.precision import mark_precision_, marked_precision
 from offramp.nn.supernet_quantizers import SupernetQuantizers
@@ -87,7 +87,12 @@ class Supernet(nn.Module):
         features = self.backbone.features(self.input_shape, architecture.resolution)
         chosen: dict[int, ElasticBranch] = {}
         for choice in architecture.exits:
-            chosen[choice.tap] = cast(ElasticBranch, cast(nn.ModuleDict, self.taps[choice.tap])[choice.branch])
+            branch = cast(ElasticBranch, cast(nn.ModuleDict, self.taps[choice.tap])[choice.branch])
+            if isinstance(branch, LayeredBranch):
+                branch.choose(choice.layers)
+            elif choice.layers:
+                raise ConfigError(f"a branch of type {choice.branch!r} has no layers to choose, got {choice.layers}.")
+            chosen[choice.tap] = branch
         chosen[blocks[-1].tap] = cast(ElasticBranch, self.final[architecture.final_branch])
         channels = {active.tap: active.channels for active in blocks}
         for tap, branch in chosen.items():

@@ -50,7 +50,8 @@ def with_branches(architecture: Architecture, allowed: Sequence[str]) -> Archite
     if not allowed:
         return architecture
     exits = tuple(
-        choice if choice.branch in allowed else replace(choice, branch=allowed[0]) for choice in architecture.exits
+        choice if choice.branch in allowed else replace(choice, branch=allowed[0], layers=())
+        for choice in architecture.exits
     )
     return replace(architecture, exits=exits)
 

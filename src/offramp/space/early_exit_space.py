@@ -10,6 +10,7 @@ import numpy as np
 from offramp.errors import ConfigError, InputError
 from offramp.exiting.measures import MEASURES, Measure
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision, StageChoice
+from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
 from offramp.space.exit_genes import ExitGenes
 from offramp.space.genes import GeneReader, SlotGene, index_of, pick
 from offramp.space.policy_genes import PolicyGenes
@@ -42,6 +43,7 @@ class EarlyExitSpace:
     branch_precision: Precision = _PRECISION
     precisions: PrecisionChoices = FIXED
     analog_shares: tuple[float, ...] = ()
+    branch_layers: BranchLayerChoices = NO_LAYERS
 
     def __post_init__(self) -> None:
         for name in ("branches", "measures", "accuracy_drops"):
@@ -74,7 +76,7 @@ class EarlyExitSpace:
 
     @cached_property
     def _exits(self) -> ExitGenes:
-        return ExitGenes(self.branches, self.backbone.num_taps, self.max_exits, self.precisions)
+        return ExitGenes(self.branches, self.backbone.num_taps, self.max_exits, self.precisions, self.branch_layers)
 
     @cached_property
     def _policy(self) -> PolicyGenes:
@@ -218,13 +220,13 @@ class EarlyExitSpace:
         return any(len(stage.widths) > 1 for stage in self.backbone.stages)
 
     def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]:
-        """Every exit that this backbone may have, in the order of the taps.
+        """The exits that this backbone may have, in the order of the taps: all of them, but for branches with layers to
+        choose, of which there are too many and a few stand for the others.
 
         Where precision is chosen, theirs is that of the final classifier.
         """
         precision = architecture.branch_precision if self.precisions.choices else None
-        taps = self.active_taps(architecture)
-        return tuple(ExitChoice(tap, branch, precision) for tap in taps for branch in self.branches)
+        return self._exits.options(self.active_taps(architecture), precision)
 
     def with_spread_exits(
         self, architecture: Architecture, count: int, branch: str, policy: PolicyChoice

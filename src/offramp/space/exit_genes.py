@@ -9,16 +9,19 @@ import numpy as np
 
 from offramp.errors import InputError
 from offramp.space.architecture import ExitChoice, Precision
+from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
 from offramp.space.genes import GeneReader, SlotGene, index_of, pick
 from offramp.space.precision_choices import FIXED, PrecisionChoices
 
 NO_EXIT = 0
 _SHARE_WITHOUT_EXITS = 0.05
+_LAYERED_OPTIONS = 3
 
 
 @dataclass(frozen=True)
 class ExitGenes:
-    """In order: per tap slot 0 (no exit) or 1 + the index of the branch type; then per tap slot a precision.
+    """In order: per tap slot 0 (no exit) or 1 + the index of the branch type; then per tap slot a precision; then per
+    tap slot the layers of branches that have any to choose.
 
     Taps that cannot carry an exit and exits beyond the first ``max_exits`` are ignored.
     """
@@ -27,6 +30,7 @@ class ExitGenes:
     num_taps: int
     max_exits: int
     precisions: PrecisionChoices = FIXED
+    layers: BranchLayerChoices = NO_LAYERS
 
     @cached_property
     def _precisions(self) -> SlotGene[Precision]:
@@ -35,17 +39,19 @@ class ExitGenes:
     @cached_property
     def cardinalities(self) -> tuple[int, ...]:
         kinds = [1 + len(self.branches)] * self.num_taps
-        return (*kinds, *self._precisions.cardinalities(self.num_taps))
+        return (*kinds, *self._precisions.cardinalities(self.num_taps), *self.layers.cardinalities * self.num_taps)
 
     def decode(self, reader: GeneReader, legal: Sequence[int]) -> tuple[ExitChoice, ...]:
         """Exits at the taps that are ``legal``."""
         kinds = [reader.next() for _ in range(self.num_taps)]
         precisions = self._precisions.decode(reader, self.num_taps, self.num_taps)
-        exits = [
-            ExitChoice(tap, self.branches[kinds[tap] - 1], precisions[tap] if precisions else None)
-            for tap in legal
-            if kinds[tap] != NO_EXIT
-        ]
+        layers = [self.layers.decode(reader) for _ in range(self.num_taps)]
+        exits = []
+        for tap in legal:
+            if kinds[tap] != NO_EXIT:
+                branch = self.branches[kinds[tap] - 1]
+                own = layers[tap] if branch in self.layers.branches else ()
+                exits.append(ExitChoice(tap, branch, precisions[tap] if precisions else None, own))
         return tuple(exits[: self.max_exits])
 
     def encode(self, exits: Sequence[ExitChoice], legal: Sequence[int]) -> list[int]:
@@ -55,6 +61,7 @@ class ExitGenes:
             )
         kinds = [NO_EXIT] * self.num_taps
         precisions = [0] * len(self._precisions.cardinalities(self.num_taps))
+        layers = [[0] * self.layers.genes_per_slot for _ in range(self.num_taps)]
         for item in exits:
             if item.tap not in legal:
                 raise InputError(
@@ -64,7 +71,8 @@ class ExitGenes:
             chosen = () if item.precision is None else (item.precision,)
             genes = self._precisions.encode(chosen, 1, 1, f"the exit at tap {item.tap}")
             precisions[item.tap : item.tap + len(genes)] = genes
-        return kinds + precisions
+            layers[item.tap] = self.layers.encode(item.layers, item.branch, f"the exit at tap {item.tap}")
+        return kinds + precisions + [gene for row in layers for gene in row]
 
     def sample(self, rng: np.random.Generator, legal: Sequence[int]) -> tuple[ExitChoice, ...]:
         """The number of exits is uniform from 1 to the most possible; one draw in twenty has none."""
@@ -79,7 +87,19 @@ class ExitGenes:
 
     def _drawn(self, tap: int, rng: np.random.Generator) -> ExitChoice:
         branch = pick(self.branches, rng)
-        return ExitChoice(tap, branch, next(iter(self._precisions.sample(rng, 1)), None))
+        precision = next(iter(self._precisions.sample(rng, 1)), None)
+        return ExitChoice(tap, branch, precision, self.layers.sample(branch, rng))
+
+    def options(self, legal: Sequence[int], precision: Precision | None) -> tuple[ExitChoice, ...]:
+        """Every exit at these taps, in their order; of branches with layers to choose a few at random, the same each
+        time."""
+        found: dict[ExitChoice, None] = {}
+        for tap in legal:
+            for branch in self.branches:
+                rng = np.random.default_rng([tap, self.branches.index(branch)])
+                for _ in range(_LAYERED_OPTIONS if branch in self.layers.branches else 1):
+                    found[ExitChoice(tap, branch, precision, self.layers.sample(branch, rng))] = None
+        return tuple(found)
 
     def spread(
         self, count: int, branch: str, legal: Sequence[int], precision: Precision | None
@@ -91,5 +111,5 @@ class ExitGenes:
 
     def num_choices(self, num_legal: int, num_exits: int) -> int:
         """Number of distinct sets of ``num_exits`` exits, exactly."""
-        each = len(self.branches) * self._precisions.num_choices(1)
+        each = sum(self.layers.num_choices(branch) for branch in self.branches) * self._precisions.num_choices(1)
         return math.comb(num_legal, num_exits) * int(each**num_exits) if num_exits <= self.max_exits else 0

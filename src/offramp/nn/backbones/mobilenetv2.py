@@ -19,18 +19,8 @@ from offramp.nn.backbone import (
     build_backbone,
 )
 from offramp.nn.elastic import ElasticConvNorm
+from offramp.nn.residual import Residual
 from offramp.space.space import BackboneSpace, StageSpace
-
-
-class Residual(nn.Module):
-    """Adds what it computes to its input."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return cast(Tensor, self.body(inputs)) + inputs
 
 
 class ElasticInvertedResidual(ElasticBlock):

@@ -1,0 +1,16 @@
+"""Residual: a module and the shortcut around it."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """Adds what it computes to its input."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast(Tensor, self.body(inputs)) + inputs
