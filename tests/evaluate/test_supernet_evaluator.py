@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from offramp.build import build_context, build_dataset
 from offramp.cost.expected import expected_cost
@@ -12,6 +13,7 @@ from offramp.nn.lower import lower
 from offramp.objectives.evaluation import Status
 from offramp.progress import SilentReporter
 from offramp.space.architecture import Architecture, ExitChoice
+from offramp.workplace import supernet_evaluator
 from tests.conftest import small_config
 
 
@@ -79,3 +81,27 @@ def test_a_candidate_that_cannot_be_built_is_a_failed_evaluation(
     assert evaluation.error is not None
     assert "no_such" in evaluation.error
     assert not evaluation.feasible
+
+
+def test_a_network_that_answers_nan_is_a_failed_evaluation() -> None:
+    spoilt = build_context(small_config(), build_dataset(small_config(), SilentReporter()))
+    with torch.no_grad():
+        for parameter in spoilt.supernet.parameters():
+            parameter.fill_(float("nan"))
+    evaluation = supernet_evaluator(spoilt).evaluate(spoilt.space.min_architecture())
+    assert evaluation.status is Status.FAILED
+    assert "not finite" in (evaluation.error or "")
+
+
+@pytest.mark.parametrize("fault", [KeyError("weights"), MemoryError("no room"), AssertionError("odd\nlayer")])
+def test_whatever_a_candidate_brings_up_is_its_own_failure(
+    context: Context, evaluator: SupernetEvaluator, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fails(architecture: Architecture) -> None:
+        raise fault
+
+    monkeypatch.setattr(context.supernet, "extract", fails)
+    threads = torch.get_num_threads()
+    evaluation = evaluator.evaluate(context.space.min_architecture())
+    assert evaluation.error == " ".join(f"{type(fault).__name__}: {fault}".split())
+    assert torch.get_num_threads() == threads
