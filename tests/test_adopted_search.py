@@ -114,6 +114,11 @@ def test_data_that_do_not_fit_are_refused_before_anything_is_made(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_other_processes_cannot_build_a_model_given_here(data: str) -> None:
+    with pytest.raises(ConfigError, match="which workers cannot build"):
+        offramp.search(model=adopted(), data__source=data, execution__workers=2)
+
+
 def test_freeze_and_weights_are_no_settings_of_a_family() -> None:
     with pytest.raises(ConfigError, match="for backbones from timm"):
         offramp.search(data__source="digits", space__freeze=True)

@@ -76,3 +76,11 @@ def test_names_are_escaped_and_clipped() -> None:
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg
     ElementTree.fromstring(svg)
+
+
+def test_kernels_of_a_model_that_was_brought_along_are_not_invented() -> None:
+    item = network()
+    brought = replace(item, architecture=replace(item.architecture, backbone="adopted:mine"))
+    text = "".join(drawn(brought).itertext()).replace("\u00a0", " ")
+    assert "1: 16 ch" in text
+    assert "3×3" not in text

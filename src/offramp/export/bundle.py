@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from offramp.audio.features import InputKind
 from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import expected_cost
-from offramp.errors import InputError
+from offramp.errors import ExportError, InputError
 from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.exiting.stopping import StepwiseRule
@@ -37,7 +37,7 @@ from offramp.export.manifest import (
 )
 from offramp.export.nested_if import early_exit_model
 from offramp.export.onnx_export import joined_model, opset_of, stage_models
-from offramp.export.verify import Agreement, network_logits, verify_bundle
+from offramp.export.verify import Agreement, network_logits, rounding_tolerance, verify_bundle
 from offramp.jsonio import sync_folder, write_atomically
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared, narrowest_activation_bits
@@ -97,10 +97,12 @@ def export_bundle(
     ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
     ``destination`` is replaced only with ``overwrite``.
     Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``, a share of
-    the largest logit. Without one it is 1e-4 in floating point. For a network prepared for quantisation it is one step
-    of its narrowest activations (8 bits: 1/128), for 19 of 20 samples: a value halfway between two steps may be rounded
-    to either, and what follows from that is larger in some.
+    the largest logit. Without one it is 1e-4 in floating point, or ten times as much as float32 differs from float64
+    where that is more (at most 1 %): no file can agree better than its network's own rounding allows. For a network
+    prepared for quantisation it is one step of its narrowest activations (8 bits: 1/128), for 19 of 20 samples: a value
+    halfway between two steps may be rounded to either, and what follows from that is larger in some.
     """
+    rounds = tolerance is None and not is_prepared(network)
     tolerance = _tolerance(network) if tolerance is None else tolerance
     if not isinstance(policy, ExitPolicy):
         raise InputError(
@@ -144,7 +146,14 @@ def export_bundle(
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
-    verified = _write_verified(network, target, contents, manifest, _Checks(inputs, len(given), policy, tolerance))
+    compared = _Checks(inputs, len(given), policy, tolerance)
+    try:
+        verified = _write_verified(network, target, contents, manifest, compared)
+    except ExportError:
+        wider = rounding_tolerance(network, inputs) if rounds else 0.0
+        if wider <= tolerance:
+            raise
+        verified = _write_verified(network, target, contents, manifest, replace(compared, tolerance=wider))
     return ExportRecord(target, len(inputs), verified.agreement, verified.manifest)
 
 

@@ -19,6 +19,7 @@ from offramp.export.session import EarlyExitSession
 from offramp.nn.network import EarlyExitNetwork
 
 _BATCH = 64
+_ROUNDING_FACTOR, _MOST_ROUNDING = 10.0, 0.01
 
 Logits = tuple[NDArray[np.float32], ...]
 
@@ -46,6 +47,23 @@ def network_logits(network: EarlyExitNetwork, inputs: NDArray[np.float32]) -> Lo
         for batch in _batches(inputs):
             parts.append([logits.numpy() for logits in frozen(torch.from_numpy(batch))])
     return tuple(np.concatenate(exits) for exits in zip(*parts, strict=True))
+
+
+def rounding_tolerance(network: EarlyExitNetwork, inputs: NDArray[np.float32]) -> float:
+    """The share of the largest logit by which a file of a float network may differ for reasons of rounding alone.
+
+    Ten times the difference between float32 and float64, at most 1 %: runtimes add in another order and approximate
+    functions, each about as exact as float32, and what a network does to such errors it does to all of them.
+    """
+    rough = network_logits(network, inputs)
+    exact_network = frozen_copy(network).double()
+    parts = []
+    with torch.inference_mode():
+        for batch in _batches(inputs):
+            parts.append([logits.numpy() for logits in exact_network(torch.from_numpy(batch).double())])
+    exact = [np.concatenate(exits) for exits in zip(*parts, strict=True)]
+    shares = [float(np.abs(a - b).max()) / max(1.0, float(np.abs(b).max())) for a, b in zip(rough, exact, strict=True)]
+    return min(_ROUNDING_FACTOR * max(shares), _MOST_ROUNDING)
 
 
 def verify_bundle(

@@ -14,7 +14,7 @@ class Block:
     number: int
     stage: int
     width: int
-    kernel_size: int
+    kernel_size: int | None
     expansion: int
 
 
@@ -47,10 +47,10 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
     block_of_tap: dict[int, int] = {}
     slot = 0
     for stage_index, stage in enumerate(architecture.stages):
+        # What a model that was brought along (timm:..., adopted:...) has inside its blocks is not known.
+        kernels = (None,) * stage.depth if ":" in architecture.backbone else stage.kernel_sizes
         for block in range(stage.depth):
-            blocks.append(
-                Block(len(blocks) + 1, stage_index, stage.width, stage.kernel_sizes[block], stage.expansions[block])
-            )
+            blocks.append(Block(len(blocks) + 1, stage_index, stage.width, kernels[block], stage.expansions[block]))
             block_of_tap[slot + block] = len(blocks)
         depth = max_depths[stage_index] if stage_index < len(max_depths) else stage.depth
         for missing in range(stage.depth, depth):
