@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from offramp.cost.base import BusySpan
 from offramp.cost.busy import STREAMED, busy_spans
@@ -52,7 +52,7 @@ def test_nothing_is_nothing() -> None:
     assert busy_spans(Schedule((), ())) == ()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(networks())
 def test_every_busy_cycle_of_a_mapped_network_is_shown_once(workload: Workload) -> None:
     mapping = MODEL.map(workload, quad())
