@@ -9,6 +9,7 @@ import numpy as np
 from offramp.exiting.policy import ExitPolicy
 from offramp.export.names import CONFIDENCE, EXIT, IMAGES, LOGITS, THRESHOLDS, exit_name, features_name
 from offramp.export.onnx_export import opset_of, prefixed
+from offramp.export.simplify import pass_integers_on_
 
 
 def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int) -> Any:
@@ -48,6 +49,8 @@ def _stage(stages: Sequence[Any], index: int, policy: ExitPolicy, num_classes: i
     from onnx import helper
 
     graph = prefixed(stages[index], index).graph
+    if index:
+        pass_integers_on_(prefixed(stages[index - 1], index - 1).graph, graph, features_name(index - 1))
     level = _Builder(f"stage_{index}/decide_")
     level.nodes += graph.node
     level.initializers += graph.initializer

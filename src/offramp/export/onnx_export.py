@@ -14,6 +14,7 @@ from offramp.errors import ExportError
 from offramp.export.names import BATCH, exit_name, features_name, input_name, output_names
 from offramp.export.plain_pools import plain_pools_
 from offramp.export.qdq import store_narrow_weights_, to_qdq_
+from offramp.export.simplify import use_global_pooling_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import is_prepared
 
@@ -127,6 +128,7 @@ def _clean(model: Any) -> Any:
                 holder.ClearField(field)
     model.producer_name = "offramp"
     model.producer_version = ""
+    use_global_pooling_(model)
     return model
 
 
