@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-QUICK = ("engine_speed", "thresholds", "digits")
+QUICK = ("engine_speed", "thresholds", "exact", "digits")
 
 
 def main() -> None:

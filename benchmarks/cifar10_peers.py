@@ -1,0 +1,118 @@
+"""Claims on CIFAR-10: accuracy at 2.43 M expected MACs beside the peers', and the product against the static network.
+
+    python -m benchmarks.cifar10_peers macs                  # ours, EDANAS, NACHOS, AEBNAS, one after the other
+    python -m benchmarks.cifar10_peers macs --only exact     # one of them; what is finished is kept
+    python -m benchmarks.cifar10_peers product               # resnet-large on edge-tpu-quad
+
+Every run is an `offramp search` with the same numbers of epochs; one that was stopped goes on when the command is given
+again. `macs`: every executed branch is charged; thresholds are set on validation samples, test is touched once. The
+peers search the elastic MobileNetV2, the family nearest to theirs (--peer-backbone resnet gives them ours). `product`:
+expected energy-latency product against the chosen network's own backbone and final classifier, same mapping engine.
+Writes benchmarks/results/cifar10_<claim>.json.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from benchmarks.record import save_result
+from offramp.report.summary import RunSummary, load_summary
+
+MOST_MACS = 2_430_000
+
+
+def settings(arguments: argparse.Namespace, algorithm: str) -> dict[str, object]:
+    """Little training for the supernet, much for the network that is chosen."""
+    ours = algorithm == "exact"
+    macs = arguments.claim == "macs"
+    backbone = "resnet-large" if not macs else arguments.backbone if ours else arguments.peer_backbone
+    return {
+        "seed": arguments.seed,
+        "data": {"source": arguments.data},
+        "space": {"backbone": backbone},
+        "train": {"epochs": arguments.epochs},
+        "search": {
+            "algorithm": algorithm,
+            "evaluations": arguments.evaluations,
+            "objectives": ["accuracy", "macs" if macs else "energy_latency_product_j_cycles"],
+            "constraints": [f"macs<={MOST_MACS}"] if macs else [],
+        },
+        "fine_tune": {
+            "epochs": arguments.fine_tune_epochs,
+            "picks": ["most_accurate"] if macs else ["most_accurate", "knee"],
+        },
+    }
+
+
+def run(arguments: argparse.Namespace, algorithm: str) -> RunSummary:
+    """Search, or go on, or read what is finished."""
+    folder = Path(arguments.folder) / f"{arguments.claim}-{algorithm}-{arguments.seed}"
+    config = folder.with_suffix(".yaml")
+    summary = folder / "summary.json"
+    if not summary.exists():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "offramp", "search", "--run", str(folder)]
+        if folder.exists():
+            command += ["--resume"]
+        else:
+            config.write_text(yaml.safe_dump(settings(arguments, algorithm)))
+            command += ["--config", str(config)]
+        subprocess.run(command, check=True)
+    return load_summary(summary)
+
+
+def rows(summary: RunSummary) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for network in summary.chosen:
+        assert network.test is not None
+        assert network.expected_test is not None
+        product = network.expected_test.energy_latency_product_j_cycles
+        static = network.static.expected.energy_latency_product_j_cycles
+        found.append(
+            {
+                "rule": network.rule,
+                "test_accuracy": network.test.top1,
+                "static_test_accuracy": network.static.accuracy_test,
+                "expected_macs_test": network.expected_test.macs,
+                "expected_macs_validation": network.expected_validation.macs,
+                "exit_rates": network.test.rates,
+                "exit_accuracies": network.test.accuracies,
+                "full_accuracies": network.test.full_accuracies,
+                "product_j_cycles": product,
+                "static_product_j_cycles": static,
+                "product_share": product / static,
+            }
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("claim", choices=("macs", "product"))
+    parser.add_argument("--data", default="../shared/data/cifar10")
+    parser.add_argument("--only", default="", help="algorithms, separated by commas")
+    parser.add_argument("--backbone", default="resnet")
+    parser.add_argument("--peer-backbone", default="mobilenetv2")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--fine-tune-epochs", type=int, default=30)
+    parser.add_argument("--evaluations", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", default="runs/cifar10-peers")
+    arguments = parser.parse_args()
+    names = ("exact", "nachos", "edanas", "aebnas") if arguments.claim == "macs" else ("exact",)
+    figures = {}
+    for name in arguments.only.split(",") if arguments.only else names:
+        figures[name] = rows(run(arguments, name))
+        for row in figures[name]:
+            print(
+                f"{name} {row['rule']}: test {row['test_accuracy']:.4f} at {row['expected_macs_test']:.0f} MACs, "
+                f"product {row['product_share']:.3f} of the static one"
+            )
+    print(save_result(f"cifar10_{arguments.claim}", {"settings": vars(arguments), "runs": figures}))
+
+
+if __name__ == "__main__":
+    main()
