@@ -140,8 +140,9 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
 def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> EarlyExitSpace:
     precision, branch_precision = _precisions(config)
     own_head = isinstance(family, AdoptedModel) and family.num_classes == dataset.num_classes
+    backbone = family.space(dataset.input_shape)
     return EarlyExitSpace(
-        backbone=family.space(dataset.input_shape),
+        backbone=backbone if config.space.elastic_widths else backbone.with_full_widths(),
         final_branch=OWN_HEAD if own_head else DEFAULT_FINAL_BRANCH,
         branches=config.space.branches,
         measures=config.space.measures,

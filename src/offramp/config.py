@@ -49,6 +49,7 @@ class SpaceConfig(_Section):
 
     ``backbone`` is a family, or ``timm:`` and the name of a timm model; ``weights`` (a safetensors file), ``freeze``
     (only the branches are trained) and ``max_taps`` (places for exits) are for the latter.
+    Without ``elastic_widths`` every stage is as wide as can be: nothing is pruned.
     ``precision`` says what gets bit widths of its own, searched among ``precisions`` (weights/activations): the whole
     backbone and each branch (``network``), also each stage, or each layer. With ``fixed`` those of ``cost`` hold.
     ``analog_shares``, for an accelerator with an analog core: shares of a layer's channels to choose among for it, such
@@ -63,6 +64,7 @@ class SpaceConfig(_Section):
     measures: tuple[Measure, ...] = MEASURES
     accuracy_drops: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04)
     max_exits: Annotated[int, Field(ge=1, le=6)] = 3
+    elastic_widths: bool = True
     precision: Literal["fixed", "network", "stage", "layer"] = "fixed"
     precisions: tuple[PrecisionText, ...] = ("32/32", "8/8", "8/4", "4/8", "4/4")
     analog_shares: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = ()

@@ -14,6 +14,14 @@ from offramp.errors import RunError
 from offramp.report import diagram, figure_data, figure_style, figures, palette, tables, units, words
 from offramp.report.front_figure import plot_front
 from offramp.report.layout import exit_label
+from offramp.report.precision_study import (
+    FILE_NAME,
+    PrecisionStudy,
+    load_study,
+    plot_study,
+    study_description,
+    study_table,
+)
 from offramp.report.summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
 from offramp.report.timeline_data import busy_table, timeline
 from offramp.report.timeline_figure import plot_timeline
@@ -83,8 +91,8 @@ class Link:
     title: str
 
 
-def render_page(summary: RunSummary) -> str:
-    """The page as text; everything that stands in ``summary`` is escaped."""
+def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str:
+    """The page as text; everything that stands in ``summary`` and ``study`` is escaped."""
     from plotly.offline import get_plotlyjs
 
     network = summary.recommended
@@ -103,7 +111,7 @@ def render_page(summary: RunSummary) -> str:
             recommended=words.rule_name(network.rule) if network else "",
             split=network.measured.split if network else "",
             warnings=_warnings(summary),
-            contents=_contents(summary, bool(training), bool(progress)),
+            contents=_contents(summary, bool(training), bool(progress), study is not None),
             colours=palette.COLOURS,
             dark_colours={colour.light: colour.dark for colour in palette.COLOURS},
             front_figures=_front_boxes(summary),
@@ -116,6 +124,9 @@ def render_page(summary: RunSummary) -> str:
             sample_network=words.rule_name(summary.samples[0].network) if summary.samples else "",
             training_figures=training,
             progress_figure=_progress_box(progress) if progress else None,
+            study=study,
+            study_figure=_study_box(study) if study else None,
+            study_table=study_table(study) if study else None,
             facts_table=tables.facts_table(summary),
             glossary=words.glossary(),
             css=Markup(source("page.css")),
@@ -126,8 +137,11 @@ def render_page(summary: RunSummary) -> str:
 
 
 def write_page(summary: RunSummary, path: Path) -> None:
-    """Write the page to ``path``; raises RunError where that is not possible."""
-    page = render_page(summary)
+    """Write the page to ``path``, with the study of bit widths that lies beside it, if any.
+
+    Raises RunError where that is not possible.
+    """
+    page = render_page(summary, load_study(path.parent / FILE_NAME))
     try:
         jsonio.write_atomically(path, page)
     except OSError as exc:
@@ -284,7 +298,11 @@ def _warnings(summary: RunSummary) -> list[str]:
     return list(dict.fromkeys((*summary.warnings, *(text for report in reports for text in report.warnings))))
 
 
-def _contents(summary: RunSummary, training: bool, progress: bool) -> list[Link]:
+def _study_box(study: PrecisionStudy) -> FigureBox:
+    return figure_box("figure-study", plot_study(study), "", study_description(study))
+
+
+def _contents(summary: RunSummary, training: bool, progress: bool, study: bool) -> list[Link]:
     entries = [
         (True, Link("front", "Pareto front")),
         (True, Link("chosen", "Chosen networks")),
@@ -293,6 +311,7 @@ def _contents(summary: RunSummary, training: bool, progress: bool) -> list[Link]
         (bool(summary.samples), Link("samples", "Test images")),
         (training, Link("training", "Training")),
         (progress, Link("progress", "Progress")),
+        (study, Link("study", "Bit widths")),
         (True, Link("settings", "Settings")),
         (True, Link("glossary", "Glossary")),
     ]

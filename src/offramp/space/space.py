@@ -1,6 +1,6 @@
 """Search spaces: what may be chosen, as vectors of small integers (genes) and as architectures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -51,6 +51,10 @@ class BackboneSpace:
     @property
     def num_taps(self) -> int:
         return sum(max(stage.depths) for stage in self.stages)
+
+    def with_full_widths(self) -> "BackboneSpace":
+        """The members in which every stage is as wide as can be."""
+        return replace(self, stages=tuple(replace(stage, widths=stage.widths[-1:]) for stage in self.stages))
 
 
 class SearchSpace(Protocol):
