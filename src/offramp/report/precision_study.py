@@ -61,14 +61,14 @@ class PrecisionStudy:
 
 
 def study_table(study: PrecisionStudy) -> Table:
-    """A row for each setting and source: rates, accuracies, cumulative and average product."""
+    """A row for each setting and source: average product and accuracy, then rates and products by exit."""
     columns = (
         Column("Backbone/branch bits", numeric=False),
         Column("Whose", numeric=False),
-        *(Column(f"Leave at {name}") for name in study.exits),
-        Column("Accuracy"),
-        *(Column(f"ET to {name}") for name in study.exits),
         Column("Average ET"),
+        Column("Accuracy"),
+        *(Column(f"Leave at {name}") for name in study.exits),
+        *(Column(f"ET to {name}") for name in study.exits),
     )
     rows = []
     for setting in study.settings:
@@ -82,10 +82,10 @@ def study_table(study: PrecisionStudy) -> Table:
                 (
                     Cell(setting.name if index == 0 else ""),
                     Cell(row.source),
-                    *rates,
-                    Cell("–" if row.accuracy is None else units.percent(row.accuracy)),
-                    *(Cell(units.significant(value)) for value in row.cumulative_et),
                     Cell(units.significant(row.average_et)),
+                    Cell("–" if row.accuracy is None else units.percent(row.accuracy)),
+                    *rates,
+                    *(Cell(units.significant(value)) for value in row.cumulative_et),
                 )
             )
     return Table("Exit rates, accuracy, and energy times latency (ET, in joule x cycles)", columns, tuple(rows))
