@@ -247,7 +247,7 @@ def _report(bench: Bench, points: Mapping[str, Chosen], arguments: argparse.Name
     names = [name for name in rows if name != "reference"]
     candidates = [name for name in names if rows[name]["validation_accuracy"] >= floor]
     best = max(candidates or ["analog mapping"], key=lambda name: rows[name]["speed_up"])
-    met = (
+    met = bool(
         rows[best]["speed_up"] >= WANTED_SPEED_UP
         and rows[best]["energy_saved"] >= WANTED_ENERGY
         and rows[best]["points_lost"] <= 100 * POINTS
