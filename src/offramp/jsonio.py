@@ -47,11 +47,11 @@ def describe_faults(exc: ValidationError, limit: int = 20) -> str:
         message = fault["msg"].removeprefix("Value error, ")
         given = fault.get("input")
         shown = "" if isinstance(given, dict | list) or given is None else f" (given: {given!r})"
-        clauses.append(_shortened(f"{_shortened(where)}: {message}{_shortened(shown)}", 3 * _LONGEST_QUOTE))
+        clauses.append(shortened(f"{shortened(where)}: {message}{shortened(shown)}", 3 * _LONGEST_QUOTE))
     return "; ".join(clauses)
 
 
-def _shortened(text: str, limit: int = _LONGEST_QUOTE) -> str:
+def shortened(text: str, limit: int = _LONGEST_QUOTE) -> str:
     """What a file held may be megabytes long; its beginning and end say enough."""
     return text if len(text) <= limit else f"{text[: limit - 15]} ... {text[-10:]}"
 

@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 from offramp.errors import AcceleratorError
+from offramp.jsonio import shortened
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 50_000
 MAX_INTEGER = 2**62
 # Values that contradict an explicit tag (`!!int ''`, `!!bool maybe`) leave PyYAML as plain Python errors.
 _YAML_FAULTS = (yaml.YAMLError, RecursionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_LONGEST_FAULT = 400
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Faults:
     items: list[str] = field(default_factory=list)
 
     def add(self, where: str, what: str) -> None:
-        text = f"{where}: {what}" if where else what
+        text = shortened(f"{where}: {what}" if where else what, _LONGEST_FAULT)
         if text not in self.items:
             self.items.append(text)
 
