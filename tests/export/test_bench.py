@@ -30,7 +30,7 @@ def test_rates_without_data_are_those_of_validation_and_that_is_said(record: Exp
     assert result.exit_rates == (0.5, 0.25, 0.25)
     assert result.rates_from == "validation, as the manifest states"
     assert result.replay is None
-    assert [form.form for form in result.forms] == ["one file", "chain of stages"]
+    assert [form.form for form in result.forms] == ["one file", "chain of stages", "plain graphs"]
     assert result.relative_macs == pytest.approx(
         sum(r * m for r, m in zip(result.exit_rates, result.macs_to_exit, strict=True)) / result.static_macs
     )
@@ -39,16 +39,17 @@ def test_rates_without_data_are_those_of_validation_and_that_is_said(record: Exp
 def test_expected_latency_is_the_mean_of_the_medians_at_the_rates(
     record: ExportRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Static 8 ms; one file 2, 6, 10 ms; chain 3, 7, 11 ms. The third of five rounds is the median of each.
-    medians = np.array([8.0, 2.0, 6.0, 10.0, 3.0, 7.0, 11.0])
+    # Static 8 ms; one file 2, 6, 10 ms; chain 3, 7, 11 ms; plain 1, 4, 8. The third of five rounds is the median.
+    medians = np.array([8.0, 2.0, 6.0, 10.0, 3.0, 7.0, 11.0, 1.0, 4.0, 8.0])
     factors = np.array([0.5, 2.0, 1.0, 0.25, 4.0])
     monkeypatch.setattr(bench_module, "measure_in_turn", lambda *_: factors[:, None] * medians)
     result = bench(record.path, settings=QUICK)
-    one_file, chain = result.forms
+    one_file, chain, plain = result.forms
     assert [e.value for e in one_file.exits_ms] == [2.0, 6.0, 10.0]
     assert one_file.expected_ms.value == 0.5 * 2 + 0.25 * 6 + 0.25 * 10
     assert one_file.relative_latency == Estimate(0.625, 0.625, 0.625)
     assert chain.relative_latency.value == 6.0 / 8.0
+    assert plain.expected_ms.value == 0.5 * 1 + 0.25 * 4 + 0.25 * 8
     assert result.static_ms.value == 8.0
 
 
@@ -75,6 +76,8 @@ def test_every_exit_is_really_taken(record: ExportRecord, monkeypatch: pytest.Mo
     # Static, then exits 0 to 2 in one file: each gives logits of its own; then the chain, 1 to 3 stages.
     assert len({logits.tobytes() for logits in (out[0] for out in seen[1:4])}) == 3
     assert np.allclose(seen[0][0], seen[3][0], atol=1e-4)
+    for one_file, plain in zip(seen[1:4], seen[7:10], strict=True):
+        assert np.allclose(one_file[0], plain[0], atol=1e-4)
     assert stages[: 1 + 2 + 3] == [0, 0, 1, 0, 1, 2]
     assert len(final) == 3
 

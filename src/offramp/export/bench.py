@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE, Manifest
 from offramp.export.names import IMAGES, LOGITS, THRESHOLDS, exit_name
 from offramp.export.runtime import checked_content, run, start_file, start_trusted
 from offramp.export.session import EarlyExitSession, Images
-from offramp.export.static_model import count_macs, macs_to_exits, static_model
+from offramp.export.static_model import count_macs, macs_to_exits, plain_model, static_model
 from offramp.export.timing import (
     BenchSettings,
     Call,
@@ -32,9 +33,14 @@ from offramp.export.timing import (
 _LEAVE, _STAY = -1.0, 2.0
 
 
+PLAIN = "plain graphs"
+
+
 @dataclass(frozen=True)
 class FormTimes:
-    """One way to run the bundle: median latency per exit, their mean at the exit rates, and that of the static model.
+    """One way to run the bundle, or plain graphs of its exits, which say what the layers alone take.
+
+    Median latency per exit, and their mean at the exit rates.
 
     ``relative_latency`` is the expected latency in units of the static model's.
     """
@@ -92,7 +98,11 @@ def bench(
     rng = np.random.default_rng(settings.seed)
     sample = _example(session, images, rng)
     models = _Models.load(Path(bundle), manifest, settings.num_threads)
-    forms = {"one file": models.one_file_calls(sample), "chain of stages": _chain_calls(session, sample)}
+    forms = {
+        "one file": models.one_file_calls(sample),
+        "chain of stages": _chain_calls(session, sample),
+        PLAIN: models.plain_calls(sample),
+    }
     load_before = os.getloadavg()[0]
     with pinned(settings.num_threads) as cores:
         calls = [lambda: models.static_run(sample), *(call for group in forms.values() for call in group)]
@@ -136,6 +146,7 @@ class _Models:
     """The early-exit file and the static model, loaded, and what they compute."""
 
     early_exit: Any
+    plain: tuple[Any, ...]
     static: Any
     static_graph: Any
     macs: tuple[int, ...]
@@ -150,10 +161,16 @@ class _Models:
         static_graph = static_model(joined)
         static = start_trusted(static_graph.SerializeToString(), "The static model", num_threads)
         early_exit = start_file(files, manifest, EARLY_EXIT_FILE, num_threads)
-        return cls(early_exit, static, static_graph, macs_to_exits(joined))
+        graphs = [plain_model(joined, index).SerializeToString() for index in range(len(names))]
+        plain = tuple(start_trusted(graph, f"Exit {index} alone", num_threads) for index, graph in enumerate(graphs))
+        return cls(early_exit, plain, static, static_graph, macs_to_exits(joined))
 
     def static_run(self, sample: NDArray[np.float32]) -> object:
         return run(self.static, None, {IMAGES: sample}, "The static model")
+
+    def plain_calls(self, sample: NDArray[np.float32]) -> list[Call]:
+        """One call per exit, of its layers in a plain graph: nothing is decided."""
+        return [partial(run, item, None, {IMAGES: sample}, "An exit alone") for item in self.plain]
 
     def one_file_calls(self, sample: NDArray[np.float32]) -> list[Call]:
         """One call per exit, which all samples are made to take."""

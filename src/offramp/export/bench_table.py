@@ -26,10 +26,12 @@ def bench_table(result: BenchResult) -> Table:
 def bench_notes(result: BenchResult) -> list[str]:
     """What one must know to read the table."""
     cores = f" on core(s) {', '.join(map(str, result.pinned_to_cores))}" if result.pinned_to_cores else ""
+    plain = "Plain graphs: the layers up to each exit as if it were known where a sample leaves; the rest is overhead."
     before, after = result.load_average
     notes = [
         f"Exit rates: {result.rates_from}. Batch 1, {result.num_threads} thread(s){cores}; medians of "
         f"{result.num_rounds} rounds, all variants in turn; in brackets 95 % intervals (bootstrap).",
+        plain,
         f"Load average {before:.1f} before, {after:.1f} after: above the number of cores, others were working too.",
     ]
     if result.replay is not None:

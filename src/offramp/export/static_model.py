@@ -12,8 +12,12 @@ _STATIC_NAME = "static_network"
 
 def static_model(joined: Any) -> Any:
     """What of ``model.onnx`` (see `export_bundle`) the final exit needs: the network as if it never had others."""
-    names = [output.name for output in joined.graph.output]
-    return _reduced(joined, [exit_name(len(names) - 1)])
+    return plain_model(joined, len(joined.graph.output) - 1)
+
+
+def plain_model(joined: Any, exit_index: int) -> Any:
+    """What of ``model.onnx`` one exit needs: its layers in a plain graph, as if it were known where a sample leaves."""
+    return _reduced(joined, [exit_name(exit_index)])
 
 
 def macs_to_exits(joined: Any) -> tuple[int, ...]:
