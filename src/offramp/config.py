@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from offramp.errors import ConfigError
 from offramp.exiting.guarantee import parse_target
 from offramp.exiting.measures import MEASURES, Measure
-from offramp.jsonio import describe_faults, write_atomically
+from offramp.jsonio import describe_faults, shortened, write_atomically
 
 CONFIG_VERSION = 1
 MAX_CONFIG_BYTES = 1_000_000
@@ -261,7 +261,9 @@ def config_from_text(text: str | bytes, origin: str) -> Config:
         raise ConfigError(f"{origin} must hold named settings, got a {type(data).__name__}.")
     version = data.get("version", CONFIG_VERSION)
     if version != CONFIG_VERSION:
-        raise ConfigError(f"{origin} has version {version!r}; this offramp reads version {CONFIG_VERSION}.")
+        raise ConfigError(
+            f"{origin} has version {shortened(repr(version))}; this offramp reads version {CONFIG_VERSION}."
+        )
     return build_config(data, origin=origin)
 
 

@@ -17,7 +17,7 @@ from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.measures import Measure
 from offramp.exiting.policy import ExitPolicy, is_temperature
 from offramp.export.files import MANIFEST_FILE, BundleFiles, open_files
-from offramp.jsonio import from_data, to_data
+from offramp.jsonio import from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
@@ -273,7 +273,7 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
         raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
     if data.get("schema") != SCHEMA:
         raise BundleError(
-            f"{what} has schema {data.get('schema')!r}; this offramp reads schema {SCHEMA}. "
+            f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schema {SCHEMA}. "
             "Use the offramp version that wrote the bundle, or export it again."
         )
     return from_data(Manifest, data, what=what, error=BundleError)

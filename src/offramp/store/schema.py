@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 
 from offramp.errors import RunError
+from offramp.jsonio import shortened
 
 SCHEMA_VERSION = 2
 
@@ -63,7 +64,7 @@ def version_of(connection: sqlite3.Connection, name: str) -> int:
             "Update offramp."
         )
     if found < 1:
-        raise RunError(f"Run {name!r} has schema {row[0]!r}; this offramp reads 1 to {SCHEMA_VERSION}.")
+        raise RunError(f"Run {name!r} has schema {shortened(repr(row[0]))}; this offramp reads 1 to {SCHEMA_VERSION}.")
     return found
 
 
