@@ -1,6 +1,6 @@
 """Claim: five timm backbones are adopted, trained briefly, exported, and run again by onnxruntime, with equal answers.
 
-Small variants on the digits at 32x32 pixels, from random weights and for a minute each: what is shown is that every
+Small variants on the digits at 32x32 pixels, from random weights, for six epochs: what is shown is that every
 step works, not how accurate such models can be. Needs timm and torchvision (extra `timm`).
 """
 
@@ -161,7 +161,7 @@ def main() -> None:
         for name in arguments.models:
             rows.append(measure(name, Path(folder), arguments.seed))
             print(rows[-1])
-    table = Table(title="timm models on the digits at 32x32: cut, searched, trained for a minute, exported, run again")
+    table = Table(title="timm models on the digits at 32x32: cut, searched, trained briefly, exported, run again")
     columns = (
         "model", "seconds", "cut_difference", "test_accuracy", "static_test_accuracy", "runtime_difference",
         "largest_logit", "same_exits",
