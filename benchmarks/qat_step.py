@@ -1,7 +1,8 @@
 """What a training step with quantisation-aware training costs, relative to the plain one.
 
 Both networks take the same steps in turn, in one thread, so that a busy machine slows both; CPU seconds, the least and
-the median over the steps. The goal is a ratio of at most 2.
+the median over the steps (for a supernet, whose steps differ, the mean and the median). The goal is a ratio of at most
+2.
 
     python -m benchmarks.qat_step [--steps 12] [--batch 64]
 """
@@ -25,9 +26,10 @@ from offramp.nn.quantize import prepare_
 from offramp.nn.supernet import Supernet
 from offramp.space.architecture import Precision
 from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.space.precision_choices import FIXED, ZNIBER_PRECISIONS, PrecisionChoices
 from offramp.train.compute import Compute
 from offramp.train.loss import LossSettings
-from offramp.train.supernet_training import plain_step
+from offramp.train.supernet_training import plain_step, sandwich_step
 
 IMAGE = (3, 32, 32)
 NUM_CLASSES = 10
@@ -112,17 +114,80 @@ def measure(backbone: str, compute: Compute, num_steps: int, batch: int) -> list
     ]
 
 
+def supernet_step_timer(backbone: str, choices: PrecisionChoices, compute: Compute, batch: int) -> Callable[[], float]:
+    """As `step_timer`, for a sandwich step (largest, smallest, one random network) of a supernet at sampled bits."""
+    branches = ("pool_linear", "conv")
+    family = BACKBONES.get(backbone).space(IMAGE)
+    space = EarlyExitSpace(family, branches, max_exits=3, precisions=choices)
+    supernet = Supernet(family, branches, IMAGE, NUM_CLASSES, seed=0, precisions=choices.choices)
+    compute.place(supernet).train()
+    optimizer = torch.optim.SGD(supernet.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+    step = sandwich_step(supernet, space, LossSettings(), compute, random_subnets=1)
+    generator = torch.Generator().manual_seed(0)
+    images = compute.place_images(torch.randn(batch, *IMAGE, generator=generator))
+    labels = torch.randint(NUM_CLASSES, (batch,), generator=generator)
+    seeds = iter(range(1_000_000))
+
+    def run() -> float:
+        # Every step draws networks and bits anew; both supernets draw networks from the same seeds.
+        rng = np.random.default_rng(next(seeds))
+        start = time.process_time()
+        optimizer.zero_grad(set_to_none=True)
+        step(images, labels, rng)
+        torch.nn.utils.clip_grad_norm_(supernet.parameters(), 5.0)
+        optimizer.step()
+        return time.process_time() - start
+
+    return run
+
+
+def measure_supernet(backbone: str, compute: Compute, num_steps: int, batch: int) -> list[StepCost]:
+    """All formats: with 32/32 among the choices the largest network of each step is plain; without, none is."""
+    sampled = {
+        "sampled, 32/32 among them": PrecisionChoices("layer", ZNIBER_PRECISIONS),
+        "sampled, all quantised": PrecisionChoices("layer", ZNIBER_PRECISIONS[1:]),
+    }
+    timers = {"plain": supernet_step_timer(backbone, FIXED, compute, batch)}
+    timers |= {name: supernet_step_timer(backbone, choices, compute, batch) for name, choices in sampled.items()}
+    # Networks differ from step to step, so the sums are compared: each timer takes as many steps, turn by turn.
+    times: dict[str, list[float]] = {name: [] for name in timers}
+    for index in range(num_steps + WARM_UP):
+        for name, run in timers.items():
+            seconds = run()
+            if index >= WARM_UP:
+                times[name].append(seconds)
+    mean = {name: statistics.fmean(values) for name, values in times.items()}
+    median = {name: statistics.median(values) for name, values in times.items()}
+    return [
+        StepCost(
+            f"{backbone} (supernet)",
+            compute.dtype,
+            name,
+            mean["plain"],
+            median["plain"],
+            mean[name],
+            median[name],
+            mean[name] / mean["plain"],
+            median[name] / median["plain"],
+        )
+        for name in sampled
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--supernet-only", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = Table("backbone", "format", "bits", "plain s", "QAT s", "ratio", "ratio of medians")
     costs: list[StepCost] = []
     for backbone in BACKBONES_MEASURED:
         for compute in (Compute(dtype="fp32"), Compute(dtype="bf16")):
-            costs += measure(backbone, compute, options.steps, options.batch)
+            if not options.supernet_only:
+                costs += measure(backbone, compute, options.steps, options.batch)
+            costs += measure_supernet(backbone, compute, options.steps, options.batch)
     for cost in costs:
         table.add_row(
             cost.backbone,

@@ -148,6 +148,12 @@ def _model_notes(context: Context) -> tuple[str, ...]:
 
 def _warnings(context: Context) -> tuple[str, ...]:
     cost = context.config.cost
+    if context.config.searches_precision:
+        reference = context.space.reference_architecture().precision
+        return (
+            "All networks were trained, compared and measured at their own bit widths, as they are priced; the "
+            f"reference has {reference} (weights/activations).",
+        )
     bits = min(cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits)
     if bits == 32:
         return ()

@@ -85,6 +85,16 @@ def test_the_reference_is_quantised_too(context: Context) -> None:
     assert [text for text in summary(plain).warnings if "accuracies were measured in floating point" in text]
 
 
+def test_where_bits_are_searched_the_reference_has_the_usual_ones() -> None:
+    """Neither the most that are offered, which would flatter every reduction, nor those of the cost settings."""
+    searching = build(space__precision="stage", space__precisions=("32/32", "8/8", "4/4"))
+    reference = Finisher(searching).untrained_reference()
+    assert set(reference.architecture.precisions_used()) == {Precision(8, 8)}
+    (warning,) = (text for text in summary(searching).warnings if "bit widths" in text)
+    assert warning.endswith("the reference has 8/8 (weights/activations).")
+    assert not [text for text in summary(searching).warnings if "before quantisation" in text]
+
+
 def summary(context: Context) -> RunSummary:
     reference = Finisher(context).untrained_reference()
     front = ParetoFront(context.objectives, ())

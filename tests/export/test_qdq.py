@@ -18,11 +18,13 @@ from offramp.exiting.policy import ExitPolicy
 from offramp.export.onnx_export import joined_model, opset_of, stage_models
 from offramp.export.qdq import OPSET_INT2, OPSET_INT4, to_qdq_
 from offramp.export.session import EarlyExitSession
+from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import convert_, prepare_
 from offramp.space.architecture import Precision
 from offramp.workload.from_onnx import workload_from_onnx
+from tests.nn import members
 
 from . import toys
 from .conftest import export
@@ -193,3 +195,34 @@ def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.onnx.ops, "symbolic")
     with pytest.raises(ExportError, match=r"torch 2\.8 or newer is needed"):
         to_qdq_(prepared(Precision(8, 8), Precision(8, 8)))
+
+
+def test_bits_of_every_kind_in_one_network(tmp_path: Path) -> None:
+    """Floating point, 8 and 4 bits and ternary weights side by side, each stored as such."""
+    kinds = (Precision(32, 32), Precision(4, 4), Precision(2, 8, ternary=True), Precision(8, 8))
+    base = members.member(members.SMALL, max, ((0, "conv"), (2, "pool_linear")))
+    stages = tuple(
+        replace(stage, precisions=tuple(kinds[(number + index) % 4] for index in range(stage.depth)))
+        for number, stage in enumerate(base.stages)
+    )
+    exits = (replace(base.exits[0], precision=kinds[2]), replace(base.exits[1], precision=kinds[0]))
+    network = members.small_supernet().extract(replace(base, stages=stages, exits=exits)).eval()
+    recalibrate_batch_norm_(network, [members.images(64, seed=1)])
+    prepare_(network, [members.images(64, seed=2)])
+    model = joined_model(stage_models(network))
+    stored = Counter(tensor.data_type for tensor in model.graph.initializer)
+    assert min(stored[TensorProto.INT4], stored[TensorProto.INT2], stored[TensorProto.INT8]) >= 1
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    images = members.images(200, seed=3)
+    with torch.no_grad():
+        ours = [logits.numpy() for logits in network(images)]
+        convert_(network)
+        assert all(np.array_equal(a, b.numpy()) for a, b in zip(ours, network(images), strict=True))
+    name = session.get_inputs()[0].name
+    for mine, theirs in zip(ours, session.run(None, {name: images.numpy()}), strict=True):
+        # Nearly always the very same numbers; what strays by a rounding strays by a step of 4 bits at most.
+        assert np.isclose(mine, theirs, atol=1e-4 * np.abs(mine).max()).mean() > 0.9
+        assert np.abs(mine - theirs).max() <= np.abs(mine).max() / 4

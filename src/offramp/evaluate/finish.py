@@ -237,7 +237,7 @@ class Finisher:
         return self._judged(network, with_test=False)
 
     def _largest_static(self) -> EarlyExitNetwork:
-        return self.context.supernet.extract(self.context.space.max_architecture().without_exits())
+        return self.context.supernet.extract(self.context.space.reference_architecture())
 
     def _judged(self, network: EarlyExitNetwork, *, with_test: bool) -> StaticReference:
         context, splits = self.context, self.context.dataset.splits

@@ -197,6 +197,13 @@ class EarlyExitSpace:
         """The largest member at the most bits, without early exits."""
         return self._extreme(max, self.precisions.finest)
 
+    def reference_architecture(self) -> Architecture:
+        """The largest member without exits that others are held against: at the usual bits, not at the most offered.
+
+        Offering more bits would otherwise make every reduction larger.
+        """
+        return self._extreme(max, self.precisions.usual)
+
     def min_architecture(self) -> Architecture:
         """The smallest member at the fewest bits, without early exits."""
         return self._extreme(min, self.precisions.coarsest)
