@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.record import RESULTS, save_result
+from benchmarks.record import save_result
 from offramp.build import build_algorithm, build_context, build_dataset
 from offramp.config import Config, with_settings
 from offramp.evaluate.context import Context
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--evaluations", type=int, default=120)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--work", type=Path, default=RESULTS / "precision_front_parts")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-precision-front"))
     options = parser.parse_args()
     results = {
         (arm, seed): kept(options.work, arm, seed, options.epochs, options.evaluations)

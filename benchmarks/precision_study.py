@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.record import RESULTS, save_result
+from benchmarks.record import save_result
 from offramp import jsonio
 from offramp.clock import Deadline
 from offramp.config import CostConfig
@@ -285,7 +285,7 @@ def assemble(options: Options, dataset: Dataset, results: dict[str, Measured], n
 def parse() -> Options:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", default="../shared/data/cifar10")
-    parser.add_argument("--work", type=Path, default=RESULTS / "precision_study_parts")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-precision-study"))
     parser.add_argument("--train-images", type=int, help="default: all of the training split")
     parser.add_argument("--test-images", type=int, help="of validation and of test split; default: all")
     parser.add_argument("--epochs", type=int, default=10, help="of the float network, where no --minutes are given")
