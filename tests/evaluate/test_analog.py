@@ -79,6 +79,8 @@ def test_shares_are_checked(shares: tuple[float, ...]) -> None:
 
 def test_cached_logits_leave_analog_networks_to_a_direct_evaluation() -> None:
     class Direct:
+        quantize = False
+
         def evaluate(self, architecture: Architecture) -> str:
             return f"direct {len(architecture.stages)}"
 
