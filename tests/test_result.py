@@ -7,7 +7,7 @@ import pytest
 
 import offramp
 from offramp.config import load_config
-from offramp.errors import ConstraintError, RunError
+from offramp.errors import ConstraintError, InputError, RunError
 from offramp.evaluate.finish import Selection, select
 from offramp.objectives.evaluation import Status
 from offramp.progress import SilentReporter
@@ -140,3 +140,10 @@ def test_a_network_picked_by_a_bound_has_its_bundle_where_the_record_says(tmp_pa
         assert (tmp_path / "run" / network.bundle / "manifest.json").is_file()
     assert {rule for network in result.chosen for rule in network.rule.split("+")} == set(rules)
     assert (result.export(tmp_path / "bundle", rule="macs<=10M") / "manifest.json").is_file()
+
+
+def test_a_cluster_that_is_not_there_is_noticed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offramp.workers.cluster._CONNECT_S", 0.5)
+    with pytest.raises(InputError, match="must answer at 'tcp://"):
+        search(small_config(), run=tmp_path / "run", execution__cluster="tcp://127.0.0.1:1")
+    assert not (tmp_path / "run").exists()

@@ -23,6 +23,7 @@ from offramp.report.page import render_page
 from offramp.report.summary import ChosenNetwork, RunSummary
 from offramp.store import RunStore, create_run, resume_run
 from offramp.store.faults import folder_error, is_disk_fault
+from offramp.workers.cluster import connect
 
 _MODEL = "model"  # where a run's record holds the fingerprint of a model that was brought along
 
@@ -124,6 +125,9 @@ def search(
 
 def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:
     check_settings(config)
+    if config.execution.cluster is not None:
+        # Not after an hour of training.
+        connect(config.execution.cluster).close()
     return build_context(config, build_dataset(config, reporter), model)
 
 
