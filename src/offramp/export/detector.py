@@ -70,7 +70,7 @@ def export_detector(
 ) -> float:
     """Write ``stage_0.onnx``, ... and ``detector.json``; gives the largest difference seen on ``checks``.
 
-    ``checks``: normalised windows (count, *input_shape). Raises ExportError, and writes nothing, where the graphs do
+    ``checks``: windows ``(count, *input_shape)``, normalised. Raises ExportError, and writes nothing, where graphs do
     not rebuild them as the network does.
     """
     if destination.exists() and not (overwrite and (destination / DETECTOR_FILE).is_file()):
@@ -163,7 +163,7 @@ class DetectorSession:
 
 
 def normalised_windows(features: NDArray[np.uint8], manifest: DetectorManifest) -> Floats:
-    """All windows (count, *input_shape) of a sound's features (frames, bands)."""
+    """All windows ``(count, *input_shape)`` of a sound's features (frames, bands)."""
     _, frames, bands = manifest.input_shape
     if features.ndim != 2 or features.shape[0] < frames or features.shape[1] != bands:
         raise InputError(f"`features` must be at least {frames} frames of {bands} bands, got {features.shape}.")
