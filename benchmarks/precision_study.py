@@ -137,12 +137,12 @@ class Study:
         network = new_network(self.options, self.dataset.num_classes)
         weights = self._weights("32/32")
         if setting == "32/32":
-            epochs = self._fit(network, setting, self.options.epochs, FLOAT_SHARE, learning_rate=0.05)
+            epochs = self._fit(network, setting, self.options.epochs, FLOAT_SHARE, learning_rate=0.01)
         else:
             load_checkpoint(weights, network)
             network.architecture = settings_architecture(setting, self.options.accuracy_drop)
             quantize_network(network, self.data, self.compute)
-            epochs = self._fit(network, setting, self.options.qat_epochs, QAT_SHARE, learning_rate=0.01)
+            epochs = self._fit(network, setting, self.options.qat_epochs, QAT_SHARE, learning_rate=0.005)
         measured = self._measure(network, epochs, time.monotonic() - began)
         jsonio.write_atomically(record, jsonio.dumps(measured))
         return measured
