@@ -23,6 +23,7 @@ from offramp.search.exact import Exact
 from offramp.search.exit_table import ExitTable
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
 from offramp.space.space import StageSpace
+from offramp.workplace import supernet_evaluator
 from tests.conftest import small_config
 
 
@@ -178,4 +179,15 @@ def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
     assert 1 < len(asked) < 1000
     algorithm.tell([evaluator.evaluate(item) for item in asked])
     assert algorithm.ask(5) == []
+    assert evaluator.num_forwards == 1
+
+
+def test_quantised_candidates_are_judged_one_by_one() -> None:
+    """Answering from float logits would leave out what the search is about."""
+    config = with_settings(small_config(), {"space.precision": "network", "search.algorithm": "exact"})
+    searching = build_context(config, build_dataset(config, SilentReporter()))
+    evaluator = CachedLogitsEvaluator(supernet_evaluator(searching), searching.space)
+    smallest = searching.space.with_spread_exits(searching.space.min_architecture(), 1, "conv", PolicyChoice())
+    assert evaluator.table(smallest.without_exits()) is None
+    assert evaluator.evaluate(smallest) == supernet_evaluator(searching).evaluate(smallest)
     assert evaluator.num_forwards == 1

@@ -81,13 +81,9 @@ class CachedLogitsEvaluator:
         return known
 
     def _judge(self, architecture: Architecture) -> Evaluation:
-        if self._direct.quantize:
-            # Grids belong to one network: what one of them answers says nothing exact about another.
-            self.num_forwards += 1
-            return self._direct.evaluate(architecture)
         try:
-            if has_analog_shares(architecture):
-                # An analog network is calibrated and drawn noise for as a whole.
+            if has_analog_shares(architecture) or self._direct.quantize:
+                # An analog network is calibrated and drawn noise for as a whole, and grids belong to one network.
                 self.num_forwards += 1
                 return self._direct.evaluate(architecture)
             with one_thread():
