@@ -19,6 +19,7 @@ SMALL = {
     "search.batch": 6,
     "fine_tune.epochs": 1,
     "fine_tune.picks": ("knee", "most_accurate"),
+    "deploy.licence": "CC0-1.0",
 }
 
 

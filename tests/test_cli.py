@@ -39,7 +39,16 @@ def test_version_and_help(offramp) -> None:  # type: ignore[no-untyped-def]
     assert offramp("--version").out.startswith("offramp ")
     shown = offramp("search", "--help")
     assert shown.code == 0
-    for option in ("--data", "--backbone", "--accelerator", "--budget", "--resume", "--pick", "--constraint"):
+    for option in (
+        "--data",
+        "--licence",
+        "--backbone",
+        "--accelerator",
+        "--budget",
+        "--resume",
+        "--pick",
+        "--constraint",
+    ):
         assert option in shown.out
 
 
@@ -68,6 +77,11 @@ def test_front_as_table_and_report(offramp, finished_run: Path, tmp_path: Path) 
     written = offramp("report", finished_run, "--output", tmp_path / "page.html")
     assert written.code == 0
     assert "<html" in (tmp_path / "page.html").read_text()
+
+
+def test_bundles_of_a_search_state_the_licence_of_its_settings(finished_run: Path) -> None:
+    (stated,) = {json.loads(file.read_text())["licence"] for file in finished_run.glob("chosen/*/bundle/manifest.json")}
+    assert stated == "CC0-1.0"
 
 
 def test_predict(offramp, finished_run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

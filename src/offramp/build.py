@@ -3,6 +3,7 @@
 from offramp.config import Config
 from offramp.errors import ConfigError
 from offramp.evaluate.context import Context
+from offramp.export.licence import read_licence
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adopted import ADOPTED, OWN_HEAD, AdoptedModel
 from offramp.nn.backbone import BACKBONES, BackboneFamily
@@ -46,6 +47,7 @@ def check_settings(config: Config) -> None:
         parse_constraint(text)
     for rule in config.fine_tune.picks:
         check_rule(rule)
+    read_licence(config.deploy.licence)
     _check_analog(config)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = _precisions(config)

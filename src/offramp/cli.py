@@ -124,6 +124,9 @@ def search(
     guarantee: Annotated[
         str | None, typer.Option(help="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95.")
     ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the exported networks: a name such as CC-BY-4.0, or a text file.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that evaluate and fine-tune on this machine.")] = None,
     cluster: Annotated[
@@ -166,6 +169,7 @@ def search(
         "fine_tune.picks": pick,
         "fine_tune.guarantee": guarantee,
         "fine_tune.quantize": quantize,
+        "deploy.licence": licence,
         "space.precision": precision,
         "space.precisions": _split_commas(bits),
         "seed": seed,

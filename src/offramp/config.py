@@ -173,6 +173,12 @@ class FineTuneConfig(_Section):
         return value
 
 
+class DeployConfig(_Section):
+    """What bundles say beside what was measured: ``licence`` is a name or the path of a text file that goes along."""
+
+    licence: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+
+
 class BudgetConfig(_Section):
     """Wall time of the whole command in seconds, or a number of evaluations; None = no limit."""
 
@@ -215,6 +221,7 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()
+    deploy: DeployConfig = DeployConfig()
     budget: BudgetConfig = BudgetConfig()
     execution: ExecutionConfig = ExecutionConfig()
 

@@ -256,6 +256,7 @@ class Pipeline:
                 cost=record.cost,
                 profile=record.validation,
                 guarantee=record.guarantee,
+                licence=self.config.deploy.licence,
                 checks=to_tensor(checks.images, dataset.preprocessing).numpy(),
                 name=f"{dataset.name}-{selection.name}",
                 seed=self.config.seed,

@@ -22,6 +22,7 @@ from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.exiting.stopping import StepwiseRule
 from offramp.export.checks import NUM_CHECKS, checks_from
 from offramp.export.files import MANIFEST_FILE
+from offramp.export.licence import LICENCE_FILE, read_licence
 from offramp.export.manifest import (
     EARLY_EXIT_FILE,
     MODEL_FILE,
@@ -96,6 +97,7 @@ def export_bundle(
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
     ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
     ``destination`` is replaced only with ``overwrite``.
+    ``licence`` is a name or the path of a text file that goes along; see `read_licence`.
     Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``, a share of
     the largest logit. Without one it is 1e-4 in floating point, or ten times as much as float32 differs from float64
     where that is more (at most 1 %): no file can agree better than its network's own rounding allows. For a network
@@ -113,6 +115,7 @@ def export_bundle(
     inputs = checks_from(given, NUM_CHECKS, seed)
     _check_sizes(network, policy, class_names, cost, profile)
     target = _checked_target(destination, overwrite=overwrite)
+    stated = read_licence(licence)
     # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
     policy = replace(policy, thresholds=tuple(min(max(t, -1.0), 2.0) for t in policy.thresholds))
     stages = stage_models(network)
@@ -120,6 +123,8 @@ def export_bundle(
     models[MODEL_FILE] = joined_model(stages)
     models[EARLY_EXIT_FILE] = early_exit_model(stages, policy, network.num_classes)
     contents = {file: model.SerializeToString(deterministic=True) for file, model in models.items()}
+    if stated.content is not None:
+        contents[LICENCE_FILE] = stated.content
     channels, height, width = network.input_shape
     try:
         manifest = Manifest(
@@ -137,7 +142,7 @@ def export_bundle(
             opset=opset_of(stages[0]),
             offramp_version=version("offramp"),
             created_by=_created_by(),
-            licence=licence,
+            licence=stated.statement,
             cost_origin=None if cost is None else _origin(cost),
             expected_cost=None if cost is None or profile is None else expected_cost(cost, profile.rates),
             validation_accuracy=None if profile is None else profile.top1,

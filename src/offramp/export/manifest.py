@@ -17,6 +17,7 @@ from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.measures import Measure
 from offramp.exiting.policy import ExitPolicy, is_temperature
 from offramp.export.files import MANIFEST_FILE, BundleFiles, open_files
+from offramp.export.licence import NOT_STATED
 from offramp.jsonio import from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
@@ -120,7 +121,7 @@ class Verification:
 class Manifest:
     """The contents of ``manifest.json``; checks itself when built.
 
-    ``input_shape`` is (channels, height, width) of one normalised float32 sample.
+    ``input_shape`` is (channels, height, width) of one normalised float32 sample; ``licence`` is None in older bundles.
     """
 
     name: str
@@ -135,7 +136,7 @@ class Manifest:
     opset: int
     offramp_version: str
     created_by: str
-    licence: str | None = None
+    licence: str | None = NOT_STATED
     cost_origin: CostOrigin | None = None
     expected_cost: ExpectedCost | None = None
     validation_accuracy: float | None = None

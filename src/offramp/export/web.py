@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from offramp.errors import InputError
 from offramp.export.files import MANIFEST_FILE, open_files
 from offramp.export.graph_check import check_graph
+from offramp.export.licence import LICENCE_FILE
 from offramp.export.manifest import EARLY_EXIT_FILE, manifest_text
 from offramp.export.runtime import checked_content
 from offramp.export.session import EarlyExitSession
@@ -37,6 +38,8 @@ def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0
     contents = {name: package_files("offramp.export").joinpath("web_page", name).read_bytes() for name in _PAGE}
     contents |= _runtime_files(runtime)
     contents[EARLY_EXIT_FILE] = model
+    if any(file.name == LICENCE_FILE for file in session.manifest.files):
+        contents[LICENCE_FILE] = checked_content(source, session.manifest, LICENCE_FILE)
     contents[MANIFEST_FILE] = manifest_text(session.manifest).encode()
     contents["samples.json"] = json.dumps(_samples(session, seed)).encode()
     try:
