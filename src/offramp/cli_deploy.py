@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from offramp.cli_detect import predict_sounds
+from offramp.errors import InputError
 
 if TYPE_CHECKING:
     from offramp.export.bench import BenchResult
@@ -20,17 +21,28 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def predict(
     bundle: _Bundle,
     images: Annotated[list[Path], typer.Argument(help="Image files; .wav files for a network of speech.")],
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            help="Decide by this, not by the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
 ) -> None:
     """Classify images or sounds, and say at which exit each one left; of a detector, whether they are anomalous."""
     if (bundle / "detector.json").is_file():
+        if rule is not None:
+            raise InputError("A detector decides by its own bands of scores; leave out --rule.")
         predict_sounds(bundle, images, as_json=as_json)
         return
+    from offramp.export.manifest import load_manifest
+    from offramp.export.rules import parse_rule
     from offramp.export.session import EarlyExitSession
     from offramp.jsonio import to_data
 
     # The next files are decoded while one is being classified.
-    predictions = EarlyExitSession(bundle).stream(images, prefetch=8)
+    decides = None if rule is None else parse_rule(rule, load_manifest(bundle).stopping)
+    predictions = EarlyExitSession(bundle, rule=decides).stream(images, prefetch=8)
     if as_json:
         rows = [{"image": str(path), **to_data(p)} for path, p in zip(images, predictions, strict=True)]
         print(json.dumps(rows, indent=2))

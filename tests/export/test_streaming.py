@@ -2,13 +2,14 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from offramp.errors import DataError, InputError
@@ -128,9 +129,23 @@ def test_a_rule_for_another_number_of_exits_is_refused(record: ExportRecord) -> 
             EarlyExitSession(record.path, rule=rule)
 
 
-def test_rules_that_look_back_cannot_be_written(
-    network: EarlyExitNetwork, quick_export: Export, tmp_path: Path
+class _Fixed:
+    """A rule of somebody's own: everybody leaves at the second exit."""
+
+    num_exits = None
+
+    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+        return np.full(len(logits[0]), len(logits) == 2)
+
+    def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
+        return np.full(len(logits[0]), 1)
+
+
+def test_rules_of_ones_own_work_in_a_session_and_cannot_be_written(
+    record: ExportRecord, network: EarlyExitNetwork, quick_export: Export, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"Patience.*rule="):
-        quick_export(network, tmp_path / "bundle", policy=Patience(2))
+    with pytest.raises(InputError, match=r"got _Fixed.*rule="):
+        quick_export(network, tmp_path / "bundle", policy=_Fixed())
     assert not (tmp_path / "bundle").exists()
+    answers = EarlyExitSession(record.path, rule=_Fixed()).predict(toys.samples(4))
+    assert [answer.exit for answer in answers] == [1] * 4

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.exiting.measures import Measure, confidence, tempered
+
+if TYPE_CHECKING:
+    from offramp.exiting.stopping import StoppingRule
 
 
 def is_temperature(value: float) -> bool:
@@ -85,8 +89,8 @@ class ExitProfile:
             raise ValueError(f"`rates` must sum to 1, got {self.rates}.")
 
 
-def profile(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: ExitPolicy) -> ExitProfile:
-    """Apply a policy to cached logits; ``labels`` has shape (samples,)."""
+def profile(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: "StoppingRule") -> ExitProfile:
+    """Apply a policy, or another rule, to cached logits; ``labels`` has shape (samples,)."""
     chosen = policy.decide(logits)
     correct = np.stack([exit_logits.argmax(axis=1) == labels for exit_logits in logits])
     samples = labels.shape[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import BundleError, InputError
-from offramp.exiting.policy import ExitPolicy
+from offramp.exiting.stopping import StepwiseRule
 from offramp.export.files import open_files
 from offramp.export.graph_check import check_graph
 from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE, Manifest
@@ -29,8 +29,8 @@ from offramp.export.timing import (
     resampled_medians,
 )
 
-# Below any confidence and above any: everybody leaves, or nobody.
-_LEAVE, _STAY = -1.0, 2.0
+# Below any score of any rule and above any: everybody leaves, or nobody.
+_LEAVE, _STAY = -1.0, 1e6
 
 
 PLAIN = "plain graphs"
@@ -184,21 +184,21 @@ class _Models:
 
 
 def _chain_calls(session: EarlyExitSession, sample: NDArray[np.float32]) -> list[Call]:
-    """One call per exit: the stages one after the other, the host taking confidences in between."""
-    policy = session.manifest.policy
+    """One call per exit: the stages one after the other, the host asking the rule in between."""
 
     def call(index: int) -> Call:
-        return lambda: _run_chain(session, policy, sample, index)
+        return lambda: _run_chain(session, session.rule, sample, index)
 
     return [call(index) for index in range(len(session.manifest.exits))]
 
 
-def _run_chain(session: EarlyExitSession, policy: ExitPolicy, sample: NDArray[np.float32], last: int) -> None:
-    features = sample
+def _run_chain(session: EarlyExitSession, rule: StepwiseRule, sample: NDArray[np.float32], last: int) -> None:
+    features, logits = sample, []
     for index in range(last + 1):
         output = session.run_stage(index, features)
         if output.features is not None:
-            policy.confidence(output.logits, index)
+            logits.append(output.logits)
+            rule.leaves(logits)
             features = output.features
 
 

@@ -18,7 +18,7 @@ from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import expected_cost
 from offramp.errors import ExportError, InputError
 from offramp.exiting.guarantee import Guarantee
-from offramp.exiting.policy import ExitPolicy, ExitProfile
+from offramp.exiting.policy import ExitProfile
 from offramp.exiting.stopping import StepwiseRule
 from offramp.export.checks import NUM_CHECKS, checks_from
 from offramp.export.files import MANIFEST_FILE
@@ -26,6 +26,8 @@ from offramp.export.licence import LICENCE_FILE, read_licence
 from offramp.export.manifest import (
     EARLY_EXIT_FILE,
     MODEL_FILE,
+    SCHEMA,
+    SCHEMA_WITH_RULE,
     BundleExit,
     BundleFile,
     CostOrigin,
@@ -38,6 +40,7 @@ from offramp.export.manifest import (
 )
 from offramp.export.nested_if import early_exit_model
 from offramp.export.onnx_export import joined_model, opset_of, stage_models
+from offramp.export.rules import BundleRule
 from offramp.export.verify import Agreement, network_logits, rounding_tolerance, verify_bundle
 from offramp.jsonio import sync_folder, write_atomically
 from offramp.nn.network import EarlyExitNetwork
@@ -93,7 +96,7 @@ def export_bundle(
     forms are compared with the network first, on ``checks`` and, where these are fewer, on disturbed copies of them,
     1,000 inputs in all; the manifest says how many there were of each.
 
-    ``policy`` must be an `ExitPolicy`: rules that look back at earlier exits work in an `EarlyExitSession` alone.
+    ``policy`` must be an `ExitPolicy`, `Patience` or `CumulativeConfidence`, which all forms then follow.
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
     ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
     ``destination`` is replaced only with ``overwrite``.
@@ -104,20 +107,16 @@ def export_bundle(
     prepared for quantisation it is one step of its narrowest activations (8 bits: 1/128), for 19 of 20 samples: a value
     halfway between two steps may be rounded to either, and what follows from that is larger in some.
     """
+    rule = BundleRule.of(policy, network.num_exits)
+    # Written and compared is what a reader of the manifest makes of it.
+    policy = rule.stepwise
     rounds = tolerance is None and not is_prepared(network)
     tolerance = _tolerance(network) if tolerance is None else tolerance
-    if not isinstance(policy, ExitPolicy):
-        raise InputError(
-            f"A bundle's rule must be one threshold per exit (ExitPolicy), got {type(policy).__name__}. Export with "
-            "thresholds, and give the rule to EarlyExitSession(bundle, rule=...)."
-        )
     given = _checked_inputs(network, checks)
     inputs = checks_from(given, NUM_CHECKS, seed)
-    _check_sizes(network, policy, class_names, cost, profile)
+    _check_sizes(network, rule, class_names, cost, profile)
     target = _checked_target(destination, overwrite=overwrite)
     stated = read_licence(licence)
-    # Confidence lies in 0..1: beyond it every threshold means the same, and JSON has no infinity.
-    policy = replace(policy, thresholds=tuple(min(max(t, -1.0), 2.0) for t in policy.thresholds))
     stages = stage_models(network)
     models: dict[str, Any] = {_stage_file(index): model for index, model in enumerate(stages)}
     models[MODEL_FILE] = joined_model(stages)
@@ -135,8 +134,8 @@ def export_bundle(
             preprocessing=Preprocessing(
                 height, width, color_mode_of(channels), tuple(mean), tuple(std), input_kind=input_kind
             ),
-            measure=policy.measure,
-            exits=_exits(network, policy, cost, profile),
+            measure=rule.measure,
+            exits=_exits(network, rule, cost, profile),
             files=tuple(_file(file, content) for file, content in contents.items()),
             seed=seed,
             opset=opset_of(stages[0]),
@@ -148,6 +147,8 @@ def export_bundle(
             validation_accuracy=None if profile is None else profile.top1,
             test_accuracy=test_accuracy,
             guarantee=guarantee,
+            rule=rule.name,
+            schema=SCHEMA if rule.name == "threshold" else SCHEMA_WITH_RULE,
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
@@ -168,7 +169,7 @@ class _Checks:
 
     inputs: NDArray[np.float32]
     num_given: int
-    policy: ExitPolicy
+    policy: StepwiseRule
     tolerance: float
 
 
@@ -251,7 +252,7 @@ def _checked_inputs(network: EarlyExitNetwork, checks: NDArray[np.float32]) -> N
 
 def _check_sizes(
     network: EarlyExitNetwork,
-    policy: ExitPolicy,
+    rule: BundleRule,
     class_names: Sequence[str],
     cost: CostReport | None,
     profile: ExitProfile | None,
@@ -259,13 +260,13 @@ def _check_sizes(
     exits = network.num_exits
     wanted = [
         ("`class_names`", network.num_classes, len(class_names)),
-        ("`policy.thresholds`, one per early exit,", exits - 1, len(policy.thresholds)),
+        ("`policy.thresholds`, one per early exit,", exits - 1, len(rule.thresholds)),
         ("`network.architecture.exits`, the early exits,", exits - 1, len(network.architecture.exits)),
         ("`cost.stages`", exits, exits if cost is None else len(cost.stages)),
         ("`profile.rates`", exits, exits if profile is None else len(profile.rates)),
     ]
     faults = [f"{what} must have {right} entries, got {given}" for what, right, given in wanted if right != given]
-    faults += [f"thresholds must be numbers, got {t}" for t in policy.thresholds if math.isnan(t)]
+    faults += [f"thresholds must be numbers, got {t}" for t in rule.thresholds if math.isnan(t)]
     if faults:
         raise InputError(f"The bundle's parts must fit the network: {'; '.join(faults)}.")
 
@@ -284,12 +285,12 @@ def _checked_target(destination: Path, *, overwrite: bool) -> Path:
 
 
 def _exits(
-    network: EarlyExitNetwork, policy: ExitPolicy, cost: CostReport | None, profile: ExitProfile | None
+    network: EarlyExitNetwork, rule: BundleRule, cost: CostReport | None, profile: ExitProfile | None
 ) -> tuple[BundleExit, ...]:
     architecture = network.architecture
     taps = [*(choice.tap for choice in architecture.exits), None]
     branches = [*(choice.branch for choice in architecture.exits), architecture.final_branch]
-    thresholds = [*policy.thresholds, None]
+    thresholds = [*rule.thresholds, None]
     result = []
     for index, (tap, branch, threshold) in enumerate(zip(taps, branches, thresholds, strict=True)):
         result.append(
@@ -299,7 +300,7 @@ def _exits(
                 branch=branch,
                 file=_stage_file(index),
                 threshold=threshold,
-                temperature=policy.temperature(index),
+                temperature=rule.temperature(index),
                 validation_rate=None if profile is None else profile.rates[index],
                 cost=None if cost is None else _exit_cost(cost.stages[index]),
             )

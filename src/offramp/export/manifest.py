@@ -15,14 +15,18 @@ from offramp.cost.expected import ExpectedCost
 from offramp.errors import BundleError
 from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.measures import Measure
-from offramp.exiting.policy import ExitPolicy, is_temperature
+from offramp.exiting.policy import is_temperature
+from offramp.exiting.stopping import StepwiseRule
 from offramp.export.files import MANIFEST_FILE, BundleFiles, open_files
 from offramp.export.licence import NOT_STATED
+from offramp.export.rules import BundleRule, RuleName
 from offramp.jsonio import from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
+# Readers of schema 1 know thresholds on confidences alone: what they would misread is of schema 2.
 SCHEMA: Final = 1
+SCHEMA_WITH_RULE: Final = 2
 MODEL_FILE = "model.onnx"
 EARLY_EXIT_FILE = "model_early_exit.onnx"
 
@@ -122,6 +126,7 @@ class Manifest:
     """The contents of ``manifest.json``; checks itself when built.
 
     ``input_shape`` is (channels, height, width) of one normalised float32 sample; ``licence`` is None in older bundles.
+    ``rule`` says what the exits' thresholds are for, see `BundleRule`.
     """
 
     name: str
@@ -144,12 +149,14 @@ class Manifest:
     guarantee: Guarantee | None = None
     verification: Verification | None = None
     format: Literal["offramp-bundle"] = FORMAT
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1, 2] = SCHEMA
+    rule: RuleName = "threshold"
 
     def __post_init__(self) -> None:
         faults = [
             *_input_faults(self),
             *_exit_faults(self),
+            *_rule_faults(self),
             *_cost_faults(self),
             *_file_faults(self),
             *_share_faults(self),
@@ -158,14 +165,20 @@ class Manifest:
             raise ValueError("; ".join(faults))
 
     @property
-    def policy(self) -> ExitPolicy:
-        """The rule that decides where a sample leaves."""
+    def stopping(self) -> BundleRule:
+        """When a sample leaves."""
         temperatures = tuple(e.temperature for e in self.exits)
-        return ExitPolicy(
+        return BundleRule(
+            self.rule,
             self.measure,
             tuple(e.threshold for e in self.exits if e.threshold is not None),
             () if set(temperatures) == {1.0} else temperatures,
         )
+
+    @property
+    def policy(self) -> StepwiseRule:
+        """The rule that decides where a sample leaves."""
+        return self.stopping.stepwise
 
 
 def _input_faults(manifest: Manifest) -> Iterator[str]:
@@ -209,6 +222,18 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
     chosen = [(choice.tap, choice.branch) for choice in manifest.architecture.exits]
     if chosen != [(e.tap, e.branch) for e in early] or last.branch != manifest.architecture.final_branch:
         yield "`exits` must be those of `architecture`"
+
+
+def _rule_faults(manifest: Manifest) -> Iterator[str]:
+    if manifest.rule != "threshold" and manifest.schema != SCHEMA_WITH_RULE:
+        yield f"`rule` {manifest.rule!r} needs schema {SCHEMA_WITH_RULE}, got {manifest.schema}"
+    if manifest.rule != "threshold" and any(e.temperature != 1.0 for e in manifest.exits):
+        yield f"`rule` {manifest.rule!r} knows no temperatures other than 1"
+    thresholds = {e.threshold for e in manifest.exits[:-1] if e.threshold is not None}
+    if manifest.rule == "patience" and not all(1 <= t <= len(manifest.exits) and t == int(t) for t in thresholds):
+        yield f"thresholds of patience must be whole numbers from 1 to {len(manifest.exits)}, got {sorted(thresholds)}"
+    if manifest.rule == "patience" and len(thresholds) > 1:
+        yield f"thresholds of patience must all be the same, got {sorted(thresholds)}"
 
 
 def _cost_faults(manifest: Manifest) -> Iterator[str]:
@@ -272,9 +297,10 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
         raise BundleError(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
-    if data.get("schema") != SCHEMA:
+    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE):
         raise BundleError(
-            f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schema {SCHEMA}. "
+            f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schemas {SCHEMA} and "
+            f"{SCHEMA_WITH_RULE}. "
             "Use the offramp version that wrote the bundle, or export it again."
         )
     return from_data(Manifest, data, what=what, error=BundleError)

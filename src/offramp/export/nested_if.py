@@ -2,34 +2,37 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from offramp.exiting.policy import ExitPolicy
+from offramp.exiting.stopping import StepwiseRule
 from offramp.export.names import CONFIDENCE, EXIT, IMAGES, LOGITS, THRESHOLDS, exit_name, features_name
 from offramp.export.onnx_export import opset_of, prefixed
+from offramp.export.rules import BundleRule, RuleName
 from offramp.export.simplify import pass_integers_on_
 
 
-def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int) -> Any:
+def early_exit_model(stages: Sequence[Any], policy: StepwiseRule, num_classes: int) -> Any:
     """The stage graphs as one graph for one sample that computes no stage behind the exit it takes.
 
     Inputs: ``images`` (1, channels, height, width) and, where there is an early exit, ``thresholds`` (early exits,),
-    which may be left out: the policy's are the default; its temperatures are part of the graph. Outputs: ``logits``
-    (1, classes), ``exit`` (1,) and ``confidence`` (1,). Confidences and thresholds are float64, as everywhere in
-    offramp, so that decisions agree.
+    which may be left out: the policy's are the default, as `BundleRule` writes them; its temperatures are part of the
+    graph. Outputs: ``logits`` (1, classes), ``exit`` (1,) and ``confidence`` (1,). Confidences and thresholds are
+    float64, as everywhere in offramp, so that decisions agree.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    first = _stage(stages, 0, policy, num_classes)
+    rule = BundleRule.of(policy, len(stages))
+    first = _stage(stages, 0, rule, num_classes, None)
     images = stages[0].graph.input[0]
     dims = [size.dim_value for size in images.type.tensor_type.shape.dim][1:]
     inputs = [helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [1, *dims])]
     initializers = list(first.initializers)
-    if policy.thresholds:
-        thresholds = np.array(policy.thresholds, dtype=np.float64)
+    if rule.thresholds:
+        thresholds = np.array(rule.thresholds, dtype=np.float64)
         inputs.append(helper.make_tensor_value_info(THRESHOLDS, TensorProto.DOUBLE, [len(thresholds)]))
         initializers.append(numpy_helper.from_array(thresholds, THRESHOLDS))
     outputs = _results(_level(0), num_classes)
@@ -44,8 +47,12 @@ def early_exit_model(stages: Sequence[Any], policy: ExitPolicy, num_classes: int
     return model
 
 
-def _stage(stages: Sequence[Any], index: int, policy: ExitPolicy, num_classes: int) -> "_Builder":
-    """Stage ``index``, its confidence, and the choice between leaving and all that follows."""
+def _stage(stages: Sequence[Any], index: int, rule: BundleRule, num_classes: int, so_far: str | None) -> "_Builder":
+    """Stage ``index``, its confidence, and the choice between leaving and all that follows.
+
+    ``so_far`` names what the rule keeps of the exits before: of ``cumulative`` the product of their doubts, of
+    ``patience`` the number of equal answers in a row.
+    """
     from onnx import helper
 
     graph = prefixed(stages[index], index).graph
@@ -54,17 +61,18 @@ def _stage(stages: Sequence[Any], index: int, policy: ExitPolicy, num_classes: i
     level = _Builder(f"stage_{index}/decide_")
     level.nodes += graph.node
     level.initializers += graph.initializer
-    sure = level.confidence(exit_name(index), policy, index, num_classes)
+    sure = level.confidence(exit_name(index), rule, index, num_classes)
     if index == len(stages) - 1:
         level.leave(_level(index), index, sure)
         return level
     threshold = level.add("Gather", [THRESHOLDS, level.constant(np.array([index]))], axis=0)
-    leaves = level.add("GreaterOrEqual", [sure, threshold])
+    score = level.score(rule.name, index, sure, so_far)
+    leaves = level.add("GreaterOrEqual", [score.value, threshold])
     stop = _Builder(f"stage_{index}/stop_")
     stop.leave(f"stage_{index}/stop_", index, sure)
     branches = {
         "then_branch": stop.graph(f"stop_{index}", f"stage_{index}/stop_", num_classes),
-        "else_branch": _stage(stages, index + 1, policy, num_classes).graph(
+        "else_branch": _stage(stages, index + 1, rule, num_classes, score.kept).graph(
             f"from_{features_name(index)}", _level(index + 1), num_classes
         ),
     }
@@ -86,6 +94,19 @@ def _results(prefix: str, num_classes: int) -> list[Any]:
         helper.make_tensor_value_info(prefix + EXIT, TensorProto.INT64, [1]),
         helper.make_tensor_value_info(prefix + CONFIDENCE, TensorProto.DOUBLE, [1]),
     ]
+
+
+def _answer(index: int) -> str:
+    """Name of the class that exit ``index`` says."""
+    return f"stage_{index}/answer"
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Names of what is compared with an exit's threshold, and of what the exits behind it need to know, if anything."""
+
+    value: str
+    kept: str | None
 
 
 class _Builder:
@@ -124,11 +145,27 @@ class _Builder:
         self.add("Identity", [self.constant(np.array([index], dtype=np.int64))], output=prefix + EXIT)
         self.add("Identity", [sure], output=prefix + CONFIDENCE)
 
-    def confidence(self, logits: str, policy: ExitPolicy, exit_index: int, num_classes: int) -> str:
-        """The same formulas as ``ExitPolicy.confidence``, for one sample: shape (1,)."""
+    def score(self, rule: RuleName, index: int, sure: str, so_far: str | None) -> "_Score":
+        """What the threshold of exit ``index`` is for; the levels within see the values of those around them."""
+        if rule == "cumulative":
+            doubt = self.add("Sub", [self.constant(1.0), sure])
+            doubts = doubt if so_far is None else self.add("Mul", [so_far, doubt])
+            return _Score(self.add("Sub", [self.constant(1.0), doubts]), doubts)
+        if rule == "patience":
+            answer = self.add("ArgMax", [exit_name(index)], output=_answer(index), axis=-1, keepdims=0)
+            one = self.constant(np.array([1.0]))
+            if so_far is None:
+                return _Score(one, one)
+            same = self.add("Equal", [answer, _answer(index - 1)])
+            in_a_row = self.add("Where", [same, self.add("Add", [so_far, one]), one])
+            return _Score(in_a_row, in_a_row)
+        return _Score(sure, None)
+
+    def confidence(self, logits: str, rule: BundleRule, exit_index: int, num_classes: int) -> str:
+        """The same formulas as ``BundleRule.confidence``, for one sample: shape (1,)."""
         from onnx import TensorProto
 
-        measure, temperature = policy.measure, policy.temperature(exit_index)
+        measure, temperature = rule.measure, rule.temperature(exit_index)
         wide = self.add("Cast", [logits], to=TensorProto.DOUBLE)
         if temperature != 1.0:
             wide = self.add("Div", [wide, self.constant(temperature)])

@@ -40,7 +40,7 @@ class EarlyExitSession:
 
     Loading executes nothing from the bundle but the arithmetic of its graphs, and raises BundleError for a file that
     is missing, changed, or not what the manifest says. One session may serve many threads at once.
-    ``rule`` decides instead of the bundle's thresholds; raises InputError where it is for another number of exits.
+    ``rule`` decides instead of the bundle's own; raises InputError where it is for another number of exits.
     """
 
     def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: StepwiseRule | None = None) -> None:
@@ -50,8 +50,8 @@ class EarlyExitSession:
         files = open_files(self.path)
         self.manifest: Manifest = load_manifest(files)
         # Made once: building a policy checks it, which a sample need not wait for.
-        self._policy = self.manifest.policy
-        self._rule: StepwiseRule = self._policy if rule is None else rule
+        self._stopping = self.manifest.stopping
+        self._rule: StepwiseRule = self._stopping.stepwise if rule is None else rule
         if self._rule.num_exits not in (None, len(self.manifest.exits)):
             raise InputError(
                 f"`rule` must be for the {len(self.manifest.exits)} exits of {str(self.path)!r}, "
@@ -63,6 +63,11 @@ class EarlyExitSession:
         ]
         self._check_shapes()
         self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
+
+    @property
+    def rule(self) -> StepwiseRule:
+        """What decides where a sample leaves."""
+        return self._rule
 
     def predict(self, images: Images, *, batch_size: int = 32) -> tuple[Prediction, ...]:
         """One prediction per image, in order. Samples that go on are put together to full batches again.
@@ -137,7 +142,7 @@ class EarlyExitSession:
         answers: list[Prediction | None] = [None] * count
         for group in left:
             item = self.manifest.exits[group.exit]
-            sure = self._policy.confidence(group.logits, group.exit)
+            sure = self._stopping.confidence(group.logits, group.exit)
             for row, label, confidence in zip(group.rows, group.logits.argmax(axis=1), sure, strict=True):
                 name = self.manifest.class_names[label]
                 answers[row] = Prediction(int(label), name, item.index, float(confidence), item.cost)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from offramp.errors import BundleError, ExportError
-from offramp.exiting.policy import ExitPolicy
+from offramp.exiting.stopping import StepwiseRule
 from offramp.export.manifest import EARLY_EXIT_FILE, MODEL_FILE
 from offramp.export.names import EXIT, IMAGES, LOGITS, exit_name
 from offramp.export.onnx_export import frozen_copy
+from offramp.export.rules import BundleRule
 from offramp.export.runtime import start_content
 from offramp.export.session import EarlyExitSession
 from offramp.nn.network import EarlyExitNetwork
@@ -29,7 +30,8 @@ class Agreement:
     """How far the files are from the network over all exits and samples.
 
     ``num_strays`` samples differed by more than the tolerance, as some may. ``num_on_threshold`` samples were so close
-    to a threshold that the difference, allowed as such, could move them to another exit; ``num_moved`` of them were.
+    to a threshold, or two of their classes to each other, that the difference, allowed as such, could move them to
+    another exit; ``num_moved`` of them were.
     """
 
     largest_difference: float
@@ -70,7 +72,7 @@ def verify_bundle(
     bundle: Path,
     expected: Logits,
     inputs: NDArray[np.float32],
-    policy: ExitPolicy,
+    policy: StepwiseRule,
     tolerance: float,
     stray_share: float = 0.0,
 ) -> Agreement:
@@ -93,7 +95,7 @@ def _compare(
     bundle: Path,
     expected: Logits,
     inputs: NDArray[np.float32],
-    policy: ExitPolicy,
+    policy: StepwiseRule,
     tolerance: float,
     stray_share: float,
 ) -> Agreement:
@@ -112,7 +114,7 @@ def _compare(
         if len(rows):
             theirs = np.stack([early.logits[row] for row in rows])
             comparison.add(EARLY_EXIT_FILE, index, rows, ours[rows], theirs, tolerance * scales[index])
-    on_threshold = _on_threshold(expected, policy, comparison.slack())
+    on_threshold = BundleRule.of(policy, len(expected)).undecided(expected, comparison.slack())
     wanted = policy.decide(expected)
     moved = np.zeros(len(inputs), dtype=bool)
     answers = session.predict(inputs)
@@ -161,16 +163,6 @@ class _Comparison:
         """How far each sample's logits may be off in a further run: as far as any that is no stray, or as it was."""
         usual = float(self.largest[~self.strays].max(initial=0.0))
         return self.largest.clip(min=usual)
-
-
-def _on_threshold(expected: Logits, policy: ExitPolicy, differences: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Samples whose confidence, changed as much as logits were seen to differ, could cross a threshold."""
-    on_threshold = np.zeros(len(expected[-1]), dtype=bool)
-    for index, (logits, threshold) in enumerate(zip(expected[:-1], policy.thresholds, strict=True)):
-        # No measure moves by more than the logits it is taken of; both sides may be off, hence twice.
-        slack = 2.0 * differences / policy.temperature(index) + 1e-12
-        on_threshold |= np.abs(policy.confidence(logits, index) - threshold) <= slack
-    return on_threshold
 
 
 def _moved(
