@@ -148,7 +148,7 @@ def test_numbers_survive_the_text_exactly(threshold: float, energy: float, macs:
         ("class_names", [], "class_names"),
         ("measure", "gut feeling", "measure"),
         ("opset", 0, "opset"),
-        ("schema", 2, "schema 2"),
+        ("schema", 3, "schema 3"),
         ("schema", "1; import os", "schema"),
         ("format", "pickle", "offramp bundle"),
     ],
