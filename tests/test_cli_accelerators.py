@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from offramp.cli import main
 from offramp.hardware import loader
@@ -185,7 +187,7 @@ def test_the_how_to_from_its_file_to_the_catalogue(
     offramp: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every step of the page: write the file, check it, price a network on it, put it into the catalogue."""
-    base, energies, _, reference = blocks()
+    base, energies, _, _, reference = blocks()
     file = write(tmp_path, base, "small-mcu.yaml")
     checked = offramp("accelerators", "check", file)
     assert checked.code == 0, checked.err
@@ -214,3 +216,32 @@ def test_the_how_to_from_its_file_to_the_catalogue(
     saved = first["energy_to_exit_pj"] - second["energy_to_exit_pj"]
     # 0.06 instead of 0.1 pJ; pooling has no weights, so its operations take unit_energy with and without the table.
     assert saved == pytest.approx(0.04 * first["macs_to_exit"], rel=1e-9)
+
+
+def test_the_how_to_on_zero_weights(offramp: Run, tmp_path: Path) -> None:
+    """A dense layer alone, half of its weights zero, at 0.1 pJ a MAC: all of the zeros' MACs are saved."""
+    base, _, sparsity, _, _ = blocks()
+    network = tmp_path / "net.onnx"
+    weights = np.zeros((10, 64), dtype=np.float32)
+    weights[:, ::2] = 1.0
+    tensors = [numpy_helper.from_array(weights, name) for name in ("w0", "w1")]
+    nodes = [helper.make_node("Gemm", ["image", f"w{i}"], [f"exit{i}"], transB=1) for i in range(2)]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 64))
+    exits = [helper.make_tensor_value_info(f"exit{i}", TensorProto.FLOAT, (1, 10)) for i in range(2)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "net", [image], exits, tensors)), network)
+
+    plain = write(tmp_path, base, "plain.yaml")
+    sparse = write(tmp_path, base.rstrip() + "\n" + sparsity, "sparse.yaml")
+    checked = offramp("accelerators", "check", sparse)
+    assert "zero weights: 80% of the cycles and 100% of the MAC energy saved, not stored: 0 bits more" in checked.out
+    dense, thin = (json.loads(offramp("cost", network, "--accelerator", x, "--json").out) for x in (plain, sparse))
+    assert (dense["weight_density"], thin["weight_density"]) == (None, 0.5)
+    assert dense["stages"][0]["macs_to_exit"] == thin["stages"][0]["macs_to_exit"] == 640
+    assert thin["stages"][0]["latency_to_exit_cycles"] < dense["stages"][0]["latency_to_exit_cycles"]
+    # MACs are saved exactly; weights of 5 instead of 8 bits save more.
+    saved = dense["stages"][0]["energy_to_exit_pj"] - thin["stages"][0]["energy_to_exit_pj"]
+    assert saved > 320 * 0.1
+    shown = " ".join(offramp("cost", network, "--accelerator", sparse).out.split())
+    assert "Zero weights counted: 50.0 % of those in the file" in shown.replace("\u00a0", " ").replace(
+        "50.00 %", "50.0 %"
+    )

@@ -22,7 +22,8 @@ from offramp.workload.from_onnx import workload_from_onnx
 class PricedModel:
     """``expected`` is None where no exit rates were given; ``static``: backbone and final classifier alone.
 
-    ``core_names``: all but the off-chip memory.
+    ``core_names``: all but the off-chip memory. ``weight_density``: the share of nonzero weights, where the accelerator
+    gains from the others.
     """
 
     model: str
@@ -30,6 +31,7 @@ class PricedModel:
     static: CostReport
     expected: ExpectedCost | None
     core_names: tuple[str, ...] = ()
+    weight_density: float | None = None
 
 
 def build_cost_model(
@@ -102,6 +104,7 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
         activation_bits=cost.activation_bits,
         branch_weight_bits=cost.branch_weight_bits,
         branch_activation_bits=cost.branch_activation_bits,
+        read_weights=accelerator.gains_from_zero_weights,
     )
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
@@ -111,4 +114,5 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     static = cost_model.estimate(workload.static(), accelerator)
     expected = expected_cost(report, exit_rates) if exit_rates else None
     cores = tuple(core.name for core in accelerator.cores if core.kind is not CoreKind.OFFCHIP)
-    return PricedModel(str(model), report, static, expected, cores)
+    density = workload.weight_density if accelerator.gains_from_zero_weights else None
+    return PricedModel(str(model), report, static, expected, cores, density)

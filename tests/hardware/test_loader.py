@@ -171,6 +171,7 @@ PLACES: list[tuple[str | int, ...]] = [
     ("links", 0, "between"),
     ("links", 0, "bandwidth_bits"),
     ("cores", "mac", "mac_energy_by_bits"),
+    ("cores", "mac", "sparsity"),
     ("reference",),
     ("sources",),
     ("schema",),

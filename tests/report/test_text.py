@@ -19,6 +19,7 @@ class Priced:
     static: CostReport
     expected: ExpectedCost | None
     core_names: tuple[str, ...] = ()
+    weight_density: float | None = None
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ class Priced:
     static: CostReport
     expected: ExpectedCost | None = None
     core_names: tuple[str, ...] = CORES
+    weight_density: float | None = None
 
 
 def priced(model: MappedCostModel | ScheduledCostModel, name: str = "net.onnx") -> Priced:

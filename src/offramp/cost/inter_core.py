@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from offramp.cost.base import Convention
 from offramp.cost.placement import Placement
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
+from offramp.cost.sparsity import stored_weight_bits
 from offramp.cost.timeline import Store, Stored, Timeline
 from offramp.cost.topology import Topology, read_energy_pj, top_memory, write_energy_pj
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryOperand
@@ -85,7 +86,7 @@ class _Planner:
             if GRAPH_INPUT in layer.inputs:
                 padded = layer.shape.num_padded_inputs * layer.shape.bits_of_input(layer.inputs.index(GRAPH_INPUT))
                 self._bits[GRAPH_INPUT] = max(padded, self._bits.get(GRAPH_INPUT, 0))
-            self._bits[_weights_of(layer)] = layer.shape.weight_size_bits
+            self._bits[_weights_of(layer)] = stored_weight_bits(layer.shape, placement.core)
             for need in self._needs(layer):
                 uses = self._uses.setdefault(need.tensor, {})
                 uses[placement.core.name] = uses.get(placement.core.name, 0) + 1

@@ -64,8 +64,13 @@ def evaluate_orderings(
         prefix = prefix[:, kept]
     imc = view.core.imc
     per_operation = ImcGeometry.of(view.core, imc).cycles_per_operation if imc else 1.0
-    clock = Clock(orderings.total_cycles if orderings.count else 1, per_operation)
+    gain = nest.sparsity
+    if gain is not None:
+        per_operation = gain.cycles
+    clock = Clock(orderings.total_cycles if orderings.count else 1, per_operation, gain)
     mac_energy = view.core.mac_energy_pj_at(nest.bits("I2"), nest.bits("I1")) * nest.operations
+    if gain is not None:
+        mac_energy *= gain.mac_energy
     if imc is not None:
         mac_energy = operation_energy_pj(nest, view.core, imc, plan.mapping)
     reuses = tuple(

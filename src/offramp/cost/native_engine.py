@@ -13,9 +13,10 @@ from offramp.cost.intra_core import MappingCosts, evaluate_orderings
 from offramp.cost.mapping import FloatArray, SpatialPlan, all_orderings, plan_spatial, temporal_loops
 from offramp.cost.native_hardware import CoreView, unserved_movement, view_core
 from offramp.cost.native_imc import ImcGeometry, why_not
-from offramp.cost.native_layer import LoopNest, loop_nest
+from offramp.cost.native_layer import LoopNest, loop_nest, sparse_nest
 from offramp.cost.native_spatial import SpatialSearch, spatial_mappings
 from offramp.cost.rules import RULE_OPS, rule_cost
+from offramp.cost.sparsity import gain_of
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
 from offramp.workload.layer import LayerShape
@@ -144,7 +145,7 @@ class NativeEngine:
         view = _view(core)
         if fault := why_not(core) or unserved_movement(view):
             return dict.fromkeys(goals, _Answer(None, fault))
-        nest = loop_nest(shape)
+        nest = sparse_nest(loop_nest(shape), gain_of(shape, core))
         best: dict[Goal, _Best] = {}
         search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)
         for mapping in spatial_mappings(nest, view, search):
@@ -196,7 +197,8 @@ def _layer_cost(nest: LoopNest, view: CoreView, best: _Best) -> LayerCost:
     latency = float(costs.latency_cycles[column])
     imc = view.core.imc
     per_operation = ImcGeometry.of(view.core, imc).cycles_per_operation if imc else 1.0
-    ideal = math.ceil(math.ceil(nest.operations / view.core.peak_macs_per_cycle) * per_operation)
+    rounds = math.ceil(nest.operations / view.core.peak_macs_per_cycle)
+    ideal = math.ceil(rounds * per_operation) if nest.sparsity is None else nest.sparsity.whole_cycles(rounds)
     return LayerCost(
         temporal_cycles=float(costs.temporal_cycles),
         stall_cycles=float(costs.stall_cycles[column]),

@@ -9,6 +9,7 @@ from offramp.cost.mapping import FloatArray, IntArray
 from offramp.cost.native_hardware import CoreView, Direction, PortDuty, Served
 from offramp.cost.native_layer import LoopNest
 from offramp.cost.native_traffic import Reuse, Traffic
+from offramp.cost.sparsity import SparseGain
 from offramp.hardware.accelerator import MemoryOperand
 
 BoolArray = npt.NDArray[np.bool_]
@@ -43,13 +44,19 @@ class Latency:
 
 @dataclass(frozen=True)
 class Clock:
-    """``total`` cycles of the temporal loops, each taking ``cycles_per_operation`` (1 but for bit-serial arrays)."""
+    """``total`` rounds of the temporal loops, each taking ``cycles_per_operation``.
+
+    That is 1 but for bit-serial arrays and, on the average, arrays that pass over zero weights (``sparsity``).
+    """
 
     total: int
     cycles_per_operation: float
+    sparsity: SparseGain | None = None
 
     @property
     def temporal_cycles(self) -> float:
+        if self.sparsity is not None:
+            return float(self.sparsity.whole_cycles(self.total))
         return self.total * self.cycles_per_operation
 
 

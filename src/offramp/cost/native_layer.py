@@ -1,8 +1,9 @@
 """A layer as a loop nest: which loops each operand depends on, and how wide its elements are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, prod
 
+from offramp.cost.sparsity import SparseGain
 from offramp.hardware.accelerator import MemoryOperand
 from offramp.workload.layer import POOL_OPS, LayerShape, Op
 
@@ -42,8 +43,8 @@ class Operand:
     relevant: tuple[str, ...]
     irrelevant: frozenset[str]
     windows: tuple[SlidingWindow, ...]
-    bits: int
-    partial_bits: int
+    bits: float
+    partial_bits: float
 
     @property
     def is_output(self) -> bool:
@@ -52,7 +53,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class LoopNest:
-    """Loops in the engine's order and operands, output first.
+    """Loops in the engine's order and operands, output first; ``sparsity`` is what zero weights gain, if anything.
 
     ``search_order`` is the order in which loops are offered to an array dimension; it decides between equally good
     spatial mappings.
@@ -62,13 +63,16 @@ class LoopNest:
     sizes: tuple[int, ...]
     operands: tuple[Operand, ...]
     search_order: tuple[str, ...]
+    sparsity: SparseGain | None = None
 
     def size(self, dim: str) -> int:
         return self.sizes[self.dims.index(dim)] if dim in self.dims else 1
 
     def bits(self, operand: MemoryOperand) -> int:
-        """Width of an operand's elements; 0 where the layer has none."""
-        return next((item.bits for item in self.operands if item.memory_operand == operand), 0)
+        """Width of an operand's elements as they are multiplied; 0 where the layer has none."""
+        if operand == "I2" and self.sparsity is not None:
+            return self.sparsity.plain_bits
+        return int(next((item.bits for item in self.operands if item.memory_operand == operand), 0))
 
     @property
     def operations(self) -> int:
@@ -86,6 +90,17 @@ class _Tensor:
 
 
 _MEMORY_OPERANDS: dict[str, MemoryOperand] = {"O": "O", "I": "I1", "W": "I2"}
+
+
+def sparse_nest(nest: LoopNest, gain: SparseGain | None) -> LoopNest:
+    """``nest`` with weights as wide as they are stored on the average."""
+    if gain is None:
+        return nest
+    operands = tuple(
+        replace(item, bits=gain.stored_bits, partial_bits=gain.stored_bits) if item.memory_operand == "I2" else item
+        for item in nest.operands
+    )
+    return replace(nest, operands=operands, sparsity=gain)
 
 
 def loop_nest(shape: LayerShape) -> LoopNest:

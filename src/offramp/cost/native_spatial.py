@@ -65,7 +65,7 @@ class _Limits:
             bits = operand.partial_bits
             if bits == 0:
                 continue
-            elements = level.bandwidth_bits[way] // bits
+            elements = int(level.bandwidth_bits[way] // bits)
             for dimension in served:
                 for dim in nest.dims:
                     if dim not in operand.irrelevant:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from offramp.cost.base import Convention
+from offramp.cost.sparsity import as_priced, stored_weight_bits
 from offramp.cost.topology import top_memory
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryLevel, MemoryOperand
 from offramp.workload.graph import Layer, Workload
@@ -38,7 +39,7 @@ def place(workload: Workload, accelerator: Accelerator, compute: Core, conventio
     for layer in workload.layers:
         core = _core_for(layer.shape.op, accelerator, compute)
         streamed = () if offchip is None else streamed_operands(layer, core, shapes)
-        priced_shape = layer.shape
+        priced_shape = as_priced(layer.shape, core)
         if convention == "published" and layer.shape.op in POOL_OPS:
             priced_shape = replace(layer.shape, c=layer.shape.g * layer.shape.c)
         priced_core = core if offchip is None or not streamed else with_offchip_level(core, offchip, streamed)
@@ -61,7 +62,7 @@ def streamed_operands(layer: Layer, core: Core, shapes: Mapping[str, LayerShape]
     """
     if layer.shape.op is Op.ACTIVATION:
         return ()
-    bits = _operand_bits(layer, shapes)
+    bits = _operand_bits(layer, core, shapes)
     streamed: list[MemoryOperand] = []
     for memory in dict.fromkeys(top_memory(core, operand) for operand in OPERANDS):
         held = sorted((x for x in memory.operands if top_memory(core, x) == memory), key=lambda x: bits[x])
@@ -85,13 +86,13 @@ def _overflow(
     return list(held[kept:])
 
 
-def _operand_bits(layer: Layer, shapes: Mapping[str, LayerShape]) -> dict[MemoryOperand, int]:
+def _operand_bits(layer: Layer, core: Core, shapes: Mapping[str, LayerShape]) -> dict[MemoryOperand, int]:
     shape = layer.shape
     inputs = [
         shapes[name].output_size_bits if name in shapes else shape.num_padded_inputs * shape.bits_of_input(index)
         for index, name in enumerate(layer.inputs)
     ]
-    weights = shape.weight_size_bits if shape.op in MATRIX_OPS else 0
+    weights = stored_weight_bits(shape, core) if shape.op in MATRIX_OPS else 0
     first, rest = (sum(inputs), 0) if shape.op in MATRIX_OPS | POOL_OPS else (inputs[0], sum(inputs[1:]))
     return {"I1": first, "I2": weights + rest, "O": shape.num_outputs * shape.partial_sum_bits}
 

@@ -32,6 +32,8 @@ def describe(shape: LayerShape) -> str:
     groups = f" in {shape.g} groups" if shape.g > 1 and shape.op is Op.CONV else ""
     channels = f"{shape.g * shape.c} -> {shape.g * shape.k} channels{groups}"
     bits = f"{shape.weight_bits}-bit weights, {shape.activation_bits}-bit activations"
+    if shape.weight_density < 1:
+        bits += f", {shape.weight_density:.3g} of the weights nonzero"
     if shape.input_bits:
         bits += f", inputs of {' and '.join(map(str, shape.input_bits))} bits"
     return f"{shape.op.value}{kernel}, {channels}, output {shape.oy}x{shape.ox}, {bits}"

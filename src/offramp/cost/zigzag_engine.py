@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from offramp.cost.base import LayerCost
 from offramp.cost.rules import RULE_OPS, rule_cost
+from offramp.cost.sparsity import gain_of
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
 from offramp.cost.zigzag_call import ZigzagSettings, load_zigzag
 from offramp.cost.zigzag_worker import Answer, Job, answer_jobs
@@ -63,6 +64,9 @@ class ZigzagEngine:
         """One cost per job, in order; UnpricedJobsError names every layer that ZigZag rejects."""
         load_zigzag()
         settings = ZigzagSettings(self.loma_lpf_limit, self.num_spatial_mappings, self.loads_overlap_computation)
+        sparse = {(shape, core): UnpricedJob(shape, core.name, _SPARSE) for shape, core in jobs if gain_of(shape, core)}
+        if sparse:
+            raise UnpricedJobsError(self.name, tuple(sparse.values()))
         keys = [(shape, replace(core, name="core", source="")) for shape, core in jobs]
         unique = [key for key in dict.fromkeys(keys) if key[0].op not in RULE_OPS]
         # The largest first, so that no process is left with a long job at the end.
@@ -85,6 +89,9 @@ class ZigzagEngine:
         if num_jobs < MIN_JOBS_FOR_WORKERS:
             return 1
         return self.num_workers or os.cpu_count() or 1
+
+
+_SPARSE = "zigzag-dse knows nothing of weights that are zero, which this core gains from; use the native engine"
 
 
 def _effort(shape: LayerShape) -> int:

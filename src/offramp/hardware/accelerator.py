@@ -124,6 +124,28 @@ class MacEnergyTable:
 
 
 @dataclass(frozen=True)
+class SparseStorage:
+    """What it takes to keep nonzero weights only: beside their own bits, these say where they belong."""
+
+    bits_per_weight: float
+    bits_per_nonzero: float
+
+
+@dataclass(frozen=True)
+class WeightSparsity:
+    """What a core gains from weights that are zero, wherever they are, and where that was published.
+
+    ``cycles_saved`` and ``energy_saved`` are shares (0 to 1) of the cycle and of the MAC energy that a zero weight
+    would take. ``storage`` None: weights are stored and moved like any others.
+    """
+
+    cycles_saved: float
+    energy_saved: float
+    storage: SparseStorage | None
+    source: str
+
+
+@dataclass(frozen=True)
 class Core:
     """An operational array under a memory hierarchy; ``memories`` go from the array outwards.
 
@@ -141,6 +163,7 @@ class Core:
     source: str = ""
     systolic_dimensions: tuple[str, ...] = ()
     mac_energy_by_bits: MacEnergyTable | None = None
+    sparsity: WeightSparsity | None = None
 
     def mac_energy_pj_at(self, weight_bits: int, activation_bits: int) -> float:
         """Energy of one operation of the array; ``mac_energy_pj`` whatever the widths where the core has no table.
@@ -215,6 +238,11 @@ class Accelerator:
     sources: tuple[str, ...] = field(default=())
     reference: tuple[ReferenceLayer, ...] = ()
     formulas: ChipFormulas | None = None
+
+    @property
+    def gains_from_zero_weights(self) -> bool:
+        """Whether any core's description says what it gains from weights that are zero."""
+        return any(core.sparsity is not None for core in self.cores)
 
     def core(self, name: str) -> Core:
         for core in self.cores:

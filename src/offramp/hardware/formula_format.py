@@ -53,6 +53,11 @@ def _check_whole(section: Section, found: list[CoreFormula], cores: Mapping[str,
     if not has_clock:
         section.fault("powers need a clock; give the accelerator a `clock_hz`")
     names = {item.core for item in found}
+    for core in cores.values():
+        if core.sparsity is not None:
+            section.fault(
+                f"cycles and energies are those of the formulas, so `sparsity` of core {core.name!r} is unused"
+            )
     missing = [core.name for core in cores.values() if core.kind is CoreKind.COMPUTE and core.name not in names]
     if missing:
         section.fault(f"every compute core needs a formula, {', '.join(sorted(set(missing)))} has none")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
 from offramp.hardware.figures_format import read_mac_energies, read_reference
 from offramp.hardware.formula_format import read_formulas
+from offramp.hardware.sparsity_format import read_sparsity
 from offramp.hardware.yaml_file import Section
 from offramp.hardware.zigzag_format import read_core
 
@@ -67,7 +68,7 @@ def _read_cores(root: Section) -> dict[str, list[Core]]:
             body.fault(f"`copies` must be <= {MAX_COPIES}, got {copies}")
             copies = 1
         core = read_core(body, key, kind, source=body.text("source", default=""), strict=True)
-        core = replace(core, mac_energy_by_bits=read_mac_energies(body, core))
+        core = replace(core, mac_energy_by_bits=read_mac_energies(body, core), sparsity=read_sparsity(body, core))
         body.done()
         if "copies" in body:
             groups[key] = [replace(core, name=f"{key}{index}") for index in range(copies)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from offramp.cost.published import ReferenceComparison
-from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, MemoryLevel, PortKind
+from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, MemoryLevel, PortKind, WeightSparsity
 from offramp.report.text import plain_text, simple_table
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def _add_core(tree: "Tree", group: Sequence[Core]) -> None:
         node.add(
             plain_text(f"array {sizes}: peak {core.peak_macs_per_cycle:,} {operations}/cycle, {_array_energy(core)}")
         )
+    if core.sparsity is not None:
+        node.add(plain_text(_sparsity_line(core.sparsity)))
     if core.dataflow:
         loops = ", ".join(f"{loop.array_dimension}: {loop.loop} {loop.size}" for loop in core.dataflow)
         node.add(plain_text(f"dataflow {loops}"))
@@ -91,6 +93,15 @@ def _array_energy(core: Core) -> str:
         f"{x.weight_bits}x{x.activation_bits}: {x.energy_pj:g}" for x in core.mac_energy_by_bits.entries
     )
     return f"{text}, by weight x activation bits: {entries} pJ"
+
+
+def _sparsity_line(sparsity: WeightSparsity) -> str:
+    saved = f"{sparsity.cycles_saved:.0%} of the cycles and {sparsity.energy_saved:.0%} of the MAC energy saved"
+    text = f"zero weights: {saved}"
+    if sparsity.storage is None:
+        return f"{text}, stored like any others"
+    kept = f"{sparsity.storage.bits_per_nonzero:g} bits more for each other weight"
+    return f"{text}, not stored: {kept}, {sparsity.storage.bits_per_weight:g} for each position"
 
 
 def _memory_line(memory: MemoryLevel, core: Core) -> str:

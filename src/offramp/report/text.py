@@ -65,7 +65,8 @@ class StagePrice:
 class ModelPrice:
     """What ``offramp cost --json`` says of a model; ``expected`` needs exit rates.
 
-    ``mapping_steps``: of the optimized mapping; ``leaves_out``: what the figures do not hold, a sentence each.
+    ``mapping_steps``: of the optimized mapping; ``leaves_out``: what the figures do not hold, a sentence each;
+    ``weight_density``: the share of nonzero weights, None where the accelerator gains nothing from zeros.
     """
 
     model: str
@@ -80,6 +81,7 @@ class ModelPrice:
     expected: ExpectedCost | None
     warnings: tuple[str, ...]
     leaves_out: tuple[str, ...]
+    weight_density: float | None = None
 
 
 class Priced(Protocol):
@@ -99,6 +101,9 @@ class Priced(Protocol):
 
     @property
     def core_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def weight_density(self) -> float | None: ...
 
 
 def front_point(evaluation: Evaluation) -> FrontPoint:
@@ -218,6 +223,7 @@ def model_price(priced: Priced) -> ModelPrice:
         expected=priced.expected,
         warnings=tuple(dict.fromkeys((*report.warnings, *priced.static.warnings))),
         leaves_out=report.leaves_out,
+        weight_density=priced.weight_density,
     )
 
 
@@ -262,6 +268,8 @@ def cost_table(priced: Priced) -> "RichTable":
         products = (price.expected.energy_latency_product_j_cycles, price.expected.product_of_means_j_cycles)
         mean, other = map(units.product, products)
         notes.append(f"Expected product: {mean} as the mean of the products, {other} as the product of the means")
+    if price.weight_density is not None:
+        notes.append(f"Zero weights counted: {units.percent(1.0 - price.weight_density)} of those in the file")
     if price.leaves_out:
         notes.append("\n".join(("Left out:", *(f"- {sentence}" for sentence in price.leaves_out))))
     table.caption = plain_text("\n".join(notes)) if notes else None

@@ -30,8 +30,11 @@ def workload_from_onnx(
     branch_weight_bits: int | None = None,
     branch_activation_bits: int | None = None,
     allow_single_exit: bool = False,
+    read_weights: bool = False,
 ) -> Workload:
     """The layers, exits and stages of an ONNX graph, for one sample whatever its batch size. Weights are not needed.
+
+    With ``read_weights`` those in the file are counted, and layers carry the share of them that is not zero.
 
     Free, since computed where the producing layer writes its output: batch normalisation, activation functions,
     reshaping, quantisation, element-wise operators with a constant or with inputs from one layer alone (x times
@@ -48,7 +51,7 @@ def workload_from_onnx(
     UnsupportedLayerError naming all operators that no cost engine prices.
     """
     path = Path(path)
-    graph = read_onnx(path)
+    graph = read_onnx(path, read_weights=read_weights)
     found = _find_layers(graph, path)
     producers = _exit_layers(graph, found, path)
     if len(producers) < 2 and not allow_single_exit:
@@ -59,6 +62,7 @@ def workload_from_onnx(
     placed = _place(found.layers, producers)
     try:
         workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
+        workload = workload.with_weight_densities(graph.weight_densities)
         return workload.with_bits(
             weight_bits,
             activation_bits,

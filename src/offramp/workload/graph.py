@@ -1,9 +1,10 @@
 """Workload: the layers of an early-exit network, who feeds whom, and where samples may leave."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from offramp.workload.layer import LayerShape
+from offramp.workload.layer import MATRIX_OPS, LayerShape
 
 GRAPH_INPUT = "input"
 
@@ -96,6 +97,26 @@ class Workload:
             return replace(layer, shape=shape)
 
         return replace(self, layers=tuple(changed(layer) for layer in self.layers))
+
+    def with_weight_densities(self, densities: Mapping[str, float]) -> "Workload":
+        """The same workload with the shares of nonzero weights of the layers that ``densities`` names.
+
+        Names of layers that are not there, or that multiply nothing, are passed over.
+        """
+
+        def changed(layer: Layer) -> Layer:
+            if layer.shape.op not in MATRIX_OPS or layer.name not in densities:
+                return layer
+            return replace(layer, shape=replace(layer.shape, weight_density=densities[layer.name]))
+
+        return replace(self, layers=tuple(changed(layer) for layer in self.layers))
+
+    @property
+    def weight_density(self) -> float:
+        """Share of all weights that are not zero; 1.0 without any."""
+        shapes = [layer.shape for layer in self.layers]
+        weights = sum(shape.num_weights for shape in shapes)
+        return sum(shape.num_weights * shape.weight_density for shape in shapes) / weights if weights else 1.0
 
     def static(self) -> "Workload":
         """The backbone and the final classifier alone: what a network without early exits would run."""

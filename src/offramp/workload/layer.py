@@ -30,7 +30,8 @@ class LayerShape:
     ``iy ix`` input without padding, ``padding`` = (top, left, bottom, right). Depthwise convolution: ``k = c = 1``,
     ``g`` = channels. Pooling and element-wise operators: ``k = c = 1``, ``g`` = channels. Dense: ``oy = ox = 1``.
     Concatenation: ``g`` = channels of the result. ``activation_bits`` is the width of what is written; ``input_bits``
-    has one width per input where any of them differs from that, and is empty otherwise.
+    has one width per input where any of them differs from that, and is empty otherwise. ``weight_density`` is the share
+    of weights that are not zero; only a core that says what it gains from zeros is any cheaper for it.
     """
 
     op: Op
@@ -52,6 +53,7 @@ class LayerShape:
     weight_bits: int = 8
     activation_bits: int = 8
     input_bits: tuple[int, ...] = ()
+    weight_density: float = 1.0
 
     def __post_init__(self) -> None:
         if all(bits == self.activation_bits for bits in self.input_bits):
@@ -63,6 +65,10 @@ class LayerShape:
         for name in sizes.split():
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}.")
+        if not 0 < self.weight_density <= 1:
+            raise ValueError(f"`weight_density` must be above 0 and at most 1, got {self.weight_density}.")
+        if self.weight_density < 1 and self.op not in MATRIX_OPS:
+            raise ValueError(f"`weight_density` is for layers with weights, got {self.weight_density} for {self.op}.")
         if min(self.padding) < 0:
             raise ValueError(f"`padding` must be >= 0, got {self.padding}.")
 

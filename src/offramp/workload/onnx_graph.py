@@ -1,4 +1,4 @@
-"""An ONNX file as plain values: nodes in topological order, and the shape of every tensor. Weights are never read."""
+"""An ONNX file as plain values: nodes in topological order, the shape of every tensor, weights only if asked for."""
 
 import heapq
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 from offramp.errors import WorkloadError
 from offramp.workload.onnx_shapes import Shape, constant_values, tensor_shapes
+from offramp.workload.onnx_weights import weight_densities
 
 MAX_FILE_BYTES = 2 * 1024**3
 WEIGHT_POSITIONS = {
@@ -41,17 +42,24 @@ class OnnxNode:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """Nodes in topological order. ``values`` holds the content of small integer constants such as axes."""
+    """Nodes in topological order. ``values`` holds the content of small integer constants such as axes.
+
+    ``weight_densities``: by node the share of its weights that are not zero, where they were read.
+    """
 
     input: str
     outputs: tuple[str, ...]
     nodes: tuple[OnnxNode, ...]
     shapes: dict[str, Shape]
     values: dict[str, tuple[int, ...]]
+    weight_densities: dict[str, float] = field(default_factory=dict)
 
 
-def read_onnx(path: Path) -> OnnxGraph:
-    """Read the graph of an ONNX file; anything that is not one is a WorkloadError that says why."""
+def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
+    """Read the graph of an ONNX file; anything that is not one is a WorkloadError that says why.
+
+    Weights are looked at with ``read_weights`` only, and then those in the file itself.
+    """
     model = _parse(path)
     graph = model.graph
     if not graph.node:
@@ -74,7 +82,13 @@ def read_onnx(path: Path) -> OnnxGraph:
         nodes=tuple(nodes),
         shapes=tensor_shapes(model),
         values=constant_values(graph),
+        weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
     )
+
+
+def _with_protos(nodes: list[OnnxNode], graph: Any) -> list[tuple[str, Any]]:
+    """Nodes in the order of the file's, by name."""
+    return [(node.name, proto) for node, proto in zip(nodes, graph.node, strict=True)]
 
 
 def _parse(path: Path) -> Any:

@@ -12,7 +12,7 @@ Shape = tuple[int | None, ...]
 
 def tensor_shapes(model: Any) -> dict[str, Shape]:
     """Shapes by tensor name: as stated in the file, else as inferred for a batch of one."""
-    shapes: dict[str, Shape] = {name: tuple(tensor.dims) for name, tensor in _constants(model.graph)}
+    shapes: dict[str, Shape] = {name: tuple(tensor.dims) for name, tensor in named_constants(model.graph)}
     _learn(shapes, model.graph)
     inferred = _inferred(model)
     if inferred is not None:
@@ -51,7 +51,7 @@ def _inferred(model: Any) -> Any:
     return None
 
 
-def _constants(graph: Any) -> Iterator[tuple[str, Any]]:
+def named_constants(graph: Any) -> Iterator[tuple[str, Any]]:
     """Names and tensors of all initializers and constant nodes."""
     for tensor in graph.initializer:
         yield tensor.name, tensor
@@ -66,7 +66,7 @@ def constant_values(graph: Any) -> dict[str, tuple[int, ...]]:
     from onnx import TensorProto, numpy_helper
 
     values: dict[str, tuple[int, ...]] = {}
-    for name, tensor in _constants(graph):
+    for name, tensor in named_constants(graph):
         inside = tensor.data_location != TensorProto.EXTERNAL
         if inside and tensor.data_type == TensorProto.INT64 and len(tensor.dims) <= 1:
             with contextlib.suppress(ValueError, TypeError):  # stripped tensors have dims but no content

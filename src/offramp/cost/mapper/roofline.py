@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from offramp.cost.sparsity import gain_of, stored_weight_bits
 from offramp.cost.topology import Topology
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, CoreKind
@@ -28,7 +29,8 @@ def roofline(workload: Workload, accelerator: Accelerator) -> tuple[RooflineBoun
     """One bound per exit: all compute cores at their peak; weights, input and logits once over the DRAM link.
 
     Energy: the cheapest multiplier for every MAC, and the DRAM's share of what must be read and written. Weights are
-    taken to come from the DRAM for every sample. Raises AcceleratorError without compute cores or off-chip memory.
+    taken to come from the DRAM for every sample; zeros among them save what they save on the core that gains most.
+    Raises AcceleratorError without compute cores or off-chip memory.
     """
     compute = accelerator.cores_of(CoreKind.COMPUTE)
     offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
@@ -45,11 +47,16 @@ def roofline(workload: Workload, accelerator: Accelerator) -> tuple[RooflineBoun
     write_pj = memory.write_energy_pj / memory.write_bandwidth_bits
     read = _input_bits(workload)
     written = macs = 0
+    left_cycles = left_energy = 0.0  # in MACs, less what zero weights save
     bounds = []
     for stage, name in enumerate(workload.exits):
         layers = workload.stage_layers(stage)
-        read += sum(layer.shape.weight_size_bits for layer in layers)
         macs += sum(layer.shape.macs for layer in layers)
+        for shape in (layer.shape for layer in layers):
+            gains = [gain_of(shape, core) for core in compute]
+            read += min(stored_weight_bits(shape, core) for core in compute)
+            left_cycles += shape.macs * min(1.0 if gain is None else gain.cycles for gain in gains)
+            left_energy += shape.macs * min(1.0 if gain is None else gain.mac_energy for gain in gains)
         written += _result_bits(workload, name)
         bits = read + written
         bounds.append(
@@ -57,9 +64,9 @@ def roofline(workload: Workload, accelerator: Accelerator) -> tuple[RooflineBoun
                 exit=name,
                 macs=macs,
                 dram_bits=bits,
-                compute_cycles=macs / peak,
+                compute_cycles=left_cycles / peak,
                 dram_cycles=0.0 if width is None else bits / width,
-                energy_pj=macs * mac_pj + read * read_pj + written * write_pj,
+                energy_pj=left_energy * mac_pj + read * read_pj + written * write_pj,
             )
         )
     return tuple(bounds)

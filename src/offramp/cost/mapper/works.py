@@ -10,6 +10,7 @@ from offramp.cost.base import LayerCost, LayerEngine
 from offramp.cost.cache import CachedEngine
 from offramp.cost.mapper.chip import Chip
 from offramp.cost.schedule import Region
+from offramp.cost.sparsity import as_priced, stored_weight_bits
 from offramp.cost.unpriced import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core
 from offramp.workload.layer import MATRIX_OPS, LayerShape
@@ -137,8 +138,9 @@ def cut_into_blocks(
     What a block makes can travel while the next one is made. ``results``: what each of ``cores`` is to make.
     An UnpricedJob where a single channel's weights exceed the memory or the engine finds no mapping.
     """
+    shape = as_priced(shape, cores[0])
     widths = [
-        _block_channels(shape, region, chip.weight_rooms[core.name].size_bits, cut.least_blocks)
+        _block_channels(shape, core, region, chip.weight_rooms[core.name].size_bits, cut.least_blocks)
         for region, core in _pair(results, cores)
     ]
     if min(widths) == 0:
@@ -158,7 +160,9 @@ def cut_into_blocks(
             if isinstance(cost, UnpricedJob):
                 return cost
             costs.append(cost)
-        bits = tuple(0 if part.empty else _weight_bits(shape, part.channels) for part in parts)
+        bits = tuple(
+            0 if part.empty else _weight_bits(shape, core, part.channels) for part, core in _pair(parts, cores)
+        )
         units = tuple(Region(part.first_channel, part.end_channel, 0, 1) for part in parts)
         blocks.append(Block(tuple(parts), tuple(costs), bits, units))
     return Blocks(tuple(blocks), shared_weights=len(same) == 1)
@@ -168,14 +172,14 @@ def _pair(regions: Sequence[Region], cores: Sequence[Core]) -> list[tuple[Region
     return list(zip(regions, cores, strict=True))
 
 
-def _weight_bits(shape: LayerShape, channels: int) -> int:
-    return shape.weight_size_bits * channels // (shape.g * shape.k)
+def _weight_bits(shape: LayerShape, core: Core, channels: int) -> int:
+    return stored_weight_bits(shape, core) * channels // (shape.g * shape.k)
 
 
-def _block_channels(shape: LayerShape, region: Region, room_bits: int, least_blocks: int) -> int:
+def _block_channels(shape: LayerShape, core: Core, region: Region, room_bits: int, least_blocks: int) -> int:
     """Output channels per block; 0 when not even one channel's weights (one group's) fit."""
     step = 1 if shape.g == 1 else shape.k
-    bits = _weight_bits(shape, step)
+    bits = _weight_bits(shape, core, step)
     steps = most = max(1, region.channels // step)
     if shape.op in MATRIX_OPS and bits * steps > room_bits // 2:
         if bits > room_bits:
