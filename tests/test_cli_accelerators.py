@@ -242,6 +242,4 @@ def test_the_how_to_on_zero_weights(offramp: Run, tmp_path: Path) -> None:
     saved = dense["stages"][0]["energy_to_exit_pj"] - thin["stages"][0]["energy_to_exit_pj"]
     assert saved > 320 * 0.1
     shown = " ".join(offramp("cost", network, "--accelerator", sparse).out.split())
-    assert "Zero weights counted: 50.0 % of those in the file" in shown.replace("\u00a0", " ").replace(
-        "50.00 %", "50.0 %"
-    )
+    assert re.search(r"Zero weights counted: 50(\.0+)?.% of those in the file", shown)
