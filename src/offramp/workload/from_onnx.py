@@ -6,18 +6,16 @@ from pathlib import Path
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import POOL_OPS, LayerShape, Op
+from offramp.workload.onnx_attention import is_free_softmax
 from offramp.workload.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from offramp.workload.onnx_layers import (
     BINARY_OPS,
     FREE_OPS,
-    VIEW_OPS,
-    Contradiction,
-    UnknownShape,
-    Unpriceable,
+    SHAPE_READERS,
     data_positions,
-    is_free_view,
     layer_shape,
 )
+from offramp.workload.onnx_sizes import Contradiction, UnknownShape, Unpriceable
 
 MAX_NAMED = 20
 
@@ -37,8 +35,8 @@ def workload_from_onnx(
     With ``read_weights`` those in the file are counted, and layers carry the share of them that is not zero.
 
     Free, since computed where the producing layer writes its output: batch normalisation, activation functions,
-    reshaping, quantisation, element-wise operators with a constant or with inputs from one layer alone (x times
-    sigmoid of x).
+    reshaping, moving, quantisation, element-wise operators with a constant or with inputs from one layer alone (x times
+    sigmoid of x). The rules for transformers are in `onnx_attention`.
     Exits are the graph's outputs in the order in which they leave: by the position of the last layer that they share
     with another output. Of the outputs that leave last, the final one is the one with twice as many layers of its
     own as any other, else the last in the file.
@@ -119,7 +117,7 @@ def _find_layers(graph: OnnxGraph, path: Path) -> _Found:
     for node in graph.nodes:
         data = tuple(node.inputs[i] for i in data_positions(node) if i < len(node.inputs))
         active = tuple(name for name in data if name in found.origin)
-        if node.name not in needed or not active:
+        if node.name not in needed or not active or node.op in SHAPE_READERS:
             continue  # a constant, a shape computation, or nothing that an output needs
         _read_node(node, graph, active, found, problems)
     problems.raise_if_any(path)
@@ -131,10 +129,10 @@ def _find_layers(graph: OnnxGraph, path: Path) -> _Found:
 def _read_node(node: OnnxNode, graph: OnnxGraph, active: tuple[str, ...], found: _Found, problems: _Problems) -> None:
     """Note the node as a layer, as a free operator of the layer before it, or as a problem."""
     sources = tuple(found.origin[name] for name in active)
-    found.origin[node.outputs[0]] = node.name
+    found.origin |= dict.fromkeys(filter(None, node.outputs), node.name)
     try:
         if _is_free(node, graph, sources):
-            found.origin[node.outputs[0]] = sources[0]
+            found.origin |= dict.fromkeys(filter(None, node.outputs), sources[0])
         else:
             found.layers.append(_RawLayer(node.name, layer_shape(node, graph, active), sources))
     except Unpriceable as exc:
@@ -165,10 +163,8 @@ def _needed_nodes(graph: OnnxGraph) -> set[str]:
 def _is_free(node: OnnxNode, graph: OnnxGraph, sources: tuple[str, ...]) -> bool:
     if node.op in FREE_OPS:
         return True
-    if node.op in VIEW_OPS:
-        if is_free_view(node, graph):
-            return True
-        raise Unpriceable("moves data between channels")
+    if node.op == "Softmax":
+        return is_free_softmax(node, graph)
     if node.op in BINARY_OPS:
         return len(sources) == 1 or (len(set(sources)) == 1 and sources[0] != GRAPH_INPUT)
     return False

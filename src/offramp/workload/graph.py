@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from offramp.workload.layer import MATRIX_OPS, LayerShape
+from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
 GRAPH_INPUT = "input"
 
@@ -84,16 +84,18 @@ class Workload:
     def with_bits(
         self, weight_bits: int, activation_bits: int, branch_weight_bits: int, branch_activation_bits: int
     ) -> "Workload":
-        """The same workload at other bit widths, one pair for the backbone and one for the branches."""
+        """The same workload at other bit widths, one pair for the backbone and one for the branches.
+
+        The second operand of a product of two computed matrices, a convolution with several inputs, is activations.
+        """
 
         def changed(layer: Layer) -> Layer:
             backbone = layer.role is Role.BACKBONE
-            shape = replace(
-                layer.shape,
-                weight_bits=weight_bits if backbone else branch_weight_bits,
-                activation_bits=activation_bits if backbone else branch_activation_bits,
-                input_bits=(),
-            )
+            activations = activation_bits if backbone else branch_activation_bits
+            weights = weight_bits if backbone else branch_weight_bits
+            if layer.shape.op is Op.CONV and len(layer.inputs) > 1:
+                weights = activations
+            shape = replace(layer.shape, weight_bits=weights, activation_bits=activations, input_bits=())
             return replace(layer, shape=shape)
 
         return replace(self, layers=tuple(changed(layer) for layer in self.layers))

@@ -2,6 +2,7 @@
 
 import heapq
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -18,7 +19,11 @@ WEIGHT_POSITIONS = {
     "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8),
     "QLinearMatMul": (1, 2, 3, 4, 5, 6, 7),
     "PRelu": (1,),
+    "LayerNormalization": (1, 2),
+    "RMSNormalization": (1,),
+    "GroupNormalization": (1, 2),
 }
+_WINDOW_OPS = ("Conv", "QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ class OnnxGraph:
     shapes: dict[str, Shape]
     values: dict[str, tuple[int, ...]]
     weight_densities: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def has_tokens(self) -> bool:
+        """Whether tensors of three axes are (batch, tokens, channels): not where a window slides over one axis."""
+        windowed = (node for node in self.nodes if node.op in _WINDOW_OPS and node.inputs)
+        return all(len(self.shapes.get(node.inputs[0], ())) != 3 for node in windowed)
 
 
 def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:

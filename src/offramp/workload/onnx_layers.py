@@ -1,19 +1,34 @@
 """One ONNX operator as loop sizes: which operators are layers, which are free, and the shape of each layer."""
 
+import math
 from dataclasses import dataclass
 
 from offramp.workload.layer import LayerShape, Op, conv_output_size
+from offramp.workload.onnx_attention import MOVES, NORM_OPS, OTHER_FORMS, product
 from offramp.workload.onnx_graph import OnnxGraph, OnnxNode
+from offramp.workload.onnx_sizes import (
+    Contradiction,
+    Feature,
+    UnknownShape,
+    Unpriceable,
+    feature,
+    per_sample,
+    sizes,
+    values,
+)
 
 _ACTIVATION_FUNCTIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu"}
     | {"Swish", "Tanh", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Abs", "Neg", "Exp", "Sqrt", "Reciprocal"}
-    | {"Softmax", "LogSoftmax"}
+    | {"LogSoftmax"}
 )
 _OTHER_VIEWS_OF_A_TENSOR = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast"})
 _QUANTISATION = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-FREE_OPS = _ACTIVATION_FUNCTIONS | _OTHER_VIEWS_OF_A_TENSOR | _QUANTISATION | {"BatchNormalization"}
+FREE_OPS = _ACTIVATION_FUNCTIONS | _OTHER_VIEWS_OF_A_TENSOR | MOVES | _QUANTISATION | {"BatchNormalization"}
 """Computed where the producing layer writes its output, or only another view of it."""
+
+SHAPE_READERS = frozenset({"Shape", "Size"})
+"""What they give depends on no value of the input."""
 
 CONV_OPS = {"Conv": 1, "QLinearConv": 3, "ConvInteger": 1}
 """Convolutions and the position of their weight."""
@@ -28,29 +43,6 @@ GLOBAL_POOL_OPS = {
 }
 ELEMENTWISE_OPS = {"Add": Op.ADD, "Sub": Op.ADD, "Sum": Op.ADD, "Mul": Op.MULTIPLY}
 BINARY_OPS = frozenset({"Add", "Sub", "Sum", "Mul", "Div", "Pow", "Max", "Min"})
-VIEW_OPS = frozenset({"Transpose", "Pad"})
-"""Free only where they move no data; see `is_free_view`."""
-
-
-class Unpriceable(Exception):  # noqa: N818 - becomes a clause of an UnsupportedLayerError
-    """Why a node cannot be a layer of a workload."""
-
-
-class UnknownShape(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
-    """The tensor whose shape is missing."""
-
-
-class Contradiction(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
-    """Two statements of the file about one layer that cannot both hold."""
-
-
-@dataclass(frozen=True)
-class _Feature:
-    """Axes of a tensor behind the batch axis: channels and, if any, height and width."""
-
-    channels: int
-    height: int = 1
-    width: int = 1
 
 
 def data_positions(node: OnnxNode) -> tuple[int, ...]:
@@ -78,52 +70,22 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         if node.op in ELEMENTWISE_OPS:
             if len(data) != 2:
                 raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
-            return _elementwise(ELEMENTWISE_OPS[node.op], node, graph)
+            return _elementwise(ELEMENTWISE_OPS[node.op], node.outputs[0], graph)
         if node.op == "Concat":
             return _concat(node, graph)
+        if node.op in NORM_OPS or node.op == "Softmax":
+            # Of the size of its input, which shape inference knows more often.
+            return _elementwise(Op.MULTIPLY, node.inputs[0], graph)
     except ValueError as exc:
         raise Contradiction(str(exc).rstrip(".")) from exc
-    raise Unpriceable("is no operator of a workload")
-
-
-def is_free_view(node: OnnxNode, graph: OnnxGraph) -> bool:
-    """Whether a Transpose leaves the order in memory as it is, or a Pad adds a border to images only."""
-    before, after = _sizes(graph, node.inputs[0]), _sizes(graph, node.outputs[0])
-    if node.op == "Pad":
-        return len(before) == len(after) and before[:1] == after[:1]
-    order = node.integers("perm", tuple(reversed(range(len(before) + 1))))
-    if sorted(order) != list(range(len(before) + 1)) or order[0] != 0:
-        return False
-    moved = [axis for axis in order[1:] if before[axis - 1] > 1]
-    return moved == sorted(moved)
-
-
-def _sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
-    """Sizes of all axes but the batch axis."""
-    shape = graph.shapes.get(tensor)
-    if shape is None:
-        raise UnknownShape(tensor)
-    sizes = tuple(size for size in shape[1:] if size is not None)
-    if len(sizes) != len(shape) - 1 or min(sizes, default=1) < 1:
-        raise UnknownShape(tensor)
-    return sizes
-
-
-def _feature(graph: OnnxGraph, tensor: str) -> _Feature:
-    sizes = _sizes(graph, tensor)
-    if len(sizes) == 1:
-        return _Feature(sizes[0])
-    if len(sizes) == 2:
-        return _Feature(sizes[0], 1, sizes[1])
-    if len(sizes) == 3:
-        return _Feature(*sizes)
-    raise Unpriceable(f"works on a tensor with {len(sizes) + 1} axes; at most 4 are understood")
+    hint = OTHER_FORMS.get(node.op)
+    raise Unpriceable("is no operator of a workload" + (f" ({hint})" if hint else ""))
 
 
 def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
     if data != node.inputs[:1]:
         raise Unpriceable("must have weights that do not depend on the input")
-    source, result = _feature(graph, node.inputs[0]), _feature(graph, node.outputs[0])
+    source, result = feature(graph, node.inputs[0]), feature(graph, node.outputs[0])
     groups = node.integer("group", 1)
     if groups < 1 or source.channels % groups or result.channels % groups:
         raise Contradiction(f"{groups} groups do not divide {source.channels} and {result.channels} channels")
@@ -138,6 +100,7 @@ def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape
     window = _window(node, kernel, source, result)
     return LayerShape(
         op=Op.CONV,
+        b=source.batch,
         g=groups,
         k=result.channels // groups,
         c=per_group,
@@ -168,7 +131,7 @@ class _Window:
     padding: tuple[int, int, int, int]
 
 
-def _window(node: OnnxNode, kernel: tuple[int, ...], source: _Feature, result: _Feature) -> _Window:
+def _window(node: OnnxNode, kernel: tuple[int, ...], source: Feature, result: Feature) -> _Window:
     """The window of a convolution or pooling, checked against the sizes before and after it."""
     if len(kernel) not in (1, 2):
         raise Unpriceable(f"has a window with {len(kernel)} axes; 1 or 2 are understood")
@@ -221,11 +184,13 @@ def _same_pads(
 
 
 def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    if len(data) == 2 and node.op != "Gemm":
+        return product(node, graph, DENSE_OPS[node.op])
     if data != node.inputs[:1]:
-        raise Unpriceable("must multiply activations by weights; two activations or weights first are not understood")
+        raise Unpriceable("must multiply activations by weights, or two activations; weights come second")
     if node.integer("transA", 0):
         raise Unpriceable("transposes its activations")
-    source, result = _sizes(graph, node.inputs[0]), _sizes(graph, node.outputs[0])
+    source, result = sizes(graph, node.inputs[0]), sizes(graph, node.outputs[0])
     if not source or not result or source[:-1] != result[:-1]:
         raise Unpriceable(f"makes a tensor of shape {result} from {source} per sample, which is no dense layer")
     position = DENSE_OPS[node.op]
@@ -234,20 +199,19 @@ def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShap
         wanted = (result[-1], source[-1]) if node.integer("transB", 0) else (source[-1], result[-1])
         if weight != wanted:
             raise Contradiction(f"its weight has shape {weight}, its tensors need {wanted}")
-    rows = 1
-    for size in source[:-1]:
-        rows *= size
+    rows = per_sample(graph, node.inputs[0]) * math.prod(source[:-1])
     return LayerShape(op=Op.DENSE, b=rows, k=result[-1], c=source[-1])
 
 
 def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
-    source, result = _feature(graph, node.inputs[0]), _feature(graph, node.outputs[0])
+    source, result = feature(graph, node.inputs[0]), feature(graph, node.outputs[0])
     kernel = node.integers("kernel_shape")
     if not kernel:
         raise Contradiction("it has no `kernel_shape`")
     window = _window(node, kernel, source, result)
     return LayerShape(
         op=POOL_OPS[node.op],
+        b=source.batch,
         g=result.channels,
         oy=result.height,
         ox=result.width,
@@ -264,18 +228,12 @@ def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
 
 
 def _global_pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
-    source, result = _feature(graph, node.inputs[0]), _feature(graph, node.outputs[0])
-    axes = node.integers("axes")
-    if not axes and len(node.inputs) > 1:
-        axes = graph.values.get(node.inputs[1], ())
-    rank = len(_sizes(graph, node.inputs[0])) + 1
-    spatial = tuple(range(2, rank))
-    if axes and tuple(sorted(axis % rank for axis in axes)) != spatial:
-        raise Unpriceable(f"reduces axes {axes}; only a mean or maximum over all of height and width is understood")
-    if not spatial or result != _Feature(source.channels):
+    source = _pooled(node, graph)
+    if math.prod(sizes(graph, node.outputs[0])) != source.channels:
         raise Unpriceable("does not reduce height and width alone")
     return LayerShape(
         op=GLOBAL_POOL_OPS[node.op],
+        b=source.batch,
         g=source.channels,
         fy=source.height,
         fx=source.width,
@@ -284,14 +242,35 @@ def _global_pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     )
 
 
-def _elementwise(op: Op, node: OnnxNode, graph: OnnxGraph) -> LayerShape:
-    result = _feature(graph, node.outputs[0])
-    return LayerShape(op=op, g=result.channels, oy=result.height, ox=result.width, iy=result.height, ix=result.width)
+def _pooled(node: OnnxNode, graph: OnnxGraph) -> Feature:
+    """The map that a reduction works on, whose channels may be the last axis."""
+    source, found = feature(graph, node.inputs[0]), sizes(graph, node.inputs[0])
+    axes = node.integers("axes")
+    if not axes and len(node.inputs) > 1:
+        axes = graph.values.get(node.inputs[1], ())
+    rank = len(found) + 1
+    reduced = tuple(sorted(axis % rank for axis in axes)) if axes else tuple(range(2, rank))
+    if reduced == (1, 2) and rank == 4:
+        return Feature(found[2], found[0], found[1], source.batch)
+    if not reduced or reduced != ((1,) if rank == 3 and graph.has_tokens else tuple(range(2, rank))):
+        hint = f" ({OTHER_FORMS['ReduceMean']})" if reduced == (rank - 1,) and node.op == "ReduceMean" else ""
+        raise Unpriceable(
+            f"reduces axes {axes}; only a mean or maximum over all of height and width, or over tokens, is "
+            f"understood{hint}"
+        )
+    return source
+
+
+def _elementwise(op: Op, tensor: str, graph: OnnxGraph) -> LayerShape:
+    """As many operations as the tensor has values."""
+    result = values(graph, tensor)
+    height, width = result.height, result.width
+    return LayerShape(op=op, b=result.batch, g=result.channels, oy=height, ox=width, iy=height, ix=width)
 
 
 def _concat(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
-    rank = len(_sizes(graph, node.outputs[0])) + 1
+    rank = len(sizes(graph, node.outputs[0])) + 1
     axis = node.integer("axis", 1)
     if axis % rank != 1:
-        raise Unpriceable(f"joins along axis {axis}; only channels (axis 1) are understood")
-    return _elementwise(Op.CONCAT, node, graph)
+        raise Unpriceable(f"joins along axis {axis}; only channels or tokens (axis 1) are understood")
+    return _elementwise(Op.CONCAT, node.outputs[0], graph)

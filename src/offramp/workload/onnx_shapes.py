@@ -28,7 +28,11 @@ def _learn(shapes: dict[str, Shape], graph: Any) -> None:
         dims = item.type.tensor_type.shape.dim
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
         known = shapes.get(item.name)
-        if known is None or (None in known[1:] and None not in shape[1:]):
+        better = known is not None and (
+            (None in known[1:] and None not in shape[1:])
+            or (len(known) == len(shape) and None in known and None not in shape)
+        )
+        if known is None or better:
             shapes[item.name] = shape
 
 
