@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,14 +167,64 @@ def test_a_damaged_detector_is_refused(toy_detector: Path, tmp_path: Path) -> No
     with pytest.raises(BundleError, match="`std` must be > 0"):
         DetectorSession(copy)
     (copy / "detector.json").write_text(whole)
+    graph = (copy / "stage_0.onnx").read_bytes()
+    flipped = graph[:-1] + bytes([graph[-1] ^ 1])
+    for content in (flipped, graph[:-1], graph + b" ", (copy / "stage_1.onnx").read_bytes(), b"no graph"):
+        (copy / "stage_0.onnx").write_bytes(content)
+        with pytest.raises(BundleError, match=r"stage_0.onnx.*(is not the file that was exported|bytes)"):
+            DetectorSession(copy)
+    (copy / "stage_0.onnx").unlink()
+    with pytest.raises(BundleError, match=r"stage_0.*missing or a link"):
+        DetectorSession(copy)
+    (copy / "stage_0.onnx").symlink_to(toy_detector / "stage_0.onnx")
+    with pytest.raises(BundleError, match=r"stage_0.*missing or a link"):
+        DetectorSession(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda files: files.pop(), "graphs of all stages, in order"),
+        (lambda files: files.reverse(), "graphs of all stages, in order"),
+        (lambda files: files[0].update(name="../stage_0.onnx"), "graphs of all stages, in order"),
+        (lambda files: files[0].update(sha256="0"), "64 hexadecimal digits"),
+        (lambda files: files[1].update(size_bytes=2**27), "stage_1.onnx is too large"),
+        (lambda files: files[1].update(size_bytes=0), "must be from 1 to"),
+    ],
+)
+def test_a_listing_that_is_not_of_the_stages_is_refused(
+    toy_detector: Path, tmp_path: Path, change: Callable[[list[dict[str, object]]], None], says: str
+) -> None:
+    copy = Path(shutil.copytree(toy_detector, tmp_path / "copy"))
+    data = json.loads((copy / "detector.json").read_text())
+    assert [file["name"] for file in data["files"]] == ["stage_0.onnx", "stage_1.onnx"]
+    change(data["files"])
+    (copy / "detector.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match=says):
+        DetectorSession(copy)
+
+
+def unlisted() -> pytest.WarningsRecorder:
+    return pytest.warns(UserWarning, match="states no checksums")
+
+
+def test_a_detector_of_before_checksums_still_runs_with_a_warning(toy_detector: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(toy_detector, tmp_path / "copy"))
+    data = json.loads((copy / "detector.json").read_text())
+    del data["files"]
+    (copy / "detector.json").write_text(json.dumps(data))
+    features = np.random.default_rng(1).integers(0, 256, (200, 128), dtype=np.uint8)
+    with unlisted():
+        older = DetectorSession(copy)
+    assert older.detect(features) == DetectorSession(toy_detector).detect(features)
     shutil.copy(copy / "stage_1.onnx", copy / "stage_0.onnx")
-    with pytest.raises(BundleError, match=r"stage_0.onnx .* is not stage 0"):
+    with unlisted(), pytest.raises(BundleError, match=r"stage_0.onnx .* is not stage 0"):
         DetectorSession(copy)
     (copy / "stage_0.onnx").write_bytes(b"no graph")
-    with pytest.raises(BundleError, match="stage_0"):
+    with unlisted(), pytest.raises(BundleError, match="stage_0"):
         DetectorSession(copy)
     (copy / "stage_0.onnx").unlink()
-    with pytest.raises(BundleError, match="cannot be read"):
+    with unlisted(), pytest.raises(BundleError, match="cannot be read"):
         DetectorSession(copy)
 
 

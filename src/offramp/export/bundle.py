@@ -1,6 +1,5 @@
 """export_bundle: a network with its thresholds as a folder that a runtime can use, written only if it agrees."""
 
-import hashlib
 import math
 import secrets
 import shutil
@@ -136,7 +135,7 @@ def export_bundle(
             ),
             measure=rule.measure,
             exits=_exits(network, rule, cost, profile),
-            files=tuple(_file(file, content) for file, content in contents.items()),
+            files=tuple(BundleFile.of(file, content) for file, content in contents.items()),
             seed=seed,
             opset=opset_of(stages[0]),
             offramp_version=version("offramp"),
@@ -318,10 +317,6 @@ def _origin(cost: CostReport) -> CostOrigin:
 
 def _stage_file(index: int) -> str:
     return f"stage_{index}.onnx"
-
-
-def _file(name: str, content: bytes) -> BundleFile:
-    return BundleFile(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
 def _created_by() -> str:

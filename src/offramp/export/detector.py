@@ -3,7 +3,8 @@
 import json
 import secrets
 import shutil
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,10 +15,11 @@ from offramp.audio.features import machine_features
 from offramp.audio.wav import read_wav
 from offramp.errors import BundleError, ExportError, InputError
 from offramp.exiting.anomaly import AnomalyPolicy
-from offramp.export.files import read_limited
+from offramp.export.files import open_files, read_limited
+from offramp.export.manifest import BundleFile, listing_faults
 from offramp.export.names import exit_name, features_name, input_name
 from offramp.export.onnx_export import stage_models
-from offramp.export.runtime import start_content
+from offramp.export.runtime import checked_content, start_content
 from offramp.export.verify import network_logits
 from offramp.jsonio import loads, to_data
 from offramp.nn.network import EarlyExitNetwork
@@ -36,6 +38,7 @@ class DetectorManifest:
     """What a runtime must know: a window of ``input_shape`` is ``byte / 255`` less ``mean``, divided by ``std``.
 
     The error of an exit is the mean squared difference between its output and the window, over all windows of a sound.
+    ``files`` are the graphs of the stages; none are listed in detectors of before they had checksums.
     """
 
     name: str
@@ -44,6 +47,7 @@ class DetectorManifest:
     std: float
     policy: AnomalyPolicy
     macs_to_exit: tuple[int, ...]
+    files: tuple[BundleFile, ...] = ()
     format: Literal["offramp-detector"] = "offramp-detector"
     schema_version: Literal[1] = 1
 
@@ -53,6 +57,12 @@ class DetectorManifest:
             raise ValueError(f"a detector must have 1 to {_MAX_STAGES} exits with one count of MACs each.")
         if not self.std > 0 or min(self.input_shape) < 1:
             raise ValueError("`std` must be > 0 and `input_shape` must be three sizes >= 1.")
+        if self.files and [file.name for file in self.files] != [_stage_file(index) for index in range(stages)]:
+            raise ValueError("`files` must be the graphs of all stages, in order.")
+        faults = [*listing_faults(self.files)]
+        faults += [f"{file.name} is too large" for file in self.files if file.size_bytes > _MAX_GRAPH_BYTES]
+        if faults:
+            raise ValueError("; ".join(faults))
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,11 @@ def export_detector(
     draft = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.part"
     try:
         draft.mkdir(parents=True)
-        for index, model in enumerate(stage_models(network)):
-            (draft / _stage_file(index)).write_bytes(model.SerializeToString(deterministic=True))
+        graphs = [model.SerializeToString(deterministic=True) for model in stage_models(network)]
+        files = tuple(BundleFile.of(_stage_file(index), graph) for index, graph in enumerate(graphs))
+        for file, graph in zip(files, graphs, strict=True):
+            (draft / file.name).write_bytes(graph)
+        manifest = replace(manifest, files=files)
         (draft / DETECTOR_FILE).write_text(json.dumps(to_data(manifest), indent=2) + "\n", encoding="utf-8")
         difference = _largest_difference(draft, network, checks)
         if destination.exists():
@@ -107,15 +120,24 @@ def _largest_difference(draft: Path, network: EarlyExitNetwork, checks: Floats) 
 
 
 class DetectorSession:
-    """Runs an exported detector with onnxruntime on the CPU; a sound stops at the first exit that is sure."""
+    """Runs an exported detector with onnxruntime on the CPU; a sound stops at the first exit that is sure.
+
+    Raises BundleError for a file that is missing, changed, or not what ``detector.json`` says.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.path = Path(folder)
         text = read_limited(self.path / DETECTOR_FILE, _MAX_TEXT_BYTES)
         what = f"Detector {str(self.path)!r}"
         self.manifest = loads(DetectorManifest, text, what=what, error=BundleError)
-        files = [self.path / _stage_file(index) for index in range(len(self.manifest.policy.scales))]
-        self._stages = [start_content(read_limited(file, _MAX_GRAPH_BYTES), str(file), 1) for file in files]
+        if not self.manifest.files:
+            warnings.warn(
+                f"{what} states no checksums, as those of before offramp wrote any: whether its files were changed "
+                "cannot be told. Export it again.",
+                stacklevel=2,
+            )
+        names = [_stage_file(index) for index in range(len(self.manifest.policy.scales))]
+        self._stages = [start_content(self._content(name), str(self.path / name), 1) for name in names]
         self._check_names()
 
     def detect_files(self, paths: list[Path]) -> tuple[SoundVerdict, ...]:
@@ -153,6 +175,12 @@ class DetectorSession:
         names = [exit_name(index)] if last else [exit_name(index), features_name(index)]
         results = self._stages[index].run(names, {input_name(index): hidden})
         return (hidden if last else results[1]), results[0]
+
+    def _content(self, name: str) -> bytes:
+        """A graph as it was exported, or of an older detector, as it lies there."""
+        if self.manifest.files:
+            return checked_content(open_files(self.path), self.manifest, name)
+        return read_limited(self.path / name, _MAX_GRAPH_BYTES)
 
     def _check_names(self) -> None:
         for index, stage in enumerate(self._stages):

@@ -1,10 +1,11 @@
 """Manifest: everything a runtime must know to use an exported bundle, as one JSON file beside the graphs."""
 
+import hashlib
 import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -99,6 +100,11 @@ class BundleFile:
     name: str
     sha256: str
     size_bytes: int
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> "BundleFile":
+        """The entry of a file with this content."""
+        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
 @dataclass(frozen=True)
@@ -253,18 +259,24 @@ def _cost_faults(manifest: Manifest) -> Iterator[str]:
 
 def _file_faults(manifest: Manifest) -> Iterator[str]:
     names = [file.name for file in manifest.files]
+    yield from listing_faults(manifest.files)
+    for name in (MODEL_FILE, *(e.file for e in manifest.exits)):
+        if name not in names:
+            yield f"`files` must list {name!r}"
+
+
+def listing_faults(files: Sequence[BundleFile]) -> Iterator[str]:
+    """What is wrong with the names, checksums and sizes of a list of files, a clause each."""
+    names = [file.name for file in files]
     if len({name.lower() for name in names}) != len(names):
         yield f"`files` must have different names, got {names}"
-    for file in manifest.files:
+    for file in files:
         if not _PLAIN_NAME.fullmatch(file.name) or file.name == MANIFEST_FILE:
             yield f"file name {file.name!r} must be plain: letters, digits, '_', '-', '.', and no folder"
         if not _SHA256.fullmatch(file.sha256):
             yield f"`sha256` of {file.name!r} must be 64 hexadecimal digits"
         if not 1 <= file.size_bytes <= _MAX_FILE_BYTES:
             yield f"`size_bytes` of {file.name!r} must be from 1 to {_MAX_FILE_BYTES}, got {file.size_bytes}"
-    for name in (MODEL_FILE, *(e.file for e in manifest.exits)):
-        if name not in names:
-            yield f"`files` must list {name!r}"
 
 
 def _share_faults(manifest: Manifest) -> Iterator[str]:

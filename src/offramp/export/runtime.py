@@ -1,15 +1,22 @@
 """A bundle's graphs in onnxruntime: checked files in, sessions out."""
 
 import hashlib
-from typing import Any
+from typing import Any, Protocol
 
 from offramp.errors import BundleError
 from offramp.export.files import BundleFiles
 from offramp.export.graph_check import check_graph
-from offramp.export.manifest import EARLY_EXIT_FILE, Manifest
+from offramp.export.manifest import EARLY_EXIT_FILE, BundleFile, Manifest
 
 
-def checked_content(files: BundleFiles, manifest: Manifest, name: str) -> bytes:
+class ListsFiles(Protocol):
+    """A manifest, of a bundle or of a detector."""
+
+    @property
+    def files(self) -> tuple[BundleFile, ...]: ...
+
+
+def checked_content(files: BundleFiles, manifest: ListsFiles, name: str) -> bytes:
     """A file of the bundle, read once, so that what was checked is what is run."""
     entry = next((file for file in manifest.files if file.name == name), None)
     if entry is None:
