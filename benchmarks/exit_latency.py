@@ -39,14 +39,21 @@ NUM_CLASSES = 10
 GOAL = 0.15
 RATES = (0.5, 0.5)
 BRANCH = "global_pool"
-# Backbone and member: the smallest, the largest, or the largest with one block a stage.
+ONE_BLOCK = "one block a stage"
+# Backbone, member (the smallest, the largest, or the largest with one block a stage) and a factor for all widths: the
+# families end where small chips do, and what is constant per inference shows against larger networks.
 NETWORKS = (
-    ("resnet", "smallest"),
-    ("resnet", "largest"),
-    ("resnet-large", "one block a stage"),
-    ("resnet-large", "largest"),
-    ("mobilenetv2", "smallest"),
-    ("mobilenetv2", "largest"),
+    ("resnet", "smallest", 1),
+    ("resnet", "largest", 1),
+    ("resnet-large", ONE_BLOCK, 1),
+    ("resnet-large", "largest", 1),
+    ("resnet-large", ONE_BLOCK, 2),
+    ("resnet-large", ONE_BLOCK, 3),
+    ("resnet-large", ONE_BLOCK, 4),
+    ("resnet-large", "largest", 4),
+    ("mobilenetv2", "smallest", 1),
+    ("mobilenetv2", "largest", 1),
+    ("mobilenetv2", "largest", 4),
 )
 
 
@@ -74,12 +81,13 @@ class Figure:
     reached: bool
 
 
-def build_network(backbone: str, member: str) -> EarlyExitNetwork:
+def build_network(backbone: str, member: str, widening: int) -> EarlyExitNetwork:
     """Two early exits, where a third and two thirds of the backbone's taps lie behind."""
-    family = BACKBONES.get(backbone)
-    space = EarlyExitSpace(family.space(IMAGE), (BRANCH,), max_exits=3)
+    family = BACKBONES.get(backbone).space(IMAGE)
+    stages = tuple(replace(stage, widths=tuple(widening * width for width in stage.widths)) for stage in family.stages)
+    space = EarlyExitSpace(replace(family, stages=stages), (BRANCH,), max_exits=3)
     architecture = space.min_architecture() if member == "smallest" else space.max_architecture()
-    if member == "one block a stage":
+    if member == ONE_BLOCK:
         stages = tuple(
             replace(stage, depth=1, kernel_sizes=stage.kernel_sizes[:1], expansions=stage.expansions[:1])
             for stage in architecture.stages
@@ -123,8 +131,8 @@ def random_inputs(count: int, seed: int) -> NDArray[np.float32]:
     return (rng.standard_normal((count, *IMAGE)) * strength).astype(np.float32)
 
 
-def measure(backbone: str, member: str, *, int8: bool, rounds: int) -> BenchResult:
-    network = build_network(backbone, member)
+def measure(backbone: str, member: str, widening: int, *, int8: bool, rounds: int) -> BenchResult:
+    network = build_network(backbone, member, widening)
     if int8:
         network = quantised(network, random_inputs(64, 2))
     policy = policy_for(network, random_inputs(1000, 0))
@@ -137,7 +145,7 @@ def measure(backbone: str, member: str, *, int8: bool, rounds: int) -> BenchResu
             mean=(0.0,) * 3,
             std=(1.0,) * 3,
             checks=random_inputs(1000, 0),
-            name=f"{backbone}, {member}",
+            name=f"{backbone}, {member}" + (f", {widening} times as wide" if widening > 1 else ""),
             seed=0,
         )
         images = random_inputs(1000, 1)
@@ -195,9 +203,9 @@ def main() -> None:
     )
     results: list[BenchResult] = []
     figures: list[Figure] = []
-    for backbone, member in NETWORKS:
+    for backbone, member, widening in NETWORKS:
         for int8 in (False, True):
-            results.append(measure(backbone, member, int8=int8, rounds=options.rounds))
+            results.append(measure(backbone, member, widening, int8=int8, rounds=options.rounds))
             for f in figures_of(results[-1], "int8" if int8 else "fp32"):
                 figures.append(f)
                 latency = f"{f.relative_latency:.3f} [{f.relative_latency_low:.3f}, {f.relative_latency_high:.3f}]"
@@ -211,7 +219,7 @@ def main() -> None:
                     f"{f.overhead_ms:+.4f}",
                     f"{f.over_plain_layers:+.1%}",
                 )
-            print(f"{backbone}, {member}, {'int8' if int8 else 'fp32'}: done", flush=True)
+            print(f"{results[-1].name}, {'int8' if int8 else 'fp32'}: done", flush=True)
     Console(width=160).print(table)
     smallest = smallest_reached(figures)
     for key, text in smallest.items():
