@@ -43,6 +43,8 @@ def settings(arguments: argparse.Namespace, algorithm: str) -> dict[str, object]
         "fine_tune": {
             "epochs": arguments.fine_tune_epochs,
             "picks": ["most_accurate"] if macs else ["most_accurate", "knee"],
+            # One reference is enough where all algorithms have the same backbones.
+            "reference": ours,
         },
     }
 

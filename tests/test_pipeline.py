@@ -63,3 +63,18 @@ def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(
 
 def context_of(config: Config) -> Context:
     return build_context(config, build_dataset(config, SilentReporter()))
+
+
+def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet(tmp_path: Path) -> None:
+    config = small_config(
+        train__epochs=1,
+        search__evaluations=4,
+        search__batch=4,
+        fine_tune__picks=("cheapest",),
+        fine_tune__reference=False,
+    )
+    summary = search(config, run=tmp_path / "run").summary
+    assert summary.static_reference.accuracy_test is None
+    assert summary.static_reference.name.endswith("as in the supernet")
+    assert not (tmp_path / "run" / "networks" / "reference").exists()
+    assert summary.chosen[0].test is not None

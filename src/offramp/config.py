@@ -153,11 +153,14 @@ class FineTuneConfig(_Section):
 
     ``guarantee`` is the accuracy that leaving early may cost and the confidence in that, such as ``0.01@0.95``. With
     ``quantize`` they, and the reference, are trained, judged and exported at the bit widths they are priced at; where
-    bit widths are searched (``space.precision``), that is always so.
+    bit widths are searched (``space.precision``), that is always so. Without ``reference`` the static network that
+    savings are measured against stays as it is in the supernet and is judged on validation samples: for runs that are
+    only compared with each other.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.05
+    reference: bool = True
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
     quantize: bool = False

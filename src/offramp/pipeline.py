@@ -217,6 +217,8 @@ class Pipeline:
             for epoch, loss in enumerate(result.log.loss, start=1):
                 self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
             finished.append(result)
+        if not self.config.fine_tune.reference:
+            return finisher.untrained_reference()
         with self.reporter.task("Fine-tuning the reference") as task:
             return finisher.finish_reference(self.store.network_folder(_REFERENCE), task, deadline=whole, resume=resume)
 
@@ -226,7 +228,8 @@ class Pipeline:
             if workers is None:
                 return False
             targets = [Target(selection, self.store.network_folder(selection.name)) for selection in selections]
-            targets.append(Target(None, self.store.network_folder(_REFERENCE)))
+            if self.config.fine_tune.reference:
+                targets.append(Target(None, self.store.network_folder(_REFERENCE)))
             with self.reporter.task(f"Fine-tuning {len(targets)} networks") as task:
                 finish_elsewhere(
                     workers,

@@ -1,7 +1,7 @@
 """After the search: extract a chosen candidate, fine-tune it, set thresholds on validation, measure once on test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -230,11 +230,12 @@ class Finisher:
         return reference
 
     def untrained_reference(self) -> StaticReference:
-        """The same network as it stands in the supernet, judged on validation: for a search that was cut short."""
+        """The same network as it stands in the supernet, judged on validation: where no time is spent on it."""
         network = self._largest_static()
         calibrate(network, self._evaluation_data(), self.context.compute)
         self._quantize(network)
-        return self._judged(network, with_test=False)
+        judged = self._judged(network, with_test=False)
+        return replace(judged, name=f"{judged.name}, as in the supernet")
 
     def _largest_static(self) -> EarlyExitNetwork:
         return self.context.supernet.extract(self.context.space.reference_architecture())
