@@ -21,7 +21,8 @@ from offramp.cost.native_spatial import SpatialSearch, spatial_mappings
 from offramp.cost.zigzag_engine import ZigzagEngine
 from offramp.hardware.accelerator import Core
 from offramp.hardware.loader import load_accelerator
-from offramp.workload.layer import LayerShape, Op, conv_output_size
+from offramp.testing.layers import square_convolution as conv
+from offramp.workload.layer import LayerShape, Op
 
 # Expansion, channels, blocks and stride of the first block, per stage. Source: Sandler et al., CVPR 2018, table 2; the
 # stem and the second stage keep the resolution, as is usual for 32 x 32 images.
@@ -49,26 +50,6 @@ class Speed:
     native_us_per_mapping: float
     times_faster: float
     required: float
-
-
-def conv(size: int, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> LayerShape:
-    """A square convolution that keeps the resolution but for its stride."""
-    output = conv_output_size(size, kernel, stride, 2 * (kernel // 2))
-    return LayerShape(
-        Op.CONV,
-        g=groups,
-        k=outputs // groups,
-        c=inputs // groups,
-        oy=output,
-        ox=output,
-        fy=kernel,
-        fx=kernel,
-        iy=size,
-        ix=size,
-        stride_y=stride,
-        stride_x=stride,
-        padding=(kernel // 2,) * 4,
-    )
 
 
 def mobilenet_v2(size: int = 32, classes: int = 10) -> list[LayerShape]:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
 from offramp.hardware.loader import load_accelerator
+from offramp.testing.layers import square_convolution as conv
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
-from offramp.workload.layer import LayerShape, Op, conv_output_size
+from offramp.workload.layer import LayerShape, Op
 
 
 def quad(activation_kib: float | None = None, weight_kib: float | None = None) -> Accelerator:
@@ -39,25 +40,6 @@ def team_of(count: int) -> Accelerator:
     for core in cores:
         links += [Link(core.name, offchip.name, 64, shared="bus"), Link(offchip.name, core.name, 64, shared="bus")]
     return Accelerator(f"row of {count}", (*cores, offchip), tuple(links))
-
-
-def conv(size: int, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> LayerShape:
-    out = conv_output_size(size, kernel, stride, 2 * (kernel // 2))
-    return LayerShape(
-        Op.CONV,
-        g=groups,
-        k=outputs // groups,
-        c=inputs // groups,
-        oy=out,
-        ox=out,
-        fy=kernel,
-        fx=kernel,
-        iy=size,
-        ix=size,
-        stride_y=stride,
-        stride_x=stride,
-        padding=(kernel // 2,) * 4,
-    )
 
 
 def branch(stage: int, source: str, channels: int, size: int) -> list[Layer]:
