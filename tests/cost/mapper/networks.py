@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
 from offramp.hardware.loader import load_accelerator
-from offramp.testing.layers import square_convolution as conv
+from offramp.testing.layers import square_convolution
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
+
+conv = square_convolution
 
 
 def quad(activation_kib: float | None = None, weight_kib: float | None = None) -> Accelerator:
