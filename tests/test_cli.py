@@ -120,6 +120,8 @@ BAD_INPUT = [
     (("cost", "missing.onnx"), "missing.onnx"),
     (("predict", "nowhere", "a.png"), "nowhere"),
     (("list", "colours"), "Available"),
+    (("search", "--weight-density", "0.5"), "'edge-tpu-quad' does not: no core of its description has a block"),
+    (("search", "--weight-density", "1.5"), "fine_tune.weight_density"),
 ]
 
 

@@ -1,6 +1,7 @@
 """Settings to objects: the only module that knows every part."""
 
 from offramp.config import Config
+from offramp.cost.sparsity import gain_of
 from offramp.errors import ConfigError
 from offramp.evaluate.context import Context
 from offramp.export.licence import read_licence
@@ -28,6 +29,7 @@ from offramp.tracking.base import TRACKERS
 from offramp.train.augment import default_augmentation
 from offramp.train.compute import build_compute, set_threads
 from offramp.train.data import Dataset, load_dataset
+from offramp.workload.layer import LayerShape, Op
 
 # Training sees about this many images, so that small data sets get more epochs than large ones.
 _IMAGES_TO_TRAIN_ON = 1_200_000
@@ -49,6 +51,7 @@ def check_settings(config: Config) -> None:
         check_rule(rule)
     read_licence(config.deploy.licence)
     _check_analog(config)
+    _check_pruning(config)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = _precisions(config)
         check_precision(backbone, "backbone")
@@ -61,6 +64,34 @@ def _check_analog(config: Config) -> None:
         raise ConfigError(
             f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
             f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
+        )
+
+
+def _check_pruning(config: Config) -> None:
+    """Zeros are worth training for only where the accelerator's description says that it gains from them."""
+    density = config.fine_tune.weight_density
+    if density is None:
+        return
+    accelerator, cost = load_accelerator(config.cost.accelerator), config.cost
+    if not accelerator.gains_from_zero_weights:
+        raise ConfigError(
+            f"fine_tune.weight_density is for accelerators that gain from weights that are zero, which "
+            f"{accelerator.name!r} does not: no core of its description has a block `sparsity`. Leave it out, or state "
+            "what the chip gains and where that was published."
+        )
+    if cost.engine != "native":
+        raise ConfigError(
+            f"fine_tune.weight_density needs the cost engine 'native', got {cost.engine!r}, which knows nothing of "
+            "weights that are zero. Leave one of the two out."
+        )
+    bits = {cost.weight_bits, cost.branch_weight_bits}
+    if config.searches_precision:
+        bits = {precision.weight_bits for precision in _choices(config).choices}
+    shapes = [LayerShape(Op.DENSE, weight_bits=width, weight_density=density) for width in bits]
+    if not any(gain_of(shape, core) for shape in shapes for core in accelerator.cores):
+        raise ConfigError(
+            f"fine_tune.weight_density {density:g} gains nothing on {accelerator.name!r}: weights of "
+            f"{' or '.join(map(str, sorted(bits)))} bits take no less room in its format for zeros. Choose a lower one."
         )
 
 

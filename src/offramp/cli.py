@@ -121,6 +121,9 @@ def search(
     quantize: Annotated[
         bool | None, typer.Option("--quantize/--no-quantize", help="Train the chosen networks at the bits priced.")
     ] = None,
+    weight_density: Annotated[
+        float | None, typer.Option(help="Share of nonzero weights to prune to, where the accelerator gains from zeros.")
+    ] = None,
     guarantee: Annotated[
         str | None, typer.Option(help="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95.")
     ] = None,
@@ -169,6 +172,7 @@ def search(
         "fine_tune.picks": pick,
         "fine_tune.guarantee": guarantee,
         "fine_tune.quantize": quantize,
+        "fine_tune.weight_density": weight_density,
         "deploy.licence": licence,
         "space.precision": precision,
         "space.precisions": _split_commas(bits),

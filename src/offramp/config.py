@@ -155,7 +155,8 @@ class FineTuneConfig(_Section):
     ``quantize`` they, and the reference, are trained, judged and exported at the bit widths they are priced at; where
     bit widths are searched (``space.precision``), that is always so. Without ``reference`` the static network that
     savings are measured against stays as it is in the supernet and is judged on validation samples: for runs that are
-    only compared with each other.
+    only compared with each other. ``weight_density`` prunes their weights, and those of a trained reference, to this
+    share of nonzero ones while they are fine-tuned, for an accelerator that gains from zeros.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
@@ -164,6 +165,13 @@ class FineTuneConfig(_Section):
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
     quantize: bool = False
+    weight_density: Share | None = None
+
+    @model_validator(mode="after")
+    def _pruning_needs_training(self) -> "FineTuneConfig":
+        if self.weight_density is not None and self.epochs == 0:
+            raise ValueError("weight_density prunes while networks are fine-tuned, which needs epochs of at least 1")
+        return self
 
     @field_validator("guarantee")
     @classmethod

@@ -19,6 +19,7 @@ from offramp.nn.adopted import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.report.summary import (
+    ChosenNetwork,
     DataSummary,
     EnvironmentItem,
     RunSummary,
@@ -80,7 +81,12 @@ def summarize(
         clock_hz=context.accelerator.clock_hz,
         core_names=tuple(core.name for core in context.accelerator.cores if core.kind is not CoreKind.OFFCHIP),
         environment=_environment(context),
-        warnings=(*_model_notes(context), *_warnings(context), *reference.cost.warnings),
+        warnings=(
+            *_model_notes(context),
+            *_warnings(context),
+            *_pruning_note(context, [item.record for item in finished]),
+            *reference.cost.warnings,
+        ),
     )
 
 
@@ -144,6 +150,20 @@ def _model_notes(context: Context) -> tuple[str, ...]:
     classes = context.dataset.num_classes
     head = f"The model has {family.num_classes} classes, the data {classes}: it was given a new classifier."
     return family.notes if family.num_classes == classes else (head, *family.notes)
+
+
+def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """How many weights were to be zero, and how many are."""
+    density = context.config.fine_tune.weight_density
+    if density is None:
+        return ()
+    counted = ", ".join(f"{x.weight_density:.2%} ({x.rule})" for x in chosen if x.weight_density is not None)
+    found = f" Counted in the finished networks, {counted} of all weights are not zero." if counted else ""
+    return (
+        "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a trained "
+        f"reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
+        f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
+    )
 
 
 def _warnings(context: Context) -> tuple[str, ...]:

@@ -100,6 +100,7 @@ def supernet_evaluator(context: Context) -> SupernetEvaluator:
         context.constraints,
         calibrate_confidences=context.config.search.calibrate_confidences,
         quantize=context.config.searches_precision,
+        weight_density=context.config.fine_tune.weight_density,
     )
 
 

@@ -15,6 +15,7 @@ from offramp.evaluate.exit_costs import costs_to_exits, exit_costs, largest_devi
 from offramp.evaluate.exit_workloads import ExitWorkloads, rounds
 from offramp.evaluate.finish import evaluation_data
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.hardware.accelerator import WeightSparsity
 from offramp.nn.lower import lower
 from offramp.objectives.evaluation import Evaluation, Status
 from offramp.objectives.pareto import ParetoFront, pareto_front
@@ -50,6 +51,17 @@ def test_evaluations_equal_those_made_one_by_one(context: Context, cached: Cache
     for _ in range(6):
         architecture = context.space.sample(rng)
         assert cached.evaluate(architecture) == one_by_one.evaluate(architecture)
+
+
+def test_networks_to_be_pruned_are_priced_alike(context: Context) -> None:
+    cores = tuple(replace(x, sparsity=WeightSparsity(1.0, 1.0, None, "invented")) for x in context.accelerator.cores)
+    one_by_one = direct(context)
+    architecture = context.space.sample(np.random.default_rng(0))
+    dense = one_by_one.evaluate(architecture).values["energy_pj"]
+    one_by_one.accelerator, one_by_one.weight_density = replace(context.accelerator, cores=cores), 0.5
+    pruned = CachedLogitsEvaluator(one_by_one, context.space).evaluate(architecture)
+    assert pruned == one_by_one.evaluate(architecture)
+    assert pruned.values["energy_pj"] < dense
 
 
 def test_candidates_with_the_same_backbone_cost_one_pass(context: Context) -> None:

@@ -19,7 +19,6 @@ from offramp.evaluate.supernet_evaluator import SupernetEvaluator, calibrate, fa
 from offramp.exiting.calibration import fit_temperature
 from offramp.exiting.measures import Measure, confidence, tempered
 from offramp.exiting.thresholds import SHARED_THRESHOLDS
-from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.objectives.evaluation import Details, Evaluation, Status
 from offramp.search.exit_table import ExitTable
@@ -175,7 +174,7 @@ class CachedLogitsEvaluator:
         if not all(np.isfinite(item).all() for item in logits):
             raise ArithmeticError("the network answers with values that are not finite")
         order = [option for places in rounds(options) for option in (options[place] for place in places)]
-        workloads = ExitWorkloads(options, [lower(item) for item in networks])
+        workloads = ExitWorkloads(options, [direct.workload(item) for item in networks])
         cached = _Cached(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads)
         return _remember(self._backbones, backbone, cached, self._capacity)
 

@@ -12,7 +12,7 @@ from offramp.clock import Deadline
 from offramp.cost.base import CostReport
 from offramp.cost.formula.shares import has_analog_shares
 from offramp.errors import RunError
-from offramp.evaluate.analog import assigned_workload, make_assigned_
+from offramp.evaluate.analog import make_assigned_
 from offramp.evaluate.context import Context
 from offramp.evaluate.operating_point import (
     OperatingPoint,
@@ -20,11 +20,13 @@ from offramp.evaluate.operating_point import (
     choose_operating_point,
     measure_point,
 )
+from offramp.evaluate.pruning import measured_workload, planned_workload
 from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate, placed_images, quantize_network
 from offramp.exiting.guarantee import Guarantee, parse_target
 from offramp.jsonio import dumps, loads, write_atomically
 from offramp.nn.analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.sparsity import WeightPruner
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.picking import pick
@@ -36,6 +38,7 @@ from offramp.train.data import Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
+from offramp.workload.graph import Workload
 
 _GRID_BATCH = 256
 
@@ -135,7 +138,9 @@ class Finisher:
         if epochs == 0:
             loop.save(LoopState(0, 1.0))
             return TrainingLog((), 1.0)
-        return loop.run(plain_step(network, losses, context.compute), task, resume=resume)
+        density = context.config.fine_tune.weight_density
+        pruner = None if density is None else WeightPruner(network, density)
+        return loop.run(plain_step(network, losses, context.compute), task, resume=resume, rule=pruner)
 
     def _quantize(self, network: EarlyExitNetwork) -> None:
         """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
@@ -147,7 +152,7 @@ class Finisher:
 
     def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
         context = self.context
-        workload = assigned_workload(network, context.accelerator)
+        workload = measured_workload(network, context.accelerator)
         cost = context.report_cost.estimate(workload, context.accelerator)
         # Fine-tuning makes late exits better, which would draw samples to them: what a candidate was picked for is its
         # cost, so the gain goes into accuracy.
@@ -175,6 +180,7 @@ class Finisher:
             static=static,
             bundle=f"chosen/{folder.name}/bundle",
             guarantee=chosen.guarantee,
+            weight_density=workload.weight_density if context.accelerator.gains_from_zero_weights else None,
         )
 
     def _choose(self, network: EarlyExitNetwork, cost: CostReport, most_product: float) -> "_Chosen":
@@ -225,7 +231,7 @@ class Finisher:
             return loads(StaticReference, record_file.read_text(), what=f"Record {record_file}", error=RunError)
         network = self._largest_static()
         self._fine_tune(network, folder / "weights.safetensors", task, deadline, resume)
-        reference = self._judged(network, with_test=True)
+        reference = self._judged(network, measured_workload(network, self.context.accelerator), with_test=True)
         write_atomically(record_file, dumps(reference))
         return reference
 
@@ -234,20 +240,21 @@ class Finisher:
         network = self._largest_static()
         calibrate(network, self._evaluation_data(), self.context.compute)
         self._quantize(network)
-        judged = self._judged(network, with_test=False)
+        workload = planned_workload(network, self.context.accelerator, self.context.config.fine_tune.weight_density)
+        judged = self._judged(network, workload, with_test=False)
         return replace(judged, name=f"{judged.name}, as in the supernet")
 
     def _largest_static(self) -> EarlyExitNetwork:
         return self.context.supernet.extract(self.context.space.reference_architecture())
 
-    def _judged(self, network: EarlyExitNetwork, *, with_test: bool) -> StaticReference:
+    def _judged(self, network: EarlyExitNetwork, workload: Workload, *, with_test: bool) -> StaticReference:
         context, splits = self.context, self.context.dataset.splits
         return StaticReference(
             name="largest backbone without exits",
             architecture=network.architecture,
             accuracy_validation=self._final_accuracy(network, splits.validation),
             accuracy_test=self._final_accuracy(network, splits.test) if with_test else None,
-            cost=context.report_cost.estimate(assigned_workload(network, context.accelerator), context.accelerator),
+            cost=context.report_cost.estimate(workload, context.accelerator),
         )
 
     def _final_accuracy(self, network: EarlyExitNetwork, split: Split) -> float:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from offramp.cost.base import CostModel
 from offramp.cost.formula.shares import has_analog_shares
-from offramp.evaluate.analog import assigned_workload, make_assigned_
+from offramp.evaluate.analog import make_assigned_
 from offramp.evaluate.operating_point import choose_operating_point
+from offramp.evaluate.pruning import planned_workload
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.network import EarlyExitNetwork
@@ -22,6 +23,7 @@ from offramp.train.augment import batches
 from offramp.train.compute import Compute, one_thread
 from offramp.train.data import Preprocessing, Split
 from offramp.train.trainer import collect_logits
+from offramp.workload.graph import Workload
 
 _CALIBRATION_BATCH = 256
 _GRID_BATCHES = 2
@@ -41,7 +43,9 @@ class EvaluationData:
 class SupernetEvaluator:
     """Judges a candidate by the weights it inherits, after its batch norms were calibrated anew.
 
-    With ``quantize`` it is judged at the bit widths it is priced at, as the integers that would be deployed.
+    With ``quantize`` it is judged at the bit widths it is priced at, as the integers that would be deployed. With
+    ``weight_density`` it is priced as pruned to that share of nonzero weights, which fine-tuning will do, and judged as
+    it is.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class SupernetEvaluator:
         *,
         calibrate_confidences: bool = False,
         quantize: bool = False,
+        weight_density: float | None = None,
     ) -> None:
         self.supernet = supernet
         self.data = data
@@ -64,6 +69,7 @@ class SupernetEvaluator:
         self.constraints = tuple(constraints)
         self.calibrate_confidences = calibrate_confidences
         self.quantize = quantize
+        self.weight_density = weight_density
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate.
@@ -89,7 +95,7 @@ class SupernetEvaluator:
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
         if not all(np.isfinite(exit_logits).all() for exit_logits in logits):
             raise ArithmeticError("the network answers with values that are not finite")
-        cost = self.cost_model.estimate(assigned_workload(network, self.accelerator), self.accelerator)
+        cost = self.cost_model.estimate(self.workload(network), self.accelerator)
         point = choose_operating_point(
             logits, labels, cost, architecture.policy, self.constraints, calibrate=self.calibrate_confidences
         )
@@ -101,6 +107,10 @@ class SupernetEvaluator:
             # Costs per layer would be nine tenths of the record; whoever wants them prices the architecture again.
             details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
         )
+
+    def workload(self, network: EarlyExitNetwork) -> Workload:
+        """What a candidate is priced as."""
+        return planned_workload(network, self.accelerator, self.weight_density)
 
 
 def failed(architecture: Architecture, exc: Exception) -> Evaluation:

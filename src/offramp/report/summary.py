@@ -64,7 +64,8 @@ class ChosenNetwork:
     """A network picked from the front, after fine-tuning; thresholds come from validation, test is measured once.
 
     ``rule`` says why it was picked (knee, most_accurate, cheapest, ...); ``static`` is the same backbone with its
-    final classifier alone; ``guarantee`` is what was promised for ``policy``, if anything.
+    final classifier alone; ``guarantee`` is what was promised for ``policy``, if anything. ``weight_density``: the
+    counted share of nonzero weights, None where the accelerator gains nothing from zeros.
     """
 
     rule: str
@@ -78,6 +79,7 @@ class ChosenNetwork:
     static: StaticReference
     bundle: str = ""
     guarantee: Guarantee | None = None
+    weight_density: float | None = None
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -83,6 +84,14 @@ class WarmUp:
     finish: Callable[[], object]
 
 
+class WeightRule(Protocol):
+    """What holds for the weights after every step; ``progress`` goes from 0 to 1."""
+
+    def begin(self, progress: float) -> None: ...
+
+    def after_step(self, progress: float) -> None: ...
+
+
 class TrainingLoop:
     """Trains ``module`` with stochastic gradient descent (Nesterov momentum)."""
 
@@ -115,16 +124,26 @@ class TrainingLoop:
             nesterov=momentum > 0,
         )
 
-    def run(self, step: Step, task: Task, *, resume: bool = False, warm_up: WarmUp | None = None) -> TrainingLog:
+    def run(
+        self,
+        step: Step,
+        task: Task,
+        *,
+        resume: bool = False,
+        warm_up: WarmUp | None = None,
+        rule: WeightRule | None = None,
+    ) -> TrainingLog:
         """Train until the schedule is through. Ctrl-C writes a checkpoint and raises Interrupted."""
         state = LoopState(epoch=0, progress=0.0)
         if resume and self.checkpoint is not None and self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint, self.module, self.optimizer)
         offset = state.progress
+        if rule is not None:
+            rule.begin(state.progress)
         try:
             while state.progress < 1.0:
                 warming = warm_up if warm_up is not None and state.progress < warm_up.share else None
-                state = self._epoch(step if warming is None else warming.step, task, state, offset)
+                state = self._epoch(step if warming is None else warming.step, task, state, offset, rule)
                 if warming is not None and state.progress >= warming.share:
                     warming.finish()
                     self.optimizer.state.clear()
@@ -134,7 +153,9 @@ class TrainingLoop:
             raise Interrupted("Training was stopped; all whole epochs are kept.") from exc
         return TrainingLog(state.loss, state.progress)
 
-    def _epoch(self, step: Step, task: Task, state: LoopState, offset: float) -> LoopState:
+    def _epoch(
+        self, step: Step, task: Task, state: LoopState, offset: float, rule: WeightRule | None = None
+    ) -> LoopState:
         self.module.train()
         num_batches = max(1, len(self.data.split.labels) // self.data.batch_size)
         losses = []
@@ -157,13 +178,18 @@ class TrainingLoop:
                 )
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), _MAX_GRADIENT_NORM)
             self.optimizer.step()
+            if rule is not None:
+                rule.after_step(progress)
             losses.append(loss)
             task.update(progress, f"epoch {state.epoch + 1}, loss {loss:.3f}")
         mean = (float(np.mean(losses)),) if losses else ()
         epoch = state.epoch + 1
         done = self.schedule.progress(epoch)
         ended = done if self.schedule.deadline is None else offset + (1 - offset) * done
-        return LoopState(epoch, 1.0 if progress >= 1.0 else ended, state.loss + mean)
+        ended = 1.0 if progress >= 1.0 else ended
+        if rule is not None and ended >= 1.0:
+            rule.after_step(1.0)
+        return LoopState(epoch, ended, state.loss + mean)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         # Each epoch has a generator of its own, so that a resumed run sees the order it would have seen.
