@@ -160,8 +160,8 @@ def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     counted = ", ".join(f"{x.weight_density:.2%} ({x.rule})" for x in chosen if x.weight_density is not None)
     found = f" Counted in the finished networks, {counted} of all weights are not zero." if counted else ""
     return (
-        "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a trained "
-        f"reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
+        "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a "
+        f"trained reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
         f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
     )
 
