@@ -167,6 +167,28 @@ def test_cost_of_a_reference_graph(offramp, reference: Path) -> None:  # type: i
     assert offramp("cost", model).code == 0
 
 
+def test_cost_says_which_layers_the_analog_core_refuses(offramp, reference: Path) -> None:  # type: ignore[no-untyped-def]
+    model = reference / "eenn" / "nas" / "iter_0" / "net_8" / "model.onnx"
+    shown = " ".join(offramp("cost", model, "--accelerator", "diana").out.split())
+    assert shown.count("cannot run on core 'analog'") == 3
+    assert "12 layers cannot run on core 'analog': a depthwise convolution sums within one channel only" in shown
+    assert "1 layer cannot run on core 'analog': the first layer reads 8-bit pixels" in shown
+    assert "cannot run on core" not in offramp("cost", model).out
+
+
+@pytest.mark.parametrize(
+    ("shares", "complaint"),
+    [("0,0.5,1", "needs an accelerator with an analog core"), ("0,2", "analog_shares"), ("0,half", "analog_shares")],
+)
+def test_analog_shares_are_checked_before_anything_is_done(  # type: ignore[no-untyped-def]
+    offramp, shares: str, complaint: str, tmp_path: Path
+) -> None:
+    outcome = offramp("search", "--analog-shares", shares, "--run", tmp_path / "run")
+    assert outcome.code == 2
+    assert complaint in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_cost_with_steps_and_a_timeline(offramp, reference: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = reference / "eenn" / "nas" / "iter_0" / "net_8" / "model.onnx"
     few = ("--mapping", "optimized", "--mapping-steps", "on_chip,prefetch,split", "--without-step", "split", "--json")

@@ -94,6 +94,11 @@ def test_a_chip_with_formulas_is_priced_by_them(
             assert cores[name] == "host"
     assert {core for text in cores.values() for core in text.split("+")} == {"digital", "analog", "vector", "host"}
     assert any("trained to be ternary" in text for text in report.warnings)
+    refused = [text for text in report.warnings if "cannot run on core 'analog'" in text]
+    assert len(refused) == 3
+    depthwise = sum(shape.op is Op.CONV and shape.g > 1 for shape in shapes.values())
+    assert f"{depthwise} layers cannot run on core 'analog': a depthwise convolution sums" in " ".join(refused)
+    assert price_onnx(model, CostConfig()).report.warnings == ()
 
 
 def test_a_chip_with_formulas_has_one_engine() -> None:

@@ -1,6 +1,9 @@
 """Settings to objects: the only module that knows every part."""
 
+from collections.abc import Sequence
+
 from offramp.config import Config
+from offramp.cost.formula.shares import analog_split
 from offramp.cost.sparsity import gain_of
 from offramp.errors import ConfigError
 from offramp.evaluate.context import Context
@@ -12,6 +15,7 @@ from offramp.nn.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantize import check_precision
 from offramp.nn.supernet import DEFAULT_FINAL_BRANCH, Supernet
+from offramp.nn.supernet_analog import has_analog_layers
 from offramp.nn.timm_models import PREFIX as TIMM
 from offramp.nn.timm_models import TimmSettings, adopt_timm, check_timm
 from offramp.objectives.evaluation import SearchAlgorithm
@@ -185,8 +189,15 @@ def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> Ear
         branch_precision=branch_precision,
         precisions=_choices(config),
         analog_shares=config.space.analog_shares,
+        digital_branches=_digital_branches(config.space.branches) if config.space.analog_shares else (),
         branch_layers=_branch_layers(config),
     )
+
+
+def _digital_branches(branches: Sequence[str]) -> tuple[str, ...]:
+    """Types without a convolution that an analog core could run, whatever the features."""
+    built = {name: EXIT_BRANCHES.get(name).build(8, 8, 8, 2) for name in branches}
+    return tuple(name for name, branch in built.items() if not has_analog_layers(branch))
 
 
 def _branch_layers(config: Config) -> BranchLayerChoices:
@@ -206,6 +217,7 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
     set_threads(config.train.threads, max(height, width))
     family = build_family(config, dataset, model)
     space = build_space(config, dataset, family)
+    accelerator = load_accelerator(config.cost.accelerator)
     train = config.train
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
@@ -222,9 +234,10 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
             config.seed,
             family,
             space.precisions.choices,
+            analog_split(accelerator) if any(config.space.analog_shares) else None,
         ),
         compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
-        accelerator=load_accelerator(config.cost.accelerator),
+        accelerator=accelerator,
         search_cost=build_cost_model(config.cost, coarse=True),
         report_cost=build_cost_model(config.cost),
         objectives=tuple(parse_objective(text) for text in config.search.objectives),

@@ -118,6 +118,10 @@ def search(
         list[str] | None,
         typer.Option(help="Weight/activation bits to search among, such as 8/8 or ternary/8. Repeatable."),
     ] = None,
+    analog_shares: Annotated[
+        list[str] | None,
+        typer.Option(help="Shares of a layer on the analog core to search among: 0,0.5,1 (accelerator diana)."),
+    ] = None,
     quantize: Annotated[
         bool | None, typer.Option("--quantize/--no-quantize", help="Train the chosen networks at the bits priced.")
     ] = None,
@@ -176,6 +180,7 @@ def search(
         "deploy.licence": licence,
         "space.precision": precision,
         "space.precisions": _split_commas(bits),
+        "space.analog_shares": _split_commas(analog_shares),
         "seed": seed,
         "budget": parse_budget(budget).model_dump() if budget else None,
     }

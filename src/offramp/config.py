@@ -53,7 +53,8 @@ class SpaceConfig(_Section):
     ``precision`` says what gets bit widths of its own, searched among ``precisions`` (weights/activations): the whole
     backbone and each branch (``network``), also each stage, or each layer. With ``fixed`` those of ``cost`` hold.
     ``analog_shares``, for an accelerator with an analog core: shares of a layer's channels to choose among for it, such
-    as 0, 0.5, 1; the networks are then trained and judged as that core computes, noise included.
+    as 0, 0.5, 1, layer by layer and exit by exit; supernet and networks are then trained and judged as that core
+    computes, noise included.
     """
 
     backbone: str = "resnet"

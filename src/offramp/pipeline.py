@@ -9,6 +9,7 @@ from pathlib import Path
 from offramp.build import build_algorithm
 from offramp.clock import Clock, Deadline
 from offramp.errors import ConfigError, ConstraintError, Interrupted
+from offramp.evaluate.analog import analog_notes
 from offramp.evaluate.cached_logits import CachedLogitsEvaluator
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, select
@@ -77,6 +78,8 @@ class Pipeline:
         """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
         context = self.context
         self.store.check_checkpoints()
+        for note in analog_notes(context):
+            self.reporter.say(note)
         self.store.set("execution", dumps(self.config.execution))
         self.store.set("phase", "training")
         curve = self._train(context)

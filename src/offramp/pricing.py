@@ -1,7 +1,7 @@
 """Cost models from settings, and the price of a network that comes as an ONNX file; works without torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.config import CostConfig
@@ -9,6 +9,7 @@ from offramp.cost.base import CostModel, CostReport, LayerEngine
 from offramp.cost.cache import CachedEngine, default_cache_path
 from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
 from offramp.cost.formula.model import FormulaCostModel
+from offramp.cost.formula.shares import analog_refusals
 from offramp.cost.mapper.model import MappedCostModel
 from offramp.cost.mapper.steps import Step
 from offramp.cost.model import ScheduledCostModel
@@ -111,6 +112,8 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     # A graph says nothing of how it was trained: what it could cost is asked.
     cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True, accelerator=accelerator)
     report = cost_model.estimate(workload, accelerator)
+    refusals = (item.sentence for item in analog_refusals(workload, accelerator))
+    report = replace(report, warnings=(*report.warnings, *refusals))
     static = cost_model.estimate(workload.static(), accelerator)
     expected = expected_cost(report, exit_rates) if exit_rates else None
     cores = tuple(core.name for core in accelerator.cores if core.kind is not CoreKind.OFFCHIP)

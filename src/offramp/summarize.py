@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from offramp import __version__
+from offramp.evaluate.analog import analog_notes
 from offramp.evaluate.context import Context
 from offramp.evaluate.finish import FinishedNetwork
 from offramp.hardware.accelerator import CoreKind
@@ -84,6 +85,7 @@ def summarize(
         warnings=(
             *_model_notes(context),
             *_warnings(context),
+            *analog_notes(context),
             *_pruning_note(context, [item.record for item in finished]),
             *reference.cost.warnings,
         ),
@@ -181,6 +183,8 @@ def _warnings(context: Context) -> tuple[str, ...]:
         f"{cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
         f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits})"
     )
+    if context.config.space.analog_shares:
+        return (f"All networks were trained, compared and measured with {widths}, as they are priced.",)
     if context.config.fine_tune.quantize:
         return (
             f"The chosen networks and the reference were trained and measured with {widths}, as they are priced; the "

@@ -176,5 +176,8 @@ def test_cost_table_rows() -> None:
 
 def test_warnings_are_told_once() -> None:
     item = priced()
-    item = replace(item, report=replace(item.report, warnings=("a", "b")), static=replace(item.static, warnings=("b",)))
-    assert text.cost_json(item)["warnings"] == ["a", "b"]
+    both = replace(item.static, warnings=("b", "c"))
+    item = replace(item, report=replace(item.report, warnings=("a", "b")), static=both)
+    assert text.cost_json(item)["warnings"] == ["a", "b", "Static network: c"]
+    shown = str(text.cost_table(item).caption)
+    assert [line for line in shown.splitlines() if line in ("a", "b", "Static network: c")]

@@ -70,6 +70,38 @@ class _Noisy(torch.autograd.Function):
         return gradients[0], None, None, None, None
 
 
+def signed_range(bits: int) -> IntegerRange:
+    """Two's complement."""
+    return IntegerRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def row_groups(weight: Tensor, array: InMemoryArray) -> list[slice]:
+    """Input channels of a convolution whose sums are read together: as many as the array has rows for."""
+    _, inputs, height, width = weight.shape
+    size = array.rows // (height * width)
+    return [slice(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+
+
+def read_sums(sums: Tensor, scale: Tensor, array: InMemoryArray, noise: Noise) -> Tensor:
+    """Sums of one group of rows as a converter with the learned step ``scale`` reads them, for training."""
+    limits = signed_range(array.converters.output_bits)
+    read = fake_quantize(sums, scale, limits, gradient_scale(sums[0].numel(), limits))
+    step = float(step_size(scale.detach()))
+    return cast(Tensor, _Noisy.apply(read, noise, array.converters.snr, limits, step))  # type: ignore[no-untyped-call]
+
+
+def best_step(values: Tensor, limits: IntegerRange) -> float:
+    """The step that loses least, in squares, of those that leave the largest value on the grid or cut it off."""
+    largest = float(values.abs().max())
+    best, best_loss = max(largest / limits.upper, SMALLEST_STEP), float("inf")
+    for fraction in torch.linspace(0.05, 1.0, _FRACTIONS).tolist():
+        step = max(largest * fraction / limits.upper, SMALLEST_STEP)
+        loss = float((quantize(values, torch.tensor(step), limits) * step - values).square().sum())
+        if loss < best_loss:
+            best, best_loss = step, loss
+    return best
+
+
 @dataclass
 class AnalogPart:
     """The first ``channels`` outputs of a convolution on ``array``.
@@ -85,13 +117,11 @@ class AnalogPart:
 
     @property
     def results(self) -> IntegerRange:
-        bits = self.array.converters.output_bits
-        return IntegerRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return signed_range(self.array.converters.output_bits)
 
     @property
     def inputs(self) -> IntegerRange:
-        bits = self.array.converters.input_bits
-        return IntegerRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return signed_range(self.array.converters.input_bits)
 
     def lost_bits(self, source: QuantizedLayer) -> int:
         """Bits at the lower end that inputs lose so that all of the source's values fit."""
@@ -107,9 +137,7 @@ class AnalogPart:
 
     def groups(self, layer: QuantizedMatrixLayer) -> list[slice]:
         """Input channels whose sums are read together: as many as the array has rows for."""
-        _, inputs, height, width = layer.weight.shape
-        size = self.array.rows // (height * width)
-        return [slice(start, min(start + size, inputs)) for start in range(0, inputs, size)]
+        return row_groups(layer.weight, self.array)
 
     def run(self, layer: QuantizedMatrixLayer, inputs: Tensor) -> Tensor:
         """All output channels of the layer, the analog ones first."""
@@ -153,9 +181,7 @@ class AnalogPart:
                 flat = sums.detach().flatten().float() / unit
                 self.observed.append(flat[:: max(1, flat.numel() // _SAMPLE) | 1])
             else:
-                read = fake_quantize(sums, scale, self.results, gradient_scale(sums[0].numel(), self.results))
-                snr = self.array.converters.snr
-                sums = _Noisy.apply(read, self.noise, snr, self.results, float(step_size(scale.detach())))  # type: ignore[no-untyped-call]
+                sums = read_sums(sums, scale, self.array, self.noise)
             total = sums if total is None else total + sums
         return cast(Tensor, total)
 
@@ -330,14 +356,6 @@ def _calibrate(
 
 
 def _fit_converter(layer: QuantizedMatrixLayer, part: AnalogPart) -> None:
-    """The step that loses least, in squares, of those that leave the largest sum on the grid or cut it off."""
     sums = torch.cat(part.observed or [torch.ones(1)])
     part.observed = None
-    largest = float(sums.abs().max())
-    best, best_loss = max(largest / part.results.upper, SMALLEST_STEP), float("inf")
-    for fraction in torch.linspace(0.05, 1.0, _FRACTIONS).tolist():
-        step = max(largest * fraction / part.results.upper, SMALLEST_STEP)
-        loss = float((quantize(sums, torch.tensor(step), part.results) * step - sums).square().sum())
-        if loss < best_loss:
-            best, best_loss = step, loss
-    cast(Tensor, layer.adc_scale).fill_(best)
+    cast(Tensor, layer.adc_scale).fill_(best_step(sums, part.results))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offramp.nn.elastic_analog import ElasticAnalog
 from offramp.nn.elastic_quantizer import (
     ActivationQuantizer,
     QuantizerFormats,
@@ -19,7 +20,8 @@ from offramp.nn.elastic_quantizer import (
     choose_weights,
 )
 from offramp.nn.precision import mark_precision_
-from offramp.space.architecture import Precision
+from offramp.space.architecture import FLOAT_BITS, Precision
+from offramp.workload.layer import LayerShape, Op, conv_output_size
 
 Activation = Literal["relu", "relu6"]
 Kernel = int | tuple[int, int]
@@ -62,6 +64,7 @@ class ElasticConv2d(nn.Module):
             # fan_out counts all channels, but each output sees one kernel only.
             nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
         self.quantizer: WeightQuantizer | None = None
+        self.analog: ElasticAnalog | None = None
         self.activate(in_channels, out_channels, kernel_size)
 
     def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
@@ -91,10 +94,40 @@ class ElasticConv2d(nn.Module):
         return self.out_channels if self.depthwise else 1
 
     def forward(self, inputs: Tensor) -> Tensor:
-        weight = self.active_weight()
+        weight = active = self.active_weight()
         if self.quantizer is not None:
             weight = self.quantizer(weight, self.weight)
+        analog = self.analog
+        count = analog.channels(self._layer_shape(inputs)) if analog is not None and analog.share else 0
+        if analog is None or not count:
+            return self._convolve(inputs, weight)
+        output = cast(Tensor, analog(inputs, active[:count], self.weight, self._convolve))
+        return output if count == len(weight) else torch.cat([output, self._convolve(inputs, weight[count:])], 1)
+
+    def _convolve(self, inputs: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(inputs, weight, None, self.stride, self.padding, 1, self.groups)
+
+    def _layer_shape(self, inputs: Tensor) -> LayerShape:
+        """As the layer would be priced; bit widths only as far as they tell quantised layers from others."""
+        (fy, fx), (rows, columns), (iy, ix) = _sides(self.kernel_size), self.padding, inputs.shape[2:]
+        is_float = self.quantizer is not None and self.quantizer.index is None
+        each = 1 if self.depthwise else self.in_channels
+        return LayerShape(
+            Op.CONV,
+            g=self.groups,
+            k=self.out_channels // self.groups,
+            c=each,
+            oy=conv_output_size(iy, fy, self.stride, 2 * rows),
+            ox=conv_output_size(ix, fx, self.stride, 2 * columns),
+            fy=fy,
+            fx=fx,
+            iy=iy,
+            ix=ix,
+            stride_y=self.stride,
+            stride_x=self.stride,
+            padding=(rows, columns, rows, columns),
+            weight_bits=FLOAT_BITS if is_float else 8,
+        )
 
     def extract(self) -> nn.Conv2d:
         static = nn.Conv2d(

@@ -121,5 +121,7 @@ def _permute_outputs_(layer: ElasticConvNorm, order: Tensor) -> None:
     tensors = [layer.conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
     if layer.conv.quantizer is not None:
         tensors += list(layer.conv.quantizer.scales)
+    if layer.conv.analog is not None:
+        tensors.append(layer.conv.analog.ternary_scale)
     for tensor in tensors:
         tensor.copy_(tensor[order].clone())

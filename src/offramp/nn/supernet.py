@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from offramp.errors import ConfigError
 from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
+from offramp.nn.elastic_analog import AnalogRule
 from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch, LayeredBranch
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
 from offramp.nn.precision import mark_precision_, marked_precision
+from offramp.nn.supernet_analog import SupernetAnalog
 from offramp.nn.supernet_quantizers import SupernetQuantizers
 from offramp.nn.validity import check_architecture
 from offramp.space.architecture import Architecture, Precision
@@ -35,7 +37,8 @@ class Supernet(nn.Module):
     ``activate`` picks the network that ``forward`` runs and ``extract`` copies. A final classifier of type
     ``global_pool`` exists in any case, and one of each type in ``branches``; it serves all depths of the last stage.
     ``family`` builds the backbone; None = the registered one of the space's name. With ``precisions`` to choose among
-    it computes at the bit widths of the active architecture; without, in floating point.
+    it computes at the bit widths of the active architecture; without, in floating point. With ``analog`` it computes
+    the analog shares of the active architecture as that core does; without, digitally.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Supernet(nn.Module):
         seed: int,
         family: BackboneFamily | None = None,
         precisions: Sequence[Precision] = (),
+        analog: AnalogRule | None = None,
     ) -> None:
         super().__init__()
         _check_sizes(input_shape, num_classes)
@@ -64,6 +68,7 @@ class Supernet(nn.Module):
             self.final = self._build_branches(final_names, len(features) - 1, features[-1])
             self.final.update(self.backbone.own_heads(num_classes))
         self.quantizers = SupernetQuantizers(self, precisions, len(features)) if precisions else None
+        self.analog = None if analog is None else SupernetAnalog(self.backbone, self.taps, analog)
         self._active: _ActiveSubnet | None = None
 
     def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
@@ -100,6 +105,8 @@ class Supernet(nn.Module):
         resize = Resize(*input_size(self.input_shape, architecture.resolution))
         if self.quantizers is not None:
             self.quantizers.choose(self.backbone, architecture, blocks, chosen)
+        if self.analog is not None:
+            self.analog.choose(architecture, blocks, chosen)
         self._active = _ActiveSubnet(architecture, resize, blocks, chosen)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -221,10 +221,15 @@ def model_price(priced: Priced) -> ModelPrice:
         stages=stages,
         static=expected_cost(priced.static, (1.0,)),
         expected=priced.expected,
-        warnings=tuple(dict.fromkeys((*report.warnings, *priced.static.warnings))),
+        warnings=(*report.warnings, *_of_static(report.warnings, priced.static.warnings)),
         leaves_out=report.leaves_out,
         weight_density=priced.weight_density,
     )
+
+
+def _of_static(told: Sequence[str], warnings: Sequence[str]) -> list[str]:
+    """What is to be said of the static network alone."""
+    return [f"Static network: {text}" for text in warnings if text not in told]
 
 
 def engine_name(price: ModelPrice) -> str:
@@ -270,6 +275,7 @@ def cost_table(priced: Priced) -> "RichTable":
         notes.append(f"Expected product: {mean} as the mean of the products, {other} as the product of the means")
     if price.weight_density is not None:
         notes.append(f"Zero weights counted: {units.percent(1.0 - price.weight_density)} of those in the file")
+    notes += price.warnings
     if price.leaves_out:
         notes.append("\n".join(("Left out:", *(f"- {sentence}" for sentence in price.leaves_out))))
     table.caption = plain_text("\n".join(notes)) if notes else None

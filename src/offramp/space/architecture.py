@@ -125,17 +125,20 @@ class ExitChoice:
     """An exit: the tap it sits at and its branch.
 
     ``precision`` None = the architecture's ``branch_precision``; ``layers`` are those of a branch that was put
-    together layer by layer.
+    together layer by layer. An analog core computes ``analog_share`` of the output channels of each of its layers.
     """
 
     tap: int
     branch: str
     precision: Precision | None = None
     layers: tuple[BranchLayer, ...] = ()
+    analog_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.tap < 0:
             raise ValueError(f"`tap` must be >= 0, got {self.tap}.")
+        if not 0.0 <= self.analog_share <= 1.0:
+            raise ValueError(f"`analog_share` must be a share from 0 to 1, got {self.analog_share}.")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ class EarlyExitSpace:
     taps' is an index into the tuple of its choices. Genes that mean nothing are ignored by `decode` and are 0 in what
     `encode` gives (the canonical genes): those of inactive blocks, taps of inactive blocks, the tap of the last active
     block (the final classifier sits there), exits beyond the first ``max_exits``, and the policy of a network without
-    exits. ``precision`` and ``branch_precision`` hold where they are not chosen.
+    exits. ``precision`` and ``branch_precision`` hold where they are not chosen. ``analog_shares`` are chosen layer by
+    layer and exit by exit, but for branches of the types ``digital_branches``, which have nothing for an analog core.
     """
 
     backbone: BackboneSpace
@@ -43,6 +44,7 @@ class EarlyExitSpace:
     branch_precision: Precision = _PRECISION
     precisions: PrecisionChoices = FIXED
     analog_shares: tuple[float, ...] = ()
+    digital_branches: tuple[str, ...] = ()
     branch_layers: BranchLayerChoices = NO_LAYERS
 
     def __post_init__(self) -> None:
@@ -76,7 +78,15 @@ class EarlyExitSpace:
 
     @cached_property
     def _exits(self) -> ExitGenes:
-        return ExitGenes(self.branches, self.backbone.num_taps, self.max_exits, self.precisions, self.branch_layers)
+        return ExitGenes(
+            self.branches,
+            self.backbone.num_taps,
+            self.max_exits,
+            self.precisions,
+            self.branch_layers,
+            self.analog_shares,
+            self.digital_branches,
+        )
 
     @cached_property
     def _policy(self) -> PolicyGenes:
@@ -194,22 +204,28 @@ class EarlyExitSpace:
         return self._architecture(resolution, stages, exits, policy, self._ends.sample(rng, 2))
 
     def max_architecture(self) -> Architecture:
-        """The largest member at the most bits, without early exits."""
-        return self._extreme(max, self.precisions.finest)
+        """The largest member at the most bits and the least analog shares, without early exits."""
+        return self._extreme(max, self.precisions.finest, self._least_share)
 
     def reference_architecture(self) -> Architecture:
         """The largest member without exits that others are held against: at the usual bits, not at the most offered.
 
         Offering more bits would otherwise make every reduction larger.
         """
-        return self._extreme(max, self.precisions.usual)
+        return self._extreme(max, self.precisions.usual, self._least_share)
 
     def min_architecture(self) -> Architecture:
-        """The smallest member at the fewest bits, without early exits."""
-        return self._extreme(min, self.precisions.coarsest)
+        """The smallest member at the fewest bits and the largest analog shares, without early exits."""
+        return self._extreme(min, self.precisions.coarsest, max(self.analog_shares, default=0.0))
 
-    def _extreme(self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None) -> Architecture:
-        stages = tuple(stage.extreme(choose, precision) for stage in self._stages)
+    @property
+    def _least_share(self) -> float:
+        return min(self.analog_shares, default=0.0)
+
+    def _extreme(
+        self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None, share: float
+    ) -> Architecture:
+        stages = tuple(stage.extreme(choose, precision, share) for stage in self._stages)
         ends = () if precision is None else self._ends.same(precision, 2)
         return self._architecture(choose(self.backbone.resolutions), stages, (), PolicyChoice(), ends)
 
@@ -236,26 +252,30 @@ class EarlyExitSpace:
         return self._exits.options(self.active_taps(architecture), precision)
 
     def with_spread_exits(
-        self, architecture: Architecture, count: int, branch: str, policy: PolicyChoice
+        self, architecture: Architecture, count: int, branch: str, policy: PolicyChoice, share: float | None = None
     ) -> Architecture:
         """The same backbone with at most ``count`` exits of one branch type, evenly spread over the legal taps.
 
-        Where precision is chosen, theirs is that of the final classifier.
+        Where precision is chosen, theirs is that of the final classifier; their analog share is the least unless given.
         """
         precision = architecture.branch_precision if self.precisions.choices else None
-        exits = self._exits.spread(count, branch, self.active_taps(architecture), precision)
+        exits = self._exits.spread(count, branch, self.active_taps(architecture), precision, share)
         return replace(architecture, exits=exits, policy=policy if exits else PolicyChoice())
 
     def starting_points(self) -> tuple[Architecture, ...]:
-        """Sensible first candidates: the largest and the smallest backbone, without exits and with spread ones."""
+        """Sensible first candidates: the largest and the smallest backbone, without exits and with spread ones.
+
+        Where analog shares are chosen: both with the least and with the largest share.
+        """
         points = []
         middle = len(self.accuracy_drops) // 2
-        precision = self.precisions.usual
-        for backbone in (self._extreme(max, precision), self._extreme(min, precision)):
+        ends = dict.fromkeys((self._least_share, max(self.analog_shares, default=0.0)))
+        for share, choose in itertools.product(ends, (max, min)):
+            backbone = self._extreme(choose, self.precisions.usual, share)
             points.append(backbone)
             counts = sorted({1, (self.max_exits + 1) // 2, self.max_exits} - {0})
             for number, count in enumerate(counts):
                 branch = self.branches[number % len(self.branches)]
                 policy = PolicyChoice(self.measures[0], self.accuracy_drops[middle])
-                points.append(self.with_spread_exits(backbone, count, branch, policy))
+                points.append(self.with_spread_exits(backbone, count, branch, policy, share))
         return tuple(dict.fromkeys(points))

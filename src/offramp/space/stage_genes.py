@@ -88,8 +88,10 @@ class StageGenes:
             self._shares.sample(rng, depth),
         )
 
-    def extreme(self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None) -> StageChoice:
-        """The largest or smallest member (``choose`` = max or min) at one precision."""
+    def extreme(
+        self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None, share: float
+    ) -> StageChoice:
+        """The largest or smallest member (``choose`` = max or min) at one precision and one analog share."""
         stage = self.space
         depth = choose(stage.depths)
         return StageChoice(
@@ -98,7 +100,7 @@ class StageGenes:
             self._kernels.same(choose(stage.kernel_sizes), depth),
             self._expansions.same(choose(stage.expansions), depth),
             () if precision is None else self._precisions.same(precision, depth),
-            self._shares.same(min(self.analog_shares, default=0.0), depth),
+            self._shares.same(share, depth),
         )
 
     def num_choices(self, depth: int) -> int:

@@ -10,6 +10,9 @@ from offramp.train.compute import Compute
 from offramp.train.loss import LossSettings, multi_exit_loss
 from offramp.train.trainer import Step
 
+_SHARED_NOISE = 8
+"""Images of a batch that analog converters read with the same noise: drawing it takes as long as a convolution."""
+
 
 def sandwich_step(
     supernet: Supernet,
@@ -23,7 +26,8 @@ def sandwich_step(
     """A step of the sandwich rule with in-place distillation, every tap carrying an exit of a random type.
 
     The largest network learns from the labels; its final exit then teaches the smallest and the random ones. With
-    ``full_widths`` all of them are as wide as can be.
+    ``full_widths`` all of them are as wide as can be. Where analog shares are chosen, the largest has the least of them
+    and the smallest the most, and converters read with noise.
     Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", sections 3.3, 3.4.
     """
 
@@ -33,6 +37,9 @@ def sandwich_step(
         candidates += [space.sample(rng) for _ in range(random_subnets)]
         if full_widths:
             candidates = [space.with_full_widths(candidate) for candidate in candidates]
+        if supernet.analog is not None:
+            noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            supernet.analog.set_noise(noise, shared_by=_SHARED_NOISE)
         teacher: Tensor | None = None
         reported = torch.zeros(())
         for candidate in candidates:
@@ -43,6 +50,8 @@ def sandwich_step(
             torch.autograd.backward(loss)
             if teacher is None:
                 teacher, reported = logits[-1].detach(), loss.detach()
+        if supernet.analog is not None:
+            supernet.analog.set_noise(None)
         return reported
 
     return step

@@ -5,9 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.cost.formula.model import FormulaCostModel
-from offramp.cost.formula.shares import has_analog_shares, plan_analog, with_analog_channels
+from offramp.cost.formula.shares import (
+    Refusal,
+    analog_refusals,
+    analog_split,
+    has_analog_shares,
+    plan_analog,
+    with_analog_channels,
+)
 from offramp.hardware.loader import load_accelerator
-from offramp.space.architecture import Architecture, StageChoice
+from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from tests.cost.formula.networks import conv, depthwise, residual_network
 
@@ -67,6 +74,51 @@ def test_without_shares_or_without_an_analog_core_nothing_is_analog() -> None:
     assert not has_analog_shares(stated((), ()))
     assert plan_analog(network(), stated((), ()), DIANA).channels == {}
     assert plan_analog(network(), stated((1.0,), ()), load_accelerator("mcu")).channels == {}
+
+
+def test_the_share_of_an_exit_is_that_of_its_branch() -> None:
+    layers = list(network().layers)
+    layers[-1] = replace(layers[-1], stage=0, inputs=("stages.0.block0.second.conv",), shape=conv(16, 16, 32))
+    final = Layer("branches.1.conv", conv(16, 24, 32), ("stages.1.block3.depthwise.conv",), 1, Role.BRANCH)
+    layers = [replace(x, stage=int(x.name.startswith("stages.1"))) if x.role is Role.BACKBONE else x for x in layers]
+    order = [*layers[:4], layers[-1], *layers[4:-1], final]
+    workload = Workload("blocks", tuple(order), ("branches.0.conv", "branches.1.conv"))
+    base = stated((), ())
+    for share, expected in ((0.0, {}), (0.5, {"branches.0.conv": 8}), (1.0, {"branches.0.conv": 16})):
+        chosen = replace(base, exits=(ExitChoice(0, "conv", analog_share=share),))
+        assert has_analog_shares(chosen) == bool(share)
+        assert plan_analog(workload, chosen, DIANA).channels == expected
+
+
+def test_one_layer_by_itself_is_divided_as_in_a_plan() -> None:
+    split = analog_split(DIANA)
+    assert split is not None
+    assert split.array.rows == 1152
+    assert [split.channels(conv(24, 16, 32), x) for x in (0.0, 0.05, 0.1, 0.25, 0.5, 0.9, 1.0)] == [
+        0,
+        0,
+        4,
+        8,
+        12,
+        20,
+        24,
+    ]
+    assert split.channels(depthwise(24, 32), 1.0) == 0
+    assert split.channels(conv(10, 16, 32), 1.0) == 10
+    assert analog_split(load_accelerator("mcu")) is None
+
+
+def test_refusals_are_collected_by_reason() -> None:
+    first, second = analog_refusals(network(), DIANA)
+    assert first.layers == ("stages.0.stem.conv",)
+    assert first.sentence == (
+        "1 layer cannot run on core 'analog': the first layer reads 8-bit pixels, and the core's inputs are narrower "
+        "(stages.0.stem.conv)."
+    )
+    assert second.layers == ("stages.1.block3.depthwise.conv",)
+    assert analog_refusals(network(), load_accelerator("mcu")) == ()
+    many = Refusal("analog", "it is so", tuple("abcd"))
+    assert many.sentence == "4 layers cannot run on core 'analog': it is so (a, b, c, ...)."
 
 
 def test_a_decided_workload_runs_as_decided() -> None:
