@@ -174,7 +174,7 @@ def test_everything_learns() -> None:
     labels = torch.arange(32) % CLASSES
     data = images() + labels.view(-1, 1, 1, 1) * 0.7
     losses = []
-    for _ in range(30):
+    for _ in range(40):
         loss = nn.functional.cross_entropy(net(data)[0], labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
