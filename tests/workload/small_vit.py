@@ -42,7 +42,8 @@ class Attention(nn.Module):
             mixed = F.scaled_dot_product_attention(query, key, value)
         else:
             mixed = (query * (WIDTH // HEADS) ** -0.5 @ key.transpose(-2, -1)).softmax(dim=-1) @ value
-        return self.projection(mixed.transpose(1, 2).reshape(batch, tokens, WIDTH))
+        projected: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, tokens, WIDTH))
+        return projected
 
 
 class Block(nn.Module):
@@ -56,7 +57,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norms[0](x))
-        return x + self.perceptron(self.norms[1](x))
+        added: Tensor = x + self.perceptron(self.norms[1](x))
+        return added
 
 
 class Head(nn.Module):
@@ -69,9 +71,9 @@ class Head(nn.Module):
         self.mean = mean
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.mean:
-            return self.classes(self.norm(x[:, 1:].mean(dim=1)))
-        return self.classes(self.norm(x)[:, 0])
+        seen = self.norm(x[:, 1:].mean(dim=1)) if self.mean else self.norm(x)[:, 0]
+        logits: Tensor = self.classes(seen)
+        return logits
 
 
 def small_vit(*, fused: bool = True) -> EarlyExitNetwork:

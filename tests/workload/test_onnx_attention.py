@@ -66,8 +66,11 @@ def macs_of_the_first_stage() -> int:
     return 16 * patch * WIDTH + linear + 2 * tokens * tokens * WIDTH + WIDTH * CLASSES
 
 
-def layers(net: Net, tmp_path: Path, **bits: int) -> tuple[Layer, ...]:
-    return workload_from_onnx(net.save(tmp_path), allow_single_exit=True, **bits).layers
+def layers(net: Net, tmp_path: Path, weight_bits: int = 8, activation_bits: int = 8) -> tuple[Layer, ...]:
+    path = net.save(tmp_path)
+    return workload_from_onnx(
+        path, allow_single_exit=True, weight_bits=weight_bits, activation_bits=activation_bits
+    ).layers
 
 
 def tokens(batch: int | str = 1) -> Net:
@@ -78,7 +81,7 @@ def tokens(batch: int | str = 1) -> Net:
 def test_a_norm_is_one_pass_over_the_tokens(tmp_path: Path, kind: str) -> None:
     net = Net((1, TOKENS, 8), opset=23)
     scales = [net.weight(8)] if kind == "RMSNormalization" else [net.weight(8), net.weight(8)]
-    more = {"num_groups": 2} if kind == "GroupNormalization" else {}
+    more: dict[str, Any] = {"num_groups": 2} if kind == "GroupNormalization" else {}
     (layer,) = layers(net.exit(net.op(kind, net.input, *scales, **more)), tmp_path)
     assert layer.shape == LayerShape(Op.MULTIPLY, g=8, oy=TOKENS, iy=TOKENS)
 
