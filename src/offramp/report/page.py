@@ -1,17 +1,15 @@
 """One self-contained HTML page of a run: nothing is loaded from anywhere."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from offramp import jsonio
 from offramp.errors import RunError
-from offramp.report import diagram, figure_data, figure_style, figures, palette, tables, units, words
+from offramp.report import diagram, figure_data, figures, tables, units, words
 from offramp.report.front_figure import plot_front
 from offramp.report.layout import exit_label
 from offramp.report.precision_study import (
@@ -23,33 +21,12 @@ from offramp.report.precision_study import (
     study_table,
 )
 from offramp.report.summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
+from offramp.report.template import FigureBox, environment, figure_box
 from offramp.report.timeline_data import busy_table, timeline
 from offramp.report.timeline_figure import plot_timeline
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from plotly.graph_objects import Figure
-
-
-@dataclass(frozen=True)
-class LegendEntry:
-    """A series and the name of its colour in the palette."""
-
-    name: Markup
-    colour: str
-
-
-@dataclass(frozen=True)
-class FigureBox:
-    """A figure for the template; ``spec`` is plotly's JSON, ``description`` is for those who cannot see it."""
-
-    id: str
-    title: str
-    description: str
-    spec: dict[str, Any]
-    height: int
-    legend: tuple[LegendEntry, ...] = ()
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,8 +70,6 @@ class Link:
 
 def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str:
     """The page as text; everything that stands in ``summary`` and ``study`` is escaped."""
-    from plotly.offline import get_plotlyjs
-
     network = summary.recommended
     progress = figure_data.progress(summary.objectives, summary.evaluations)
     rules = {item.rule for item in summary.chosen}
@@ -112,8 +87,6 @@ def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str
             split=network.measured.split if network else "",
             warnings=_warnings(summary),
             contents=_contents(summary, bool(training), bool(progress), study is not None),
-            colours=palette.COLOURS,
-            dark_colours={colour.light: colour.dark for colour in palette.COLOURS},
             front_figures=_front_boxes(summary),
             thinned=_thinned(summary),
             num_statics=len(figure_data.statics_of(summary)),
@@ -129,9 +102,6 @@ def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str
             study_table=study_table(study) if study else None,
             facts_table=tables.facts_table(summary),
             glossary=words.glossary(),
-            css=Markup(source("page.css")),
-            js=Markup(source("page.js")),
-            plotly_js=Markup(get_plotlyjs()),
         )
     )
 
@@ -146,52 +116,6 @@ def write_page(summary: RunSummary, path: Path) -> None:
         jsonio.write_atomically(path, page)
     except OSError as exc:
         raise RunError(f"The report cannot be written to '{path}': {exc}.") from exc
-
-
-def source(name: str) -> str:
-    """A template, style or script of the report."""
-    return resources.files("offramp.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def environment() -> "Environment":
-    """Templates whose values are all escaped."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    return Environment(
-        loader=FunctionLoader(source),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def figure_box(name: str, figure: "Figure", title: str, description: str, caption: str = "") -> FigureBox:
-    """A figure as the templates want it, its legend beside it."""
-    spec = json.loads(str(figure.to_json()))
-    layout = spec["layout"]
-    # The page brings its own look; plotly's template would only make it longer.
-    layout.pop("template", None)
-    legend = _legend_of(spec)
-    if layout.get("showlegend", True):
-        layout["showlegend"] = False
-        layout["height"] -= figure_style.LEGEND_ROOM
-        layout["margin"]["t"] -= figure_style.LEGEND_ROOM
-    return FigureBox(name, title, description, spec, int(layout["height"]), legend, caption)
-
-
-def _legend_of(spec: dict[str, Any]) -> tuple[LegendEntry, ...]:
-    """The series of a figure for a legend in HTML, which wraps on a phone and follows the theme by itself."""
-    if not spec["layout"].get("showlegend", True):
-        return ()
-    names = {colour.light: colour.name for colour in palette.COLOURS}
-    entries: dict[str, LegendEntry] = {}
-    for trace in spec["data"]:
-        if trace.get("showlegend", True) and trace.get("name"):
-            colour = trace.get("marker", {}).get("color") or trace.get("line", {}).get("color")
-            # Names in figures are escaped already: plotly reads them as markup.
-            entries[trace["name"]] = LegendEntry(Markup(trace["name"]), names.get(colour, "slate"))
-    return tuple(entries.values())
 
 
 def _front_boxes(summary: RunSummary) -> list[FigureBox]:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from offramp import __version__, jsonio
 from offramp.errors import RunError
 from offramp.report import palette, units
 from offramp.report.figure_style import LEGEND_ROOM, base_layout, legend_on_top, rounded, style_axes
 from offramp.report.tables import Cell, Column, Table
+from offramp.report.template import environment, figure_box
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -139,10 +138,6 @@ def load_study(path: Path) -> PrecisionStudy | None:
 
 def write_study_page(study: PrecisionStudy, path: Path) -> None:
     """One self-contained HTML page; RunError where it cannot be written."""
-    from plotly.offline import get_plotlyjs
-
-    from offramp.report.page import environment, figure_box, source
-
     text = (
         environment()
         .get_template("precision_study.html")
@@ -151,11 +146,6 @@ def write_study_page(study: PrecisionStudy, path: Path) -> None:
             figure=figure_box("figure-study", plot_study(study), "", study_description(study)),
             study_table=study_table(study),
             version=__version__,
-            colours=palette.COLOURS,
-            dark_colours={colour.light: colour.dark for colour in palette.COLOURS},
-            css=Markup(source("page.css")),
-            js=Markup(source("page.js")),
-            plotly_js=Markup(get_plotlyjs()),
         )
     )
     try:

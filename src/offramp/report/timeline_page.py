@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from offramp import __version__, jsonio
 from offramp.errors import InputError
-from offramp.report import palette, units
-from offramp.report.page import environment, figure_box, source
+from offramp.report import units
 from offramp.report.tables import Cell, Column, Table
+from offramp.report.template import environment, figure_box
 from offramp.report.text import ModelPrice, Priced, engine_name, mapping_name, model_price
 from offramp.report.timeline_data import Timeline, busy_table, timeline
 from offramp.report.timeline_figure import plot_timeline
@@ -16,8 +14,6 @@ from offramp.report.timeline_figure import plot_timeline
 
 def render_timeline_page(priced: Priced) -> str:
     """The page as text; names from files are escaped."""
-    from plotly.offline import get_plotlyjs
-
     price = model_price(priced)
     data = timeline(priced.report, priced.core_names)
     return (
@@ -32,11 +28,6 @@ def render_timeline_page(priced: Priced) -> str:
             busy_table=busy_table(data),
             exits_table=_exits_table(price),
             version=__version__,
-            colours=palette.COLOURS,
-            dark_colours={colour.light: colour.dark for colour in palette.COLOURS},
-            css=Markup(source("page.css")),
-            js=Markup(source("page.js")),
-            plotly_js=Markup(get_plotlyjs()),
         )
     )
 
