@@ -9,15 +9,17 @@ the median over the steps (for a supernet, whose steps differ, the mean and the 
 
 import argparse
 import copy
+import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from benchmarks.record import save_result
 from offramp.nn.backbone import BACKBONES
@@ -30,6 +32,7 @@ from offramp.space.precision_choices import FIXED, ZNIBER_PRECISIONS, PrecisionC
 from offramp.train.compute import Compute
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step, sandwich_step
+from offramp.train.trainer import Step
 
 IMAGE = (3, 32, 32)
 NUM_CLASSES = 10
@@ -61,41 +64,52 @@ def build_network(backbone: str) -> EarlyExitNetwork:
     return Supernet(space.backbone, ("pool_linear", "conv"), IMAGE, NUM_CLASSES, seed=0).extract(architecture)
 
 
-def step_timer(network: EarlyExitNetwork, compute: Compute, batch: int) -> Callable[[], float]:
+def step_timer(module: nn.Module, step: Step, compute: Compute, batch: int) -> Callable[[], float]:
     """A function that trains for one step and gives the CPU seconds it took."""
-    compute.place(network).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-    step = plain_step(network, LossSettings(), compute)
+    compute.place(module).train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     generator = torch.Generator().manual_seed(0)
     images = compute.place_images(torch.randn(batch, *IMAGE, generator=generator))
     labels = torch.randint(NUM_CLASSES, (batch,), generator=generator)
-    rng = np.random.default_rng(0)
+    seeds = itertools.count()
 
     def run() -> float:
+        # Steps of a supernet draw networks and bits anew; all timers draw from the same seeds.
+        rng = np.random.default_rng(next(seeds))
         start = time.process_time()
         optimizer.zero_grad(set_to_none=True)
         step(images, labels, rng)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
         optimizer.step()
         return time.process_time() - start
 
     return run
 
 
-def measure(backbone: str, compute: Compute, num_steps: int, batch: int) -> list[StepCost]:
-    plain = build_network(backbone)
-    timers = {"plain": step_timer(copy.deepcopy(plain), compute, batch)}
-    for name, precision in BITS.items():
-        network = copy.deepcopy(plain)
-        network.architecture = replace(network.architecture, precision=precision, branch_precision=precision)
-        prepare_(network, [torch.randn(16, *IMAGE)])
-        timers[name] = step_timer(network, compute, batch)
+def network_step_timer(network: EarlyExitNetwork, compute: Compute, batch: int) -> Callable[[], float]:
+    return step_timer(network, plain_step(network, LossSettings(), compute), compute, batch)
+
+
+def times_in_turn(timers: Mapping[str, Callable[[], float]], num_steps: int) -> dict[str, list[float]]:
+    """As many steps of every timer, one after the other, those that warm up left out."""
     times: dict[str, list[float]] = {name: [] for name in timers}
     for index in range(num_steps + WARM_UP):
         for name, run in timers.items():
             seconds = run()
             if index >= WARM_UP:
                 times[name].append(seconds)
+    return times
+
+
+def measure(backbone: str, compute: Compute, num_steps: int, batch: int) -> list[StepCost]:
+    plain = build_network(backbone)
+    timers = {"plain": network_step_timer(copy.deepcopy(plain), compute, batch)}
+    for name, precision in BITS.items():
+        network = copy.deepcopy(plain)
+        network.architecture = replace(network.architecture, precision=precision, branch_precision=precision)
+        prepare_(network, [torch.randn(16, *IMAGE)])
+        timers[name] = network_step_timer(network, compute, batch)
+    times = times_in_turn(timers, num_steps)
     least = {name: min(values) for name, values in times.items()}
     median = {name: statistics.median(values) for name, values in times.items()}
     return [
@@ -120,25 +134,8 @@ def supernet_step_timer(backbone: str, choices: PrecisionChoices, compute: Compu
     family = BACKBONES.get(backbone).space(IMAGE)
     space = EarlyExitSpace(family, branches, max_exits=3, precisions=choices)
     supernet = Supernet(family, branches, IMAGE, NUM_CLASSES, seed=0, precisions=choices.choices)
-    compute.place(supernet).train()
-    optimizer = torch.optim.SGD(supernet.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     step = sandwich_step(supernet, space, LossSettings(), compute, random_subnets=1)
-    generator = torch.Generator().manual_seed(0)
-    images = compute.place_images(torch.randn(batch, *IMAGE, generator=generator))
-    labels = torch.randint(NUM_CLASSES, (batch,), generator=generator)
-    seeds = iter(range(1_000_000))
-
-    def run() -> float:
-        # Every step draws networks and bits anew; both supernets draw networks from the same seeds.
-        rng = np.random.default_rng(next(seeds))
-        start = time.process_time()
-        optimizer.zero_grad(set_to_none=True)
-        step(images, labels, rng)
-        torch.nn.utils.clip_grad_norm_(supernet.parameters(), 5.0)
-        optimizer.step()
-        return time.process_time() - start
-
-    return run
+    return step_timer(supernet, step, compute, batch)
 
 
 def measure_supernet(backbone: str, compute: Compute, num_steps: int, batch: int) -> list[StepCost]:
@@ -150,12 +147,7 @@ def measure_supernet(backbone: str, compute: Compute, num_steps: int, batch: int
     timers = {"plain": supernet_step_timer(backbone, FIXED, compute, batch)}
     timers |= {name: supernet_step_timer(backbone, choices, compute, batch) for name, choices in sampled.items()}
     # Networks differ from step to step, so the sums are compared: each timer takes as many steps, turn by turn.
-    times: dict[str, list[float]] = {name: [] for name in timers}
-    for index in range(num_steps + WARM_UP):
-        for name, run in timers.items():
-            seconds = run()
-            if index >= WARM_UP:
-                times[name].append(seconds)
+    times = times_in_turn(timers, num_steps)
     mean = {name: statistics.fmean(values) for name, values in times.items()}
     median = {name: statistics.median(values) for name, values in times.items()}
     return [

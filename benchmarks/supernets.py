@@ -7,12 +7,12 @@ from typing import Any
 from offramp.build import build_context, build_dataset
 from offramp.config import Config, with_settings
 from offramp.evaluate.context import Context
-from offramp.evaluate.finish import evaluation_data
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
 from offramp.progress import TerminalReporter
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
+from offramp.workplace import supernet_evaluator
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Prepared:
 def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: bool = False) -> Prepared:
     """Train the supernet of the default settings with ``changes``; what is in the folder is read back."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = with_settings(Config(), {"train.precision": "fp32", **changes})
+    settled = {"train.precision": "fp32", "search.calibrate_confidences": calibrate_confidences}
+    config = with_settings(Config(), {**settled, **changes})
     reporter = TerminalReporter()
     context = build_context(config, build_dataset(config, reporter))
     settings, dataset = config.train, context.dataset
@@ -47,13 +48,4 @@ def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: boo
     )
     with reporter.task("Training the supernet") as task:
         loop.run(step, task, resume=checkpoint.exists())
-    direct = SupernetEvaluator(
-        context.supernet,
-        evaluation_data(context),
-        context.compute,
-        context.search_cost,
-        context.accelerator,
-        context.constraints,
-        calibrate_confidences=calibrate_confidences,
-    )
-    return Prepared(context, direct)
+    return Prepared(context, supernet_evaluator(context))
