@@ -19,7 +19,7 @@ from offramp.workload.graph import Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapper.networks import quad
 from tests.cost.native_toys import core, memory
-from tests.cost.toys import ToyEngine, toy_accelerator, two_exit_workload
+from tests.cost.toys import ToyEngine, conv, toy_accelerator, two_exit_workload
 
 BITMAP = SparseStorage(bits_per_weight=1, bits_per_nonzero=0)
 RUNS = SparseStorage(bits_per_weight=0, bits_per_nonzero=4)
@@ -101,19 +101,7 @@ def test_what_a_port_must_carry_is_no_faster_for_zeros() -> None:
 
 
 shapes = st.builds(
-    lambda k, c, size, kernel, bits: LayerShape(
-        Op.CONV,
-        k=k,
-        c=c,
-        oy=size,
-        ox=size,
-        fy=kernel,
-        fx=kernel,
-        iy=size,
-        ix=size,
-        padding=(kernel // 2,) * 4,
-        weight_bits=bits,
-    ),
+    lambda k, c, size, kernel, bits: replace(conv(c, k, size, kernel), weight_bits=bits),
     st.integers(1, 12),
     st.integers(1, 12),
     st.integers(1, 9),

@@ -14,7 +14,6 @@ from PIL import Image
 
 from offramp.errors import DataError, InputError
 from offramp.exiting.policies.cumulative import CumulativeConfidence
-from offramp.exiting.policies.patience import Patience
 from offramp.exiting.policy import ExitPolicy
 from offramp.exiting.stopping import StepwiseRule
 from offramp.export.bundle import ExportRecord
@@ -23,6 +22,7 @@ from offramp.nn.network import EarlyExitNetwork
 
 from . import toys
 from .conftest import Export
+from .test_rules import LOOKING_BACK
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,7 @@ def test_many_threads_predict_and_stream_on_one_session(session: EarlyExitSessio
             assert [pair for part in pool.map(work, range(6)) for pair in part] == wanted
 
 
-RULES: list[StepwiseRule] = [
-    Patience(1),
-    Patience(2),
-    Patience(3),
-    CumulativeConfidence((0.9, 0.97)),
-    CumulativeConfidence((0.6, 0.8), "entropy"),
-    ExitPolicy("margin", (0.5, 0.6)),
-]
+RULES: list[StepwiseRule] = [*LOOKING_BACK, ExitPolicy("margin", (0.5, 0.6))]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
