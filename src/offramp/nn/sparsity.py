@@ -1,6 +1,6 @@
 """Weights that are zero wherever they matter least: pruned while a network trains, and counted afterwards.
 
-Source: Zhu & Gupta 2017, "To prune, or not to prune", section 3: by magnitude, layer by layer, to a share that grows
+Source: Zhu & Gupta 2017, "To prune, or not to prune": by magnitude, layer by layer, to a share that grows
 along a cubic curve; what was pruned once stays zero.
 """
 
