@@ -37,7 +37,7 @@ from offramp.train.data import Dataset, Split, Splits, load_dataset
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 TAPS = (0, 1)
-FULL, NARROW = (16, 32, 64), (12, 24, 48)
+FULL, NARROW, WIDE = (16, 32, 64), (12, 24, 48), (16, 48, 96)
 POINTS = 0.01
 """Accuracy that may be given up."""
 WANTED_SPEED_UP, WANTED_ENERGY = 2.3, 0.38
@@ -101,7 +101,7 @@ def _part(data: Dataset, count: int, seed: int) -> Dataset:
 def _train_all(bench: Bench, arguments: argparse.Namespace) -> dict[str, Entry]:
     with_exits = nets.architecture(FULL, TAPS)
     quantized_epochs = arguments.mixed_epochs + arguments.final_epochs
-    base = nets.trained_float(bench, arguments.float_epochs, TAPS)
+    base = nets.trained_float(bench, "float", with_exits, arguments.float_epochs)
     entries = {}
     for name, chosen in (("reference", with_exits.without_exits()), ("exits", with_exits)):
         network = nets.quantized(bench, base, chosen)
@@ -121,7 +121,19 @@ def _train_all(bench: Bench, arguments: argparse.Namespace) -> dict[str, Entry]:
     step = nets.noisy_step(bench, pruned, nets.keep_going)
     nets.train(bench, "pruned", pruned, quantized_epochs, 0.02, step)
     entries["pruned"] = _entry(bench, pruned, pruned_channels, arguments)
+    entries["wide"] = _wide(bench, arguments)
     return entries
+
+
+def _wide(bench: Bench, arguments: argparse.Namespace) -> Entry:
+    """More channels where they are almost free, on the analog core, taught by itself in floating point."""
+    chosen = nets.wide_architecture(WIDE, TAPS[-1])
+    teacher = nets.trained_float(bench, "wide-float", chosen, arguments.float_epochs)
+    channels = nets.free_digital(bench, teacher)
+    network = nets.quantized(bench, teacher, chosen, channels)
+    step = nets.taught_step(bench, network, teacher)
+    nets.train(bench, "wide", network, arguments.mixed_epochs + arguments.final_epochs, 0.02, step)
+    return _entry(bench, network, channels, arguments)
 
 
 def _entry(

@@ -22,11 +22,11 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantize import prepare_
 from offramp.nn.supernet import Supernet
 from offramp.progress import TerminalReporter
-from offramp.space.architecture import Architecture, ExitChoice, StageChoice
+from offramp.space.architecture import Architecture, BranchLayer, ExitChoice, StageChoice
 from offramp.train.augment import batches, default_augmentation
 from offramp.train.compute import Compute
 from offramp.train.data import Dataset, Split
-from offramp.train.loss import LossSettings
+from offramp.train.loss import LossSettings, multi_exit_loss
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, collect_logits
 from offramp.workload.graph import Role, Workload
@@ -34,6 +34,7 @@ from offramp.workload.graph import Role, Workload
 BATCH = 128
 CALIBRATION_IMAGES = 1024
 SHARED_NOISE = 8
+DIGITAL_COLUMNS = 16
 Logits = tuple[NDArray[np.float32], ...]
 
 
@@ -61,14 +62,27 @@ class Bench:
 
 
 def architecture(widths: Sequence[int], taps: Sequence[int]) -> Architecture:
-    """ResNet-8 with stages of these widths and an exit with a convolution at each tap."""
-    stages = tuple(StageChoice(1, width, (3,), (1,)) for width in widths)
-    return Architecture("resnet8", 32, stages, tuple(ExitChoice(tap, "conv") for tap in taps))
+    """ResNet-8 with stages of these widths and an exit with a convolution to 16 channels at each tap."""
+    return Architecture("resnet8", 32, _stages(widths), tuple(ExitChoice(tap, "conv") for tap in taps))
+
+
+def wide_architecture(widths: Sequence[int], tap: int) -> Architecture:
+    """The same with one exit, whose convolution has 32 channels."""
+    layers = (BranchLayer("convolution", kernel_size=3, stride=2, width=32),)
+    return Architecture("resnet8", 32, _stages(widths), (ExitChoice(tap, "searched", layers=layers),))
+
+
+def _stages(widths: Sequence[int]) -> tuple[StageChoice, ...]:
+    return tuple(StageChoice(1, width, (3,), (1,)) for width in widths)
 
 
 def float_network(bench: Bench, chosen: Architecture) -> EarlyExitNetwork:
+    """Untrained; stages may be wider than the family offers."""
     space = BACKBONES.get("resnet8").space(bench.data.input_shape)
-    supernet = Supernet(space, ("conv",), bench.data.input_shape, bench.data.num_classes, seed=bench.seed)
+    stages = zip(space.stages, chosen.stages, strict=True)
+    space = replace(space, stages=tuple(replace(s, widths=tuple(sorted({*s.widths, own.width}))) for s, own in stages))
+    branches = tuple(dict.fromkeys(exit.branch for exit in chosen.exits)) or ("conv",)
+    supernet = Supernet(space, branches, bench.data.input_shape, bench.data.num_classes, seed=bench.seed)
     return supernet.extract(chosen)
 
 
@@ -88,6 +102,29 @@ def inherit_(network: EarlyExitNetwork, trained: EarlyExitNetwork) -> None:
 def _plain(name: str) -> str:
     """Backbone layers go by their block, in whatever stage that is."""
     return name.split(".", 2)[2] if name.startswith("stages.") else name
+
+
+def free_digital(bench: Bench, network: EarlyExitNetwork) -> dict[str, int]:
+    """Analog channels per layer when the digital core takes as many as it can without any exit coming later.
+
+    It computes 16 channels at a time, at 8 bits, beside the analog core: what is free costs no accuracy either.
+    """
+    every = all_analog(bench, network.architecture)
+    chosen = dict(every)
+
+    def latencies() -> list[float]:
+        return [stage.latency_to_exit_cycles for stage in price(bench, network, chosen).stages]
+
+    best = latencies()
+    for name, channels in every.items():
+        for analog in range(0, channels, DIGITAL_COLUMNS):
+            chosen[name] = analog
+            found = latencies()
+            if all(new <= old for new, old in zip(found, best, strict=True)):
+                best = found
+                break
+            chosen[name] = channels
+    return chosen
 
 
 def with_channels(workload: Workload, channels: Mapping[str, int]) -> Workload:
@@ -139,9 +176,9 @@ def train(
         loop.run(step, task, resume=True)
 
 
-def trained_float(bench: Bench, epochs: int, taps: Sequence[int]) -> EarlyExitNetwork:
-    network = float_network(bench, architecture((16, 32, 64), taps))
-    train(bench, "float", network, epochs, 0.1)
+def trained_float(bench: Bench, name: str, chosen: Architecture, epochs: int) -> EarlyExitNetwork:
+    network = float_network(bench, chosen)
+    train(bench, name, network, epochs, 0.1)
     return network
 
 
@@ -167,6 +204,23 @@ def noisy_step(bench: Bench, network: EarlyExitNetwork, draw: Callable[[np.rando
         draw(rng)
         set_noise_(network, torch.Generator().manual_seed(int(rng.integers(2**31))), shared_by=SHARED_NOISE)
         return plain(images, labels, rng)
+
+    return step
+
+
+def taught_step(bench: Bench, network: EarlyExitNetwork, teacher: EarlyExitNetwork) -> Step:
+    """With converter noise; every exit learns from the labels and from the last one of ``teacher``."""
+    bench.compute.place(teacher).eval()
+
+    def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        set_noise_(network, torch.Generator().manual_seed(int(rng.integers(2**31))), shared_by=SHARED_NOISE)
+        with bench.compute.autocast():
+            with torch.no_grad():
+                taught = teacher(images)[-1]
+            logits = network(images)
+        loss = multi_exit_loss(logits, labels, LossSettings(), taught)
+        torch.autograd.backward(loss)
+        return loss.detach()
 
     return step
 

@@ -48,7 +48,7 @@ from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, P
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.augment import default_augmentation
 from offramp.train.checkpoint import load_checkpoint
-from offramp.train.compute import Compute
+from offramp.train.compute import Compute, build_compute
 from offramp.train.data import Dataset, Split, load_dataset
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
@@ -123,7 +123,7 @@ class Study:
         self.train = _part(splits.train, options.train_images, seed)
         self.validation = _part(splits.validation, options.test_images, seed)
         self.test = _part(splits.test, options.test_images, seed)
-        # bf16 gains nothing on this backbone: its strided depthwise layers are slow that way.
+        self.training = build_compute("cpu", "auto", True, 32)
         self.compute = Compute()
         self.data = EvaluationData(self.train.subset(1024, seed), self.validation, self.dataset.preprocessing)
         options.work.mkdir(parents=True, exist_ok=True)
@@ -163,14 +163,14 @@ class Study:
             network,
             TrainingData(self.train, dataset.preprocessing, 64, default_augmentation(dataset)),
             Schedule(learning_rate, None if deadline else epochs, deadline),
-            self.compute,
+            self.training,
             momentum=0.9,
             weight_decay=5e-4,
             seed=self.options.seed,
             checkpoint=checkpoint,
         )
         with self.reporter.task(f"Training at {setting}") as task:
-            log = loop.run(plain_step(network, LossSettings(), self.compute), task, resume=True)
+            log = loop.run(plain_step(network, LossSettings(), self.training), task, resume=True)
         return len(log.loss)
 
     def _measure(self, network: EarlyExitNetwork, epochs: int, seconds: float) -> Measured:

@@ -1,13 +1,15 @@
 """Where and in which number format networks run."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from offramp.errors import ConfigError
 
@@ -27,6 +29,8 @@ class Compute:
     def autocast(self) -> AbstractContextManager[object]:
         """Forward passes run inside this; nothing changes for fp32."""
         kind = torch.device(self.device).type
+        if self.dtype == "bf16" and kind == "cpu":
+            return _bf16_on_cpu()
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -38,6 +42,34 @@ class Compute:
     def place_images(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+
+@contextmanager
+def _bf16_on_cpu() -> Iterator[None]:
+    with torch.autocast("cpu", dtype=torch.bfloat16), _GroupsInFloat():
+        yield
+
+
+class _GroupsInFloat(TorchFunctionMode):
+    """Depthwise and grouped convolutions stay in fp32, where a CPU's backward pass of them is several times as fast."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.conv2d and _groups(args, kwargs) > 1:
+            with torch.autocast("cpu", enabled=False):
+                return func(args[0].float(), *args[1:], **kwargs)
+        return func(*args, **kwargs)
+
+
+def _groups(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Of a call conv2d(input, weight, bias, stride, padding, dilation, groups)."""
+    return int(args[6] if len(args) > 6 else kwargs.get("groups", 1))
 
 
 def build_compute(device: str, precision: str, channels_last: bool, image_side: int) -> Compute:
