@@ -8,8 +8,9 @@ Every run is an `offramp search` with the same numbers of epochs; one that was s
 again. `macs`: every executed branch is charged; thresholds are set on validation samples, test is touched once. The
 peers search the same backbones as ours (--peer-backbone mobilenetv2 is the family nearest to theirs). `product`: the
 most accurate network of at most --most-product joule cycles, expected energy-latency product, against the largest
-backbone without exits, equally trained; same mapping engine for both. Both claims start from the same supernet: the
-checkpoint of one run may be copied into the other's folder. Writes benchmarks/results/cifar10_<claim>.json.
+backbone without exits, equally long trained; same mapping engine for both. Both claims start from the same supernet: the
+checkpoint of one run may be copied into the other's folder, and so may its finished reference. Writes
+benchmarks/results/cifar10_<claim>.json, with --taught cifar10_<claim>_taught.json.
 """
 
 import argparse
@@ -46,13 +47,15 @@ def settings(arguments: argparse.Namespace, algorithm: str) -> dict[str, object]
             "picks": ["most_accurate"],
             # One reference is enough where all algorithms have the same backbones.
             "reference": ours,
+            "teacher": "reference" if ours and arguments.taught else "final_exit",
         },
     }
 
 
 def run(arguments: argparse.Namespace, algorithm: str) -> RunSummary:
     """Search, or go on, or read what is finished."""
-    folder = Path(arguments.folder) / f"{arguments.claim}-{algorithm}-{arguments.seed}"
+    name = f"{arguments.claim}-{algorithm}-{arguments.seed}"
+    folder = Path(arguments.folder) / (f"{name}-taught" if arguments.taught else name)
     config = folder.with_suffix(".yaml")
     summary = folder / "summary.json"
     if not summary.exists():
@@ -108,6 +111,7 @@ def main() -> None:
     parser.add_argument("--fine-tune-epochs", type=int, default=50)
     parser.add_argument("--evaluations", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--taught", action="store_true", help="ours: the largest static network teaches what is chosen")
     parser.add_argument("--folder", default="runs/cifar10-peers")
     arguments = parser.parse_args()
     names = ("exact", "nachos", "edanas", "aebnas") if arguments.claim == "macs" else ("exact",)
@@ -119,7 +123,8 @@ def main() -> None:
                 f"{name} {row['rule']}: test {row['test_accuracy']:.4f} at {row['expected_macs_test']:.0f} MACs, "
                 f"product {row['share_of_largest']:.3f} of the largest static network's"
             )
-    print(save_result(f"cifar10_{arguments.claim}", {"settings": vars(arguments), "runs": figures}))
+    file = f"cifar10_{arguments.claim}_taught" if arguments.taught else f"cifar10_{arguments.claim}"
+    print(save_result(file, {"settings": vars(arguments), "runs": figures}))
 
 
 if __name__ == "__main__":

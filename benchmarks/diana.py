@@ -131,7 +131,7 @@ def _wide(bench: Bench, arguments: argparse.Namespace) -> Entry:
     teacher = nets.trained_float(bench, "wide-float", chosen, arguments.float_epochs)
     channels = nets.free_digital(bench, teacher)
     network = nets.quantized(bench, teacher, chosen, channels)
-    step = nets.taught_step(bench, network, teacher)
+    step = nets.noisy_step(bench, network, nets.keep_going, teacher)
     nets.train(bench, "wide", network, arguments.mixed_epochs + arguments.final_epochs, 0.02, step)
     return _entry(bench, network, channels, arguments)
 

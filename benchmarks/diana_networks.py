@@ -26,7 +26,7 @@ from offramp.space.architecture import Architecture, BranchLayer, ExitChoice, St
 from offramp.train.augment import batches, default_augmentation
 from offramp.train.compute import Compute
 from offramp.train.data import Dataset, Split
-from offramp.train.loss import LossSettings, multi_exit_loss
+from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, collect_logits
 from offramp.workload.graph import Role, Workload
@@ -196,31 +196,19 @@ def quantized(
     return network
 
 
-def noisy_step(bench: Bench, network: EarlyExitNetwork, draw: Callable[[np.random.Generator], None]) -> Step:
+def noisy_step(
+    bench: Bench,
+    network: EarlyExitNetwork,
+    draw: Callable[[np.random.Generator], None],
+    teacher: EarlyExitNetwork | None = None,
+) -> Step:
     """A training step with converter noise; ``draw`` may change what is analog beforehand."""
-    plain = plain_step(network, LossSettings(), bench.compute)
+    plain = plain_step(network, LossSettings(), bench.compute, teacher)
 
     def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         draw(rng)
         set_noise_(network, torch.Generator().manual_seed(int(rng.integers(2**31))), shared_by=SHARED_NOISE)
         return plain(images, labels, rng)
-
-    return step
-
-
-def taught_step(bench: Bench, network: EarlyExitNetwork, teacher: EarlyExitNetwork) -> Step:
-    """With converter noise; every exit learns from the labels and from the last one of ``teacher``."""
-    bench.compute.place(teacher).eval()
-
-    def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-        set_noise_(network, torch.Generator().manual_seed(int(rng.integers(2**31))), shared_by=SHARED_NOISE)
-        with bench.compute.autocast():
-            with torch.no_grad():
-                taught = teacher(images)[-1]
-            logits = network(images)
-        loss = multi_exit_loss(logits, labels, LossSettings(), taught)
-        torch.autograd.backward(loss)
-        return loss.detach()
 
     return step
 

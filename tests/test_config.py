@@ -69,6 +69,11 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("space: {branches: [conv, conv]}", "no entry twice"),
         ("cost: {engine: guess}", "cost.engine"),
         ("fine_tune: {guarantee: 0.01}", "fine_tune.guarantee"),
+        ("fine_tune: {teacher: reference, reference: false}", "teacher reference needs a reference that is trained"),
+        (
+            "{fine_tune: {teacher: reference}, execution: {cluster: 'tcp://a:1'}}",
+            "which a cluster's workers do not see",
+        ),
         ("fine_tune: {guarantee: 1@0.95}", "such as 0.01@0.95, got '1@0.95'"),
         ("fine_tune: {guarantee: " + "1" * 50 + "@0.9}", "fine_tune.guarantee"),
         ("version: 2", "version 2"),

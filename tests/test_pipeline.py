@@ -4,6 +4,8 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from offramp import jsonio
 from offramp.build import build_context, build_dataset
@@ -78,3 +80,23 @@ def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet(tmp_path: Path) 
     assert summary.static_reference.name.endswith("as in the supernet")
     assert not (tmp_path / "run" / "networks" / "reference").exists()
     assert summary.chosen[0].test is not None
+
+
+def test_a_teaching_reference_is_finished_first_and_by_workers_too(tmp_path: Path) -> None:
+    changes = {
+        "train__epochs": 1,
+        "search__evaluations": 4,
+        "fine_tune__epochs": 1,
+        "fine_tune__picks": ("cheapest",),
+        "fine_tune__teacher": "reference",
+    }
+    here, there = tmp_path / "here", tmp_path / "there"
+    result = search(small_config(**changes), run=here)
+    search(small_config(**changes, execution__workers=2), run=there)
+    age = {name: (here / "chosen" / name / "network.json").stat().st_mtime_ns for name in ("reference", "cheapest")}
+    assert age["reference"] < age["cheapest"]
+    for name in age:
+        weights, others = (load_file(folder / "chosen" / name / "weights.safetensors") for folder in (here, there))
+        assert all(torch.equal(tensor, others[key]) for key, tensor in weights.items())
+    assert result.summary is not None
+    assert result.summary.static_reference.accuracy_test is not None

@@ -157,12 +157,15 @@ class FineTuneConfig(_Section):
     bit widths are searched (``space.precision``), that is always so. Without ``reference`` the static network that
     savings are measured against stays as it is in the supernet and is judged on validation samples: for runs that are
     only compared with each other. ``weight_density`` prunes their weights, and those of a trained reference, to this
-    share of nonzero ones while they are fine-tuned, for an accelerator that gains from zeros.
+    share of nonzero ones while they are fine-tuned, for an accelerator that gains from zeros. ``teacher`` is whom
+    exits learn from beside the labels: the early ones from the ``final_exit`` of their network, or all from the
+    ``reference``, which is then fine-tuned first.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.05
     reference: bool = True
+    teacher: Literal["final_exit", "reference"] = "final_exit"
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
     quantize: bool = False
@@ -172,6 +175,12 @@ class FineTuneConfig(_Section):
     def _pruning_needs_training(self) -> "FineTuneConfig":
         if self.weight_density is not None and self.epochs == 0:
             raise ValueError("weight_density prunes while networks are fine-tuned, which needs epochs of at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_is_trained(self) -> "FineTuneConfig":
+        if self.teacher == "reference" and not self.reference:
+            raise ValueError("teacher reference needs a reference that is trained: leave `reference` true")
         return self
 
     @field_validator("guarantee")
@@ -236,6 +245,12 @@ class Config(_Section):
     deploy: DeployConfig = DeployConfig()
     budget: BudgetConfig = BudgetConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="after")
+    def _a_teacher_is_within_reach(self) -> "Config":
+        if self.fine_tune.teacher == "reference" and self.execution.cluster is not None:
+            raise ValueError("fine_tune.teacher reference needs the run's folder, which a cluster's workers do not see")
+        return self
 
     @property
     def searches_precision(self) -> bool:

@@ -27,10 +27,14 @@ _ALL_CORES = 1 << 20
 
 @dataclass(frozen=True)
 class Target:
-    """A network to fine-tune and its folder in the run; None in place of a selection stands for the reference."""
+    """A network to fine-tune and its folder in the run; None in place of a selection stands for the reference.
+
+    ``teacher`` is the folder of the finished reference, where it is to teach.
+    """
 
     selection: Selection | None
     folder: Path
+    teacher: Path | None = None
 
 
 @contextmanager
@@ -90,7 +94,8 @@ def finish_elsewhere(
     futures: dict[Future[Reply], int] = {}
     for index, target in enumerate(targets):
         folder = str(target.folder.resolve()) if shared_folder else None
-        job = FinishJob(target.folder.name, target.selection, each, folder, resume)
+        teacher = None if target.teacher is None else str(target.teacher.resolve())
+        job = FinishJob(target.folder.name, target.selection, each, folder, resume, teacher)
         futures[executor.submit(Job(FINISH, dumps(job)), told(index))] = index
     pending = set(futures)
     while pending:

@@ -12,7 +12,7 @@ from offramp.errors import ConfigError, ConstraintError, Interrupted
 from offramp.evaluate.analog import analog_notes
 from offramp.evaluate.cached_logits import CachedLogitsEvaluator
 from offramp.evaluate.context import Context
-from offramp.evaluate.finish import FinishedNetwork, Finisher, Selection, select
+from offramp.evaluate.finish import WEIGHTS, FinishedNetwork, Finisher, Selection, select
 from offramp.evaluate.remote import RemoteEvaluator
 from offramp.export.bundle import export_bundle
 from offramp.export.checks import NUM_CHECKS
@@ -204,44 +204,62 @@ class Pipeline:
     def _finish(
         self, context: Context, finisher: Finisher, front: ParetoFront, finished: list[FinishedNetwork]
     ) -> StaticReference:
-        """Finish the picked networks one by one, so that those done before a stop are kept; then the reference."""
+        """Finish the picked networks one by one, so that those done before a stop are kept; then the reference.
+
+        A reference that is to teach them comes first.
+        """
         selections = select(front, self.config.fine_tune.picks)
+        teacher = self.store.network_folder(_REFERENCE) if self.config.fine_tune.teacher == "reference" else None
         # The first pick is the one to recommend: it gets twice the time of the others.
         shares = [2.0, *[1.0] * len(selections)]
         whole = self.clock.phase(_FINE_TUNING_END)
-        resume = self._finish_elsewhere(context, selections, whole) or self.resume
-        for index, selection in enumerate(selections):
-            deadline = _part(whole, sum(shares[: index + 1]) / sum(shares))
+        resume = self._finish_elsewhere(context, selections, whole, teacher) or self.resume
+        spent = 0.0
+        if teacher is not None:
+            spent = 1.0
+            self._finish_reference(finisher, _part(whole, spent / sum(shares)), resume)
+        for share, selection in zip(shares, selections, strict=False):
+            spent += share
+            deadline = _part(whole, spent / sum(shares))
             folder = self.store.network_folder(selection.name)
             with self.reporter.task(f"Fine-tuning {selection.name}") as task:
-                result = finisher.finish(selection, folder, task, deadline=deadline, resume=resume)
-            self.store.note_checkpoint(folder / "weights.safetensors", len(result.log.loss))
+                result = finisher.finish(selection, folder, task, deadline=deadline, resume=resume, teacher=teacher)
+            self.store.note_checkpoint(folder / WEIGHTS, len(result.log.loss))
             self._export(context, selection, result, folder / "bundle")
             for epoch, loss in enumerate(result.log.loss, start=1):
                 self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
             finished.append(result)
         if not self.config.fine_tune.reference:
             return finisher.untrained_reference()
-        with self.reporter.task("Fine-tuning the reference") as task:
-            return finisher.finish_reference(self.store.network_folder(_REFERENCE), task, deadline=whole, resume=resume)
+        # One that has taught is there already and is read back.
+        return self._finish_reference(finisher, whole, resume or teacher is not None)
 
-    def _finish_elsewhere(self, context: Context, selections: Sequence[Selection], whole: Deadline | None) -> bool:
+    def _finish_reference(self, finisher: Finisher, deadline: Deadline | None, resume: bool) -> StaticReference:
+        with self.reporter.task("Fine-tuning the reference") as task:
+            folder = self.store.network_folder(_REFERENCE)
+            return finisher.finish_reference(folder, task, deadline=deadline, resume=resume)
+
+    def _finish_elsewhere(
+        self, context: Context, selections: Sequence[Selection], whole: Deadline | None, teacher: Path | None
+    ) -> bool:
         """Let workers fine-tune, where there are any; says whether the folders hold what they made."""
+        targets = [Target(selection, self.store.network_folder(selection.name), teacher) for selection in selections]
+        reference = [Target(None, self.store.network_folder(_REFERENCE))] if self.config.fine_tune.reference else []
+        rounds = [targets + reference] if teacher is None else [reference, targets]
         with workers_for(context, self.store.folder, training=True) as workers:
             if workers is None:
                 return False
-            targets = [Target(selection, self.store.network_folder(selection.name)) for selection in selections]
-            if self.config.fine_tune.reference:
-                targets.append(Target(None, self.store.network_folder(_REFERENCE)))
-            with self.reporter.task(f"Fine-tuning {len(targets)} networks") as task:
-                finish_elsewhere(
-                    workers,
-                    targets,
-                    None if whole is None else max(0.0, whole.end - time.monotonic()),
-                    task,
-                    shared_folder=self.config.execution.cluster is None,
-                    resume=self.resume,
-                )
+            for index, group in enumerate(rounds):
+                end = _part(whole, (index + 1) / len(rounds))
+                with self.reporter.task(f"Fine-tuning {len(group)} networks") as task:
+                    finish_elsewhere(
+                        workers,
+                        group,
+                        None if end is None else max(0.0, end.end - time.monotonic()),
+                        task,
+                        shared_folder=self.config.execution.cluster is None,
+                        resume=self.resume,
+                    )
         return True
 
     def _export(self, context: Context, selection: Selection, result: FinishedNetwork, path: Path) -> None:

@@ -18,7 +18,7 @@ from offramp.build import build_context
 from offramp.clock import Deadline
 from offramp.config import Config, load_config, with_settings
 from offramp.evaluate.context import Context
-from offramp.evaluate.finish import Finisher, Selection, evaluation_data
+from offramp.evaluate.finish import WEIGHTS, Finisher, Selection, evaluation_data
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
 from offramp.jsonio import dumps, from_data, loads, to_data
 from offramp.space.architecture import Architecture
@@ -27,7 +27,7 @@ from offramp.train.data import Dataset, Preprocessing, Split, Splits
 from offramp.workers.base import EVALUATE, Handler, Job, Progress
 
 _SETTINGS, _DATA, _WEIGHTS = "settings.yaml", "data.safetensors", "supernet.safetensors"
-SENT_BACK = ("weights.safetensors", "network.json")
+SENT_BACK = (WEIGHTS, "network.json")
 """Files of a finished network; the record last, for it says that all is there."""
 
 
@@ -36,7 +36,7 @@ class FinishJob:
     """What a worker must know of a target, and the ``seconds`` it has.
 
     ``name`` is that of its folder in the run. ``folder`` is where its files go; None: they are sent back, for there is
-    no folder that both sides see.
+    no folder that both sides see. ``teacher`` is the folder of the finished reference, where it is to teach.
     """
 
     name: str
@@ -44,6 +44,7 @@ class FinishJob:
     seconds: float | None
     folder: str | None
     resume: bool
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def _finish(finisher: Finisher, job: FinishJob, progress: Progress) -> str:
         if job.selection is None:
             finisher.finish_reference(folder, task, deadline=deadline, resume=job.resume)
         else:
-            finisher.finish(job.selection, folder, task, deadline=deadline, resume=job.resume)
+            teacher = None if job.teacher is None else Path(job.teacher)
+            finisher.finish(job.selection, folder, task, deadline=deadline, resume=job.resume, teacher=teacher)
         if job.folder is not None:
             return "[]"
         files = [SentFile(name, base64.b64encode((folder / name).read_bytes()).decode()) for name in SENT_BACK]

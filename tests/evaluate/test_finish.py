@@ -7,9 +7,11 @@ import pytest
 
 from offramp.build import build_context, build_dataset
 from offramp.evaluate.context import Context
-from offramp.evaluate.finish import Finisher, Selection, evaluation_data
+from offramp.evaluate.finish import WEIGHTS, Finisher, Selection, evaluation_data
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import SilentReporter
+from offramp.workplace import supernet_evaluator
 from tests.conftest import small_config
 
 
@@ -53,3 +55,26 @@ def test_a_guarantee_is_made_recorded_and_read_back(context: Context, tmp_path: 
     assert record.guarantee.num_seen == 0
     assert record.validation.num_samples == num_validation
     assert len(record.policy.temperatures) == len(architecture.exits) + 1
+
+
+def test_a_reference_teaches_every_exit(tmp_path: Path) -> None:
+    """Weights follow from the loss with its logits; the teacher itself stays as it was finished."""
+    config = small_config(fine_tune__epochs=1, fine_tune__teacher="reference")
+    context = build_context(config, build_dataset(config, SilentReporter()))
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+    teacher, finisher = tmp_path / "reference", Finisher(context)
+    with SilentReporter().task("finishing") as task:
+        finisher.finish_reference(teacher, task, deadline=None, resume=False)
+        before = (teacher / WEIGHTS).read_bytes()
+        taught, alone, again = (
+            finisher.finish(selection, tmp_path / name, task, deadline=None, resume=False, teacher=by).network
+            for name, by in (("taught", teacher), ("alone", None), ("again", teacher))
+        )
+    assert (teacher / WEIGHTS).read_bytes() == before
+    assert weights_of(taught) == weights_of(again)
+    assert weights_of(taught) != weights_of(alone)
+
+
+def weights_of(network: EarlyExitNetwork) -> list[list[float]]:
+    return [parameter.flatten().tolist() for parameter in network.parameters()]

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.supernet import Supernet
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
-from offramp.train.loss import LossSettings, multi_exit_loss
+from offramp.train.loss import LossSettings, distillation, multi_exit_loss
 from offramp.train.supernet_training import plain_step, sandwich_step
 
 BRANCHES = ("pool_linear", "conv")
@@ -104,3 +105,36 @@ def test_a_plain_step_leaves_the_gradient_of_the_multi_exit_loss() -> None:
     for parameter, gradient in zip(parameters, expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+def test_a_teacher_in_evaluation_mode_teaches_all_exits_and_does_not_learn() -> None:
+    torch.manual_seed(0)
+    images, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 1])
+    network, teacher = TwoExits(), TwoExits()
+    teacher.train()
+    losses = LossSettings(distillation_weight=0.25)
+    with torch.no_grad():
+        hints = teacher.eval()(images)[-1]
+    early, final = network(images)
+    hard = F.cross_entropy(early, labels) + F.cross_entropy(final, labels)
+    soft = distillation(early, hints, 1.0) + distillation(final, hints, 1.0)
+    teacher.train()
+    loss = plain_step(network, losses, Compute(), teacher)(images, labels, np.random.default_rng(0))
+    wanted = (0.75 * hard + 0.25 * soft).detach()
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
+    assert not teacher.training
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+class TwoExits(nn.Module):
+    """Two classifiers of the pixels; the teacher's batch norm tells whether it was in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.early, self.final = nn.Linear(64, 3), nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        values = self.norm(images).flatten(1)
+        return self.early(values), self.final(values)

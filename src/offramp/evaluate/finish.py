@@ -40,6 +40,8 @@ from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
 from offramp.workload.graph import Workload
 
+WEIGHTS = "weights.safetensors"
+"""Of a finished network, in its folder."""
 _GRID_BATCH = 256
 
 
@@ -90,13 +92,23 @@ class Finisher:
         self.context = context
 
     def finish(
-        self, selection: Selection, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool
+        self,
+        selection: Selection,
+        folder: Path,
+        task: Task,
+        *,
+        deadline: Deadline | None,
+        resume: bool,
+        teacher: Path | None = None,
     ) -> FinishedNetwork:
-        """Fine-tune, choose thresholds, measure; a network that was finished before is read back."""
+        """Fine-tune, choose thresholds, measure; a network that was finished before is read back.
+
+        With ``teacher``, the folder of the finished reference, every exit learns from that too.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         record_file = folder / "network.json"
         network = self.context.supernet.extract(selection.evaluation.architecture)
-        weights = folder / "weights.safetensors"
+        weights = folder / WEIGHTS
         if resume and record_file.exists():
             self._quantize(network)
             state = load_checkpoint(weights, network)
@@ -104,7 +116,8 @@ class Finisher:
             self.context.compute.place(network).eval()
             set_noise_(network, None)
             return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
-        log = self._fine_tune(network, weights, task, deadline, resume)
+        taught_by = None if teacher is None else self._finished_reference(teacher)
+        log = self._fine_tune(network, weights, task, deadline, resume, taught_by)
         record = self._measure(network, selection, folder)
         # What is exported and run from here on computes without converter noise, the same every time.
         set_noise_(network, None)
@@ -112,7 +125,13 @@ class Finisher:
         return FinishedNetwork(network, record, log)
 
     def _fine_tune(
-        self, network: EarlyExitNetwork, weights: Path, task: Task, deadline: Deadline | None, resume: bool
+        self,
+        network: EarlyExitNetwork,
+        weights: Path,
+        task: Task,
+        deadline: Deadline | None,
+        resume: bool,
+        teacher: EarlyExitNetwork | None = None,
     ) -> TrainingLog:
         context, settings = self.context, self.context.config.train
         # Inherited statistics belong to the supernet's largest network; start from this network's own.
@@ -140,7 +159,8 @@ class Finisher:
             return TrainingLog((), 1.0)
         density = context.config.fine_tune.weight_density
         pruner = None if density is None else WeightPruner(network, density)
-        return loop.run(plain_step(network, losses, context.compute), task, resume=resume, rule=pruner)
+        step = plain_step(network, losses, context.compute, teacher)
+        return loop.run(step, task, resume=resume, rule=pruner)
 
     def _quantize(self, network: EarlyExitNetwork) -> None:
         """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
@@ -230,7 +250,7 @@ class Finisher:
         if resume and record_file.exists():
             return loads(StaticReference, record_file.read_text(), what=f"Record {record_file}", error=RunError)
         network = self._largest_static()
-        self._fine_tune(network, folder / "weights.safetensors", task, deadline, resume)
+        self._fine_tune(network, folder / WEIGHTS, task, deadline, resume)
         reference = self._judged(network, measured_workload(network, self.context.accelerator), with_test=True)
         write_atomically(record_file, dumps(reference))
         return reference
@@ -243,6 +263,13 @@ class Finisher:
         workload = planned_workload(network, self.context.accelerator, self.context.config.fine_tune.weight_density)
         judged = self._judged(network, workload, with_test=False)
         return replace(judged, name=f"{judged.name}, as in the supernet")
+
+    def _finished_reference(self, folder: Path) -> EarlyExitNetwork:
+        network = self._largest_static()
+        self._quantize(network)
+        load_checkpoint(folder / WEIGHTS, network)
+        set_noise_(network, None)
+        return network
 
     def _largest_static(self) -> EarlyExitNetwork:
         return self.context.supernet.extract(self.context.space.reference_architecture())

@@ -57,13 +57,22 @@ def sandwich_step(
     return step
 
 
-def plain_step(network: nn.Module, losses: LossSettings, compute: Compute) -> Step:
-    """A step for one network: all exits learn from the labels, the early ones from the final exit too."""
+def plain_step(network: nn.Module, losses: LossSettings, compute: Compute, teacher: nn.Module | None = None) -> Step:
+    """A step for one network: all exits learn from the labels, the early ones from the final exit too.
+
+    With ``teacher``, a trained network with exits, all of them learn from its final one instead.
+    """
+    if teacher is not None:
+        compute.place(teacher).eval()
 
     def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         with compute.autocast():
+            taught = None
+            if teacher is not None:
+                with torch.no_grad():
+                    taught = teacher(images)[-1]
             logits = network(images)
-        loss = multi_exit_loss(logits, labels, losses)
+        loss = multi_exit_loss(logits, labels, losses, taught)
         torch.autograd.backward(loss)
         return loss.detach()
 
