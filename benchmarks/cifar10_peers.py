@@ -8,7 +8,7 @@ Every run is an `offramp search` with the same numbers of epochs; one that was s
 again. `macs`: every executed branch is charged; thresholds are set on validation samples, test is touched once. The
 peers search the same backbones as ours (--peer-backbone mobilenetv2 is the family nearest to theirs). `product`: the
 most accurate network of at most --most-product joule cycles, expected energy-latency product, against the largest
-backbone without exits, equally long trained; same mapping engine for both. Both claims start from the same supernet: the
+backbone without exits, trained as long; same mapping engine for both. Both claims start from the same supernet: the
 checkpoint of one run may be copied into the other's folder, and so may its finished reference. Writes
 benchmarks/results/cifar10_<claim>.json, with --taught cifar10_<claim>_taught.json.
 """
