@@ -17,6 +17,7 @@ from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.graph import Workload
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,22 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     # A graph says nothing of how it was trained: what it could cost is asked.
     cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True, accelerator=accelerator)
     report = cost_model.estimate(workload, accelerator)
-    refusals = (item.sentence for item in analog_refusals(workload, accelerator))
-    report = replace(report, warnings=(*report.warnings, *refusals))
+    report = replace(report, warnings=(*report.warnings, *_analog_notes(workload, accelerator)))
     static = cost_model.estimate(workload.static(), accelerator)
     expected = expected_cost(report, exit_rates) if exit_rates else None
     cores = tuple(core.name for core in accelerator.cores if core.kind is not CoreKind.OFFCHIP)
     density = workload.weight_density if accelerator.gains_from_zero_weights else None
     return PricedModel(str(model), report, static, expected, cores, density)
+
+
+def _analog_notes(workload: Workload, accelerator: Accelerator) -> list[str]:
+    """What an analog core cannot run; or, of a file in which that is decided, that there is no such core."""
+    num_analog = sum(bool(layer.analog_channels) for layer in workload.layers)
+    if not num_analog:
+        return [item.sentence for item in analog_refusals(workload, accelerator)]
+    if accelerator.formulas is not None and accelerator.formulas.analog is not None:
+        return []
+    return [
+        f"{num_analog} layer(s) compute as an analog core does, with ternary weights. {accelerator.name} has no such "
+        "core: they are priced as if they were digital."
+    ]

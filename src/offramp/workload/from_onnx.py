@@ -1,11 +1,12 @@
 """Any early-exit ONNX file to a Workload: which layers it has, where samples may leave, and what each exit needs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import POOL_OPS, LayerShape, Op
+from offramp.workload.onnx_analog import fold_analog_layers
 from offramp.workload.onnx_attention import is_free_softmax
 from offramp.workload.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from offramp.workload.onnx_layers import (
@@ -32,6 +33,7 @@ def workload_from_onnx(
 ) -> Workload:
     """The layers, exits and stages of an ONNX graph, for one sample whatever its batch size. Weights are not needed.
 
+    Layers of an analog core, as offramp exports them, are one layer each; then the others are none of that core's.
     With ``read_weights`` those in the file are counted, and layers carry the share of them that is not zero.
 
     Free, since computed where the producing layer writes its output: batch normalisation, activation functions,
@@ -49,7 +51,8 @@ def workload_from_onnx(
     UnsupportedLayerError naming all operators that no cost engine prices.
     """
     path = Path(path)
-    graph = read_onnx(path, read_weights=read_weights)
+    folded = fold_analog_layers(read_onnx(path, read_weights=read_weights))
+    graph = folded.graph
     found = _find_layers(graph, path)
     producers = _exit_layers(graph, found, path)
     if len(producers) < 2 and not allow_single_exit:
@@ -58,8 +61,12 @@ def workload_from_onnx(
             "or price it as a plain network with `allow_single_exit=True`."
         )
     placed = _place(found.layers, producers)
+    layers = placed.layers
+    if folded.analog_channels:
+        # Of such a network it is decided what is analog, and the rest is not.
+        layers = tuple(replace(layer, analog_channels=folded.analog_channels.get(layer.name, 0)) for layer in layers)
     try:
-        workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
+        workload = Workload(name=path.stem, layers=layers, exits=placed.exits)
         workload = workload.with_weight_densities(graph.weight_densities)
         return workload.with_bits(
             weight_bits,
