@@ -100,3 +100,4 @@ def test_a_teaching_reference_is_finished_first_and_by_workers_too(tmp_path: Pat
         assert all(torch.equal(tensor, others[key]) for key, tensor in weights.items())
     assert result.summary is not None
     assert result.summary.static_reference.accuracy_test is not None
+    assert [note for note in result.summary.warnings if "learned from the trained reference" in note]

@@ -87,6 +87,7 @@ def summarize(
             *_warnings(context),
             *analog_notes(context),
             *_pruning_note(context, [item.record for item in finished]),
+            *_teacher_note(context),
             *reference.cost.warnings,
         ),
     )
@@ -165,6 +166,15 @@ def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
         "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a "
         f"trained reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
         f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
+    )
+
+
+def _teacher_note(context: Context) -> tuple[str, ...]:
+    """The reference and what is held against it did not learn in the same way."""
+    if context.config.fine_tune.teacher != "reference":
+        return ()
+    return (
+        "The exits of the chosen networks learned from the trained reference too; the reference from labels alone.",
     )
 
 
