@@ -112,7 +112,7 @@ def plot_study(study: PrecisionStudy) -> "Figure":
                 col=column,
             )
     style_axes(figure)
-    figure.update_xaxes(type="category", title_text="Bits of backbone/branches")
+    figure.update_xaxes(type="category", title_text="Bits")
     # From 32 to 4 bits the products fall by more than an order of magnitude.
     figure.update_yaxes(type="log", title_text="Average ET (J x cycles)", dtick=1, row=1, col=1)
     figure.update_yaxes(title_text="Leave early (%)", range=[0, 100], row=1, col=2)
