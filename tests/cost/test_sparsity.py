@@ -109,7 +109,12 @@ shapes = st.builds(
     st.sampled_from([4, 8]),
 )
 storages = st.sampled_from([None, BITMAP, RUNS])
-SMALL = core(memory("reg", "I2", 64, 16, served=()), memory("ram", "I1 I2 O", bandwidth_bits=64), lanes=4)
+REGISTER_BITS, REGISTER_BITS_PER_CYCLE = 64, 16
+SMALL = core(
+    memory("reg", "I2", REGISTER_BITS, REGISTER_BITS_PER_CYCLE, served=()),
+    memory("ram", "I1 I2 O", bandwidth_bits=64),
+    lanes=4,
+)
 
 
 @settings(max_examples=25, deadline=None)
@@ -126,14 +131,24 @@ def test_without_the_block_density_changes_nothing_and_full_density_changes_noth
 
 @settings(max_examples=25, deadline=None)
 @given(shape=shapes, storage=storages, density=st.floats(0.01, 0.99), share=st.floats(0, 1))
-def test_zeros_never_cost_anything(
+def test_zeros_cost_nothing_but_the_filling_of_the_register(
     shape: LayerShape, storage: SparseStorage | None, density: float, share: float
 ) -> None:
+    """Of smaller weights more fit next to the multipliers, and what fits is fetched before the first one is used."""
     target = sparse(SMALL, share, share, storage)
     engine = NativeEngine()
     dense, thin = engine.price([(shape, target), (replace(shape, weight_density=density), target)])
-    assert thin.latency_cycles <= dense.latency_cycles
+    filling = 0 if storage is None else REGISTER_BITS / REGISTER_BITS_PER_CYCLE
+    assert thin.latency_cycles <= dense.latency_cycles + filling
     assert 0 <= thin.mac_energy_pj <= dense.mac_energy_pj
+
+
+def test_fractions_of_a_bit_do_not_decide_what_is_held_where() -> None:
+    """Equal numbers of accesses stay equal: nine weights of 3.64 bits are held where nine of 4 are."""
+    shape, target = replace(conv(9, 3, 1, 3), weight_bits=4), sparse(SMALL, 0.0, 0.0, BITMAP)
+    jobs = [(shape, SMALL), *((replace(shape, weight_density=x), target) for x in (0.6612418362689391, 0.7))]
+    assert {cost.latency_cycles for cost in NativeEngine().price(jobs)} == {125.0}
+    assert {cost.temporal_mapping.count("W: K3 FY3 |") for cost in NativeEngine().price(jobs)} == {1}
 
 
 def sparse_toy(storage: SparseStorage | None, compute_bits: int = 10**9) -> Accelerator:

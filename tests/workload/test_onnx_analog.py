@@ -7,17 +7,24 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 
 from offramp.config import CostConfig
 from offramp.cost.formula.model import FormulaCostModel
 from offramp.errors import UnsupportedLayerError
 from offramp.export.onnx_export import joined_model, stage_models
 from offramp.hardware.loader import load_accelerator
+from offramp.nn.analog import make_analog_
+from offramp.nn.backbone import BACKBONES
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantize import prepare_
+from offramp.nn.supernet import Supernet
 from offramp.pricing import price_onnx
+from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.workload.from_onnx import workload_from_onnx
 from offramp.workload.graph import Workload
+from offramp.workload.layer import Op
 from tests.nn.test_analog import ARRAY, NAME, prepared
 
 
@@ -49,6 +56,24 @@ def test_layers_shapes_and_price_are_those_of_the_network(channels: int, width: 
     chip, model = load_accelerator("diana"), FormulaCostModel(overlapping=True)
     ours, theirs = (model.estimate(workload, chip).stages for workload in (found, expected))
     assert [replace(x, exit="") for x in ours] == [replace(x, exit="") for x in theirs]
+
+
+@pytest.mark.parametrize("rows", [1152, 27])
+def test_layers_that_read_the_same_values_are_told_apart(rows: int, tmp_path: Path) -> None:
+    """In residual blocks the first convolution and the shortcut share the loss of bits, and slices of what is left."""
+    shape = (3, 8, 8)
+    supernet = Supernet(BACKBONES.get("resnet8").space(shape), ("conv",), shape, 4, seed=0)
+    stages = tuple(StageChoice(1, width, (3,), (1,)) for width in (8, 16, 32))
+    network = supernet.extract(Architecture("resnet8", 8, stages, (ExitChoice(1, "conv"),))).eval()
+    layers = lower(network).layers
+    analog = {x.name: x.shape.k for x in layers if "block" in x.name and x.shape.op is Op.CONV}
+    analog["stages.1.block2.first.conv"] = 12
+    samples = [torch.rand(8, *shape, generator=torch.Generator().manual_seed(0))]
+    prepare_(network, samples)
+    expected = [(x.shape, analog.get(x.name, 0)) for x in lower(network).layers]
+    make_analog_(network, analog, replace(ARRAY, rows=rows), samples)
+    found = workload_from_onnx(exported(network, tmp_path / "m.onnx"))
+    assert sorted((str(x.shape), x.analog_channels) for x in found.layers) == sorted((str(x), n) for x, n in expected)
 
 
 def test_a_network_without_analog_layers_is_left_to_the_mapper(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from offramp.hardware.accelerator import Core
 from offramp.workload.layer import LayerShape
 
+_FRACTIONS_OF_A_BIT = 2**20
+
 
 @dataclass(frozen=True)
 class SparseGain:
@@ -43,6 +45,9 @@ def gain_of(shape: LayerShape, core: Core) -> SparseGain | None:
     stored = float(shape.weight_bits)
     if sparsity.storage is not None:
         stored = density * (shape.weight_bits + sparsity.storage.bits_per_nonzero) + sparsity.storage.bits_per_weight
+        # Multiples of a power of two, whose products with counts are exact: allocation compares such products, and
+        # equal ones must not differ by their rounding.
+        stored = round(stored * _FRACTIONS_OF_A_BIT) / _FRACTIONS_OF_A_BIT
         if stored >= shape.weight_bits:
             return None
     zeros = 1.0 - density

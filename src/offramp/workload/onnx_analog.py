@@ -33,7 +33,7 @@ class _AnalogLayer:
 def fold_analog_layers(graph: OnnxGraph) -> FoldedGraph:
     """Only what matches every step is folded; anything else stays as it is, for the reader to refuse."""
     steps = _Steps(graph)
-    found = [layer for node in graph.nodes if (layer := _analog_layer(node, steps)) is not None]
+    found = [layer for node in graph.nodes for layer in _analog_layers(node, steps)]
     if not found:
         return FoldedGraph(graph, {})
     gone = {node.name for layer in found for node in layer.nodes}
@@ -46,21 +46,24 @@ def fold_analog_layers(graph: OnnxGraph) -> FoldedGraph:
 
 @dataclass
 class _Steps:
-    """Who writes a tensor, and who reads it."""
+    """Who writes a tensor, who reads it, and which ones depend on the graph's input."""
 
     graph: OnnxGraph
+    varying: set[str] = field(default_factory=set)
     producers: dict[str, OnnxNode] = field(default_factory=dict)
     readers: dict[str, list[OnnxNode]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.varying.add(self.graph.input)
         for node in self.graph.nodes:
             self.producers |= dict.fromkeys(node.outputs, node)
+            if self.varying.intersection(node.inputs):
+                self.varying.update(node.outputs)
             for name in set(node.inputs):
                 self.readers.setdefault(name, []).append(node)
 
     def constant(self, name: str) -> bool:
-        producer = self.producers.get(name)
-        return name != self.graph.input and (producer is None or producer.op == "Constant")
+        return name not in self.varying
 
     def before(self, node: OnnxNode, op: str) -> OnnxNode | None:
         """The producer of the first input, where it is an ``op`` and nothing else but constants goes into ``node``."""
@@ -86,27 +89,24 @@ class _Steps:
         return chain
 
 
-def _analog_layer(clip: OnnxNode, steps: _Steps) -> _AnalogLayer | None:
-    """The layer whose inputs ``clip`` limits to the array's range."""
+def _analog_layers(clip: OnnxNode, steps: _Steps) -> tuple[_AnalogLayer, ...]:
+    """The layers whose inputs ``clip`` limits to the array's range: more than one where they read the same values."""
     entering = _entering(clip, steps)
-    if entering is None:
-        return None
-    groups = [_read_group(node, steps) for node in steps.readers.get(clip.outputs[0], [])]
-    if not groups or any(group is None for group in groups):
-        return None
-    read = [group for group in groups if group is not None]
-    total = _total([group[-1] for group in read], steps)
-    ending = None if total is None else steps.scaled(total[-1], "Mul", "Add")
-    if total is None or ending is None:
-        return None
-    first = next(node for node in read[0] if node.op == "Conv")
-    shape = steps.graph.shapes.get(ending[-1].outputs[0], ())
-    source = entering[0].inputs[0]
-    if len(shape) != 4 or shape[1] is None:
-        return None
-    ending += _digital(ending[-1], source, steps)
-    nodes = _in_order(steps.graph, (*entering, *(node for group in read for node in group), *total, *ending))
-    return _AnalogLayer(nodes, first, source, ending[-1].outputs[0], shape[1])
+    groups = None if entering is None else _read_groups(clip, steps)
+    if entering is None or not groups:
+        return ()
+    found = []
+    for own in _totals(groups, steps):
+        ending = steps.scaled(own[-1], "Mul", "Add")
+        shape = () if ending is None else steps.graph.shapes.get(ending[-1].outputs[0], ())
+        if ending is None or len(shape) != 4 or shape[1] is None:
+            return ()
+        source = entering[0].inputs[0]
+        ending += _digital(ending[-1], source, steps)
+        first = next(node for node in own if node.op == "Conv")
+        nodes = _in_order(steps.graph, (*entering, *own, *ending))
+        found.append(_AnalogLayer(nodes, first, source, ending[-1].outputs[0], shape[1]))
+    return tuple(found)
 
 
 def _entering(clip: OnnxNode, steps: _Steps) -> list[OnnxNode] | None:
@@ -121,37 +121,36 @@ def _entering(clip: OnnxNode, steps: _Steps) -> list[OnnxNode] | None:
     return [division, *([] if shift is None else [shift]), rounding, clip]
 
 
-def _read_group(node: OnnxNode, steps: _Steps) -> list[OnnxNode] | None:
-    """A convolution of some of the input channels and the converter behind it."""
-    taken = [node]
-    if node.op == "Slice":
-        following = steps.behind(node, "Conv")
-        if following is None:
-            return None
-        taken.append(following)
-    convolution = taken[-1]
-    if convolution.op != "Conv" or not all(steps.constant(name) for name in convolution.inputs[1:]):
-        return None
-    converter = steps.scaled(convolution, "Div", "Round", "Clip")
-    return None if converter is None else [*taken, *converter]
+def _read_groups(clip: OnnxNode, steps: _Steps) -> list[list[OnnxNode]] | None:
+    """Each convolution of some or all of the input channels with the converter behind it; None where there is more."""
+    groups = []
+    for reader in steps.readers.get(clip.outputs[0], []):
+        taken = [reader] if reader.op == "Slice" else []
+        for convolution in steps.readers.get(reader.outputs[0], []) if taken else [reader]:
+            if convolution.op != "Conv" or not all(steps.constant(name) for name in convolution.inputs[1:]):
+                return None
+            converter = steps.scaled(convolution, "Div", "Round", "Clip")
+            if converter is None:
+                return None
+            groups.append([*taken, convolution, *converter])
+    return groups
 
 
-def _total(clips: list[OnnxNode], steps: _Steps) -> list[OnnxNode] | None:
-    """What has been read of each group, added up: the additions, the last one last, or the only group's converter."""
-    sums = {clip.outputs[0] for clip in clips}
-    last, additions = clips[0], []
-    while len(sums) > 1:
-        addition = steps.behind(last, "Add")
-        if addition is None or not set(addition.inputs) <= sums or len(set(addition.inputs)) != 2:
-            return None
-        sums = sums - set(addition.inputs) | set(addition.outputs)
-        additions.append(addition)
-        last = addition
-    return additions or [last]
+def _totals(groups: list[list[OnnxNode]], steps: _Steps) -> list[list[OnnxNode]]:
+    """Groups whose values are added up, together, with the additions; the last node has the sum."""
+    sums = {group[-1].outputs[0]: group for group in groups}
+    while True:
+        additions = (steps.behind(own[-1], "Add") for own in sums.values())
+        both = (node for node in additions if node is not None and len(set(node.inputs) & sums.keys()) == 2)
+        addition = next(both, None)
+        if addition is None:
+            return list(sums.values())
+        first, second = (sums.pop(name) for name in addition.inputs)
+        sums[addition.outputs[0]] = [*first, *second, addition]
 
 
 def _digital(end: OnnxNode, source: str, steps: _Steps) -> list[OnnxNode]:
-    """The convolution of the other channels, and what joins them; empty where all are analog."""
+    """The convolution of the other channels, and what joins both; empty where all are analog."""
     joining = steps.behind(end, "Concat")
     if joining is None or joining.integer("axis", 1) != 1 or len(joining.inputs) != 2:
         return []
