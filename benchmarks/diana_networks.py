@@ -127,11 +127,6 @@ def free_digital(bench: Bench, network: EarlyExitNetwork) -> dict[str, int]:
     return chosen
 
 
-def with_channels(workload: Workload, channels: Mapping[str, int]) -> Workload:
-    layers = tuple(replace(layer, analog_channels=channels.get(layer.name, 0)) for layer in workload.layers)
-    return replace(workload, layers=layers)
-
-
 def with_exits(workload: Workload, kept: Sequence[int]) -> Workload:
     """Without the branches of the early exits that are not kept."""
     last = workload.num_stages - 1
@@ -151,7 +146,7 @@ def price(
     bench: Bench, network: EarlyExitNetwork, channels: Mapping[str, int], kept: Sequence[int] | None = None
 ) -> CostReport:
     """With all early exits, or those ``kept``."""
-    workload = with_channels(lower(network), channels)
+    workload = lower(network).with_analog_channels(channels)
     if kept is not None:
         workload = with_exits(workload, kept)
     return FormulaCostModel(overlapping=True).estimate(workload, bench.accelerator)

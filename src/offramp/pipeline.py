@@ -214,10 +214,10 @@ class Pipeline:
         shares = [2.0, *[1.0] * len(selections)]
         whole = self.clock.phase(_FINE_TUNING_END)
         resume = self._finish_elsewhere(context, selections, whole, teacher) or self.resume
-        spent = 0.0
+        spent, reference = 0.0, None
         if teacher is not None:
             spent = 1.0
-            self._finish_reference(finisher, _part(whole, spent / sum(shares)), resume)
+            reference = self._finish_reference(finisher, _part(whole, spent / sum(shares)), resume)
         for share, selection in zip(shares, selections, strict=False):
             spent += share
             deadline = _part(whole, spent / sum(shares))
@@ -231,8 +231,7 @@ class Pipeline:
             finished.append(result)
         if not self.config.fine_tune.reference:
             return finisher.untrained_reference()
-        # One that has taught is there already and is read back.
-        return self._finish_reference(finisher, whole, resume or teacher is not None)
+        return reference or self._finish_reference(finisher, whole, resume)
 
     def _finish_reference(self, finisher: Finisher, deadline: Deadline | None, resume: bool) -> StaticReference:
         with self.reporter.task("Fine-tuning the reference") as task:

@@ -23,7 +23,6 @@ from offramp.nn.supernet import Supernet
 from offramp.pricing import price_onnx
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.workload.from_onnx import workload_from_onnx
-from offramp.workload.graph import Workload
 from offramp.workload.layer import Op
 from tests.nn.test_analog import ARRAY, NAME, prepared
 
@@ -36,11 +35,6 @@ def exported(network: EarlyExitNetwork, path: Path, change: Callable[[Any], None
     return path
 
 
-def with_channels(workload: Workload, channels: int) -> Workload:
-    layers = (replace(x, analog_channels=channels if x.name == NAME else 0) for x in workload.layers)
-    return replace(workload, layers=tuple(layers))
-
-
 @pytest.mark.parametrize(
     ("channels", "width", "rows"),
     # All or some channels; the 8 inputs of a 3x3 kernel in one group, in 3 groups of at most 27 rows, in 8 of 9.
@@ -48,7 +42,7 @@ def with_channels(workload: Workload, channels: int) -> Workload:
 )
 def test_layers_shapes_and_price_are_those_of_the_network(channels: int, width: int, rows: int, tmp_path: Path) -> None:
     network = prepared(channels, width=width, array=replace(ARRAY, rows=rows))
-    expected = with_channels(lower(network), channels)
+    expected = lower(network).with_analog_channels({NAME: channels})
     found = workload_from_onnx(exported(network, tmp_path / "m.onnx"), allow_single_exit=True)
     assert [x.shape for x in found.layers] == [x.shape for x in expected.layers]
     assert [x.analog_channels for x in found.layers] == [0, channels, 0, 0]

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from offramp.cost.formula.shares import Refusal, analog_refusals, has_analog_shares, plan_analog, with_analog_channels
+from offramp.cost.formula.shares import Refusal, analog_refusals, has_analog_shares, plan_analog
 from offramp.evaluate.context import Context
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.formulas import InMemoryArray
@@ -25,7 +25,7 @@ def assigned_workload(network: EarlyExitNetwork, accelerator: Accelerator) -> Wo
     workload = lower(network)
     if not has_analog_shares(network.architecture):
         return workload
-    return with_analog_channels(workload, plan_analog(workload, network.architecture, accelerator))
+    return workload.with_analog_channels(plan_analog(workload, network.architecture, accelerator).channels)
 
 
 def analog_notes(context: Context) -> tuple[str, ...]:

@@ -110,14 +110,15 @@ class Finisher:
         network = self.context.supernet.extract(selection.evaluation.architecture)
         weights = folder / WEIGHTS
         if resume and record_file.exists():
-            self._quantize(network)
-            state = load_checkpoint(weights, network)
+            state = self._read_back(network, weights)
             record = loads(ChosenNetwork, record_file.read_text(), what=f"Record {record_file}", error=RunError)
             self.context.compute.place(network).eval()
-            set_noise_(network, None)
             return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
-        taught_by = None if teacher is None else self._finished_reference(teacher)
-        log = self._fine_tune(network, weights, task, deadline, resume, taught_by)
+        reference = None
+        if teacher is not None:
+            reference = self._largest_static()
+            self._read_back(reference, teacher / WEIGHTS)
+        log = self._fine_tune(network, weights, task, deadline, resume, reference)
         record = self._measure(network, selection, folder)
         # What is exported and run from here on computes without converter noise, the same every time.
         set_noise_(network, None)
@@ -264,12 +265,12 @@ class Finisher:
         judged = self._judged(network, workload, with_test=False)
         return replace(judged, name=f"{judged.name}, as in the supernet")
 
-    def _finished_reference(self, folder: Path) -> EarlyExitNetwork:
-        network = self._largest_static()
+    def _read_back(self, network: EarlyExitNetwork, weights: Path) -> LoopState:
+        """Make an extracted network what it was when it was finished: without converter noise."""
         self._quantize(network)
-        load_checkpoint(folder / WEIGHTS, network)
+        state = load_checkpoint(weights, network)
         set_noise_(network, None)
-        return network
+        return state
 
     def _largest_static(self) -> EarlyExitNetwork:
         return self.context.supernet.extract(self.context.space.reference_architecture())

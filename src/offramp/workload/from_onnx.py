@@ -1,6 +1,6 @@
 """Any early-exit ONNX file to a Workload: which layers it has, where samples may leave, and what each exit needs."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
@@ -61,12 +61,11 @@ def workload_from_onnx(
             "or price it as a plain network with `allow_single_exit=True`."
         )
     placed = _place(found.layers, producers)
-    layers = placed.layers
-    if folded.analog_channels:
-        # Of such a network it is decided what is analog, and the rest is not.
-        layers = tuple(replace(layer, analog_channels=folded.analog_channels.get(layer.name, 0)) for layer in layers)
     try:
-        workload = Workload(name=path.stem, layers=layers, exits=placed.exits)
+        workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
+        if folded.analog_channels:
+            # Of such a network it is decided what is analog, and the rest is not.
+            workload = workload.with_analog_channels(folded.analog_channels)
         workload = workload.with_weight_densities(graph.weight_densities)
         return workload.with_bits(
             weight_bits,

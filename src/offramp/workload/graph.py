@@ -100,6 +100,11 @@ class Workload:
 
         return replace(self, layers=tuple(changed(layer) for layer in self.layers))
 
+    def with_analog_channels(self, channels: Mapping[str, int]) -> "Workload":
+        """The same workload with all layers' assignment decided: those that ``channels`` does not name have none."""
+        layers = tuple(replace(layer, analog_channels=channels.get(layer.name, 0)) for layer in self.layers)
+        return replace(self, layers=layers)
+
     def with_weight_densities(self, densities: Mapping[str, float]) -> "Workload":
         """The same workload with the shares of nonzero weights of the layers that ``densities`` names.
 

@@ -65,11 +65,14 @@ class _Steps:
     def constant(self, name: str) -> bool:
         return name not in self.varying
 
+    def takes_constants(self, node: OnnxNode) -> bool:
+        """Whether nothing but constants goes into a node beside its first input."""
+        return all(self.constant(name) for name in node.inputs[1:])
+
     def before(self, node: OnnxNode, op: str) -> OnnxNode | None:
-        """The producer of the first input, where it is an ``op`` and nothing else but constants goes into ``node``."""
+        """The producer of the first input, where it is an ``op`` and ``node`` takes constants beside."""
         producer = self.producers.get(node.inputs[0])
-        fits = producer is not None and producer.op == op and all(self.constant(name) for name in node.inputs[1:])
-        return producer if fits else None
+        return producer if producer is not None and producer.op == op and self.takes_constants(node) else None
 
     def behind(self, node: OnnxNode, op: str) -> OnnxNode | None:
         """The only reader of a node that is no output of the graph, where it is an ``op``."""
@@ -116,7 +119,7 @@ def _entering(clip: OnnxNode, steps: _Steps) -> list[OnnxNode] | None:
         return None
     shift = steps.before(rounding, "Sub")
     division = steps.before(rounding if shift is None else shift, "Div")
-    if division is None or not all(steps.constant(name) for name in division.inputs[1:]):
+    if division is None or not steps.takes_constants(division):
         return None
     return [division, *([] if shift is None else [shift]), rounding, clip]
 
@@ -127,7 +130,7 @@ def _read_groups(clip: OnnxNode, steps: _Steps) -> list[list[OnnxNode]] | None:
     for reader in steps.readers.get(clip.outputs[0], []):
         taken = [reader] if reader.op == "Slice" else []
         for convolution in steps.readers.get(reader.outputs[0], []) if taken else [reader]:
-            if convolution.op != "Conv" or not all(steps.constant(name) for name in convolution.inputs[1:]):
+            if convolution.op != "Conv" or not steps.takes_constants(convolution):
                 return None
             converter = steps.scaled(convolution, "Div", "Round", "Clip")
             if converter is None:

@@ -23,10 +23,6 @@ ENGINE = FormulaEngine(DIANA)
 FREE = FormulaCostModel(free=True, overlapping=True)
 
 
-def decided(workload: Workload, channels: dict[str, int]) -> Workload:
-    return replace(workload, layers=tuple(replace(x, analog_channels=channels.get(x.name, 0)) for x in workload.layers))
-
-
 def test_a_chip_of_both_cores_reaches_the_published_efficiency() -> None:
     """7.02 TOP/s/W end to end on a CIFAR-10 ResNet-20, within 25 %; additions, pooling and transfers included."""
     network = residual_network(3)
@@ -57,7 +53,7 @@ def test_a_split_layer_takes_as_long_as_its_slower_part_and_the_power_of_both() 
     # The first layer may not be analog: one stands before.
     stem = Layer("stem", conv(16, 4, 16), (GRAPH_INPUT,), 0, Role.BACKBONE)
     network = Workload("two", (stem, Layer("conv", conv(32, 16, 16), ("stem",), 0, Role.BACKBONE)), ("conv",))
-    schedule = FormulaCostModel().assign(decided(network, {"conv": 16}), DIANA).schedule
+    schedule = FormulaCostModel().assign(network.with_analog_channels({"conv": 16}), DIANA).schedule
     pieces = {x.part.core: x for x in schedule.pieces if x.layer == "conv"}
     analog, digital = (pieces[x].end_cycle - pieces[x].start_cycle for x in ("analog", "digital"))
     assert analog == pytest.approx(8 * 16 * 9 + 256 / 4 * 18.2)
@@ -73,7 +69,7 @@ def test_a_split_layer_takes_as_long_as_its_slower_part_and_the_power_of_both() 
 
 
 def test_independent_layers_run_at_the_same_time_only_where_asked_for() -> None:
-    network = decided(residual_network(1), {"stage1.block0.first": 32, "stage1.block0.second": 32})
+    network = residual_network(1).with_analog_channels({"stage1.block0.first": 32, "stage1.block0.second": 32})
     beside = FormulaCostModel(overlapping=True).estimate(network, DIANA)
     after = FormulaCostModel().estimate(network, DIANA)
     times = {layer.name: (layer.start_cycle, layer.end_cycle) for layer in beside.layers}
@@ -130,7 +126,7 @@ def test_energies_of_layers_add_up_to_those_of_stages() -> None:
 )
 def test_decisions_that_break_a_rule_are_refused_by_name(name: str, channels: int, words: str) -> None:
     with pytest.raises(UnsupportedLayerError, match=words):
-        FormulaCostModel().estimate(decided(two_exits(), {name: channels}), DIANA)
+        FormulaCostModel().estimate(two_exits().with_analog_channels({name: channels}), DIANA)
 
 
 def test_all_broken_decisions_are_named() -> None:

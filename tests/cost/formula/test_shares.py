@@ -11,7 +11,6 @@ from offramp.cost.formula.shares import (
     analog_split,
     has_analog_shares,
     plan_analog,
-    with_analog_channels,
 )
 from offramp.hardware.loader import load_accelerator
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
@@ -123,7 +122,7 @@ def test_refusals_are_collected_by_reason() -> None:
 
 def test_a_decided_workload_runs_as_decided() -> None:
     plan = plan_analog(network(), stated((0.5,), (1.0, 0.0)), DIANA)
-    workload = with_analog_channels(network(), plan)
+    workload = network().with_analog_channels(plan.channels)
     assert all(layer.analog_channels is not None for layer in workload.layers)
     report = FormulaCostModel(free=True).estimate(workload, DIANA)
     cores = {layer.name: layer.core for layer in report.layers}
@@ -146,5 +145,5 @@ def test_any_shares_can_be_priced(shares: tuple[float, float, float]) -> None:
     stages = tuple(StageChoice(1, 16 * 2**i, (3,), (1,), analog_shares=(s,)) for i, s in enumerate(shares))
     plan = plan_analog(workload, Architecture("resnet8", 32, stages), DIANA)
     assert len(plan.channels) == sum(n * (s > 0) for n, s in zip((2, 3, 3), shares, strict=True))
-    stage = FormulaCostModel().estimate(with_analog_channels(workload, plan), DIANA).stages[-1]
+    stage = FormulaCostModel().estimate(workload.with_analog_channels(plan.channels), DIANA).stages[-1]
     assert stage.latency_to_exit_cycles == pytest.approx(62_500, rel=0.42)

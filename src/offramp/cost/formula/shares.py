@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from offramp.cost.formula.options import analog_refusal
 from offramp.cost.formula.rules import why_not
@@ -95,12 +95,6 @@ def _blocks(workload: Workload) -> list[list[Layer]]:
         if layer.role is Role.BACKBONE and layer.shape.op in MATRIX_OPS and match is not None:
             found.setdefault(match[1], []).append(layer)
     return list(found.values())
-
-
-def with_analog_channels(workload: Workload, plan: AnalogPlan) -> Workload:
-    """The workload with every layer's assignment decided."""
-    layers = tuple(replace(layer, analog_channels=plan.channels.get(layer.name, 0)) for layer in workload.layers)
-    return replace(workload, layers=layers)
 
 
 @dataclass(frozen=True)
