@@ -159,13 +159,15 @@ class FineTuneConfig(_Section):
     only compared with each other. ``weight_density`` prunes their weights, and those of a trained reference, to this
     share of nonzero ones while they are fine-tuned, for an accelerator that gains from zeros. ``teacher`` is whom
     exits learn from beside the labels: the early ones from the ``final_exit`` of their network, or all from the
-    ``reference``, which is then fine-tuned first.
+    ``reference``, which is then fine-tuned first. ``early_exit_weight`` is what the loss of each early exit counts
+    beside that of the final one.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.05
     reference: bool = True
     teacher: Literal["final_exit", "reference"] = "final_exit"
+    early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
     quantize: bool = False

@@ -76,5 +76,21 @@ def test_a_reference_teaches_every_exit(tmp_path: Path) -> None:
     assert weights_of(taught) != weights_of(alone)
 
 
+def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
+    """A heavier weight gives other weights; the factor 1 is the loss as it is."""
+    trained = []
+    for name, changes in (("default", {}), ("one", {"early_exit_weight": 1.0}), ("light", {"early_exit_weight": 0.1})):
+        config = small_config(fine_tune__epochs=1, **{f"fine_tune__{key}": value for key, value in changes.items()})
+        context = build_context(config, build_dataset(config, SilentReporter()))
+        architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+        selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+        with SilentReporter().task("finishing") as task:
+            folder = tmp_path / name
+            trained.append(Finisher(context).finish(selection, folder, task, deadline=None, resume=False).network)
+    default, one, light = map(weights_of, trained)
+    assert default == one
+    assert light != one
+
+
 def weights_of(network: EarlyExitNetwork) -> list[list[float]]:
     return [parameter.flatten().tolist() for parameter in network.parameters()]

@@ -22,6 +22,15 @@ def test_early_exits_are_added() -> None:
     assert loss.item() == pytest.approx(3 * math.log(2))
 
 
+@pytest.mark.parametrize("weight", [0.25, 1.0, 2.0])
+def test_early_exits_count_by_their_weight(weight: float) -> None:
+    settings = LossSettings(distillation_weight=0.0, early_exit_weight=weight)
+    # Two early exits at log 2 each; the final one is right with probability 1 / (1 + e^-2) for both samples.
+    final = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    expected = math.log(1 + math.exp(-2.0)) + weight * 2 * math.log(2)
+    assert multi_exit_loss([EVEN, EVEN, final], LABELS, settings).item() == pytest.approx(expected)
+
+
 def test_distillation_is_zero_for_equal_logits_and_known_for_two_classes() -> None:
     logits = torch.tensor([[1.0, 3.0]])
     assert distillation(logits, logits, 2.0).item() == pytest.approx(0.0, abs=1e-7)

@@ -154,7 +154,12 @@ class Finisher:
             seed=context.config.seed + 1,
             checkpoint=weights,
         )
-        losses = LossSettings(settings.label_smoothing, settings.distillation_weight, settings.distillation_temperature)
+        losses = LossSettings(
+            settings.label_smoothing,
+            settings.distillation_weight,
+            settings.distillation_temperature,
+            context.config.fine_tune.early_exit_weight,
+        )
         if epochs == 0:
             loop.save(LoopState(0, 1.0))
             return TrainingLog((), 1.0)

@@ -10,11 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossSettings:
-    """``distillation_weight`` is the share of the soft target in the loss of a student, 0..1."""
+    """``distillation_weight`` is the share of the soft target in the loss of a student, 0..1.
+
+    ``early_exit_weight``: what the loss of each early exit counts beside that of the final one.
+    """
 
     label_smoothing: float = 0.0
     distillation_weight: float = 0.5
     temperature: float = 1.0
+    early_exit_weight: float = 1.0
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -30,7 +34,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 def multi_exit_loss(
     logits: Sequence[Tensor], labels: Tensor, settings: LossSettings, teacher: Tensor | None = None
 ) -> Tensor:
-    """Loss of the final exit plus those of the early exits.
+    """Loss of the final exit plus those of the early exits times their weight.
 
     ``logits`` holds one (batch, classes) tensor per exit, the final one last; ``labels`` has shape (batch,).
     Without ``teacher`` the final exit learns from the labels alone and teaches the others; a given teacher
@@ -48,4 +52,4 @@ def multi_exit_loss(
 
     final = exit_loss(logits[-1], taught=teacher is not None)
     early = [exit_loss(exit_logits, taught=True) for exit_logits in logits[:-1]]
-    return final + torch.stack(early).sum() if early else final
+    return final + settings.early_exit_weight * torch.stack(early).sum() if early else final
