@@ -245,7 +245,7 @@ def our_row(source: str, measured: Measured, cost: CostReport) -> StudyRow:
 
 def products(cost: CostReport) -> tuple[float, ...]:
     """Energy to each exit times latency to it, in J x cycles."""
-    return tuple(stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles for stage in cost.stages)
+    return tuple(stage.product_to_exit_j_cycles for stage in cost.stages)
 
 
 def assemble(options: Options, dataset: Dataset, results: dict[str, Measured], num_train: int) -> PrecisionStudy:

@@ -113,6 +113,11 @@ class StageCost:
     macs_to_exit: int
     speculation_energy_pj: float = 0.0
 
+    @property
+    def product_to_exit_j_cycles(self) -> float:
+        """Energy times latency of a sample that leaves here."""
+        return self.energy_to_exit_pj * 1e-12 * self.latency_to_exit_cycles
+
 
 @dataclass(frozen=True)
 class BusySpan:

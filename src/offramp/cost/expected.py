@@ -31,7 +31,7 @@ def expected_cost(report: CostReport, exit_rates: Sequence[float]) -> ExpectedCo
         latency += rate * stage.latency_to_exit_cycles
         energy += rate * stage.energy_to_exit_pj
         macs += rate * stage.macs_to_exit
-        product += rate * stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
+        product += rate * stage.product_to_exit_j_cycles
     return ExpectedCost(latency, energy, macs, product, energy * 1e-12 * latency)
 
 

@@ -123,4 +123,4 @@ def choose_certified_point(
 
 def _products(cost: CostReport) -> list[float]:
     """Energy-latency product of a sample that leaves at each exit."""
-    return [stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles for stage in cost.stages]
+    return [stage.product_to_exit_j_cycles for stage in cost.stages]

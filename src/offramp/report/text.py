@@ -284,8 +284,12 @@ def cost_table(priced: Priced) -> "RichTable":
 
 def _cost_to(stage: StageCost) -> FrontCosts:
     """What an image costs that leaves at this exit."""
-    product = stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles
-    return FrontCosts(stage.latency_to_exit_cycles, stage.energy_to_exit_pj, float(stage.macs_to_exit), product)
+    return FrontCosts(
+        stage.latency_to_exit_cycles,
+        stage.energy_to_exit_pj,
+        float(stage.macs_to_exit),
+        stage.product_to_exit_j_cycles,
+    )
 
 
 def simple_table(title: str) -> "RichTable":
