@@ -34,11 +34,7 @@ def settings(arguments: argparse.Namespace, algorithm: str) -> dict[str, object]
     return {
         "seed": arguments.seed,
         "data": {"source": arguments.data},
-        "space": {
-            "backbone": arguments.backbone if ours else arguments.peer_backbone,
-            "elastic_widths": not arguments.full_widths,
-        },
-        "cost": {"mapping": arguments.mapping},
+        "space": {"backbone": arguments.backbone if ours else arguments.peer_backbone},
         "train": {"epochs": arguments.epochs},
         "search": {
             "algorithm": algorithm,
@@ -52,7 +48,6 @@ def settings(arguments: argparse.Namespace, algorithm: str) -> dict[str, object]
             # One reference is enough where all algorithms have the same backbones.
             "reference": ours,
             "teacher": "reference" if ours and arguments.taught else "final_exit",
-            "early_exit_weight": arguments.early_exit_weight,
         },
     }
 
@@ -111,10 +106,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="algorithms, separated by commas")
     parser.add_argument("--backbone", default="resnet")
     parser.add_argument("--peer-backbone", default="resnet")
-    parser.add_argument("--full-widths", action="store_true", help="depths are searched, widths are not")
-    parser.add_argument("--mapping", choices=("layer_by_layer", "optimized"), default="layer_by_layer")
     parser.add_argument("--most-product", type=float, default=0.36)
-    parser.add_argument("--early-exit-weight", type=float, default=1.0)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--fine-tune-epochs", type=int, default=50)
     parser.add_argument("--evaluations", type=int, default=150)

@@ -18,19 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
-from benchmarks.supernets import Prepared, prepare
-from offramp.evaluate.finish import evaluation_data
-from offramp.evaluate.supernet_evaluator import calibrate
+from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
 from offramp.exiting.policies.cumulative import CumulativeConfidence
 from offramp.exiting.stopping import CachedOutputs, StoppingRule, compare_policies
 from offramp.nn.confident_network import ConfidentNetwork, split_units
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.progress import TerminalReporter
 from offramp.space.architecture import Architecture
 from offramp.train.augment import to_tensor
 from offramp.train.confidence_loss import ConfidenceLossSettings, CostBound, Support, confidence_step
@@ -38,7 +34,7 @@ from offramp.train.data import Split
 from offramp.train.loss import LossSettings
 from offramp.train.splitting import stratified_split
 from offramp.train.supernet_training import plain_step
-from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp, collect_logits
+from offramp.train.trainer import WarmUp, collect_logits
 
 ON_ANSWERS = ("threshold", "cumulative", "patience")
 """Rules that need no more than logits."""
@@ -59,7 +55,6 @@ class Task:
     """One seed: where it starts and what it must keep to."""
 
     prepared: Prepared
-    folder: Path
     architecture: Architecture
     costs: tuple[float, ...]
     most: float
@@ -82,45 +77,19 @@ def set_up(arguments: argparse.Namespace, seed: int) -> Task:
     picked = np.unique(np.linspace(0, len(options) - 1, space.max_exits).round().astype(int))
     architecture = replace(largest, exits=tuple(options[place] for place in picked))
     costs = tuple(float(x) for x in lower(prepared.context.supernet.extract(architecture)).macs_to_exit())
-    return Task(prepared, folder, architecture, costs, arguments.most or arguments.share * costs[-1], arguments.epochs)
-
-
-def start(task: Task) -> EarlyExitNetwork:
-    """The network as it stands in the supernet."""
-    network = task.prepared.context.supernet.extract(task.architecture)
-    calibrate(network, evaluation_data(task.prepared.context), task.prepared.context.compute)
-    return network
-
-
-def train(task: Task, name: str, module: nn.Module, step: Step, split: Split, warm_up: WarmUp | None = None) -> None:
-    """Train, go on, or read back what is finished."""
-    context = task.prepared.context
-    settings = context.config.train
-    loop = TrainingLoop(
-        module,
-        TrainingData(split, context.dataset.preprocessing, settings.batch_size, context.augmentation),
-        Schedule(context.config.fine_tune.learning_rate, task.epochs),
-        context.compute,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        seed=context.config.seed + 1,
-        checkpoint=task.folder / f"{name}.safetensors",
-    )
-    with TerminalReporter().task(name) as shown:
-        loop.run(step, shown, resume=True, warm_up=warm_up)
+    return Task(prepared, architecture, costs, arguments.most or arguments.share * costs[-1], arguments.epochs)
 
 
 def plainly_trained(task: Task) -> EarlyExitNetwork:
-    network = start(task)
-    context = task.prepared.context
-    step = plain_step(network, LossSettings(), context.compute)
-    train(task, "plain", network, step, context.dataset.splits.train)
+    network = inherited(task.prepared, task.architecture)
+    step = plain_step(network, LossSettings(), task.prepared.context.compute)
+    fine_tune(task.prepared, "plain", network, step, task.epochs)
     return network
 
 
 def confidently_trained(task: Task) -> ConfidentNetwork:
     """Half of the epochs without the accuracies per class, then half with them."""
-    network, context = ConfidentNetwork(start(task)), task.prepared.context
+    network, context = ConfidentNetwork(inherited(task.prepared, task.architecture)), task.prepared.context
     dataset = context.dataset
     parts = stratified_split(
         dataset.splits.train.labels,
@@ -142,7 +111,7 @@ def confidently_trained(task: Task) -> ConfidentNetwork:
     )
     step = confidence_step(network, settings, context.compute, support)
     warm_up = WarmUp(0.5, confidence_step(network, settings, context.compute), finish=lambda: None)
-    train(task, "confident", network, step, learned_from, warm_up)
+    fine_tune(task.prepared, "confident", network, step, task.epochs, split=learned_from, warm_up=warm_up)
     return network
 
 

@@ -4,23 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from offramp.build import build_context, build_dataset
 from offramp.config import Config, with_settings
 from offramp.evaluate.context import Context
-from offramp.evaluate.supernet_evaluator import SupernetEvaluator
+from offramp.evaluate.finish import evaluation_data
+from offramp.evaluate.supernet_evaluator import SupernetEvaluator, calibrate
+from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter
+from offramp.space.architecture import Architecture
+from offramp.train.data import Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
-from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
+from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp
 from offramp.workplace import supernet_evaluator
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A context whose supernet is trained, and an evaluator that runs candidates one by one."""
+    """A context whose supernet is trained, an evaluator that runs candidates one by one, and where all that is kept."""
 
     context: Context
     direct: SupernetEvaluator
+    folder: Path
 
 
 def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: bool = False) -> Prepared:
@@ -48,4 +55,39 @@ def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: boo
     )
     with reporter.task("Training the supernet") as task:
         loop.run(step, task, resume=checkpoint.exists())
-    return Prepared(context, supernet_evaluator(context))
+    return Prepared(context, supernet_evaluator(context), folder)
+
+
+def inherited(prepared: Prepared, architecture: Architecture) -> EarlyExitNetwork:
+    """A network as it stands in the supernet, its batch norms calibrated."""
+    context = prepared.context
+    network = context.supernet.extract(architecture)
+    calibrate(network, evaluation_data(context), context.compute)
+    return network
+
+
+def fine_tune(
+    prepared: Prepared,
+    name: str,
+    module: nn.Module,
+    step: Step,
+    epochs: int,
+    *,
+    split: Split | None = None,
+    warm_up: WarmUp | None = None,
+) -> None:
+    """Train on ``split`` (None: the training split), go on, or read back what is finished under this name."""
+    context = prepared.context
+    settings, dataset = context.config.train, context.dataset
+    loop = TrainingLoop(
+        module,
+        TrainingData(split or dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
+        Schedule(context.config.fine_tune.learning_rate, epochs),
+        context.compute,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        seed=context.config.seed + 1,
+        checkpoint=prepared.folder / f"{name}.safetensors",
+    )
+    with TerminalReporter().task(name) as task:
+        loop.run(step, task, resume=True, warm_up=warm_up)
