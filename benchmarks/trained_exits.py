@@ -6,30 +6,35 @@ On CIFAR-10, the backbone is ResNet-20 (the largest of resnet-large). The static
 then one network with exits at several taps is trained as long, from the same supernet, with the reference as teacher.
 Which of its exits are kept, and their thresholds, is decided by trying all sets of up to three on validation samples:
 the most accurate that keeps a bound, a share of the product of the reference. Both are priced by the same mapping. Test
-is looked at once for each bound. What is finished is kept in the folder, whose supernet may be that of a search with
-the same settings. Writes benchmarks/results/trained_exits.json.
+is looked at once for each bound, and each network is exported as a bundle. What is finished is kept in the folder, whose
+supernet may be that of a search with the same settings. Writes benchmarks/results/trained_exits.json.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
 from offramp.cost.base import CostReport
-from offramp.evaluate.operating_point import OperatingPoint, measure_point
+from offramp.cost.expected import ExpectedCost
+from offramp.evaluate.operating_point import measure_point
 from offramp.exiting.measures import MEASURES
-from offramp.exiting.policy import ExitPolicy
+from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.exiting.thresholds import trade_off_curve
+from offramp.export.bundle import export_bundle
+from offramp.export.checks import NUM_CHECKS
 from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.pricing import build_cost_model
 from offramp.space.architecture import Architecture, ExitChoice
+from offramp.train.augment import to_tensor
 from offramp.train.data import Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
@@ -102,25 +107,146 @@ def trained_network(
     return network.eval()
 
 
-def row(
-    asked: float, mapping: str, static: float, validation: Candidate, test: OperatingPoint, kept: Architecture
-) -> dict[str, object]:
-    return {
-        "mapping": mapping,
-        "share_asked": asked,
-        "exits": [asdict(choice) for choice in kept.exits],
-        "measure": validation.policy.measure,
-        "thresholds": validation.policy.thresholds,
-        "validation_accuracy": validation.accuracy,
-        "validation_share": validation.product / static,
-        "test_accuracy": test.profile.top1,
-        "test_share": test.expected.energy_latency_product_j_cycles / static,
-        "test_rates": test.profile.rates,
-        "test_accuracies": test.profile.accuracies,
-        "expected_macs_test": test.expected.macs,
-        "product_j_cycles": test.expected.energy_latency_product_j_cycles,
-        "static_product_j_cycles": static,
+def keeping(network: EarlyExitNetwork, kept: Architecture, places: Sequence[int]) -> EarlyExitNetwork:
+    """The same network with these early exits only; the stages before those that are dropped become longer."""
+    ends = [*places, network.num_exits - 1]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    stages = [nn.Sequential(*list(network.stages)[start : end + 1]) for start, end in zip(starts, ends, strict=True)]
+    branches = [network.branches[end] for end in ends]
+    return EarlyExitNetwork(kept, stages, branches, network.input_shape, network.num_classes).eval()
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Logits on both splits: of the network with exits, and of the reference's only exit."""
+
+    validation: Logits
+    test: Logits
+    reference_validation: NDArray[np.float32]
+    reference_test: NDArray[np.float32]
+
+
+def collect(trained: Trained, network: EarlyExitNetwork, reference: EarlyExitNetwork) -> Answers:
+    context = trained.prepared.context
+
+    def logits(of: EarlyExitNetwork, split: Split) -> Logits:
+        return collect_logits(of, split, context.dataset.preprocessing, context.compute)
+
+    validation, test = context.dataset.splits.validation, context.dataset.splits.test
+    return Answers(
+        logits(network, validation),
+        logits(network, test),
+        logits(reference, validation)[-1],
+        logits(reference, test)[-1],
+    )
+
+
+def accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """The most accurate candidate within a share of the static product, and what it does on the test split.
+
+    The last two are numbers of test images that only one of this network and the reference has right.
+    """
+
+    mapping: str
+    share_asked: float
+    exits: tuple[ExitChoice, ...]
+    policy: ExitPolicy
+    validation_accuracy: float
+    validation_share: float
+    test_accuracy: float
+    test_share: float
+    test_profile: ExitProfile
+    expected: ExpectedCost
+    static_product_j_cycles: float
+    it_alone_is_right: int
+    reference_alone_is_right: int
+
+
+def bounded(
+    trained: Trained, answers: Answers, mapping: str, shares: Sequence[float]
+) -> list[tuple[Candidate, Bounded]]:
+    """One row per share that anything keeps."""
+    splits = trained.prepared.context.dataset.splits
+    static = trained.price(trained.reference, mapping).stages[-1].product_to_exit_j_cycles
+    every = candidates(trained, answers.validation, splits.validation.labels, mapping)
+    reference_right = answers.reference_test.argmax(axis=1) == splits.test.labels
+    rows = []
+    for share in shares:
+        within = [item for item in every if item.product <= share * static]
+        if not within:
+            continue
+        best = max(within, key=lambda item: (item.accuracy, -item.product))
+        logits = [*(answers.test[place] for place in best.places), answers.test[-1]]
+        test = measure_point(logits, splits.test.labels, best.policy, best.cost)
+        answered = np.stack([item.argmax(axis=1) for item in logits])
+        right = answered[best.policy.decide(logits), np.arange(len(splits.test))] == splits.test.labels
+        found = Bounded(
+            mapping=mapping,
+            share_asked=share,
+            exits=trained.kept(best.places).exits,
+            policy=best.policy,
+            validation_accuracy=best.accuracy,
+            validation_share=best.product / static,
+            test_accuracy=test.profile.top1,
+            test_share=test.expected.energy_latency_product_j_cycles / static,
+            test_profile=test.profile,
+            expected=test.expected,
+            static_product_j_cycles=static,
+            it_alone_is_right=int((right & ~reference_right).sum()),
+            reference_alone_is_right=int((reference_right & ~right).sum()),
+        )
+        rows.append((best, found))
+    return rows
+
+
+def shares_alone(trained: Trained, mapping: str) -> list[float]:
+    """Share of the reference's product where everybody leaves at one exit: the backbone cut off there."""
+    static = trained.price(trained.reference, mapping).stages[-1].product_to_exit_j_cycles
+    singles = [trained.price(trained.kept((place,)), mapping) for place in range(len(TRAINED))]
+    return [cost.stages[0].product_to_exit_j_cycles / static for cost in singles]
+
+
+def export(trained: Trained, network: EarlyExitNetwork, best: Candidate, folder: Path) -> None:
+    """The network of a row as a bundle, every form compared with it."""
+    context = trained.prepared.context
+    dataset = context.dataset
+    kept = keeping(network, trained.kept(best.places), best.places).to("cpu")
+    checks = dataset.splits.validation.subset(NUM_CHECKS, context.config.seed)
+    export_bundle(
+        kept,
+        folder,
+        policy=best.policy,
+        class_names=dataset.class_names,
+        mean=dataset.preprocessing.mean,
+        std=dataset.preprocessing.std,
+        checks=to_tensor(checks.images, dataset.preprocessing).numpy(),
+        name=f"{dataset.name}-{folder.name}",
+        seed=context.config.seed,
+        cost=best.cost,
+        overwrite=True,
+    )
+
+
+def train(arguments: argparse.Namespace) -> tuple[Trained, EarlyExitNetwork, EarlyExitNetwork]:
+    """Supernet, reference, and the network with all exits, or what is in the folder."""
+    changes = {
+        "data.source": arguments.data,
+        "seed": arguments.seed,
+        "space.backbone": "resnet-large",
+        "space.elastic_widths": False,
+        "train.epochs": arguments.supernet_epochs,
+        "train.precision": "auto",
     }
+    prepared = prepare(Path(arguments.folder), changes)
+    largest = prepared.context.space.reference_architecture()
+    trained = Trained(prepared, largest, replace(largest, exits=TRAINED))
+    reference = trained_network(prepared, "reference", largest, arguments.epochs)
+    return trained, reference, trained_network(prepared, "exits", trained.exits, arguments.epochs, reference)
 
 
 def main() -> None:
@@ -132,51 +258,35 @@ def main() -> None:
     parser.add_argument("--shares", default="0.15,0.25,0.5")
     parser.add_argument("--folder", default="runs/trained-exits")
     arguments = parser.parse_args()
-    changes = {
-        "data.source": arguments.data,
-        "seed": arguments.seed,
-        "space.backbone": "resnet-large",
-        "space.elastic_widths": False,
-        "train.epochs": arguments.supernet_epochs,
-        "train.precision": "auto",
-    }
-    prepared = prepare(Path(arguments.folder), changes)
-    context, splits = prepared.context, prepared.context.dataset.splits
-    largest = context.space.reference_architecture()
-    trained = Trained(prepared, largest, replace(largest, exits=TRAINED))
-    reference = trained_network(prepared, "reference", largest, arguments.epochs)
-    network = trained_network(prepared, "exits", trained.exits, arguments.epochs, reference)
-
-    def answers(of: EarlyExitNetwork, split: Split) -> Logits:
-        return collect_logits(of, split, context.dataset.preprocessing, context.compute)
-
-    known = answers(network, splits.validation)
+    trained, reference, network = train(arguments)
+    splits = trained.prepared.context.dataset.splits
+    answers = collect(trained, network, reference)
     accuracies = {
-        name: float((answers(reference, split)[-1].argmax(axis=1) == split.labels).mean())
-        for name, split in (("validation", splits.validation), ("test", splits.test))
+        "validation": accuracy(answers.reference_validation, splits.validation.labels),
+        "test": accuracy(answers.reference_test, splits.test.labels),
     }
     print(f"static reference: validation {accuracies['validation']:.4f}, test {accuracies['test']:.4f}")
-    full = [float((item.argmax(axis=1) == splits.validation.labels).mean()) for item in known]
+    full = [accuracy(item, splits.validation.labels) for item in answers.validation]
     print("each exit alone, validation:", " ".join(f"{value:.4f}" for value in full))
-    unseen, rows = answers(network, splits.test), []
+    rows, alone = [], {}
     for mapping in ("optimized", "layer_by_layer"):
-        static = trained.price(largest, mapping).stages[-1].product_to_exit_j_cycles
-        every = candidates(trained, known, splits.validation.labels, mapping)
-        for asked in map(float, arguments.shares.split(",")):
-            within = [item for item in every if item.product <= asked * static]
-            if not within:
-                print(f"{mapping}: nothing costs at most {asked:g} of the reference")
-                continue
-            best = max(within, key=lambda item: (item.accuracy, -item.product))
-            chosen = [*(unseen[place] for place in best.places), unseen[-1]]
-            test = measure_point(chosen, splits.test.labels, best.policy, best.cost)
-            rows.append(row(asked, mapping, static, best, test, trained.kept(best.places)))
+        alone[mapping] = shares_alone(trained, mapping)
+        print(f"{mapping}, share of the product at each exit alone:", " ".join(f"{x:.3f}" for x in alone[mapping]))
+        for best, found in bounded(trained, answers, mapping, [float(x) for x in arguments.shares.split(",")]):
+            rows.append(asdict(found))
             print(
-                f"{mapping}, at most {asked:g}: validation {best.accuracy:.4f}, test {test.profile.top1:.4f} "
-                f"({100 * (test.profile.top1 - accuracies['test']):+.2f} points) at "
-                f"{test.expected.energy_latency_product_j_cycles / static:.3f} of the reference's product"
+                f"{mapping}, at most {found.share_asked:g}: validation {found.validation_accuracy:.4f}, test "
+                f"{found.test_accuracy:.4f} ({100 * (found.test_accuracy - accuracies['test']):+.2f} points) at "
+                f"{found.test_share:.3f} of the reference's product; alone right about "
+                f"{found.it_alone_is_right}, the reference about {found.reference_alone_is_right}"
             )
-    figures = {"settings": vars(arguments), "reference_accuracy": accuracies, "full_accuracies": full, "rows": rows}
+            export(trained, network, best, Path(arguments.folder) / f"{mapping}-{found.share_asked:g}")
+    figures = {
+        "settings": vars(arguments),
+        "reference_accuracy": accuracies,
+        "each_exit_alone": {"validation_accuracies": full, "product_shares": alone},
+        "rows": rows,
+    }
     print(save_result("trained_exits", figures))
 
 
