@@ -6,7 +6,7 @@ On CIFAR-10, the backbone is ResNet-20 (the largest of resnet-large). The static
 then one network with exits at several taps is trained as long, from the same supernet, with the reference as teacher.
 Which of its exits are kept, and their thresholds, is decided by trying all sets of up to three on validation samples:
 the most accurate that keeps a bound, a share of the product of the reference. Both are priced by the same mapping. Test
-is looked at once for each bound, and each network is exported as a bundle. What is finished is kept in the folder, whose
+is looked at once for each bound, and each network is exported as a bundle. What is finished is kept in the folder; its
 supernet may be that of a search with the same settings. Writes benchmarks/results/trained_exits.json.
 """
 
@@ -26,7 +26,7 @@ from offramp.cost.base import CostReport
 from offramp.cost.expected import ExpectedCost
 from offramp.evaluate.operating_point import measure_point
 from offramp.exiting.measures import MEASURES
-from offramp.exiting.policy import ExitPolicy, ExitProfile
+from offramp.exiting.policy import ExitPolicy, ExitProfile, profile
 from offramp.exiting.thresholds import trade_off_curve
 from offramp.export.bundle import export_bundle
 from offramp.export.checks import NUM_CHECKS
@@ -211,11 +211,12 @@ def shares_alone(trained: Trained, mapping: str) -> list[float]:
     return [cost.stages[0].product_to_exit_j_cycles / static for cost in singles]
 
 
-def export(trained: Trained, network: EarlyExitNetwork, best: Candidate, folder: Path) -> None:
+def export(trained: Trained, network: EarlyExitNetwork, answers: Answers, best: Candidate, folder: Path) -> None:
     """The network of a row as a bundle, every form compared with it."""
     context = trained.prepared.context
     dataset = context.dataset
     kept = keeping(network, trained.kept(best.places), best.places).to("cpu")
+    on_validation = [*(answers.validation[place] for place in best.places), answers.validation[-1]]
     checks = dataset.splits.validation.subset(NUM_CHECKS, context.config.seed)
     export_bundle(
         kept,
@@ -228,6 +229,7 @@ def export(trained: Trained, network: EarlyExitNetwork, best: Candidate, folder:
         name=f"{dataset.name}-{folder.name}",
         seed=context.config.seed,
         cost=best.cost,
+        profile=profile(on_validation, dataset.splits.validation.labels, best.policy),
         overwrite=True,
     )
 
@@ -280,7 +282,7 @@ def main() -> None:
                 f"{found.test_share:.3f} of the reference's product; alone right about "
                 f"{found.it_alone_is_right}, the reference about {found.reference_alone_is_right}"
             )
-            export(trained, network, best, Path(arguments.folder) / f"{mapping}-{found.share_asked:g}")
+            export(trained, network, answers, best, Path(arguments.folder) / f"{mapping}-{found.share_asked:g}")
     figures = {
         "settings": vars(arguments),
         "reference_accuracy": accuracies,
