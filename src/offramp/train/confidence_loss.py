@@ -80,11 +80,11 @@ def balanced_right_loss(confidences: Tensor, right: Tensor) -> Tensor:
 
 
 def confidence_loss(
-    outputs: Sequence[Tensor], labels: Tensor, settings: ConfidenceLossSettings, class_accuracies: Tensor | None = None
+    outputs: Sequence[Tensor], labels: Tensor, settings: ConfidenceLossSettings, accuracies: Tensor | None = None
 ) -> Tensor:
     """The loss of a `ConfidentNetwork` for ``labels`` (batch,).
 
-    ``class_accuracies`` (classes, early exits): how often each exit is right about images of each class, measured on
+    ``accuracies`` (classes, early exits): how often each exit is right about images of each class, measured on
     samples that are not trained on. Every exit's confidence is drawn towards its own.
     """
     logits, units = split_units(tuple(output.float() for output in outputs))
@@ -98,8 +98,8 @@ def confidence_loss(
     loss = loss + settings.right_weight * balanced_right_loss(confidences, right)
     if settings.bound is not None:
         loss = loss + settings.cost_weight * settings.bound.excess(leaving)
-    if class_accuracies is not None:
-        target = class_accuracies.to(confidences)[labels]
+    if accuracies is not None:
+        target = accuracies.to(confidences)[labels]
         loss = loss + settings.class_weight * (confidences - target).square().mean()
     return loss
 
