@@ -234,18 +234,13 @@ def our_row(source: str, measured: Measured, cost: CostReport) -> StudyRow:
     return StudyRow(
         source,
         profile.rates,
-        products(cost),
+        cost.products_to_exits_j_cycles,
         expected.energy_latency_product_j_cycles,
         expected.latency_cycles,
         expected.energy_pj * 1e-12,
         profile.top1,
         profile.full_accuracies,
     )
-
-
-def products(cost: CostReport) -> tuple[float, ...]:
-    """Energy to each exit times latency to it, in J x cycles."""
-    return tuple(stage.product_to_exit_j_cycles for stage in cost.stages)
 
 
 def assemble(options: Options, dataset: Dataset, results: dict[str, Measured], num_train: int) -> PrecisionStudy:

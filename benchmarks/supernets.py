@@ -30,6 +30,23 @@ class Prepared:
     folder: Path
 
 
+def training_loop(
+    context: Context, module: nn.Module, split: Split, schedule: Schedule, seed: int, checkpoint: Path
+) -> TrainingLoop:
+    """With the settings of the context."""
+    settings, dataset = context.config.train, context.dataset
+    return TrainingLoop(
+        module,
+        TrainingData(split, dataset.preprocessing, settings.batch_size, context.augmentation),
+        schedule,
+        context.compute,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
+
+
 def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: bool = False) -> Prepared:
     """Train the supernet of the default settings with ``changes``; what is in the folder is read back."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,18 +54,10 @@ def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: boo
     config = with_settings(Config(), {**settled, **changes})
     reporter = TerminalReporter()
     context = build_context(config, build_dataset(config, reporter))
-    settings, dataset = config.train, context.dataset
+    settings = config.train
     checkpoint = folder / "supernet.safetensors"
-    loop = TrainingLoop(
-        context.supernet,
-        TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
-        Schedule(settings.learning_rate, context.epochs, None),
-        context.compute,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        seed=config.seed,
-        checkpoint=checkpoint,
-    )
+    schedule = Schedule(settings.learning_rate, context.epochs)
+    loop = training_loop(context, context.supernet, context.dataset.splits.train, schedule, config.seed, checkpoint)
     losses = LossSettings(settings.label_smoothing, settings.distillation_weight, settings.distillation_temperature)
     step = sandwich_step(
         context.supernet, context.space, losses, context.compute, random_subnets=settings.random_subnets
@@ -78,16 +87,8 @@ def fine_tune(
 ) -> None:
     """Train on ``split`` (None: the training split), go on, or read back what is finished under this name."""
     context = prepared.context
-    settings, dataset = context.config.train, context.dataset
-    loop = TrainingLoop(
-        module,
-        TrainingData(split or dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
-        Schedule(context.config.fine_tune.learning_rate, epochs),
-        context.compute,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        seed=context.config.seed + 1,
-        checkpoint=prepared.folder / f"{name}.safetensors",
-    )
+    schedule = Schedule(context.config.fine_tune.learning_rate, epochs)
+    checkpoint, seed = prepared.folder / f"{name}.safetensors", context.config.seed + 1
+    loop = training_loop(context, module, split or context.dataset.splits.train, schedule, seed, checkpoint)
     with TerminalReporter().task(name) as task:
         loop.run(step, task, resume=True, warm_up=warm_up)

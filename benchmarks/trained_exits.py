@@ -50,20 +50,26 @@ TRAINED = (
 """All are trained together; those before the end of the first stage answer too badly to be worth their branch."""
 MOST_KEPT = 3
 Logits = tuple[NDArray[np.float32], ...]
+Prices = dict[tuple[int, ...], CostReport]
+"""Of sets of the trained exits, by their places; the final exit always stays."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The two networks' answers and architectures."""
+    """What was trained: the network with all exits; without any it is the reference."""
 
     prepared: Prepared
-    reference: Architecture
     exits: Architecture
 
-    def price(self, architecture: Architecture, mapping: str) -> CostReport:
+    def prices(self, mapping: str) -> Prices:
+        """Of every set of exits, the empty one included."""
         context = self.prepared.context
         model = build_cost_model(context.config.cost.model_copy(update={"mapping": mapping}))
-        return model.estimate(lower(context.supernet.extract(architecture)), context.accelerator)
+
+        def price(places: tuple[int, ...]) -> CostReport:
+            return model.estimate(lower(context.supernet.extract(self.kept(places))), context.accelerator)
+
+        return {places: price(places) for places in self.subsets()}
 
     def subsets(self) -> Iterator[tuple[int, ...]]:
         """Places among the trained exits, the final one not counted."""
@@ -85,15 +91,13 @@ class Candidate:
     cost: CostReport
 
 
-def candidates(trained: Trained, logits: Logits, labels: NDArray[np.int64], mapping: str) -> list[Candidate]:
+def candidates(prices: Prices, logits: Logits, labels: NDArray[np.int64]) -> list[Candidate]:
     """The trade-off curve of every set of exits."""
     found = []
-    for places in trained.subsets():
-        cost = trained.price(trained.kept(places), mapping)
+    for places, cost in prices.items():
         answers = [*(logits[place] for place in places), logits[-1]]
-        products = [stage.product_to_exit_j_cycles for stage in cost.stages]
         for measure in MEASURES if places else MEASURES[:1]:
-            for point in trade_off_curve(answers, labels, products, measure):
+            for point in trade_off_curve(answers, labels, cost.products_to_exits_j_cycles, measure):
                 found.append(Candidate(places, point.policy, point.accuracy, point.expected_cost, cost))
     return found
 
@@ -168,12 +172,12 @@ class Bounded:
 
 
 def bounded(
-    trained: Trained, answers: Answers, mapping: str, shares: Sequence[float]
+    trained: Trained, answers: Answers, mapping: str, prices: Prices, shares: Sequence[float]
 ) -> list[tuple[Candidate, Bounded]]:
     """One row per share that anything keeps."""
     splits = trained.prepared.context.dataset.splits
-    static = trained.price(trained.reference, mapping).stages[-1].product_to_exit_j_cycles
-    every = candidates(trained, answers.validation, splits.validation.labels, mapping)
+    static = static_product(prices)
+    every = candidates(prices, answers.validation, splits.validation.labels)
     reference_right = answers.reference_test.argmax(axis=1) == splits.test.labels
     rows = []
     for share in shares:
@@ -204,11 +208,15 @@ def bounded(
     return rows
 
 
-def shares_alone(trained: Trained, mapping: str) -> list[float]:
+def static_product(prices: Prices) -> float:
+    """Of the reference, which has no exits but the final one."""
+    return prices[()].stages[-1].product_to_exit_j_cycles
+
+
+def shares_alone(prices: Prices) -> list[float]:
     """Share of the reference's product where everybody leaves at one exit: the backbone cut off there."""
-    static = trained.price(trained.reference, mapping).stages[-1].product_to_exit_j_cycles
-    singles = [trained.price(trained.kept((place,)), mapping) for place in range(len(TRAINED))]
-    return [cost.stages[0].product_to_exit_j_cycles / static for cost in singles]
+    singles = [prices[(place,)] for place in range(len(TRAINED))]
+    return [cost.stages[0].product_to_exit_j_cycles / static_product(prices) for cost in singles]
 
 
 def export(trained: Trained, network: EarlyExitNetwork, answers: Answers, best: Candidate, folder: Path) -> None:
@@ -246,7 +254,7 @@ def train(arguments: argparse.Namespace) -> tuple[Trained, EarlyExitNetwork, Ear
     }
     prepared = prepare(Path(arguments.folder), changes)
     largest = prepared.context.space.reference_architecture()
-    trained = Trained(prepared, largest, replace(largest, exits=TRAINED))
+    trained = Trained(prepared, replace(largest, exits=TRAINED))
     reference = trained_network(prepared, "reference", largest, arguments.epochs)
     return trained, reference, trained_network(prepared, "exits", trained.exits, arguments.epochs, reference)
 
@@ -270,11 +278,12 @@ def main() -> None:
     print(f"static reference: validation {accuracies['validation']:.4f}, test {accuracies['test']:.4f}")
     full = [accuracy(item, splits.validation.labels) for item in answers.validation]
     print("each exit alone, validation:", " ".join(f"{value:.4f}" for value in full))
-    rows, alone = [], {}
+    rows, alone, shares = [], {}, [float(share) for share in arguments.shares.split(",")]
     for mapping in ("optimized", "layer_by_layer"):
-        alone[mapping] = shares_alone(trained, mapping)
+        prices = trained.prices(mapping)
+        alone[mapping] = shares_alone(prices)
         print(f"{mapping}, share of the product at each exit alone:", " ".join(f"{x:.3f}" for x in alone[mapping]))
-        for best, found in bounded(trained, answers, mapping, [float(x) for x in arguments.shares.split(",")]):
+        for best, found in bounded(trained, answers, mapping, prices, shares):
             rows.append(asdict(found))
             print(
                 f"{mapping}, at most {found.share_asked:g}: validation {found.validation_accuracy:.4f}, test "

@@ -154,6 +154,11 @@ class CostReport:
     busy: tuple[BusySpan, ...] = ()
     leaves_out: tuple[str, ...] = ()
 
+    @property
+    def products_to_exits_j_cycles(self) -> tuple[float, ...]:
+        """Energy times latency of a sample that leaves, exit by exit."""
+        return tuple(stage.product_to_exit_j_cycles for stage in self.stages)
+
     def per_exit(self) -> "CostReport":
         """Without what is known per layer: small enough to be kept for every candidate of a search."""
         return replace(self, layers=(), busy=())

@@ -74,7 +74,7 @@ def choose_operating_point(
     draw = shared_trade_off_curve if shared_threshold else trade_off_curve
     curve = [
         replace(point, policy=replace(point.policy, temperatures=temperatures))
-        for point in draw(scaled, labels, _products(cost), choice.measure)
+        for point in draw(scaled, labels, cost.products_to_exits_j_cycles, choice.measure)
     ]
     curve = [point for point in curve if point.expected_cost <= most_product] or curve[:1]
     floor = max(point.accuracy for point in curve) - choice.accuracy_drop - 1e-12
@@ -112,15 +112,11 @@ def choose_certified_point(
     ``target`` takes the place of ``choice.accuracy_drop``. ``seed``, ``calibrate`` and ``seen`` as for
     `certified_policies`.
     """
+    products = cost.products_to_exits_j_cycles
     found = certified_policies(
-        logits, labels, _products(cost), choice.measure, target, seed=seed, calibrate=calibrate, seen=seen
+        logits, labels, products, choice.measure, target, seed=seed, calibrate=calibrate, seen=seen
     )
     points = [
         CertifiedPoint(measure_point(logits, labels, item.policy, cost), item.guarantee) for item in reversed(found)
     ]
     return min(points, key=lambda item: sum(item.point.violations(constraints)))
-
-
-def _products(cost: CostReport) -> list[float]:
-    """Energy-latency product of a sample that leaves at each exit."""
-    return [stage.product_to_exit_j_cycles for stage in cost.stages]
