@@ -1,5 +1,6 @@
 """A Dask cluster behind the same interface: jobs, failures, lost workers, and what is said when it cannot be used."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -77,6 +78,8 @@ def test_no_scheduler_there(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
             DaskExecutor(place, address)
     with pytest.raises(InputError, match="must answer at"):
         DaskExecutor(place, "no address")
+    left = [each for each in gc.get_objects() if type(each) is distributed.Client]
+    assert all(each.status == "closed" for each in left), "the garbage collector would close it, at a bad moment"
 
 
 def test_a_cluster_without_workers(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def connect(address: str) -> Any:
     except ImportError as exc:
         raise InputError('A cluster needs Dask. Install it with: pip install "offramp[cluster]"') from exc
     try:
-        client: Any = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
+        client = _client(distributed, address)
     except (OSError, ValueError, TimeoutError) as exc:
         raise InputError(
             f"The scheduler of a Dask cluster must answer at {address!r}, but: {exc}. "
@@ -106,6 +106,21 @@ def connect(address: str) -> Any:
             f"The cluster at {address!r} must have workers, but none came within {_CONNECT_S:.0f} s. "
             f"Start some with `dask worker {address}`."
         ) from exc
+    return client
+
+
+def _client(distributed: Any, address: str) -> Any:
+    """A client, closed if it cannot connect.
+
+    One that the garbage collector has to close takes a lock of Dask's; when that happens in the thread of an event loop
+    that is being started, whoever starts it holds the lock, and neither goes on.
+    """
+    client: Any = distributed.Client.__new__(distributed.Client)
+    try:
+        client.__init__(address, timeout=_CONNECT_S, set_as_default=False)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 
