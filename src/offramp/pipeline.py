@@ -24,6 +24,7 @@ from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.report.page import write_page
 from offramp.report.summary import RunSummary, StaticReference, save_summary
+from offramp.search.base import HasRemarks
 from offramp.search.exit_table import UsesExitTables
 from offramp.store import RunStore
 from offramp.study import BatchEvaluator, FailureLimit, Study
@@ -73,6 +74,7 @@ class Pipeline:
         self.resume = resume
         self.tracker = build_tracker(self.config.execution.tracker, store.folder)
         self.clock = Clock(_usable_seconds(self.config.budget.seconds), started)
+        self._remarks: tuple[str, ...] = ()
 
     def run(self) -> RunEnd:
         """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
@@ -159,13 +161,22 @@ class Pipeline:
             count = max(search.evaluations, 100_000)
         if self.store.get("searched") is not None:
             # What was picked from this front is being finished: a resumed clock must not change the front.
-            return self._study(context, supernet_evaluator(context)).evaluations, False
+            return self._ended(self._study(context, supernet_evaluator(context))), False
         with self.reporter.task("Searching") as task, workers_for(context, self.store.folder, training=False) as hired:
             evaluator = supernet_evaluator(context) if hired is None else self._remote(hired)
-            end = self._study(context, evaluator).run(count, search.batch, task, deadline)
-        if end.evaluations and not end.interrupted:
+            study = self._study(context, evaluator)
+            interrupted = study.run(count, search.batch, task, deadline).interrupted
+        if study.evaluations and not interrupted:
             self.store.set("searched", "yes")
-        return end.evaluations, end.interrupted
+        return self._ended(study), interrupted
+
+    def _ended(self, study: Study) -> tuple[Evaluation, ...]:
+        """What a study found, after what its algorithm has to say."""
+        if isinstance(study.algorithm, HasRemarks):
+            self._remarks = study.algorithm.remarks
+        for remark in self._remarks:
+            self.reporter.say(remark)
+        return study.evaluations
 
     def _remote(self, workers: Executor) -> RemoteEvaluator:
         return RemoteEvaluator(workers, self.config.execution.evaluation_timeout_s)
@@ -299,7 +310,14 @@ class Pipeline:
         with self.reporter.task("Writing the report") as task:
             task.update(0.1)
             summary = summarize(
-                context, evaluations, front, finished, reference, curve, duration_s=self.clock.elapsed_s()
+                context,
+                evaluations,
+                front,
+                finished,
+                reference,
+                curve,
+                duration_s=self.clock.elapsed_s(),
+                remarks=self._remarks,
             )
             save_summary(summary, self.store.summary)
             write_page(summary, self.store.report)

@@ -44,8 +44,9 @@ def summarize(
     curve: TrainingLog,
     *,
     duration_s: float,
+    remarks: Sequence[str] = (),
 ) -> RunSummary:
-    """Gather everything; ``curve`` is the training of the supernet."""
+    """Gather everything; ``curve`` is the training of the supernet, ``remarks`` come from the search algorithm."""
     dataset, config = context.dataset, context.config
     members = {id(member) for member in front.evaluations}
     curves = [_curve("supernet", curve)] + [_curve(item.record.rule, item.log) for item in finished]
@@ -84,6 +85,7 @@ def summarize(
         environment=_environment(context),
         warnings=(
             *_model_notes(context),
+            *remarks,
             *_warnings(context),
             *analog_notes(context),
             *_pruning_note(context, [item.record for item in finished]),

@@ -1,6 +1,9 @@
 """Judging from cached logits gives exactly what judging one by one gives, with one pass per backbone."""
 
+from collections import Counter
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -21,11 +24,15 @@ from offramp.objectives.evaluation import Evaluation, Status
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import SilentReporter
 from offramp.search.exact import Exact
+from offramp.search.exit_solver import solve
 from offramp.search.exit_table import ExitTable
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
 from offramp.space.space import StageSpace
 from offramp.workplace import supernet_evaluator
 from tests.conftest import small_config
+
+# The package's attribute of that name is the function `offramp.search`.
+EXACT = import_module("offramp.search.exact")
 
 
 @pytest.fixture(scope="module")
@@ -178,12 +185,17 @@ def test_exact_proposes_the_same_when_it_is_replayed(context: Context, cached: C
     assert not known & set(expected)
 
 
-def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
-    stages = tuple(
+def _only_largest(stages: tuple[StageSpace, ...]) -> tuple[StageSpace, ...]:
+    return tuple(
         StageSpace(each.depths[-1:], each.widths[-1:], each.kernel_sizes[-1:], each.expansions[-1:], each.stride)
-        for each in context.space.backbone.stages
+        for each in stages
     )
-    space = replace(context.space, backbone=replace(context.space.backbone, stages=stages))
+
+
+def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
+    space = replace(
+        context.space, backbone=replace(context.space.backbone, stages=_only_largest(context.space.backbone.stages))
+    )
     evaluator = CachedLogitsEvaluator(direct(context), space)
     algorithm = Exact(space, context.objectives, (), 0)
     algorithm.use_tables(evaluator)
@@ -192,6 +204,52 @@ def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
     algorithm.tell([evaluator.evaluate(item) for item in asked])
     assert algorithm.ask(5) == []
     assert evaluator.num_forwards == 1
+
+
+def test_no_backbone_takes_up_the_whole_search(
+    context: Context, cached: CachedLogitsEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EXACT, "_AT_FIRST", 3)
+    algorithm = build_algorithm(context, cached)
+    asked = algorithm.ask(8)
+    algorithm.tell([cached.evaluate(item) for item in asked])
+    asked += algorithm.ask(8)
+    counts = Counter(item.without_exits() for item in asked)
+    assert max(counts.values()) == 3
+    assert len(counts) >= 6
+
+
+def test_all_of_the_front_is_proposed_in_the_end(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EXACT, "_AT_FIRST", 2)
+    space = replace(
+        context.space, backbone=replace(context.space.backbone, stages=_only_largest(context.space.backbone.stages))
+    )
+    evaluator = CachedLogitsEvaluator(direct(context), space)
+    algorithm = Exact(space, context.objectives, (), 0)
+    algorithm.use_tables(evaluator)
+    asked: list[Architecture] = []
+    while batch := algorithm.ask(3):
+        asked += batch
+        algorithm.tell([evaluator.evaluate(item) for item in batch])
+    solved = algorithm._solution(evaluator, space.max_architecture())
+    assert set(asked) == {item.architecture for item in pareto_front(solved, context.objectives)}
+    assert algorithm.remarks == ()
+
+
+def test_exact_says_where_it_was_not_complete(
+    context: Context, cached: CachedLogitsEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EXACT, "solve", partial(solve, most_extensions=10))
+    algorithm = Exact(context.space, context.objectives, (), 0)
+    algorithm.use_tables(cached)
+    algorithm.ask(2)
+    (remark,) = algorithm.remarks
+    assert "2 of 2 backbones have too many sets of exits" in remark
+
+
+def test_exact_says_that_it_had_no_tables(context: Context) -> None:
+    (remark,) = Exact(context.space, context.objectives, (), 0).remarks
+    assert "NSGA-II chose the candidates" in remark
 
 
 def test_quantised_candidates_are_judged_one_by_one() -> None:

@@ -1,12 +1,15 @@
 """The enumeration equals judging every network sample by sample; bounds throw nothing away that matters."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
+from pymoo.indicators.hv import HV
 
 from offramp.objectives.evaluation import Constraint, Objective
 from offramp.search.exit_enumeration import NONE, Enumeration, Outcomes
 from offramp.search.exit_solver import cost_columns, operating_points, solve
-from offramp.search.exit_table import METRICS, count_bits, packed
+from offramp.search.exit_table import METRICS, ExitTable, count_bits, packed
 from offramp.search.fronts import undominated_rows
 from tests.search.exit_tables import brute_force, toy_table
 
@@ -64,6 +67,49 @@ def test_bounds_spare_much_work_where_early_exits_are_hopeless() -> None:
     assert bounded.num_visited < whole.num_visited / 2
 
 
+@pytest.mark.parametrize("columns", [(3,), (0, 1)])
+def test_a_beam_search_is_near_the_front_and_says_that_it_was_one(columns: tuple[int, ...]) -> None:
+    for seed in range(3):
+        table = toy_table(6, 3, 300, shared=False, seed=seed)
+        whole, beam = (Enumeration(table, MEASURE, 3, columns, most) for most in (10**6, 4000))
+        every, some = whole.run(), beam.run()
+        assert whole.complete
+        assert not beam.complete
+        assert beam.num_visited < whole.num_visited / 4
+        # What it found are networks of the whole enumeration, with their figures.
+        networks = points(Enumeration(table, MEASURE, 3).run())
+        assert points(some).items() <= networks.items()
+        assert volume(table, some, columns) > 0.95 * volume(table, every, columns)
+
+
+def volume(table: ExitTable, outcomes: Outcomes, columns: tuple[int, ...]) -> float:
+    """What the networks dominate of the box from no right answers at the static network's costs to the ideal."""
+    static = Enumeration(table, MEASURE, 0).run().costs[0, list(columns)]
+    errors = 1.0 - outcomes.right / table.num_samples
+    minimized = np.column_stack([errors, outcomes.costs[:, list(columns)] / static])
+    return float(HV(ref_point=np.ones(1 + len(columns)))(minimized))
+
+
+def test_a_limit_that_is_not_reached_changes_nothing() -> None:
+    table = toy_table(4, 2, 300, shared=False)
+    free, limited = Enumeration(table, MEASURE, 3, (2,)), Enumeration(table, MEASURE, 3, (2,), 10**6)
+    assert points(free.run()) == points(limited.run())
+    assert limited.complete
+    assert limited.num_visited == free.num_visited
+
+
+def test_a_space_too_large_to_enumerate_is_searched_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six exits of five types at eight taps, three thresholds each: 10 billion networks."""
+    monkeypatch.setattr(import_module("offramp.search.exit_enumeration"), "_NODES_AT_ONCE", 1000)
+    table = toy_table(8, 5, 200, shared=False)
+    beam = Enumeration(table, MEASURE, 6, (3,), 20_000)
+    found = beam.run()
+    assert not beam.complete
+    assert beam.num_visited < 6 * 20_000
+    assert max(int((row != NONE).sum()) for row in found.exits) > 3
+    assert not solve(table, 6, (0.0, 0.01), (3,), 20_000).complete
+
+
 def test_bits_are_packed_in_whole_words_and_counted() -> None:
     flags = np.random.default_rng(0).random((5, 130)) < 0.3
     words = packed(flags)
@@ -88,7 +134,9 @@ def test_each_set_of_exits_gets_the_cheapest_thresholds_within_its_accuracy_drop
 
 def test_candidates_are_sorted_by_accuracy_and_include_the_static_network() -> None:
     table = toy_table(3, 2, 200, shared=False)
-    found = solve(table, 2, (0.0, 0.01), (2,))
+    solution = solve(table, 2, (0.0, 0.01), (2,))
+    found = solution.candidates
+    assert solution.complete
     assert found[0] == table.backbone
     assert len(set(found)) == len(found) > 3
     assert all(len(item.exits) <= 2 and item.policy.accuracy_drop in (0.0, 0.01) for item in found)

@@ -38,6 +38,14 @@ class HasStartingPoints(Protocol):
     def starting_points(self) -> tuple[Architecture, ...]: ...
 
 
+@runtime_checkable
+class HasRemarks(Protocol):
+    """An algorithm that says what readers of its results should know; in full once the search has ended."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+
+
 class Rewindable:
     """A random sequence of candidates that can be read again from its start."""
 

@@ -4,13 +4,14 @@ The outer search over backbones is evolutionary, led by predictors; the inner on
 space with one backbone is solved by one pass: the algorithm then proposes the front and ends.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, Status
-from offramp.objectives.pareto import least_violating, pareto_front
+from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.search.base import ALGORITHMS, PATIENCE, AlgorithmFactory, HasStartingPoints, Proposals
 from offramp.search.exit_solver import cost_columns, solve
 from offramp.search.exit_table import ExitTables
@@ -24,6 +25,17 @@ _LEVELS = 6
 _POOL = 64
 _SHARE_OF_RANDOM = 0.2
 _FEWEST_TO_LEARN_FROM = 6
+_AT_FIRST = 16
+"""Most candidates of one backbone before all backbones are solved."""
+
+_WITHOUT_TABLES = (
+    "Exits of these networks cannot be solved from cached answers (they are judged quantised or on analog cores), so "
+    "NSGA-II chose the candidates."
+)
+_INCOMPLETE = (
+    "{some} of {all} backbones have too many sets of exits to look at all of them: there the most promising ones were "
+    "extended (beam search), and better ones may exist. A smaller space.max_exits makes the search complete."
+)
 
 
 class Exact:
@@ -48,10 +60,20 @@ class Exact:
         self._told: list[Evaluation] = []
         self._stream: Iterator[Architecture] | None = None
         self._solved: dict[Architecture, tuple[Evaluation, ...]] = {}
+        self._num_incomplete = 0
 
     def use_tables(self, tables: ExitTables) -> None:
         """Solve backbones from these tables; to be called before the first ask."""
         self._tables = tables if isinstance(self._space, HasExitChoices) else None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Where the search was not the exact one."""
+        if self._tables is None:
+            return (_WITHOUT_TABLES,)
+        if self._num_incomplete:
+            return (_INCOMPLETE.format(some=self._num_incomplete, all=len(self._solved)),)
+        return ()
 
     def ask(self, count: int) -> list[Architecture]:
         """Up to ``count`` new architectures; fewer when all backbones are solved and their fronts proposed."""
@@ -69,15 +91,20 @@ class Exact:
         self._stream = None
 
     def _candidates(self, tables: ExitTables) -> Iterator[Architecture]:
-        """Members of the joint front of all solved backbones, then of ever more backbones."""
+        """Members of the joint front of all solved backbones, then of ever more backbones.
+
+        No backbone has more than a few before all are solved, so that a front of very many does not use up a search.
+        """
         rng = np.random.default_rng([self._seed, self._proposals.num_told])
         opened = dict.fromkeys(e.architecture.without_exits() for e in self._told if e.status is Status.COMPLETE)
         failed = {e.architecture.without_exits() for e in self._told if e.status is Status.FAILED}
+        told = Counter(e.architecture.without_exits() for e in self._told)
         known = list(self._told)
         for each in opened:
             known += self._solution(tables, each)
         front = pareto_front(known, self._objectives)
-        yield from (member.architecture for member in front)
+        for each in opened:
+            yield from _spread(_of(front, each), _AT_FIRST - told[each])
         while (backbone := self._next_backbone(rng, opened, failed)) is not None:
             opened[backbone] = None
             found = self._solution(tables, backbone)
@@ -87,9 +114,10 @@ class Exact:
                 continue
             known += found
             front = pareto_front([*front, *found], self._objectives)
-            own = [member.architecture for member in front if member.architecture.without_exits() == backbone]
             nearest = least_violating(found)
-            yield from own or ([] if nearest is None else [nearest.architecture])
+            own = _of(front, backbone) or ([] if nearest is None else [nearest.architecture])
+            yield from _spread(own, _AT_FIRST)
+        yield from (member.architecture for member in front)
 
     def _solution(self, tables: ExitTables, backbone: Architecture) -> tuple[Evaluation, ...]:
         """Evaluations of all candidates of one backbone that matter, the same each time."""
@@ -97,7 +125,9 @@ class Exact:
             table = tables.table(backbone)
             candidates: tuple[Architecture, ...] = ()
             if table is not None and isinstance(self._space, HasExitChoices):
-                candidates = solve(table, self._space.max_exits, self._space.accuracy_drops, self._columns)
+                solution = solve(table, self._space.max_exits, self._space.accuracy_drops, self._columns)
+                candidates = solution.candidates
+                self._num_incomplete += not solution.complete
             judged = [tables.evaluate(candidate) for candidate in candidates]
             self._solved[backbone] = tuple(item for item in judged if item.status is Status.COMPLETE)
         return self._solved[backbone]
@@ -162,6 +192,17 @@ class Exact:
         metrics = self._metrics or ["energy_latency_product_j_cycles"]
         costs = [float(np.prod([item[metric] for metric in metrics])) for item in values]
         return np.asarray(costs), np.asarray([item["accuracy"] for item in values])
+
+
+def _of(front: ParetoFront, backbone: Architecture) -> list[Architecture]:
+    """Members of the front that have this backbone, in the front's order."""
+    return [e.architecture for e in front if e.architecture.without_exits() == backbone]
+
+
+def _spread(candidates: Sequence[Architecture], most: int) -> list[Architecture]:
+    """At most so many, evenly spread, both ends among them."""
+    places = np.linspace(0, len(candidates) - 1, min(len(candidates), max(most, 0))).round()
+    return [candidates[int(place)] for place in places]
 
 
 ALGORITHMS.add(

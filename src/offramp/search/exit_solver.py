@@ -1,7 +1,7 @@
 """The best exits, branches and operating points of one backbone, from its table alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from offramp.search.exit_table import METRICS, ExitTable
 from offramp.search.fronts import undominated_rows
 from offramp.space.architecture import Architecture, PolicyChoice
 
+MOST_EXTENSIONS = 1_600_000
+"""Of one measure and number of exits: three exits of five branch types and six thresholds at eight taps fit in."""
+
 _PRODUCT = METRICS.index("energy_latency_product_j_cycles")
 
 
@@ -22,27 +25,40 @@ def cost_columns(objectives: Sequence[Objective], constraints: Sequence[Constrai
     return tuple(dict.fromkeys(METRICS.index(name) for name in named if name in METRICS)) or (_PRODUCT,)
 
 
+@dataclass(frozen=True)
+class Solution:
+    """Candidates, the most accurate first; ``complete`` where none that matters can be missing."""
+
+    candidates: tuple[Architecture, ...]
+    complete: bool
+
+
 def solve(
-    table: ExitTable, max_exits: int, accuracy_drops: Sequence[float], columns: tuple[int, ...]
-) -> tuple[Architecture, ...]:
-    """Candidates among which all that matter are, the most accurate first.
+    table: ExitTable,
+    max_exits: int,
+    accuracy_drops: Sequence[float],
+    columns: tuple[int, ...],
+    most_extensions: int = MOST_EXTENSIONS,
+) -> Solution:
+    """Candidates among which all that matter are.
 
     With one threshold for all exits every network of the table is judged exactly as an evaluator judges it. With one
-    per exit the networks are those on the front over the table's thresholds, which an evaluator then refines.
+    per exit the networks are those on the front over the table's thresholds, which an evaluator then refines; where
+    more than ``most_extensions`` networks per number of exits are worth a look, a beam search takes the place of the
+    complete one.
     """
     if not table.options:
-        return (table.backbone,)
-    parts = [
-        _candidates(table, measure, max_exits, accuracy_drops, columns) for measure in sorted(table.scores, key=str)
-    ]
-    outcomes = joined([part for part, _ in parts])
-    drops = np.concatenate([drops for _, drops in parts])
-    measures = [m for m, (part, _) in zip(sorted(table.scores, key=str), parts, strict=True) for _ in range(len(part))]
+        return Solution((table.backbone,), complete=True)
+    measures = sorted(table.scores, key=str)
+    parts = [_candidates(table, m, max_exits, accuracy_drops, columns, most_extensions) for m in measures]
+    outcomes = joined([part.outcomes for part in parts])
+    drops = np.concatenate([part.drops for part in parts])
+    measure_of = [m for m, part in zip(measures, parts, strict=True) for _ in range(len(part.outcomes))]
     best = undominated_rows(outcomes.right, outcomes.costs[:, list(columns)])
     found = [table.backbone]
     for row in best:
-        found.append(_architecture(table, outcomes.exits[row], measures[row], float(drops[row])))
-    return tuple(dict.fromkeys(found))
+        found.append(_architecture(table, outcomes.exits[row], measure_of[row], float(drops[row])))
+    return Solution(tuple(dict.fromkeys(found)), all(part.complete for part in parts))
 
 
 def _architecture(table: ExitTable, exits: NDArray[np.int16], measure: Measure, drop: float) -> Architecture:
@@ -51,17 +67,31 @@ def _architecture(table: ExitTable, exits: NDArray[np.int16], measure: Measure, 
     return replace(table.backbone, exits=chosen, policy=policy)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one measure adds: rows that may be on the front, and the accuracy drop that leads an evaluator to each."""
+
+    outcomes: Outcomes
+    drops: NDArray[np.float64]
+    complete: bool
+
+
 def _candidates(
-    table: ExitTable, measure: Measure, max_exits: int, accuracy_drops: Sequence[float], columns: tuple[int, ...]
-) -> tuple[Outcomes, NDArray[np.float64]]:
-    """Rows that may be on the front, and the accuracy drop that leads an evaluator to each."""
+    table: ExitTable,
+    measure: Measure,
+    max_exits: int,
+    accuracy_drops: Sequence[float],
+    columns: tuple[int, ...],
+    most_extensions: int,
+) -> _Part:
     if table.shared_threshold:
         outcomes = Enumeration(table, measure, max_exits).run()
         parts = list(operating_points(outcomes, accuracy_drops, table.num_samples))
         rows = np.concatenate([rows for _, rows in parts])
         drops = np.concatenate([np.full(len(rows), drop) for drop, rows in parts])
-        return outcomes.take(rows), drops
-    outcomes = Enumeration(table, measure, max_exits, columns).run()
+        return _Part(outcomes.take(rows), drops, complete=True)
+    enumeration = Enumeration(table, measure, max_exits, columns, most_extensions)
+    outcomes = enumeration.run()
     outcomes = outcomes.take(undominated_rows(outcomes.right, outcomes.costs[:, list(columns)]))
     groups = _sets(outcomes)
     most = np.zeros(groups.max() + 1, dtype=np.int64)
@@ -69,7 +99,7 @@ def _candidates(
     given_up = (most[groups] - outcomes.right) / table.num_samples
     offered = np.sort(np.asarray(accuracy_drops))
     places = np.minimum(np.searchsorted(offered, given_up - 1e-12), len(offered) - 1)
-    return outcomes, offered[places]
+    return _Part(outcomes, offered[places], enumeration.complete)
 
 
 def operating_points(

@@ -263,19 +263,26 @@ class EarlyExitSpace:
         return replace(architecture, exits=exits, policy=policy if exits else PolicyChoice())
 
     def starting_points(self) -> tuple[Architecture, ...]:
-        """Sensible first candidates: the largest and the smallest backbone, without exits and with spread ones.
+        """Sensible first candidates: backbones of three sizes, without exits and with spread ones.
 
-        Where analog shares are chosen: both with the least and with the largest share.
+        The branch type that is listed first gets the most exits.
+        Where analog shares are chosen: of two sizes, both with the least and with the largest share.
         """
         points = []
         middle = len(self.accuracy_drops) // 2
         ends = dict.fromkeys((self._least_share, max(self.analog_shares, default=0.0)))
-        for share, choose in itertools.product(ends, (max, min)):
+        sizes = (max, _middle, min) if len(ends) == 1 else (max, min)
+        for share, choose in itertools.product(ends, sizes):
             backbone = self._extreme(choose, self.precisions.usual, share)
             points.append(backbone)
-            counts = sorted({1, (self.max_exits + 1) // 2, self.max_exits} - {0})
+            counts = sorted({1, (self.max_exits + 1) // 2, self.max_exits} - {0}, reverse=True)
             for number, count in enumerate(counts):
                 branch = self.branches[number % len(self.branches)]
                 policy = PolicyChoice(self.measures[0], self.accuracy_drops[middle])
                 points.append(self.with_spread_exits(backbone, count, branch, policy, share))
         return tuple(dict.fromkeys(points))
+
+
+def _middle(options: tuple[int, ...]) -> int:
+    """The lower one of two in the middle: costs grow faster than accuracy does."""
+    return sorted(options)[(len(options) - 1) // 2]
