@@ -174,13 +174,17 @@ def test_exact_proposes_the_same_when_it_is_replayed(context: Context, cached: C
     told: list[list[Evaluation]] = []
     for count in (8, 3, 8):
         asked = live.ask(count)
-        assert len(asked) == count
+        assert 0 < len(asked) <= count
         told.append([cached.evaluate(item) for item in asked])
         live.tell(told[-1])
     for batch in told:
         replayed.tell(batch)
     expected = live.ask(6)
-    assert replayed.ask(2) + replayed.ask(4) == expected
+    assert len({item.without_exits() for item in expected}) == 1
+    pieces = replayed.ask(1)
+    while len(pieces) < len(expected):
+        pieces += replayed.ask(len(expected) - len(pieces))
+    assert pieces == expected
     known = {item.architecture for batch in told for item in batch}
     assert not known & set(expected)
 
@@ -201,7 +205,9 @@ def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
     algorithm.use_tables(evaluator)
     asked = algorithm.ask(1000)
     assert 1 < len(asked) < 1000
-    algorithm.tell([evaluator.evaluate(item) for item in asked])
+    while asked:
+        algorithm.tell([evaluator.evaluate(item) for item in asked])
+        asked = algorithm.ask(1000)
     assert algorithm.ask(5) == []
     assert evaluator.num_forwards == 1
 
@@ -211,12 +217,13 @@ def test_no_backbone_takes_up_the_whole_search(
 ) -> None:
     monkeypatch.setattr(EXACT, "_AT_FIRST", 3)
     algorithm = build_algorithm(context, cached)
-    asked = algorithm.ask(8)
-    algorithm.tell([cached.evaluate(item) for item in asked])
-    asked += algorithm.ask(8)
+    asked: list[Architecture] = []
+    for _ in range(6):
+        asked += algorithm.ask(8)
+        algorithm.tell([cached.evaluate(item) for item in asked[-3:]])
     counts = Counter(item.without_exits() for item in asked)
     assert max(counts.values()) == 3
-    assert len(counts) >= 6
+    assert len(counts) == 6
 
 
 def test_all_of_the_front_is_proposed_in_the_end(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +251,7 @@ def test_exact_says_where_it_was_not_complete(
     algorithm.use_tables(cached)
     algorithm.ask(2)
     (remark,) = algorithm.remarks
-    assert "2 of 2 backbones have too many sets of exits" in remark
+    assert "1 of 1 backbones have too many sets of exits" in remark
 
 
 def test_exact_says_that_it_had_no_tables(context: Context) -> None:

@@ -88,6 +88,8 @@ class Evaluator(Protocol):
 class SearchAlgorithm(Protocol):
     """Proposes architectures. A function of (space, objectives, seed, what it was told): resume = replay the tells."""
 
-    def ask(self, count: int) -> list[Architecture]: ...
+    def ask(self, count: int) -> list[Architecture]:
+        """At most so many that were not told about yet; none when there are no more."""
+        ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None: ...

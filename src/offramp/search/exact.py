@@ -58,7 +58,8 @@ class Exact:
         self._tables: ExitTables | None = None
         self._proposals = Proposals()
         self._told: list[Evaluation] = []
-        self._stream: Iterator[Architecture] | None = None
+        self._backbones: Iterator[list[Architecture]] | None = None
+        self._waiting: Iterator[Architecture] = iter(())
         self._solved: dict[Architecture, tuple[Evaluation, ...]] = {}
         self._num_incomplete = 0
 
@@ -76,11 +77,20 @@ class Exact:
         return ()
 
     def ask(self, count: int) -> list[Architecture]:
-        """Up to ``count`` new architectures; fewer when all backbones are solved and their fronts proposed."""
+        """Up to ``count`` new architectures, none when all backbones are solved and their fronts proposed.
+
+        They are of one backbone, as solving takes long: whoever asks can look at the clock in between.
+        """
         if self._tables is None:
             return self._without_tables.ask(count)
-        self._stream = self._stream or self._candidates(self._tables)
-        return self._proposals.take(self._stream, count)
+        if self._backbones is None:
+            self._backbones, self._waiting = self._candidates(self._tables), iter(())
+        while not (found := self._proposals.take(self._waiting, count)):
+            candidates = next(self._backbones, None)
+            if candidates is None:
+                break
+            self._waiting = iter(candidates)
+        return found
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Candidates of backbones that were not solved yet count as well: theirs are solved first."""
@@ -88,10 +98,10 @@ class Exact:
             self._without_tables.tell(evaluations)
             return
         self._told += self._proposals.told(evaluations)
-        self._stream = None
+        self._backbones = None
 
-    def _candidates(self, tables: ExitTables) -> Iterator[Architecture]:
-        """Members of the joint front of all solved backbones, then of ever more backbones.
+    def _candidates(self, tables: ExitTables) -> Iterator[list[Architecture]]:
+        """Backbone by backbone: members of the joint front of all that are solved, then of ever more backbones.
 
         No backbone has more than a few before all are solved, so that a front of very many does not use up a search.
         """
@@ -104,20 +114,20 @@ class Exact:
             known += self._solution(tables, each)
         front = pareto_front(known, self._objectives)
         for each in opened:
-            yield from _spread(_of(front, each), _AT_FIRST - told[each])
+            yield _spread(_of(front, each), _AT_FIRST - told[each])
         while (backbone := self._next_backbone(rng, opened, failed)) is not None:
             opened[backbone] = None
             found = self._solution(tables, backbone)
             if not found:
                 # Its evaluation will say what is wrong with it.
-                yield backbone
+                yield [backbone]
                 continue
             known += found
             front = pareto_front([*front, *found], self._objectives)
             nearest = least_violating(found)
             own = _of(front, backbone) or ([] if nearest is None else [nearest.architecture])
-            yield from _spread(own, _AT_FIRST)
-        yield from (member.architecture for member in front)
+            yield _spread(own, _AT_FIRST)
+        yield [member.architecture for member in front]
 
     def _solution(self, tables: ExitTables, backbone: Architecture) -> tuple[Evaluation, ...]:
         """Evaluations of all candidates of one backbone that matter, the same each time."""
