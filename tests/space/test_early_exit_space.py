@@ -299,6 +299,24 @@ def test_starting_points_hold_both_static_networks_and_ones_with_most_exits() ->
     assert len(set(points)) == len(points)
 
 
+def test_starting_points_are_of_three_sizes() -> None:
+    """Of each gene the middle value, the lower one of two; the first branch type has most exits."""
+    space = replace(
+        small_space(),
+        backbone=BackboneSpace(
+            "three", (8,), (StageSpace((1, 2), (8, 16, 24)), StageSpace((2, 3, 4), (8, 12, 16, 20)))
+        ),
+        max_exits=3,
+    )
+    points = space.starting_points()
+    static = [[(stage.depth, stage.width) for stage in point.stages] for point in points if not point.exits]
+    assert static == [[(2, 24), (4, 20)], [(1, 16), (3, 12)], [(1, 8), (2, 8)]]
+    for size in (0, 4):
+        kinds = [{choice.branch for choice in point.exits} for point in points[size + 1 : size + 4]]
+        assert [len(point.exits) for point in points[size + 1 : size + 4]] == [3, 2, 1]
+        assert kinds == [{space.branches[place % len(space.branches)]} for place in range(3)]
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
