@@ -25,7 +25,6 @@ from offramp.nn.lower import lower
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import TerminalReporter
 from offramp.study import Study
-from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
 from offramp.workplace import supernet_evaluator
@@ -61,7 +60,7 @@ def settings(arm: str, seed: int, epochs: int, evaluations: int) -> Config:
 
 def train(context: Context) -> None:
     config, dataset, train = context.config, context.dataset, context.config.train
-    losses = LossSettings(train.label_smoothing, train.distillation_weight, train.distillation_temperature)
+    losses = context.losses()
     loop = TrainingLoop(
         context.supernet,
         TrainingData(dataset.splits.train, dataset.preprocessing, train.batch_size, context.augmentation),

@@ -15,7 +15,6 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter
 from offramp.space.architecture import Architecture
 from offramp.train.data import Split
-from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp
 from offramp.workplace import supernet_evaluator
@@ -58,9 +57,8 @@ def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: boo
     checkpoint = folder / "supernet.safetensors"
     schedule = Schedule(settings.learning_rate, context.epochs)
     loop = training_loop(context, context.supernet, context.dataset.splits.train, schedule, config.seed, checkpoint)
-    losses = LossSettings(settings.label_smoothing, settings.distillation_weight, settings.distillation_temperature)
     step = sandwich_step(
-        context.supernet, context.space, losses, context.compute, random_subnets=settings.random_subnets
+        context.supernet, context.space, context.losses(), context.compute, random_subnets=settings.random_subnets
     )
     with reporter.task("Training the supernet") as task:
         loop.run(step, task, resume=checkpoint.exists())

@@ -31,7 +31,6 @@ from offramp.study import BatchEvaluator, FailureLimit, Study
 from offramp.summarize import summarize
 from offramp.tracking.base import build_tracker
 from offramp.train.augment import to_tensor
-from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, WarmUp
 from offramp.workers.base import Executor
@@ -110,11 +109,10 @@ class Pipeline:
 
     def _train(self, context: Context) -> TrainingLog:
         settings, dataset = self.config.train, context.dataset
-        losses = LossSettings(settings.label_smoothing, settings.distillation_weight, settings.distillation_temperature)
         step = sandwich_step(
             context.supernet,
             context.space,
-            losses,
+            context.losses(),
             context.compute,
             random_subnets=settings.random_subnets,
         )
@@ -130,14 +128,14 @@ class Pipeline:
             checkpoint=self.store.checkpoint,
         )
         with self.reporter.task("Training the supernet") as task:
-            log = loop.run(step, task, resume=self.resume, warm_up=self._pruning(context, losses))
+            log = loop.run(step, task, resume=self.resume, warm_up=self._pruning(context))
         # From here on every evaluation rests on these weights.
         self.store.note_checkpoint(self.store.checkpoint, len(log.loss))
         for epoch, loss in enumerate(log.loss, start=1):
             self.tracker.log(epoch, {"supernet/loss": loss})
         return log
 
-    def _pruning(self, context: Context, losses: LossSettings) -> WarmUp | None:
+    def _pruning(self, context: Context) -> WarmUp | None:
         """Full widths first, then channels by importance; None where no width can be chosen or none is to be sorted."""
         settings, supernet = self.config.train, context.supernet
         if not (settings.sort_channels and context.space.has_elastic_widths and channel_groups(supernet)):
@@ -145,7 +143,7 @@ class Pipeline:
         step = sandwich_step(
             supernet,
             context.space,
-            losses,
+            context.losses(),
             context.compute,
             random_subnets=settings.random_subnets,
             full_widths=True,

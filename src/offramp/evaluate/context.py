@@ -12,6 +12,7 @@ from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.augment import Augmentation
 from offramp.train.compute import Compute
 from offramp.train.data import Dataset
+from offramp.train.loss import LossSettings
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,10 @@ class Context:
     augmentation: Augmentation | None
     epochs: int
     fine_tune_epochs: int
+
+    def losses(self, early_exit_weight: float = 1.0) -> LossSettings:
+        """Of supernet and fine-tuned networks alike; the weight of early exits is the latter's."""
+        train = self.config.train
+        return LossSettings(
+            train.label_smoothing, train.distillation_weight, train.distillation_temperature, early_exit_weight
+        )

@@ -35,7 +35,6 @@ from offramp.report.summary import ChosenNetwork, StaticReference
 from offramp.space.architecture import Architecture
 from offramp.train.checkpoint import LoopState, load_checkpoint
 from offramp.train.data import Split
-from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
 from offramp.workload.graph import Workload
@@ -154,12 +153,7 @@ class Finisher:
             seed=context.config.seed + 1,
             checkpoint=weights,
         )
-        losses = LossSettings(
-            settings.label_smoothing,
-            settings.distillation_weight,
-            settings.distillation_temperature,
-            context.config.fine_tune.early_exit_weight,
-        )
+        losses = context.losses(context.config.fine_tune.early_exit_weight)
         if epochs == 0:
             loop.save(LoopState(0, 1.0))
             return TrainingLog((), 1.0)
