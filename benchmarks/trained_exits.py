@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
@@ -109,15 +108,6 @@ def trained_network(
     step = plain_step(network, LossSettings(), prepared.context.compute, teacher)
     fine_tune(prepared, name, network, step, epochs)
     return network.eval()
-
-
-def keeping(network: EarlyExitNetwork, kept: Architecture, places: Sequence[int]) -> EarlyExitNetwork:
-    """The same network with these early exits only; the stages before those that are dropped become longer."""
-    ends = [*places, network.num_exits - 1]
-    starts = [0, *(end + 1 for end in ends[:-1])]
-    stages = [nn.Sequential(*list(network.stages)[start : end + 1]) for start, end in zip(starts, ends, strict=True)]
-    branches = [network.branches[end] for end in ends]
-    return EarlyExitNetwork(kept, stages, branches, network.input_shape, network.num_classes).eval()
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +213,7 @@ def export(trained: Trained, network: EarlyExitNetwork, answers: Answers, best: 
     """The network of a row as a bundle, every form compared with it."""
     context = trained.prepared.context
     dataset = context.dataset
-    kept = keeping(network, trained.kept(best.places), best.places).to("cpu")
+    kept = network.keeping(best.places).eval().to("cpu")
     on_validation = [*(answers.validation[place] for place in best.places), answers.validation[-1]]
     checks = dataset.splits.validation.subset(NUM_CHECKS, context.config.seed)
     export_bundle(

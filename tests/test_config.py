@@ -69,6 +69,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("space: {branches: [conv, conv]}", "no entry twice"),
         ("cost: {engine: guess}", "cost.engine"),
         ("fine_tune: {guarantee: 0.01}", "fine_tune.guarantee"),
+        ("fine_tune: {drop_exits: true, guarantee: 0.01@0.95}", "leave one of them out"),
         ("fine_tune: {teacher: reference, reference: false}", "teacher reference needs a reference that is trained"),
         (
             "{fine_tune: {teacher: reference}, execution: {cluster: 'tcp://a:1'}}",

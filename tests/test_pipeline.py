@@ -13,6 +13,7 @@ from offramp.clock import Deadline
 from offramp.config import Config
 from offramp.errors import ConfigError, RunError
 from offramp.evaluate.context import Context
+from offramp.export.manifest import load_manifest
 from offramp.pipeline import _part, _usable_seconds
 from offramp.progress import SilentReporter
 from offramp.result import search
@@ -101,3 +102,27 @@ def test_a_teaching_reference_is_finished_first_and_by_workers_too(tmp_path: Pat
     assert result.summary is not None
     assert result.summary.static_reference.accuracy_test is not None
     assert [note for note in result.summary.warnings if "learned from the trained reference" in note]
+
+
+def test_exits_that_do_not_pay_are_dropped_here_and_by_workers(tmp_path: Path) -> None:
+    changes = {
+        "space__max_exits": 4,
+        "train__epochs": 1,
+        "search__evaluations": 6,
+        "fine_tune__epochs": 2,
+        "fine_tune__picks": ("most_accurate",),
+        "fine_tune__drop_exits": True,
+    }
+    result = search(small_config(**changes), run=tmp_path / "here")
+    search(small_config(**changes, execution__workers=2), run=tmp_path / "there")
+    summary = result.summary
+    assert summary is not None
+    assert any(network.dropped for network in summary.chosen)
+    assert [note for note in summary.warnings if note.startswith("Exits that did not pay for their branches")]
+    found = {summary.evaluations[index].architecture for index in summary.front_indices}
+    for network in summary.chosen:
+        assert network.candidate in found
+        record = Path(network.bundle).with_name("network.json")
+        assert (tmp_path / "here" / record).read_text() == (tmp_path / "there" / record).read_text()
+        manifest = load_manifest(tmp_path / "here" / network.bundle)
+        assert [item.tap for item in manifest.exits[:-1]] == [choice.tap for choice in network.architecture.exits]

@@ -160,7 +160,8 @@ class FineTuneConfig(_Section):
     share of nonzero ones while they are fine-tuned, for an accelerator that gains from zeros. ``teacher`` is whom
     exits learn from beside the labels: the early ones from the ``final_exit`` of their network, or all from the
     ``reference``, which is then fine-tuned first. ``early_exit_weight`` is what the loss of each early exit counts
-    beside that of the final one.
+    beside that of the final one. With ``drop_exits`` the exits of a network are reconsidered once it is trained: those
+    that do not pay for their branches are taken out.
     """
 
     epochs: Annotated[int, Field(ge=0)] | None = None
@@ -168,6 +169,7 @@ class FineTuneConfig(_Section):
     reference: bool = True
     teacher: Literal["final_exit", "reference"] = "final_exit"
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    drop_exits: bool = False
     picks: tuple[str, ...] = ("knee", "most_accurate", "cheapest")
     guarantee: Annotated[str, Field(max_length=40)] | None = None
     quantize: bool = False
@@ -177,6 +179,14 @@ class FineTuneConfig(_Section):
     def _pruning_needs_training(self) -> "FineTuneConfig":
         if self.weight_density is not None and self.epochs == 0:
             raise ValueError("weight_density prunes while networks are fine-tuned, which needs epochs of at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _a_guarantee_is_for_fixed_exits(self) -> "FineTuneConfig":
+        if self.drop_exits and self.guarantee is not None:
+            raise ValueError(
+                "drop_exits chooses on the validation samples that a guarantee is certified on: leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

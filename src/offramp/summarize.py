@@ -4,6 +4,7 @@ import base64
 import io
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -19,6 +20,7 @@ from offramp.hardware.accelerator import CoreKind
 from offramp.nn.adopted import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
+from offramp.report.layout import layout_of
 from offramp.report.summary import (
     ChosenNetwork,
     DataSummary,
@@ -28,6 +30,7 @@ from offramp.report.summary import (
     StaticReference,
     TrainingCurve,
 )
+from offramp.report.words import rule_name
 from offramp.train.data import Split
 from offramp.train.trainer import TrainingLog, collect_logits
 
@@ -90,6 +93,7 @@ def summarize(
             *analog_notes(context),
             *_pruning_note(context, [item.record for item in finished]),
             *_teacher_note(context),
+            *_dropped_note(context, [item.record for item in finished]),
             *reference.cost.warnings,
         ),
     )
@@ -169,6 +173,19 @@ def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
         f"trained reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
         f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
     )
+
+
+def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """Exits that the search found and that are not in the finished networks."""
+    depths = [max(stage.depths) for stage in context.space.backbone.stages]
+    lost = [
+        f"{rule_name(network.rule)}: after block {', '.join(str(place.after_block) for place in places)}"
+        for network in chosen
+        if (places := layout_of(replace(network.candidate, exits=network.dropped), depths).exits[:-1])
+    ]
+    if not lost:
+        return ()
+    return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
 
 
 def _teacher_note(context: Context) -> tuple[str, ...]:

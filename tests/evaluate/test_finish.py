@@ -1,16 +1,24 @@
 """Finishing a candidate: what is promised, on which samples, and that it is read back as it was."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from offramp.build import build_context, build_dataset
+from offramp.errors import RunError
 from offramp.evaluate.context import Context
+from offramp.evaluate.exit_dropping import KeptExits, exits_worth_keeping
 from offramp.evaluate.finish import WEIGHTS, Finisher, Selection, evaluation_data
 from offramp.evaluate.supernet_evaluator import SupernetEvaluator
-from offramp.nn.network import EarlyExitNetwork
+from offramp.export.bundle import export_bundle
+from offramp.jsonio import dumps
+from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.progress import SilentReporter
+from offramp.train.augment import to_tensor
 from offramp.workplace import supernet_evaluator
 from tests.conftest import small_config
 
@@ -90,6 +98,66 @@ def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
     default, one, light = map(weights_of, trained)
     assert default == one
     assert light != one
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured, read back and exported is the network without them."""
+    config = small_config(fine_tune__epochs=1, fine_tune__drop_exits=True, fine_tune__quantize=quantize)
+    context = build_context(config, build_dataset(config, SilentReporter()))
+    architecture = context.space.with_all_exits(context.space.max_architecture(), np.random.default_rng(1))
+    selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+    second = architecture.exits[1]
+    asked: list[tuple[int, ...]] = []
+
+    def only_the_second(*given: Any, **how: Any) -> KeptExits:
+        found = exits_worth_keeping(*given, **how)
+        asked.append(found.places)
+        return replace(found, places=(1,))
+
+    monkeypatch.setattr("offramp.evaluate.finish.exits_worth_keeping", only_the_second)
+    finisher = Finisher(context)
+    with SilentReporter().task("finishing") as task:
+        finished = finisher.finish(selection, tmp_path / "knee", task, deadline=None, resume=False)
+        again = finisher.finish(selection, tmp_path / "knee", task, deadline=None, resume=True)
+    record = finished.record
+    assert len(asked) == 1
+    assert record.architecture.exits == (second,)
+    assert set(record.dropped) == set(architecture.exits) - {second}
+    assert record.candidate.exits == architecture.exits
+    assert again.record == record
+    assert again.network.architecture == finished.network.architecture == record.architecture
+    checks = to_tensor(context.dataset.splits.validation.images[:64], context.dataset.preprocessing)
+    with torch.no_grad(), evaluating(finished.network), evaluating(again.network):
+        for first, second_time in zip(finished.network(checks), again.network(checks), strict=True):
+            assert torch.equal(first, second_time)
+    exported = export_bundle(
+        finished.network.to("cpu"),
+        tmp_path / "bundle",
+        policy=record.policy,
+        class_names=context.dataset.class_names,
+        mean=context.dataset.preprocessing.mean,
+        std=context.dataset.preprocessing.std,
+        checks=checks.numpy(),
+        name="cut",
+        seed=0,
+        cost=record.cost,
+        profile=record.validation,
+    )
+    assert [item.tap for item in exported.manifest.exits] == [second.tap, None]
+
+
+def test_a_record_of_another_candidate_is_refused(context: Context, tmp_path: Path) -> None:
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+    finisher = Finisher(context)
+    with SilentReporter().task("finishing") as task:
+        record = finisher.finish(selection, tmp_path, task, deadline=None, resume=False).record
+        last = record.architecture.exits[-1]
+        other = replace(record, dropped=(replace(last, tap=last.tap + 1),))
+        (tmp_path / "network.json").write_text(dumps(other))
+        with pytest.raises(RunError, match="must be of the candidate that the search found"):
+            finisher.finish(selection, tmp_path, task, deadline=None, resume=True)
 
 
 def weights_of(network: EarlyExitNetwork) -> list[list[float]]:

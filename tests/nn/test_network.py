@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from offramp.nn.lower import lower
 from offramp.nn.network import EarlyExitNetwork, Resize, input_size
 from tests.nn.members import SMALL, images, member, small_supernet
 
@@ -15,6 +16,28 @@ def test_stage_by_stage_gives_what_forward_gives() -> None:
     for index, expected in enumerate(network(images())):
         features, logits = network.run_stage(index, features)
         assert torch.equal(logits, expected)
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (0, 2), (1,), ()])
+def test_kept_exits_answer_as_before(places: tuple[int, ...]) -> None:
+    choices = ((0, "conv"), (1, "pool_linear"), (2, "pool_mlp"))
+    network = small_supernet().eval().extract(member(SMALL, max, choices))
+    cut = network.keeping(places)
+    assert cut.architecture == member(SMALL, max, tuple(choices[place] for place in places))
+    assert not cut.training
+    answers = network(images())
+    for expected, logits in zip([*(answers[place] for place in places), answers[-1]], cut(images()), strict=True):
+        assert torch.equal(logits, expected)
+    lowered = lower(small_supernet().eval().extract(cut.architecture))
+    assert [layer.shape for layer in lower(cut).layers] == [layer.shape for layer in lowered.layers]
+    assert lower(cut).num_stages == len(places) + 1
+
+
+@pytest.mark.parametrize("places", [(1, 0), (0, 0), (3,), (-1,)])
+def test_only_early_exits_are_kept_in_order(places: tuple[int, ...]) -> None:
+    network = small_supernet().extract(member(SMALL, max, ((0, "conv"), (2, "pool_mlp"))))
+    with pytest.raises(ValueError, match="increasing places of early exits, 0 to 1"):
+        network.keeping(places)
 
 
 def test_the_example_fits() -> None:

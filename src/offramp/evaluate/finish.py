@@ -14,6 +14,7 @@ from offramp.cost.formula.shares import has_analog_shares
 from offramp.errors import RunError
 from offramp.evaluate.analog import make_assigned_
 from offramp.evaluate.context import Context
+from offramp.evaluate.exit_dropping import exits_worth_keeping
 from offramp.evaluate.operating_point import (
     OperatingPoint,
     choose_certified_point,
@@ -41,7 +42,7 @@ from offramp.workload.graph import Workload
 
 WEIGHTS = "weights.safetensors"
 """Of a finished network, in its folder."""
-_GRID_BATCH = 256
+_PRODUCT = "energy_latency_product_j_cycles"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Finisher:
         if resume and record_file.exists():
             state = self._read_back(network, weights)
             record = loads(ChosenNetwork, record_file.read_text(), what=f"Record {record_file}", error=RunError)
+            network = _with_exits_of(record, network)
             self.context.compute.place(network).eval()
             return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
         reference = None
@@ -118,6 +120,8 @@ class Finisher:
             reference = self._largest_static()
             self._read_back(reference, teacher / WEIGHTS)
         log = self._fine_tune(network, weights, task, deadline, resume, reference)
+        if self.context.config.fine_tune.drop_exits and network.num_exits > 1:
+            network = self._without_idle_exits(network, selection)
         record = self._measure(network, selection, folder)
         # What is exported and run from here on computes without converter noise, the same every time.
         set_noise_(network, None)
@@ -170,13 +174,32 @@ class Finisher:
         if has_analog_shares(network.architecture):
             make_assigned_(network, context.accelerator, placed_images(data, context.compute), context.config.seed)
 
+    def _without_idle_exits(self, network: EarlyExitNetwork, selection: Selection) -> EarlyExitNetwork:
+        """What is left when exits that do not pay for their branches are taken out, as judged on validation samples."""
+        context, split = self.context, self.context.dataset.splits.validation
+
+        def price(places: tuple[int, ...]) -> CostReport:
+            workload = measured_workload(network.keeping(places), context.accelerator)
+            return context.report_cost.estimate(workload, context.accelerator)
+
+        kept = exits_worth_keeping(
+            self._logits(network, split),
+            split.labels,
+            price,
+            network.architecture.policy,
+            context.constraints,
+            calibrate=context.config.search.calibrate_confidences,
+            most_product=selection.evaluation.values[_PRODUCT],
+        )
+        return network.keeping(kept.places)
+
     def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
         context = self.context
         workload = measured_workload(network, context.accelerator)
         cost = context.report_cost.estimate(workload, context.accelerator)
         # Fine-tuning makes late exits better, which would draw samples to them: what a candidate was picked for is its
         # cost, so the gain goes into accuracy.
-        most_product = selection.evaluation.values["energy_latency_product_j_cycles"]
+        most_product = selection.evaluation.values[_PRODUCT]
         chosen = self._choose(network, cost, most_product)
         validation = chosen.point
         test = self._test(network, validation, cost)
@@ -201,6 +224,7 @@ class Finisher:
             bundle=f"chosen/{folder.name}/bundle",
             guarantee=chosen.guarantee,
             weight_density=workload.weight_density if context.accelerator.gains_from_zero_weights else None,
+            dropped=tuple(e for e in selection.evaluation.architecture.exits if e not in network.architecture.exits),
         )
 
     def _choose(self, network: EarlyExitNetwork, cost: CostReport, most_product: float) -> "_Chosen":
@@ -293,6 +317,17 @@ class Finisher:
 
     def _evaluation_data(self) -> EvaluationData:
         return evaluation_data(self.context)
+
+
+def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExitNetwork:
+    """A candidate as it was finished: without the exits that were taken out."""
+    early = network.architecture.exits
+    if record.candidate.exits != early:
+        raise RunError(
+            f"The record of network {record.rule!r} must be of the candidate that the search found, but its exits are "
+            "others. Remove its folder and go on with --resume."
+        )
+    return network.keeping([early.index(choice) for choice in record.architecture.exits])
 
 
 def evaluation_data(context: Context) -> EvaluationData:

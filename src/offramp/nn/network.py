@@ -1,13 +1,14 @@
 """EarlyExitNetwork: backbone stages and exit branches that give all logits, or really stop early."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from offramp.space.architecture import Architecture
 
@@ -94,5 +95,48 @@ class EarlyExitNetwork(nn.Module):
         features = cast(Tensor, self.stages[index](features))
         return features, cast(Tensor, self.branches[index](features))
 
+    def keeping(self, places: Sequence[int]) -> "EarlyExitNetwork":
+        """This network with some of its early exits, given by their increasing places, and the final classifier.
+
+        Modules are shared, not copied; stages before exits that are left out become part of the next one.
+        """
+        final = self.num_exits - 1
+        ends = [*places, final]
+        if not all(0 <= first < second for first, second in itertools.pairwise(ends)):
+            raise ValueError(
+                f"`places` must be increasing places of early exits, 0 to {final - 1}, got {list(places)}."
+            )
+        if len(ends) == self.num_exits:
+            return self
+        starts = [0, *(end + 1 for end in ends[:-1])]
+        parts = [list(self.stages)[start : end + 1] for start, end in zip(starts, ends, strict=True)]
+        return EarlyExitNetwork(
+            replace(self.architecture, exits=tuple(self.architecture.exits[place] for place in places)),
+            [_one_after_the_other(part) for part in parts],
+            [self.branches[end] for end in ends],
+            self.input_shape,
+            self.num_classes,
+        ).train(self.training)
+
     def example_input(self, batch: int = 1) -> Tensor:
         return torch.zeros(batch, *self.input_shape)
+
+
+def _one_after_the_other(parts: Sequence[nn.Module]) -> nn.Module:
+    """Several stages as one; of graphs it is one graph, as stages of quantised networks must be."""
+    if len(parts) == 1:
+        return parts[0]
+    modules = nn.Sequential(*parts)
+    graphs = [part.graph for part in parts if isinstance(part, fx.GraphModule)]
+    if len(graphs) < len(parts):
+        return modules
+    graph = fx.Graph()
+    value: Any = graph.placeholder("features")
+    for index, part in enumerate(graphs):
+        copied = {node: value for node in part.nodes if node.op == "placeholder"}
+        value = graph.graph_copy(part, copied)
+        for node, copy in copied.items():
+            if node.op in ("call_module", "get_attr"):
+                copy.target = f"{index}.{node.target}"
+    graph.output(value)
+    return fx.GraphModule(modules, graph)

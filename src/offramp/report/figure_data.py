@@ -158,9 +158,9 @@ def _front_panel(summary: RunSummary, metric: str, title: str, unit: str, factor
     chosen = tuple(_chosen_point(network, metric, factor, summary.max_depths) for network in summary.chosen)
     by_architecture = {summary.evaluations[index].architecture: found for index, found in points.items()}
     moves = tuple(
-        Move(by_architecture[network.architecture], end)
+        Move(by_architecture[network.candidate], end)
         for network, end in zip(summary.chosen, chosen, strict=True)
-        if network.architecture in by_architecture
+        if network.candidate in by_architecture
     )
     front = tuple(points[index] for index in summary.front_indices if index in points)
     return FrontPanel(

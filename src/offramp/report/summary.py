@@ -1,7 +1,7 @@
 """RunSummary: all that the report needs of a run, as values that go to JSON and back."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ from offramp.errors import RunError
 from offramp.exiting.guarantee import Guarantee
 from offramp.exiting.policy import ExitPolicy, ExitProfile
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
-from offramp.space.architecture import Architecture
+from offramp.space.architecture import Architecture, ExitChoice
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -65,7 +65,8 @@ class ChosenNetwork:
 
     ``rule`` says why it was picked (knee, most_accurate, cheapest, ...); ``static`` is the same backbone with its
     final classifier alone; ``guarantee`` is what was promised for ``policy``, if anything. ``weight_density``: the
-    counted share of nonzero weights, None where the accelerator gains nothing from zeros.
+    counted share of nonzero weights, None where the accelerator gains nothing from zeros. ``dropped`` are exits of the
+    candidate that were taken out after fine-tuning.
     """
 
     rule: str
@@ -80,6 +81,7 @@ class ChosenNetwork:
     bundle: str = ""
     guarantee: Guarantee | None = None
     weight_density: float | None = None
+    dropped: tuple[ExitChoice, ...] = ()
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)
@@ -93,10 +95,18 @@ class ChosenNetwork:
                 raise ValueError(f"profiles must have one rate and accuracy per exit ({exits}), got {profile}.")
         if (self.test is None) != (self.expected_test is None):
             raise ValueError("`test` and `expected_test` must be given together or not at all.")
+        if {choice.tap for choice in self.dropped} & {choice.tap for choice in self.architecture.exits}:
+            raise ValueError("`dropped` must be of taps without an exit.")
 
     @property
     def num_exits(self) -> int:
         return len(self.cost.stages)
+
+    @property
+    def candidate(self) -> Architecture:
+        """What the search found: with the exits that were taken out."""
+        exits = sorted((*self.architecture.exits, *self.dropped), key=lambda choice: choice.tap)
+        return replace(self.architecture, exits=tuple(exits))
 
     @property
     def measured(self) -> Measured:
