@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -243,8 +244,108 @@ def show(overheads: Sequence[Overhead], rows: Sequence[Simulated]) -> None:
     Console().print(plan)
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The searches of each executor, turn by turn, and the load of the machine after each turn."""
+
+    searched: dict[str, list[Searched]]
+    loads: list[float]
+
+    def median(self, name: str, value: Callable[[Searched], float]) -> float:
+        return statistics.median(value(item) for item in self.searched[name])
+
+    def efficiency(self, name: str) -> float:
+        """Work done in the time of this process, over what so many workers could do: the median of all turns."""
+        pairs = zip(self.searched["serial"], self.searched[name], strict=True)
+        return statistics.median(serial.seconds / (NUM_WORKERS * other.seconds) for serial, other in pairs)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was measured with workers."""
+
+    turns: Turns
+    overheads: tuple[Overhead, ...]
+    costs: Costs
+
+
+def take_turns(
+    context: Context, pool: ProcessPool, dask: DaskExecutor, root: Path, options: argparse.Namespace
+) -> Turns:
+    """The same search by each executor in turn."""
+    evaluators: dict[str, BatchEvaluator] = {
+        "serial": OneByOne(supernet_evaluator(context)),
+        "pool": RemoteEvaluator(pool),
+        "dask": RemoteEvaluator(dask),
+    }
+    turns = Turns({name: [] for name in evaluators}, [])
+    warm(pool)
+    warm(dask)
+    for round_ in range(options.rounds + 1):
+        for name, evaluator in evaluators.items():
+            pids = pool.pids if name == "pool" else ()
+            found = search(context, evaluator, root / f"{name}-{round_}", options.evaluations, pids)
+            if round_:  # The first one warms up.
+                turns.searched[name].append(found)
+        turns.loads.append(os.getloadavg()[0])
+    return turns
+
+
+def measure(context: Context, root: Path, address: str, options: argparse.Namespace) -> Measured:
+    """Searches, then what a job costs beside its work."""
+    desk = set_up_desk(context, root / "desk", training=False, threads=1)
+    pool, dask = ProcessPool(desk, NUM_WORKERS), DaskExecutor(desk, address)
+    while dask.num_workers < NUM_WORKERS:
+        time.sleep(0.1)
+    turns = take_turns(context, pool, dask, root, options)
+    shipped = dask.shipped_bytes
+    pool.close()
+    dask.close()
+    evaluations = turns.searched["serial"][-1].evaluations
+    # As long as what is sent and what comes back, on average.
+    sizes = [len(dumps(item)) + len(dumps(item.architecture)) for item in evaluations]
+    size = int(statistics.mean(sizes) / 2)
+    empty = Desk(root / "empty", "benchmarks.scale_out:nothing")
+    empty.folder.mkdir()
+    through_pool = empty_jobs("pool", lambda: ProcessPool(empty, NUM_WORKERS), size)
+    through_dask = empty_jobs("dask", lambda: DaskExecutor(empty, address), size)
+    record_s = record_seconds(evaluations, context, root / "record")
+    one = DaskExecutor(desk, address)
+    worker_start_s = warm(one)
+    one.close()
+    costs = Costs(through_dask.seconds_per_task, record_s, through_dask.wire_bytes or 0.0, shipped, worker_start_s)
+    return Measured(turns, (through_pool, through_dask), costs)
+
+
+def figures_of(measured: Measured, rows: Sequence[Simulated], context: Context, num_evaluations: int) -> dict[str, Any]:
+    """What is kept, by name."""
+    turns = measured.turns
+    results = {name: found[-1].evaluations for name, found in turns.searched.items()}
+    fronts = {name: pareto_front(evaluations, context.objectives) for name, evaluations in results.items()}
+    return {
+        "evaluations": num_evaluations,
+        "seconds": {name: [item.seconds for item in found] for name, found in turns.searched.items()},
+        "seconds_per_candidate": turns.median("serial", lambda item: item.seconds) / num_evaluations,
+        "efficiency": {name: turns.efficiency(name) for name in ("pool", "dask")},
+        # With other load, more processes get a larger share of the cores: then the efficiency says nothing.
+        "machine_was_free": max(turns.loads) < NUM_WORKERS + 1,
+        # Hardly touched by other load: below 1 by what workers do beside judging, were both cores free.
+        "cpu_seconds_serial_over_pool": turns.median("serial", lambda item: item.cpu_s)
+        / turns.median("pool", lambda item: item.cpu_s),
+        "load_average": turns.loads,
+        "same_evaluations": all(found == results["serial"] for found in results.values()),
+        "same_front": all(front == fronts["serial"] for front in fronts.values()),
+        "overheads": [asdict(item) for item in measured.overheads],
+        "costs": asdict(measured.costs),
+        "simulated": [asdict(row) for row in rows],
+    }
+
+
+SHOWN = ("efficiency", "cpu_seconds_serial_over_pool", "same_front", "same_evaluations", "load_average", "costs")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--simulate-only", action="store_true", help="from the figures that were saved")
@@ -256,89 +357,15 @@ def main() -> None:
     settings = {"search.algorithm": "random", "search.batch": options.evaluations, "train.threads": 1}
     config = with_settings(Config(), settings)
     context = build_context(config, build_dataset(config, SilentReporter()))
-    times: dict[str, list[float]] = {"serial": [], "pool": [], "dask": []}
-    cpu: dict[str, list[float]] = {"serial": [], "pool": [], "dask": []}
-    results: dict[str, tuple[Evaluation, ...]] = {}
-    loads: list[float] = []
     with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch)) as address:
-        root = Path(scratch)
-        desk = set_up_desk(context, root / "desk", training=False, threads=1)
-        pool, dask = ProcessPool(desk, NUM_WORKERS), DaskExecutor(desk, address)
-        while dask.num_workers < NUM_WORKERS:
-            time.sleep(0.1)
-        evaluators: dict[str, BatchEvaluator] = {
-            "serial": OneByOne(supernet_evaluator(context)),
-            "pool": RemoteEvaluator(pool),
-            "dask": RemoteEvaluator(dask),
-        }
-        warm(pool)
-        warm(dask)
-        for round_ in range(options.rounds + 1):
-            for name, evaluator in evaluators.items():
-                pids = pool.pids if name == "pool" else ()
-                found = search(context, evaluator, root / f"{name}-{round_}", options.evaluations, pids)
-                results[name] = found.evaluations
-                if round_:  # The first one warms up.
-                    times[name].append(found.seconds)
-                    cpu[name].append(found.cpu_s)
-            loads.append(os.getloadavg()[0])
-        shipped = dask.shipped_bytes
-        pool.close()
-        dask.close()
-        # As long as what is sent and what comes back, on average.
-        sizes = [len(dumps(item)) + len(dumps(item.architecture)) for item in results["serial"]]
-        size = int(statistics.mean(sizes) / 2)
-        empty = Desk(root / "empty", "benchmarks.scale_out:nothing")
-        empty.folder.mkdir()
-        overheads = [
-            empty_jobs("pool", lambda: ProcessPool(empty, NUM_WORKERS), size),
-            empty_jobs("dask", lambda: DaskExecutor(empty, address), size),
-        ]
-        record_s = record_seconds(results["serial"], context, root / "record")
-        one = DaskExecutor(desk, address)
-        worker_start_s = warm(one)
-        one.close()
-    costs = Costs(overheads[1].seconds_per_task, record_s, overheads[1].wire_bytes or 0.0, shipped, worker_start_s)
-    efficiency = {
-        name: statistics.median(
-            serial / (NUM_WORKERS * taken) for serial, taken in zip(times["serial"], times[name], strict=True)
-        )
-        for name in ("pool", "dask")
-    }
-    fronts = {name: pareto_front(evaluations, context.objectives) for name, evaluations in results.items()}
-    rows = sizing(costs)
-    figures = {
-        "evaluations": options.evaluations,
-        "seconds": times,
-        "seconds_per_candidate": statistics.median(times["serial"]) / options.evaluations,
-        "efficiency": efficiency,
-        # With other load, more processes get a larger share of the cores: then the efficiency says nothing.
-        "machine_was_free": max(loads) < NUM_WORKERS + 1,
-        # Hardly touched by other load: below 1 by what workers do beside judging, were both cores free.
-        "cpu_seconds_serial_over_pool": statistics.median(cpu["serial"]) / statistics.median(cpu["pool"]),
-        "load_average": loads,
-        "same_evaluations": all(found == results["serial"] for found in results.values()),
-        "same_front": all(front == fronts["serial"] for front in fronts.values()),
-        "overheads": [asdict(item) for item in overheads],
-        "costs": asdict(costs),
-        "simulated": [asdict(row) for row in rows],
-    }
-    show(overheads, rows)
-    print(
-        {
-            key: figures[key]
-            for key in (
-                "efficiency",
-                "cpu_seconds_serial_over_pool",
-                "same_front",
-                "same_evaluations",
-                "load_average",
-                "costs",
-            )
-        }
-    )
+        measured = measure(context, Path(scratch), address, options)
+    rows = sizing(measured.costs)
+    figures = figures_of(measured, rows, context, options.evaluations)
+    show(measured.overheads, rows)
+    print({key: figures[key] for key in SHOWN})
     print(save_result("scale_out", figures))
-    sys.exit(0 if figures["machine_was_free"] and efficiency["pool"] >= REQUIRED and figures["same_front"] else 1)
+    kept = figures["machine_was_free"] and figures["efficiency"]["pool"] >= REQUIRED and figures["same_front"]
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

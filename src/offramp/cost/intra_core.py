@@ -68,11 +68,7 @@ def evaluate_orderings(
     if gain is not None:
         per_operation = gain.cycles
     clock = Clock(orderings.total_cycles if orderings.count else 1, per_operation, gain)
-    mac_energy = view.core.mac_energy_pj_at(nest.bits("I2"), nest.bits("I1")) * nest.operations
-    if gain is not None:
-        mac_energy *= gain.mac_energy
-    if imc is not None:
-        mac_energy = operation_energy_pj(nest, view.core, imc, plan.mapping)
+    mac_energy = _mac_energy_pj(nest, view, plan)
     reuses = tuple(
         reuse_of(operand, found, orderings, prefix) for operand, found in zip(nest.operands, bounds, strict=True)
     )
@@ -105,6 +101,14 @@ def evaluate_orderings(
         latency_cycles=clock.temporal_cycles + latency.stall + latency.onload + offload,
         bounds=tuple(reuse.bounds[1:] for reuse in reuses),
     )
+
+
+def _mac_energy_pj(nest: LoopNest, view: CoreView, plan: SpatialPlan) -> float:
+    """Of all operations of a layer, as far as zeros do not save them."""
+    if view.core.imc is not None:
+        return operation_energy_pj(nest, view.core, view.core.imc, plan.mapping)
+    energy = view.core.mac_energy_pj_at(nest.bits("I2"), nest.bits("I1")) * nest.operations
+    return energy if nest.sparsity is None else energy * nest.sparsity.mac_energy
 
 
 def _tensor_sizes(nest: LoopNest, plan: SpatialPlan, orderings: Orderings) -> tuple[TensorSizes, ...]:
