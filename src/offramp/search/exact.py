@@ -29,8 +29,8 @@ _AT_FIRST = 16
 """Most candidates of one backbone before all backbones are solved."""
 
 _WITHOUT_TABLES = (
-    "Exits of these networks cannot be solved from cached answers (they are judged quantised or on analog cores), so "
-    "NSGA-II chose the candidates."
+    "Exits could not be solved from cached answers here (those of networks that are judged quantised or on analog "
+    "cores cannot), so NSGA-II chose the candidates."
 )
 _INCOMPLETE = (
     "{some} of {all} backbones have too many sets of exits to look at all of them: there the most promising ones were "
