@@ -181,7 +181,7 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     lost = [
         f"{rule_name(network.rule)}: after block {', '.join(str(place.after_block) for place in places)}"
         for network in chosen
-        if (places := layout_of(replace(network.candidate, exits=network.dropped), depths).exits[:-1])
+        if (places := layout_of(replace(network.architecture, exits=network.dropped), depths).exits[:-1])
     ]
     if not lost:
         return ()

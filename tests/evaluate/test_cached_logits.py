@@ -27,6 +27,7 @@ from offramp.search.exact import Exact
 from offramp.search.exit_solver import solve
 from offramp.search.exit_table import ExitTable
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
+from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.space import StageSpace
 from offramp.workplace import supernet_evaluator
 from tests.conftest import small_config
@@ -189,17 +190,17 @@ def test_exact_proposes_the_same_when_it_is_replayed(context: Context, cached: C
     assert not known & set(expected)
 
 
-def _only_largest(stages: tuple[StageSpace, ...]) -> tuple[StageSpace, ...]:
-    return tuple(
+def only_the_largest(space: EarlyExitSpace) -> EarlyExitSpace:
+    """The space with one backbone."""
+    stages = tuple(
         StageSpace(each.depths[-1:], each.widths[-1:], each.kernel_sizes[-1:], each.expansions[-1:], each.stride)
-        for each in stages
+        for each in space.backbone.stages
     )
+    return replace(space, backbone=replace(space.backbone, stages=stages))
 
 
 def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
-    space = replace(
-        context.space, backbone=replace(context.space.backbone, stages=_only_largest(context.space.backbone.stages))
-    )
+    space = only_the_largest(context.space)
     evaluator = CachedLogitsEvaluator(direct(context), space)
     algorithm = Exact(space, context.objectives, (), 0)
     algorithm.use_tables(evaluator)
@@ -228,9 +229,7 @@ def test_no_backbone_takes_up_the_whole_search(
 
 def test_all_of_the_front_is_proposed_in_the_end(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EXACT, "_AT_FIRST", 2)
-    space = replace(
-        context.space, backbone=replace(context.space.backbone, stages=_only_largest(context.space.backbone.stages))
-    )
+    space = only_the_largest(context.space)
     evaluator = CachedLogitsEvaluator(direct(context), space)
     algorithm = Exact(space, context.objectives, (), 0)
     algorithm.use_tables(evaluator)

@@ -4,7 +4,7 @@ The outer search over backbones is evolutionary, led by predictors; the inner on
 space with one backbone is solved by one pass: the algorithm then proposes the front and ends.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -113,8 +113,9 @@ class Exact:
         for each in opened:
             known += self._solution(tables, each)
         front = pareto_front(known, self._objectives)
+        members = _by_backbone(front)
         for each in opened:
-            yield _spread(_of(front, each), _AT_FIRST - told[each])
+            yield _spread(members[each], _AT_FIRST - told[each])
         while (backbone := self._next_backbone(rng, opened, failed)) is not None:
             opened[backbone] = None
             found = self._solution(tables, backbone)
@@ -125,7 +126,7 @@ class Exact:
             known += found
             front = pareto_front([*front, *found], self._objectives)
             nearest = least_violating(found)
-            own = _of(front, backbone) or ([] if nearest is None else [nearest.architecture])
+            own = _by_backbone(front)[backbone] or ([] if nearest is None else [nearest.architecture])
             yield _spread(own, _AT_FIRST)
         yield [member.architecture for member in front]
 
@@ -204,9 +205,12 @@ class Exact:
         return np.asarray(costs), np.asarray([item["accuracy"] for item in values])
 
 
-def _of(front: ParetoFront, backbone: Architecture) -> list[Architecture]:
-    """Members of the front that have this backbone, in the front's order."""
-    return [e.architecture for e in front if e.architecture.without_exits() == backbone]
+def _by_backbone(front: ParetoFront) -> defaultdict[Architecture, list[Architecture]]:
+    """Members of the front that share a backbone, in the front's order; none for other backbones."""
+    members: defaultdict[Architecture, list[Architecture]] = defaultdict(list)
+    for evaluation in front:
+        members[evaluation.architecture.without_exits()].append(evaluation.architecture)
+    return members
 
 
 def _spread(candidates: Sequence[Architecture], most: int) -> list[Architecture]:

@@ -274,8 +274,7 @@ class Enumeration:
         self, nodes: _Nodes, right: NDArray[np.int64], costs: NDArray[np.float64], actions: _Actions
     ) -> _Nodes:
         """All nodes, or the most promising ones: halfway between what they are and the best they can become."""
-        extensions = np.searchsorted(np.sort(actions.tap), nodes.last_tap, side="right")
-        extensions = len(actions.tap) - extensions
+        extensions = len(actions.tap) - np.searchsorted(np.sort(actions.tap), nodes.last_tap, side="right")
         if self._most_extensions is None or extensions.sum() <= self._most_extensions:
             return nodes
         self.complete = False
