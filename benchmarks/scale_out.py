@@ -96,7 +96,10 @@ def nothing(folder: Path) -> Handler:
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A scheduler and two workers of one thread as programs; yields the address."""
-    file, common = folder / "scheduler.json", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    file = folder / "scheduler.json"
+    # They start in another folder and must find this module all the same.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    common = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     options = ["--scheduler-file", str(file), "--no-dashboard"]
     module = [sys.executable, "-m"]
     scheduler = [*module, "distributed.cli.dask_scheduler", "--port", "0", "--host", "127.0.0.1", *options]
