@@ -16,10 +16,10 @@ from typing import Any
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
 from benchmarks.supernets import prepare
-from offramp.evaluate.cached_logits import CachedLogitsEvaluator
+from offramp.algorithms.exact.exact import Exact
 from offramp.objectives.evaluation import Evaluation, Objective
 from offramp.objectives.pareto import pareto_front
-from offramp.search.exact import Exact
+from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 
 PRODUCT = "energy_latency_product_j_cycles"
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("energy_latency_product_j_cycles", "minimize"))

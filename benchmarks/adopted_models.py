@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from tests.timm_here import import_timm
+from tests.nn.adoption.timm_here import import_timm
 
 from benchmarks.record import save_result
-from offramp.build import build_dataset
-from offramp.config import Config, with_settings
-from offramp.export.manifest import load_manifest
-from offramp.export.session import EarlyExitSession
-from offramp.nn.timm_models import TimmSettings, adopt_timm
+from offramp.data.mini_batches import to_tensor
+from offramp.deploy.bundle.manifest import load_manifest
+from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm
 from offramp.progress import SilentReporter
-from offramp.result import search
-from offramp.train.augment import to_tensor
+from offramp.run.api import search
+from offramp.run.factory import build_dataset
+from offramp.settings.config import Config, with_settings
 
 BACKBONES = (
     "resnet10t",

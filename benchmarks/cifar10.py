@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.record import save_result
-from offramp.report.summary import load_summary
+from offramp.records.run_summary import load_summary
 
 
 def main() -> None:

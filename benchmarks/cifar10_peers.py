@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.record import save_result
-from offramp.report.summary import RunSummary, load_summary
+from offramp.records.run_summary import RunSummary, load_summary
 
 MOST_MACS = 2_430_000
 

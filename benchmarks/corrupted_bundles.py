@@ -75,9 +75,9 @@ def _watched() -> Iterator[list[str]]:
 
 def use(bundle: Path) -> None:
     """Everything that offramp does with a bundle."""
-    from offramp.export.bench import bench
-    from offramp.export.session import EarlyExitSession
-    from offramp.export.timing import BenchSettings
+    from offramp.deploy.bench.latency_bench import bench
+    from offramp.deploy.bench.paired_timing import BenchSettings
+    from offramp.deploy.runtime.session import EarlyExitSession
 
     session = EarlyExitSession(bundle)
     images = np.zeros((3, *session.manifest.input_shape), dtype=np.float32)
@@ -165,7 +165,7 @@ def make_bundles(folder: Path) -> None:
     import torch
 
     from benchmarks.exit_latency import build_network, policy_for, quantised, random_inputs
-    from offramp.export.bundle import export_bundle
+    from offramp.deploy.bundle.export_bundle import export_bundle
 
     torch.set_num_threads(1)
     for name in ("fp32", "int8"):

@@ -22,18 +22,18 @@ from rich.table import Table
 from benchmarks import diana_networks as nets
 from benchmarks.diana_networks import Bench, Logits
 from benchmarks.record import save_result
-from offramp.cost.base import CostReport
 from offramp.cost.expected import expected_cost
-from offramp.evaluate.operating_point import OperatingPoint, measure_point
-from offramp.exiting.policy import ExitPolicy
-from offramp.exiting.thresholds import trade_off_curve
+from offramp.cost.report import CostReport
+from offramp.data.labelled_data import Dataset, Split, Splits, load_dataset
+from offramp.exits.exit_policy import ExitPolicy
+from offramp.exits.thresholds import trade_off_curve
 from offramp.hardware.loader import load_accelerator
 from offramp.jsonio import write_atomically
-from offramp.nn.analog import set_channels_
+from offramp.nn.analog_convolution import set_channels_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter
+from offramp.run.evaluators.operating_point import OperatingPoint, measure_point
 from offramp.train.compute import build_compute
-from offramp.train.data import Dataset, Split, Splits, load_dataset
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 TAPS = (0, 1)

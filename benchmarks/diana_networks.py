@@ -10,22 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from offramp.cost.base import CostReport
-from offramp.cost.formula.model import FormulaCostModel
-from offramp.cost.formula.options import analog_refusal
+from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
+from offramp.cost.mapping.channel_split.core_options import analog_refusal
+from offramp.cost.report import CostReport
+from offramp.data.labelled_data import Dataset, Split
+from offramp.data.mini_batches import batches, default_augmentation
 from offramp.hardware.accelerator import Accelerator
-from offramp.hardware.formulas import InMemoryArray
-from offramp.nn.analog import analog_parts, make_analog_, set_channels_, set_noise_
+from offramp.hardware.chip_formulas import InMemoryArray
+from offramp.nn.analog_convolution import analog_parts, make_analog_, set_channels_, set_noise_
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.quantize import prepare_
-from offramp.nn.supernet import Supernet
+from offramp.nn.quantization.quantize import prepare_
+from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import TerminalReporter
 from offramp.space.architecture import Architecture, BranchLayer, ExitChoice, StageChoice
-from offramp.train.augment import batches, default_augmentation
 from offramp.train.compute import Compute
-from offramp.train.data import Dataset, Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, collect_logits

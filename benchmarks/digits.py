@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import save_result
-from offramp.config import Config, with_settings
 from offramp.cost.expected import expected_cost
 from offramp.progress import TerminalReporter
-from offramp.result import search
+from offramp.run.api import search
+from offramp.settings.config import Config, with_settings
 
 
 def measure(seed: int) -> dict[str, float | int]:

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from benchmarks import zigzag_oracle
 from benchmarks.record import save_result
-from offramp.cost.intra_core import MappingCosts, evaluate_orderings
-from offramp.cost.mapping import Orderings, all_orderings, plan_spatial, temporal_loops
-from offramp.cost.native_hardware import view_core
-from offramp.cost.native_layer import LoopNest, loop_nest
-from offramp.cost.native_spatial import SpatialSearch, spatial_mappings
+from offramp.cost.engines.native.intra_core import MappingCosts, evaluate_orderings
+from offramp.cost.engines.native.loop_mapping import Orderings, all_orderings, plan_spatial, temporal_loops
+from offramp.cost.engines.native.loop_nest import LoopNest, loop_nest
+from offramp.cost.engines.native.memory_levels import view_core
+from offramp.cost.engines.native.spatial_unrolling import SpatialSearch, spatial_mappings
 from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.layer import LayerShape, Op, conv_output_size

@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.record import save_result
-from offramp.cost.base import LayerCost, LayerEngine
-from offramp.cost.mapping import all_orderings, plan_spatial, temporal_loops
-from offramp.cost.native_engine import NativeEngine
-from offramp.cost.native_hardware import view_core
-from offramp.cost.native_layer import loop_nest
-from offramp.cost.native_spatial import SpatialSearch, spatial_mappings
-from offramp.cost.zigzag_engine import ZigzagEngine
+from offramp.cost.engines.native.engine import NativeEngine
+from offramp.cost.engines.native.loop_mapping import all_orderings, plan_spatial, temporal_loops
+from offramp.cost.engines.native.loop_nest import loop_nest
+from offramp.cost.engines.native.memory_levels import view_core
+from offramp.cost.engines.native.spatial_unrolling import SpatialSearch, spatial_mappings
+from offramp.cost.engines.zigzag.engine import ZigzagEngine
+from offramp.cost.report import LayerCost, LayerEngine
 from offramp.hardware.accelerator import Core
 from offramp.hardware.loader import load_accelerator
-from offramp.testing.layers import square_convolution as conv
+from offramp.testing.layer_shapes import square_convolution as conv
 from offramp.workload.layer import LayerShape, Op
 
 # Expansion, channels, blocks and stride of the first block, per stage. Source: Sandler et al., CVPR 2018, table 2; the

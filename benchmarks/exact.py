@@ -6,8 +6,8 @@ The backbone, its exits and both classifiers are those of the study, priced on e
 (10,000 samples whose exits grow better with depth), for what they are makes no difference to the time. 2 x 3^10 sets of
 exits, each with 20 shared thresholds: every one is judged. The front of accuracy against expected energy is then held
 against what the other algorithms find on the same data. Energy adds up exactly over exits; cycles do as long as weights
-arrive in time, which the classifiers of two layers prevent (see offramp.evaluate.exit_costs), so the claim is about
-energy. Writes benchmarks/results/exact.json.
+arrive in time, which the classifiers of two layers prevent (see offramp.run.evaluators.exit_costs), so the claim is
+about energy. Writes benchmarks/results/exact.json.
 """
 
 import itertools
@@ -18,21 +18,21 @@ from functools import partial
 import numpy as np
 
 from benchmarks.record import save_result
-from offramp.config import CostConfig
-from offramp.cost.base import CostReport
-from offramp.evaluate.exit_costs import costs_to_exits, exit_costs
-from offramp.exiting.thresholds import SHARED_THRESHOLDS
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.algorithms.exact.exact import Exact
+from offramp.algorithms.exact.exit_enumeration import Enumeration
+from offramp.algorithms.exact.exit_table import METRICS, ExitTable, metric_columns
+from offramp.cost.pricing import build_cost_model
+from offramp.cost.report import CostReport
+from offramp.exits.thresholds import SHARED_THRESHOLDS
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.lower import lower
-from offramp.nn.supernet import Supernet
+from offramp.nn.lowering.lower import lower
+from offramp.nn.supernet.supernet import Supernet
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front, values_to_minimize
-from offramp.pricing import build_cost_model
-from offramp.search.base import ALGORITHMS
-from offramp.search.exact import Exact
-from offramp.search.exit_enumeration import Enumeration
-from offramp.search.exit_table import METRICS, ExitTable, metric_columns
+from offramp.run.evaluators.exit_costs import costs_to_exits, exit_costs
+from offramp.settings.config import CostConfig
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
 

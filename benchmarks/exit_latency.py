@@ -20,17 +20,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import save_result
-from offramp.exiting.measures import confidence
-from offramp.exiting.policy import ExitPolicy
-from offramp.export.bench import PLAIN, BenchResult, bench
-from offramp.export.bundle import export_bundle
-from offramp.export.timing import BenchSettings
-from offramp.export.verify import network_logits
+from offramp.deploy.bench.latency_bench import PLAIN, BenchResult, bench
+from offramp.deploy.bench.paired_timing import BenchSettings
+from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.deploy.bundle.verification import network_logits
+from offramp.exits.confidence_measures import confidence
+from offramp.exits.exit_policy import ExitPolicy
 from offramp.jsonio import to_data
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.quantize import prepare_
-from offramp.nn.supernet import Supernet
+from offramp.nn.quantization.quantize import prepare_
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, ExitChoice, Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 

@@ -24,21 +24,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.record import save_result
+from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.errors import RunError
 from offramp.objectives.pareto import pareto_front
 from offramp.objectives.parse import parse_objective
-from offramp.search.base import ALGORITHMS
-from offramp.store import read_run
+from offramp.records import read_run
 
 _STUDY = """
 import sys, time
 from pathlib import Path
-from offramp.config import Config
+from offramp.settings.config import Config
 from offramp.objectives.parse import DEFAULT_OBJECTIVES
 from offramp.progress import SilentReporter
-from offramp.search.base import ALGORITHMS
-from offramp.store import create_run, resume_run
-from offramp.study import Study
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.records import create_run, resume_run
+from offramp.run.study import Study
 from offramp.testing.toys import ToyEvaluator, small_space
 class Slow:
     def evaluate(self, architecture):
@@ -56,8 +56,8 @@ with SilentReporter().task("") as task:
 _WHOLE = """
 import sys
 from pathlib import Path
-from offramp.config import Config, with_settings
-from offramp.result import search
+from offramp.settings.config import Config, with_settings
+from offramp.run.api import search
 folder, algorithm, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) or None
 settings = with_settings(Config(), {
     "train.epochs": 2, "train.random_subnets": 0, "fine_tune.epochs": 1, "fine_tune.picks": ("cheapest",),
@@ -177,7 +177,7 @@ def workers_left(folder: Path) -> int:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            found += b"offramp.workers.process" in line and str(folder).encode() in line
+            found += b"offramp.distributed.worker_main" in line and str(folder).encode() in line
     return found
 
 

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
-from offramp.exiting.policies.cumulative import CumulativeConfidence
-from offramp.exiting.stopping import CachedOutputs, StoppingRule, compare_policies
+from offramp.data.labelled_data import Split
+from offramp.data.mini_batches import to_tensor
+from offramp.data.splitting import stratified_split
+from offramp.exits.exit_rule import CachedOutputs, StoppingRule, compare_policies
+from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.nn.confident_network import ConfidentNetwork, split_units
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.space.architecture import Architecture
-from offramp.train.augment import to_tensor
 from offramp.train.confidence_loss import ConfidenceLossSettings, CostBound, Support, confidence_step
-from offramp.train.data import Split
 from offramp.train.loss import LossSettings
-from offramp.train.splitting import stratified_split
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import WarmUp, collect_logits
 

@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.record import save_result
-from offramp.config import CostConfig
+from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
-from offramp.cost.mapper.model import MappedCostModel, Mapping
-from offramp.cost.mapper.roofline import RooflineBound, roofline
-from offramp.cost.mapper.steps import ALL_STEPS, Step, cumulative_steps
-from offramp.cost.native_engine import NativeEngine
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, Step, cumulative_steps
+from offramp.cost.mapping.optimized.optimized_model import MappedCostModel, Mapping
+from offramp.cost.mapping.optimized.roofline import RooflineBound, roofline
+from offramp.cost.pricing import build_cost_model
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
-from offramp.pricing import build_cost_model
-from offramp.workload.from_onnx import workload_from_onnx
+from offramp.settings.config import CostConfig
+from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 
 DEFAULT_FOLDER = Path(__file__).parents[2] / "shared" / "reference" / "eenn"

@@ -24,16 +24,16 @@ from rich.table import Table
 from benchmarks.curves import Curve, mean_and_interval, write_figure
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, prepare
-from offramp.evaluate.cached_logits import CachedLogitsEvaluator
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.algorithms.exact.exact import Exact
+from offramp.algorithms.peers.aebnas import Aebnas
+from offramp.algorithms.peers.edanas import Edanas
+from offramp.algorithms.peers.nachos import Nachos
+from offramp.algorithms.peers.surrogate_search import SurrogateSettings
 from offramp.jsonio import write_atomically
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.objectives.evaluation import Evaluation, Objective, SearchAlgorithm
-from offramp.search.aebnas import Aebnas
-from offramp.search.base import ALGORITHMS
-from offramp.search.edanas import Edanas
-from offramp.search.exact import Exact
-from offramp.search.nachos import Nachos
-from offramp.search.surrogate_search import SurrogateSettings
+from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.workload.graph import Role
 
 NAMES = ("random", "nsga2", "edanas", "nachos", "aebnas", "progressive", "exact")

@@ -18,16 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import save_result
-from offramp.build import build_algorithm, build_context, build_dataset
-from offramp.config import Config, with_settings
-from offramp.evaluate.context import Context
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import TerminalReporter
-from offramp.study import Study
+from offramp.run.context import Context
+from offramp.run.factory import build_algorithm, build_context, build_dataset
+from offramp.run.study import Study
+from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.settings.config import Config, with_settings
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
-from offramp.workplace import supernet_evaluator
 
 ARMS = {"neither": (False, False), "precision": (True, False), "pruning": (False, True), "both": (True, True)}
 WORST_ACCURACY = 0.9

@@ -23,33 +23,33 @@ from torch import nn
 
 from benchmarks.record import save_result
 from offramp import jsonio
-from offramp.clock import Deadline
-from offramp.config import CostConfig
-from offramp.cost.base import CostReport
 from offramp.cost.expected import expected_cost
-from offramp.evaluate.operating_point import choose_operating_point, measure_point
-from offramp.evaluate.supernet_evaluator import EvaluationData, calibrate, quantize_network
-from offramp.exiting.policy import ExitProfile
+from offramp.cost.pricing import build_cost_model
+from offramp.cost.report import CostReport
+from offramp.data.labelled_data import Dataset, Split, load_dataset
+from offramp.data.mini_batches import default_augmentation
+from offramp.deadline import Deadline
+from offramp.exits.exit_policy import ExitProfile
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.supernet import Supernet
-from offramp.pricing import build_cost_model
+from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import TerminalReporter
-from offramp.report.precision_study import (
+from offramp.report.pages.precision_study import (
     FILE_NAME,
     PrecisionStudy,
     StudyRow,
     StudySetting,
     write_study_page,
 )
+from offramp.run.evaluators.operating_point import choose_operating_point, measure_point
+from offramp.run.evaluators.supernet_evaluator import EvaluationData, calibrate, quantize_network
+from offramp.settings.config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision
 from offramp.space.early_exit_space import EarlyExitSpace
-from offramp.train.augment import default_augmentation
 from offramp.train.checkpoint import load_checkpoint
 from offramp.train.compute import Compute, build_compute
-from offramp.train.data import Dataset, Split, load_dataset
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop, collect_logits

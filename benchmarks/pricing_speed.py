@@ -20,10 +20,10 @@ from pathlib import Path
 
 from benchmarks.mapping import DEFAULT_FOLDER, NETWORKS
 from benchmarks.record import save_result
-from offramp.config import CostConfig
+from offramp.cost.pricing import build_cost_model, price_onnx
 from offramp.hardware.loader import load_accelerator
-from offramp.pricing import build_cost_model, price_onnx
-from offramp.workload.from_onnx import workload_from_onnx
+from offramp.settings.config import CostConfig
+from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Role, Workload
 
 COLD_S, WARM_S, SHARED_S = 5.0, 0.5, 0.05

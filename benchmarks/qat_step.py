@@ -24,8 +24,8 @@ from torch import nn
 from benchmarks.record import save_result
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.quantize import prepare_
-from offramp.nn.supernet import Supernet
+from offramp.nn.quantization.quantize import prepare_
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, ZNIBER_PRECISIONS, PrecisionChoices

@@ -29,20 +29,20 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import RESULTS, save_result
-from offramp.build import build_algorithm, build_context, build_dataset
-from offramp.config import Config, with_settings
-from offramp.evaluate.context import Context
-from offramp.evaluate.remote import RemoteEvaluator
+from offramp.distributed.dask_cluster import DaskExecutor
+from offramp.distributed.executor import Executor, Handler, Job, Progress
+from offramp.distributed.process_pool import ProcessPool
 from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import pareto_front
 from offramp.progress import SilentReporter
-from offramp.store import create_run
-from offramp.study import BatchEvaluator, OneByOne, Study
-from offramp.workers.base import Executor, Handler, Job, Progress
-from offramp.workers.cluster import DaskExecutor
-from offramp.workers.pool import ProcessPool
-from offramp.workplace import Desk, set_up_desk, supernet_evaluator
+from offramp.records import create_run
+from offramp.run.context import Context
+from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
+from offramp.run.factory import build_algorithm, build_context, build_dataset
+from offramp.run.study import BatchEvaluator, OneByOne, Study
+from offramp.run.workers.worker_jobs import Desk, set_up_desk, supernet_evaluator
+from offramp.settings.config import Config, with_settings
 
 NUM_WORKERS, NUM_EMPTY, REQUIRED = 2, 400, 0.85
 LINK_BYTES_PER_S = 125e6

@@ -6,18 +6,18 @@ from typing import Any
 
 from torch import nn
 
-from offramp.build import build_context, build_dataset
-from offramp.config import Config, with_settings
-from offramp.evaluate.context import Context
-from offramp.evaluate.finish import evaluation_data
-from offramp.evaluate.supernet_evaluator import SupernetEvaluator, calibrate
+from offramp.data.labelled_data import Split
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter
+from offramp.run.context import Context
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, calibrate
+from offramp.run.factory import build_context, build_dataset
+from offramp.run.finishing.finish import evaluation_data
+from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.settings.config import Config, with_settings
 from offramp.space.architecture import Architecture
-from offramp.train.data import Split
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp
-from offramp.workplace import supernet_evaluator
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import save_result
-from offramp.exiting.thresholds import ThresholdGrid, best_policy, score_samples, trade_off_curve
+from offramp.exits.thresholds import ThresholdGrid, best_policy, score_samples, trade_off_curve
 
 NUM_SAMPLES, NUM_CLASSES, REPETITIONS, REQUIRED_PER_SECOND = 10_000, 10, 7, 1e7
 

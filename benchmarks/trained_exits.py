@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
-from offramp.cost.base import CostReport
 from offramp.cost.expected import ExpectedCost
-from offramp.evaluate.operating_point import measure_point
-from offramp.exiting.measures import MEASURES
-from offramp.exiting.policy import ExitPolicy, ExitProfile, profile
-from offramp.exiting.thresholds import trade_off_curve
-from offramp.export.bundle import export_bundle
-from offramp.export.checks import NUM_CHECKS
-from offramp.nn.lower import lower
+from offramp.cost.pricing import build_cost_model
+from offramp.cost.report import CostReport
+from offramp.data.labelled_data import Split
+from offramp.data.mini_batches import to_tensor
+from offramp.deploy.bundle.check_inputs import NUM_CHECKS
+from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.exits.confidence_measures import MEASURES
+from offramp.exits.exit_policy import ExitPolicy, ExitProfile, profile
+from offramp.exits.thresholds import trade_off_curve
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.pricing import build_cost_model
+from offramp.run.evaluators.operating_point import measure_point
 from offramp.space.architecture import Architecture, ExitChoice
-from offramp.train.augment import to_tensor
-from offramp.train.data import Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import collect_logits

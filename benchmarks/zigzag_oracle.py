@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from offramp.cost.mapping import TemporalLoop
-from offramp.cost.zigzag_call import load_zigzag
-from offramp.cost.zigzag_layer import layer_to_zigzag, mapping_to_zigzag
+from offramp.cost.engines.native.loop_mapping import TemporalLoop
+from offramp.cost.engines.zigzag.layer_equation import layer_to_zigzag, mapping_to_zigzag
+from offramp.cost.engines.zigzag.zigzag_call import load_zigzag
 from offramp.hardware.accelerator import Core, SpatialLoop
-from offramp.hardware.zigzag_format import core_to_zigzag
+from offramp.hardware.formats.zigzag_yaml import core_to_zigzag
 from offramp.workload.layer import LayerShape
 
 logging.getLogger("zigzag").setLevel(logging.CRITICAL)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from offramp import jsonio
 from offramp.errors import RunError
-from offramp.report.page import render_page
-from offramp.report.summary import RunSummary, load_summary
+from offramp.records.run_summary import RunSummary, load_summary
+from offramp.report.pages.run_page import render_page
 
 FOLDER = Path(__file__).parent / "gallery"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from offramp.config import Config, with_settings
+from offramp.settings.config import Config, with_settings
 
 # A busy machine is no fault of the code under test.
 settings.register_profile("offramp", deadline=None)
@@ -37,7 +37,7 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small search on the digits."""
-    from offramp.result import search
+    from offramp.run.api import search
 
     folder = tmp_path_factory.mktemp("runs") / "small"
     search(small_config(), run=folder)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import offramp
-from offramp.cli import main
-from offramp.result import SearchResult, search
+from offramp.cli.main import main
+from offramp.run.api import SearchResult, search
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}

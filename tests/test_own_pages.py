@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import offramp
-from offramp.result import SearchResult, search
+from offramp.run.api import SearchResult, search
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
 

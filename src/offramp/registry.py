@@ -14,8 +14,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Plug-ins of one kind by name.
 
-    ``package`` is searched for plug-in files on the first look-up, so that adding a file there is
-    all it takes to add a plug-in.
+    ``package``, with the folders below it, is searched for plug-in files on the first look-up, so that adding
+    a file there is all it takes to add a plug-in.
     """
 
     def __init__(self, kind: str, package: str | None = None) -> None:
@@ -58,8 +58,8 @@ class Registry(Generic[T]):
             return
         self._discovered = True
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+            importlib.import_module(module.name)
 
 
 def unknown_name_message(kind: str, name: str, available: list[str]) -> str:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from benchmarks.corrupted_bundles import Outcome, run, run_case, tally
 from benchmarks.corruptions import DAMAGES
-from tests.export import toys
-from tests.export.conftest import POLICY
 
-from offramp.export.bundle import export_bundle
-from offramp.export.session import EarlyExitSession
+from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.deploy.runtime.session import EarlyExitSession
+from tests.deploy import toys
+from tests.deploy.conftest import POLICY
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from offramp.cost.base import Convention, CostReport
-from offramp.cost.model import ScheduledCostModel
-from offramp.cost.native_engine import NativeEngine
+from offramp.cost.engines.native.engine import NativeEngine
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
+from offramp.cost.report import Convention, CostReport
 from offramp.errors import AcceleratorError, UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import accelerator_names, load_accelerator
-from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 
 NETWORKS = ("nas/iter_0/net_1", "nas/iter_0/net_3", "nas/iter_0/net_8")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.cost.base import CostReport, StageCost
 from offramp.cost.expected import check_exit_rates, expected_cost
+from offramp.cost.report import CostReport, StageCost
 from offramp.errors import InputError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from offramp.cost.base import LayerCost, MemoryEnergy
+from offramp.cost.report import LayerCost, MemoryEnergy
 from offramp.hardware.accelerator import (
     Accelerator,
     ArrayDimension,

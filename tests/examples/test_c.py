@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from offramp.exiting.policy import ExitPolicy
-from offramp.export.session import EarlyExitSession
-from tests.export import toys
-from tests.export.conftest import export
+from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.exits.exit_policy import ExitPolicy
+from tests.deploy import toys
+from tests.deploy.conftest import export
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "c"
 STAND_IN = Path(__file__).parent / "stand_in"

@@ -86,7 +86,7 @@ def _replay(chosen: Sequence[Target], scratch: Path) -> int:
 def _finished_run(scratch: Path) -> Path:
     """A small search in a process of its own: this one must not have started any threads when it forks."""
     program = (
-        "from tests.conftest import small_config; from offramp.result import search\n"
+        "from tests.conftest import small_config; from offramp.run.api import search\n"
         f"if __name__ == '__main__': search(small_config(), run={str(scratch / 'run')!r})"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

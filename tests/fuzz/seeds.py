@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 from scipy.io import savemat
 
 from offramp.hardware.loader import CATALOG as CATALOG
-from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
+from tests.data.samples import random_images, write_class_folders
 from tests.hardware import samples
-from tests.hardware.test_stream_format import stream
+from tests.hardware.formats.test_stream_yaml import stream
 from tests.train.readers.test_cifar import archive, cifar10_files
 from tests.train.readers.test_parquet import structs
-from tests.train.samples import random_images, write_class_folders
-from tests.workload import onnx_samples
+from tests.workload.from_onnx import onnx_samples
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.config import Config, CostConfig, load_config
+from offramp.settings.config import Config, CostConfig, load_config
 from tests.fuzz import seeds
 
 Read = Callable[[Path], None]
@@ -31,10 +31,10 @@ def _config(folder: Path) -> None:
 
 def _accelerator(name: str, *, price: bool = True) -> Read:
     def read(folder: Path) -> None:
-        from offramp.cost.model import ScheduledCostModel
-        from offramp.cost.native_engine import NativeEngine
+        from offramp.cost.engines.native.engine import NativeEngine
+        from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
         from offramp.hardware.loader import load_accelerator
-        from offramp.report.accelerator_tree import accelerator_tree
+        from offramp.report.terminal.accelerator_tree import accelerator_tree
 
         accelerator = load_accelerator(folder / name)
         accelerator_tree(accelerator)
@@ -46,8 +46,8 @@ def _accelerator(name: str, *, price: bool = True) -> Read:
 
 def _onnx(mapping: str) -> Read:
     def read(folder: Path) -> None:
-        from offramp.config import build_section
-        from offramp.pricing import price_onnx
+        from offramp.cost.pricing import price_onnx
+        from offramp.settings.config import build_section
 
         price_onnx(folder / "model.onnx", build_section(CostConfig, {"mapping": mapping}))
 
@@ -56,7 +56,7 @@ def _onnx(mapping: str) -> Read:
 
 def _dataset(name: str) -> Read:
     def read(folder: Path) -> None:
-        from offramp.train.data import load_dataset
+        from offramp.data.labelled_data import load_dataset
 
         load_dataset(str(folder / name), seed=0, cache_dir=folder / "cache")
 
@@ -64,8 +64,8 @@ def _dataset(name: str) -> Read:
 
 
 def _image(folder: Path) -> None:
-    from offramp.export.images import load_image
-    from offramp.export.manifest import Preprocessing
+    from offramp.deploy.bundle.manifest import Preprocessing
+    from offramp.deploy.runtime.sample_inputs import load_image
 
     load_image(
         folder / "image.png", Preprocessing(mean=(0.5,) * 3, std=(0.2,) * 3, height=8, width=8, color_mode="RGB")
@@ -80,7 +80,7 @@ def _checkpoint(folder: Path) -> None:
 
 def _run(folder: Path) -> None:
     """What `offramp front` and `--resume` read of a run folder."""
-    from offramp.store.folder import read_run, resume_run
+    from offramp.records.run_folder import read_run, resume_run
 
     store = read_run(folder / "run")
     store.batches()
@@ -92,21 +92,21 @@ def _run(folder: Path) -> None:
 
 def _summary(folder: Path) -> None:
     """What `offramp report` does."""
-    from offramp.report.page import render_page
-    from offramp.report.summary import load_summary
+    from offramp.records.run_summary import load_summary
+    from offramp.report.pages.run_page import render_page
 
     render_page(load_summary(folder / "summary.json"))
 
 
 def _bundle(folder: Path) -> None:
-    from offramp.export.session import EarlyExitSession
+    from offramp.deploy.runtime.session import EarlyExitSession
 
     session = EarlyExitSession(folder / "bundle")
     session.predict(np.zeros((2, *session.manifest.input_shape), np.float32))
 
 
 def _manifest(folder: Path) -> None:
-    from offramp.export.manifest import parse_manifest
+    from offramp.deploy.bundle.manifest import parse_manifest
 
     parse_manifest((folder / "manifest.json").read_bytes())
 

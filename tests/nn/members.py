@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.supernet import Supernet
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 BRANCHES = ("conv", "depthwise_separable", "global_pool", "pool_linear", "pool_mlp")
 

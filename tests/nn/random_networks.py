@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.precision import mark_precision_
+from offramp.nn.quantization.precision_marks import mark_precision_
 from offramp.space.architecture import Architecture, ExitChoice, Precision, StageChoice
 
 INPUT_SHAPE = (3, 9, 8)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from offramp.errors import UnknownNameError
 from offramp.nn.backbone import BACKBONES, ElasticBackbone, tap_features
-from offramp.nn.lower import lower
-from offramp.nn.supernet import Supernet
+from offramp.nn.lowering.lower import lower
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, StageChoice
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, StageSpace
 from tests.nn.members import SMALL, family_space, member
 
 

@@ -6,10 +6,10 @@ from torch import nn
 
 from offramp.errors import InputError
 from offramp.nn.batch_norm import recalibrate_batch_norm_
-from offramp.nn.elastic import ElasticBatchNorm2d
-from offramp.nn.fake_quantize import fake_quantize
-from offramp.nn.quantize import prepare_
-from offramp.nn.quantized_matrix import QuantizedMatrixLayer
+from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d
+from offramp.nn.quantization.fake_quantize import fake_quantize
+from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
+from offramp.nn.quantization.quantize import prepare_
 from tests.nn.members import SMALL, images, member, small_supernet
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from offramp.build import build_context, build_dataset
 from offramp.errors import InputError
 from offramp.nn.confident_network import ConfidentNetwork, split_units
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import SilentReporter
+from offramp.run.factory import build_context, build_dataset
 from tests.conftest import small_config
 
 

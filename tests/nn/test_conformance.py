@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from offramp.nn.backbone import BACKBONES, BlockPlace, BlockSizes, ElasticBackbone, ElasticBlock, build_backbone
 from offramp.nn.backbones.resnet import ElasticBasicBlock
-from offramp.nn.elastic import ElasticConvNorm, ElasticLinear
-from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch
+from offramp.nn.elastic.elastic_layers import ElasticConvNorm, ElasticLinear
+from offramp.space.search_space import BackboneSpace, StageSpace
 from offramp.testing.conformance import check_backbone, check_exit_branch
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.exit_branch import EXIT_BRANCHES
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 

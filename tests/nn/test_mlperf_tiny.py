@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.supernet import Supernet
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.testing.conformance import check_backbone
 from offramp.workload.graph import Workload

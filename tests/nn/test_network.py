@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from offramp.nn.lower import lower
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork, Resize, input_size
 from tests.nn.members import SMALL, images, member, small_supernet
 

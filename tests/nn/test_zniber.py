@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from offramp.nn.lower import lower
-from offramp.nn.supernet import Supernet
+from offramp.nn.lowering.lower import lower
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture
-from offramp.workload.from_onnx import workload_from_onnx
+from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer, Role, Workload
 from offramp.workload.layer import Op
 from tests.nn.members import family_space, member

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import numpy as np
 from PIL import Image
 
-from offramp.cost.base import CostReport, LayerReport, MemoryEnergy, StageCost
 from offramp.cost.expected import ExpectedCost, expected_cost
-from offramp.exiting.policy import ExitPolicy, ExitProfile
+from offramp.cost.report import CostReport, LayerReport, MemoryEnergy, StageCost
+from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status
-from offramp.report.summary import (
+from offramp.records.run_summary import (
     ChosenNetwork,
     DataSummary,
     EnvironmentItem,

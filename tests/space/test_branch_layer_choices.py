@@ -11,7 +11,7 @@ from offramp.errors import ConfigError, InputError
 from offramp.space.architecture import Architecture, BranchLayer, ExitChoice
 from offramp.space.branch_layer_choices import BranchLayerChoices
 from offramp.space.early_exit_space import EarlyExitSpace
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 A, B = BranchLayer("convolution", 3, 1, 8), BranchLayer("pooling", 3, 2, 1)
 SPACE = EarlyExitSpace(

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.errors import ConfigError, InputError
-from offramp.exiting.measures import MEASURES
+from offramp.exits.confidence_measures import MEASURES
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, ZNIBER_PRECISIONS, Granularity, PrecisionChoices
-from offramp.space.space import BackboneSpace, Genes, StageSpace
+from offramp.space.search_space import BackboneSpace, Genes, StageSpace
 from offramp.testing.toys import every_architecture, small_space, tiny_space
 
 

@@ -9,7 +9,7 @@ import pytest
 from offramp.errors import InputError
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, StageChoice
 from offramp.space.early_exit_space import EarlyExitSpace
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 BACKBONE = BackboneSpace("toy", (8,), (StageSpace((3,), (4,)),))
 SPACE = EarlyExitSpace(BACKBONE, ("conv", "pool"), max_exits=2, analog_shares=(0.5, 1.0), digital_branches=("pool",))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.supernet import Supernet
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from offramp.clock import Deadline
+from offramp.data.labelled_data import Preprocessing, Split
+from offramp.data.mini_batches import Augmentation
+from offramp.deadline import Deadline
 from offramp.errors import InputError, Interrupted, RunError
-from offramp.train.augment import Augmentation
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from offramp.train.compute import Compute, build_compute, set_threads
-from offramp.train.data import Preprocessing, Split
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp, collect_logits

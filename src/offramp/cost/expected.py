@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from offramp.cost.base import CostReport
+from offramp.cost.report import CostReport
 from offramp.errors import InputError
 
 

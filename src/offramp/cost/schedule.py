@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from offramp.cost.base import MemoryEnergy
+from offramp.cost.report import MemoryEnergy
 
 
 class TransferKind(StrEnum):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from offramp.hardware.formulas import ChipFormulas
+from offramp.hardware.chip_formulas import ChipFormulas
 from offramp.workload.layer import LayerShape
 
 MemoryOperand = Literal["I1", "I2", "O"]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from offramp.errors import UnknownNameError
 from offramp.hardware.accelerator import Accelerator, CoreKind
-from offramp.hardware.offramp_format import read_offramp
-from offramp.hardware.stream_format import read_stream
-from offramp.hardware.yaml_file import Faults, Section, read_yaml
-from offramp.hardware.zigzag_format import read_core
+from offramp.hardware.formats.offramp_yaml import read_offramp
+from offramp.hardware.formats.stream_yaml import read_stream
+from offramp.hardware.formats.yaml_fields import Faults, Section, read_yaml
+from offramp.hardware.formats.zigzag_yaml import read_core
 from offramp.registry import unknown_name_message
 
 CATALOG = Path(__file__).parent / "catalog"

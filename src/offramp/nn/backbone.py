@@ -7,12 +7,12 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from offramp.nn.elastic import Activation, ElasticConvNorm
-from offramp.nn.exit_branch import ElasticBranch
+from offramp.nn.branches.exit_branch import ElasticBranch
+from offramp.nn.elastic.elastic_layers import Activation, ElasticConvNorm
 from offramp.nn.network import FeatureInfo, input_size
 from offramp.registry import Registry
 from offramp.space.architecture import Precision, StageChoice
-from offramp.space.space import BackboneSpace
+from offramp.space.search_space import BackboneSpace
 
 
 @dataclass(frozen=True)

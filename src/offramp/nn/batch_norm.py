@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from offramp.errors import InputError
-from offramp.nn.elastic import ElasticBatchNorm2d
-from offramp.nn.quantized_matrix import QuantizedMatrixLayer
+from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d
+from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 
 Norm = _BatchNorm | ElasticBatchNorm2d | QuantizedMatrixLayer
 

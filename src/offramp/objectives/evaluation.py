@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
-from offramp.cost.base import CostReport
 from offramp.cost.expected import ExpectedCost
-from offramp.exiting.policy import ExitPolicy, ExitProfile
+from offramp.cost.report import CostReport
+from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.space.architecture import Architecture
 
 Direction = Literal["minimize", "maximize"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from offramp.errors import InputError
-from offramp.exiting.measures import Measure
+from offramp.exits.confidence_measures import Measure
 
 T = TypeVar("T")
 

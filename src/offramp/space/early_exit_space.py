@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from offramp.errors import ConfigError, InputError
-from offramp.exiting.measures import MEASURES, Measure
+from offramp.exits.confidence_measures import MEASURES, Measure
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision, StageChoice
 from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
 from offramp.space.exit_genes import ExitGenes
 from offramp.space.genes import GeneReader, SlotGene, index_of, pick
 from offramp.space.policy_genes import PolicyGenes
 from offramp.space.precision_choices import FIXED, PrecisionChoices
-from offramp.space.space import BackboneSpace, Genes
+from offramp.space.search_space import BackboneSpace, Genes
 from offramp.space.stage_genes import StageGenes
 
 _PRECISION = Precision()

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from offramp.errors import InputError
-from offramp.space.space import Genes
+from offramp.space.search_space import Genes
 
 T = TypeVar("T")
 

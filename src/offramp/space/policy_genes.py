@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from offramp.errors import InputError
-from offramp.exiting.measures import Measure
+from offramp.exits.confidence_measures import Measure
 from offramp.space.architecture import PolicyChoice
 from offramp.space.genes import GeneReader, index_of, pick
 

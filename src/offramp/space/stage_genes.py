@@ -9,7 +9,7 @@ import numpy as np
 from offramp.space.architecture import Precision, StageChoice
 from offramp.space.genes import GeneReader, SlotGene, index_of, pick
 from offramp.space.precision_choices import FIXED, PrecisionChoices
-from offramp.space.space import StageSpace
+from offramp.space.search_space import StageSpace
 
 
 @dataclass(frozen=True)

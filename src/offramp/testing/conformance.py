@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from offramp.nn.backbone import BACKBONES, ElasticBackbone, tap_features
 from offramp.nn.batch_norm import recalibrate_batch_norm_
-from offramp.nn.exit_branch import EXIT_BRANCHES, ElasticBranch
-from offramp.nn.lower import lower
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch
+from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.supernet import Supernet
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, StageChoice
 from offramp.space.early_exit_space import EarlyExitSpace
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 _TOLERANCE = 1e-5
 _NUM_CLASSES = 5

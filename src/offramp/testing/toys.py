@@ -10,7 +10,7 @@ from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.objectives.parse import DEFAULT_OBJECTIVES
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
-from offramp.space.space import BackboneSpace, SearchSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, SearchSpace, StageSpace
 
 
 def tiny_space() -> EarlyExitSpace:

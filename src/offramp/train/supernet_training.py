@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offramp.nn.supernet import Supernet
+from offramp.nn.supernet.supernet import Supernet
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
 from offramp.train.loss import LossSettings, multi_exit_loss

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from offramp.clock import Deadline
+from offramp.data.labelled_data import Preprocessing, Split
+from offramp.data.mini_batches import Augmentation, batches
+from offramp.deadline import Deadline
 from offramp.errors import InputError, Interrupted
 from offramp.progress import Task
-from offramp.train.augment import Augmentation, batches
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from offramp.train.compute import Compute
-from offramp.train.data import Preprocessing, Split
 
 Step = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """Forward and backward pass of one mini-batch (images, labels) with the epoch's random generator; returns the loss.

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from offramp.data.raw_data import RawDataset
+from offramp.data.readers import cifar
+from offramp.data.readers.cifar import CifarReader
 from offramp.errors import DataError
-from offramp.train.raw_data import RawDataset
-from offramp.train.readers import cifar
-from offramp.train.readers.cifar import CifarReader
-from tests.train.samples import options, role
+from tests.data.samples import options, role
 
 NAMES10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TRAIN10 = [f"data_batch_{number}.bin" for number in range(1, 6)]

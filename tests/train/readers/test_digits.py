@@ -1,7 +1,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from offramp.train.readers.digits import read_digits
+from offramp.data.readers.digits import read_digits
 
 
 def test_digits_are_scikit_learns_over_the_whole_grey_range() -> None:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from offramp.data.labelled_data import load_dataset
+from offramp.data.raw_data import RawDataset
+from offramp.data.readers import image_folder
+from offramp.data.readers.image_folder import ImageFolderReader
 from offramp.errors import DataError
-from offramp.train.data import load_dataset
-from offramp.train.raw_data import RawDataset
-from offramp.train.readers import image_folder
-from offramp.train.readers.image_folder import ImageFolderReader
-from tests.train.samples import encoded, options, random_images, role, write_class_folders
+from tests.data.samples import encoded, options, random_images, role, write_class_folders
 
 
 def read(path: Path, image_size: int | None = None, cache: Path | None = None) -> RawDataset:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from offramp.data.raw_data import RawDataset
+from offramp.data.readers import npz
+from offramp.data.readers.npz import NpzReader
 from offramp.errors import DataError
-from offramp.train.raw_data import RawDataset
-from offramp.train.readers import npz
-from offramp.train.readers.npz import NpzReader
-from tests.train.samples import options, random_images, role
+from tests.data.samples import options, random_images, role
 
 LABELS = np.array([0, 1, 0])
 

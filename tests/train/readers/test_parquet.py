@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from offramp.data.raw_data import RawDataset
+from offramp.data.readers import parquet as reader_file
+from offramp.data.readers.parquet import ParquetReader
 from offramp.errors import DataError
-from offramp.train.raw_data import RawDataset
-from offramp.train.readers import parquet as reader_file
-from offramp.train.readers.parquet import ParquetReader
-from tests.train.samples import encoded, options, random_images, role
+from tests.data.samples import encoded, options, random_images, role
 
 LABELS = [0, 1, 0, 2, 1, 2]
 

@@ -4,8 +4,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from offramp.data.readers.parquet_columns import Columns, find_columns
 from offramp.errors import DataError
-from offramp.train.readers.parquet_columns import Columns, find_columns
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 INT, TEXT, BYTES = pa.int64(), pa.string(), pa.large_binary()

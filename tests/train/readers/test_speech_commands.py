@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offramp.audio.features import keyword_features
-from offramp.audio.wav import read_wav
+from offramp.data.labelled_data import load_dataset
+from offramp.data.raw_data import RawDataset
+from offramp.data.readers import speech_commands
+from offramp.data.readers.speech_commands import CLASS_NAMES, WORDS, SpeechCommandsReader
+from offramp.data.sound.sound_features import keyword_features
+from offramp.data.sound.wav import read_wav
 from offramp.errors import DataError
-from offramp.train.data import load_dataset
-from offramp.train.raw_data import RawDataset
-from offramp.train.readers import speech_commands
-from offramp.train.readers.speech_commands import CLASS_NAMES, WORDS, SpeechCommandsReader
-from tests.train.samples import options, role
-from tests.train.sounds import RATE_HZ, tone, write_sound, write_speech_commands
+from tests.data.samples import options, role
+from tests.data.sounds import RATE_HZ, tone, write_sound, write_speech_commands
 
 RNG = np.random.default_rng(0)
 

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from offramp.data.raw_data import RawDataset
+from offramp.data.readers.svhn import SvhnReader
 from offramp.errors import DataError
-from offramp.train.raw_data import RawDataset
-from offramp.train.readers.svhn import SvhnReader
-from tests.train.samples import options, random_images, role
+from tests.data.samples import options, random_images, role
 
 IMAGES = random_images(12, (32, 32, 3))
 LABELS = np.array([10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1], dtype=np.uint8)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from offramp.nn.backbone import BACKBONES, BlockPlace, BlockSizes, ElasticBackbone, ElasticBlock, build_backbone
 from offramp.nn.backbones.resnet import ElasticBasicBlock
-from offramp.nn.elastic import ElasticConvNorm
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.nn.elastic.elastic_layers import ElasticConvNorm
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 
 class ElasticSeparableBlock(ElasticBlock):

@@ -18,9 +18,9 @@ from offramp.nn.backbone import (
     ElasticBlock,
     build_backbone,
 )
-from offramp.nn.elastic import ElasticConvNorm
+from offramp.nn.elastic.elastic_layers import ElasticConvNorm
 from offramp.nn.residual import Residual
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 
 class ElasticInvertedResidual(ElasticBlock):

@@ -18,8 +18,8 @@ from offramp.nn.backbone import (
     ElasticBlock,
     build_backbone,
 )
-from offramp.nn.elastic import ElasticConvNorm
-from offramp.space.space import BackboneSpace, StageSpace
+from offramp.nn.elastic.elastic_layers import ElasticConvNorm
+from offramp.space.search_space import BackboneSpace, StageSpace
 
 _STEM = 8
 # Below this side, two halvings leave few enough pixels; from the other on, one more is needed to keep costs down.

@@ -1,0 +1,52 @@
+"""`offramp accelerators`: commands about accelerator descriptions."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from offramp.errors import AcceleratorError
+
+app = typer.Typer(help="Check and draw accelerator descriptions.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _accelerators() -> None:
+    """Check and draw accelerator descriptions."""
+
+
+@app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="YAML file (offramp's format, ZigZag's or Stream's), or a shipped name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Validate an accelerator, draw it, and compare with its published figures. Exit code 2 when something is wrong."""
+    from offramp.cost.engines.formula.engine import FormulaEngine
+    from offramp.cost.engines.formula.peak_efficiency import compare_peaks
+    from offramp.cost.engines.native.engine import NativeEngine
+    from offramp.cost.published_figures import compare_with_reference
+    from offramp.hardware.loader import load_accelerator
+    from offramp.report.terminal.accelerator_tree import accelerator_json, accelerator_tree, reference_table
+
+    accelerator = load_accelerator(file)
+    engine = NativeEngine() if accelerator.formulas is None else FormulaEngine(accelerator)
+    rows = (*compare_with_reference(accelerator, engine), *compare_peaks(accelerator))
+    if as_json:
+        print(json.dumps(accelerator_json(accelerator, rows), indent=2))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        console.print(accelerator_tree(accelerator))
+        if rows:
+            console.print(reference_table(rows))
+    wrong = [row for row in rows if not row.agrees]
+    if wrong:
+        listed = "; ".join(
+            f"{row.layer}, {row.quantity}: {row.priced:.6g} instead of {row.published:.6g} ({row.difference:+.2%})"
+            for row in wrong
+        )
+        raise AcceleratorError(
+            f"Accelerator '{accelerator.name}' must be priced as published, within the tolerances of its `reference`; "
+            f"{len(wrong)} of {len(rows)} figures differ: {listed}. Correct the description, or the tolerance."
+        )

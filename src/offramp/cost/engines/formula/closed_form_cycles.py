@@ -1,0 +1,89 @@
+"""Cycles of one layer on one core by its closed form."""
+
+import math
+from dataclasses import dataclass, replace
+
+from offramp.hardware.chip_formulas import CoreFormula, InMemoryArray, Software, TiledArray
+from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
+
+
+@dataclass(frozen=True)
+class FormulaCycles:
+    """``before``: writing an array's weights; ``moving``: values in and out; ``unrolled`` positions at once."""
+
+    computing: float
+    moving: float = 0.0
+    before: float = 0.0
+    unrolled: int = 1
+
+    @property
+    def total(self) -> float:
+        return self.computing + self.moving + self.before
+
+
+def layer_cycles(formula: CoreFormula, shape: LayerShape, clock_hz: float) -> FormulaCycles:
+    """Raises ValueError for a layer that does not fit the array; see `rules.why_not`."""
+    form = formula.cycles
+    shape = padded(shape, formula.rules.size_multiple)
+    if isinstance(form, TiledArray):
+        return _tiled(form, shape)
+    if isinstance(form, InMemoryArray):
+        return _in_memory(form, shape, clock_hz)
+    return _software(form, shape)
+
+
+def padded(shape: LayerShape, multiple: int) -> LayerShape:
+    """With as many output channels as it takes for the result's bytes to be a multiple: 10 classes become 12."""
+    if shape.op not in MATRIX_OPS or shape.g > 1 or multiple == 1:
+        return shape
+    step = multiple // math.gcd(multiple, shape.oy * shape.ox)
+    channels = -(-shape.k // step) * step
+    if channels == shape.k:
+        return shape
+    return replace(shape, k=channels)
+
+
+def _tiled(form: TiledArray, shape: LayerShape) -> FormulaCycles:
+    values_in = _inputs(shape)
+    values_out = shape.g * shape.k
+    moving = shape.b * shape.oy * shape.ox * (values_in + values_out) / form.values_per_cycle
+    if shape.op not in MATRIX_OPS:
+        return FormulaCycles(0.0, moving)
+    tiles = -(-shape.k // form.channels) * shape.g * shape.c
+    rows = -(-shape.ox // form.columns) * shape.oy
+    return FormulaCycles(float(shape.b * tiles * rows * shape.fy * shape.fx), moving)
+
+
+def _inputs(shape: LayerShape) -> int:
+    """Channels read per position, of all inputs together."""
+    return shape.g * shape.c * (2 if shape.op in (Op.ADD, Op.MULTIPLY) else 1)
+
+
+def unrolling(form: InMemoryArray, shape: LayerShape) -> int | None:
+    """Most positions that fit the array side by side; None where not even one does."""
+    channels = max(form.row_block, min(shape.c, form.channels_per_pass))
+    columns = min(shape.k, form.columns)
+    fitting = [
+        count
+        for count in form.unrollings
+        if count * columns <= form.columns and (count + shape.fx - 1) * channels * shape.fy <= form.rows
+    ]
+    return max(fitting, default=None)
+
+
+def _in_memory(form: InMemoryArray, shape: LayerShape, clock_hz: float) -> FormulaCycles:
+    count = unrolling(form, shape)
+    if count is None:
+        raise ValueError("the kernel takes more rows than the array has")
+    passes = -(-shape.k // form.columns) * -(-shape.c // form.channels_per_pass)
+    computing = shape.b * passes * shape.oy * shape.ox / count * (form.pass_s * clock_hz)
+    writing = form.write_cycles_per_row * shape.c * shape.fy * shape.fx
+    return FormulaCycles(computing, 0.0, writing, count)
+
+
+def _software(form: Software, shape: LayerShape) -> FormulaCycles:
+    if shape.op in MATRIX_OPS:
+        return FormulaCycles(form.cycles_per_mac * shape.macs)
+    window = shape.fy * shape.fx
+    values = shape.b * shape.oy * shape.ox * _inputs(shape) * window
+    return FormulaCycles(form.cycles_per_value * values)

@@ -1,0 +1,95 @@
+"""Layers priced by a chip's closed forms and powers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from offramp.cost.engines.formula.closed_form_cycles import FormulaCycles, layer_cycles
+from offramp.cost.engines.formula.core_limits import why_not
+from offramp.cost.report import LayerCost, MemoryEnergy
+from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
+from offramp.errors import AcceleratorError
+from offramp.hardware.accelerator import Accelerator, Core
+from offramp.hardware.chip_formulas import ChipFormulas, CoreFormula
+from offramp.workload.layer import LayerShape, Op
+
+ENGINE = "published formulas"
+VERSION = "1"
+REST = "memories, control and clock"
+"""All of the chip's energy that its arrays do not take."""
+
+
+def formulas_of(accelerator: Accelerator) -> ChipFormulas:
+    if accelerator.formulas is None:
+        raise AcceleratorError(
+            f"Accelerator {accelerator.name!r} must have a block `formulas` to be priced by them, got none."
+        )
+    return accelerator.formulas
+
+
+def power_pj_per_cycle(power_mw: float, clock_hz: float) -> float:
+    return power_mw * 1e9 / clock_hz
+
+
+@dataclass(frozen=True)
+class FormulaEngine:
+    """A LayerEngine for the cores of one accelerator that has formulas.
+
+    A layer alone on the chip takes idle power and its core's for all its cycles; ``mac_energy_pj`` is the array's part
+    of that, at the core's published peak efficiency. Source: the accelerator's description.
+    """
+
+    accelerator: Accelerator
+
+    @property
+    def name(self) -> str:
+        return ENGINE
+
+    @property
+    def version(self) -> str:
+        return VERSION
+
+    @property
+    def clock_hz(self) -> float:
+        assert self.accelerator.clock_hz is not None  # the format asks for it
+        return self.accelerator.clock_hz
+
+    def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
+        """Raises UnpricedJobsError naming every layer that a rule keeps off its core."""
+        chip = formulas_of(self.accelerator)
+        costs, unpriced = [], []
+        for shape, core in jobs:
+            formula = chip.core(core.name)
+            reason = "" if shape.op is Op.ACTIVATION else why_not(formula, shape)
+            if reason:
+                unpriced.append(UnpricedJob(shape, core.name, reason))
+            else:
+                costs.append(self._cost(shape, formula, chip.idle_power_mw))
+        if unpriced:
+            raise UnpricedJobsError(self.name, unpriced)
+        return costs
+
+    def cycles(self, shape: LayerShape, formula: CoreFormula) -> FormulaCycles:
+        if shape.op is Op.ACTIVATION:
+            return FormulaCycles(0.0)
+        return layer_cycles(formula, shape, self.clock_hz)
+
+    def array_energy_pj(self, shape: LayerShape, core: str) -> float:
+        """The part of a core's energy that its multipliers take at peak efficiency."""
+        return shape.macs * self.accelerator.core(core).mac_energy_pj
+
+    def _cost(self, shape: LayerShape, formula: CoreFormula, idle_mw: float) -> LayerCost:
+        cycles = self.cycles(shape, formula)
+        energy = power_pj_per_cycle(idle_mw + formula.power_mw, self.clock_hz) * cycles.total
+        array = min(self.array_energy_pj(shape, formula.core), energy)
+        peak = self.accelerator.core(formula.core).peak_macs_per_cycle
+        return LayerCost(
+            temporal_cycles=cycles.computing,
+            stall_cycles=cycles.moving,
+            onload_cycles=cycles.before,
+            offload_cycles=0.0,
+            mac_energy_pj=array,
+            memory_energy=(MemoryEnergy(REST, "I", energy - array),),
+            utilization=shape.macs / (peak * cycles.total) if cycles.total else 0.0,
+            spatial_mapping=f"{cycles.unrolled} positions side by side" if cycles.unrolled > 1 else "",
+            temporal_mapping=formula.source,
+        )

@@ -1,0 +1,48 @@
+"""Peak efficiency of a chip's arrays: published, and as a layer that fills the array is priced."""
+
+from offramp.cost.engines.formula.engine import FormulaEngine
+from offramp.cost.published_figures import ReferenceComparison
+from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.chip_formulas import CoreFormula, InMemoryArray, TiledArray
+from offramp.workload.layer import LayerShape, Op
+
+_SIZE = 32
+
+
+def compare_peaks(accelerator: Accelerator) -> tuple[ReferenceComparison, ...]:
+    """One row per core whose formula states a peak; two operations per MAC over the energy of the array alone."""
+    if accelerator.formulas is None:
+        return ()
+    engine = FormulaEngine(accelerator)
+    rows = []
+    for formula in accelerator.formulas.cores:
+        shape = filling_layer(formula)
+        if formula.peak is None or shape is None:
+            continue
+        (cost,) = engine.price([(shape, accelerator.core(formula.core))])
+        rows.append(
+            ReferenceComparison(
+                layer="a layer that fills the array",
+                core=formula.core,
+                quantity="tops_per_watt",
+                published=formula.peak.tops_per_watt,
+                priced=2 * shape.macs / cost.mac_energy_pj,
+                tolerance=formula.peak.tolerance,
+                source=formula.peak.source,
+            )
+        )
+    return tuple(rows)
+
+
+def filling_layer(formula: CoreFormula) -> LayerShape | None:
+    """A 3x3 convolution that leaves nothing of the array idle; None for software."""
+    form = formula.cycles
+    if isinstance(form, TiledArray):
+        channels, inputs, size = form.channels * 8, form.channels * 8, form.columns * 2
+    elif isinstance(form, InMemoryArray):
+        channels, inputs, size = form.columns, form.channels_per_pass, _SIZE
+    else:
+        return None
+    return LayerShape(
+        Op.CONV, k=channels, c=inputs, oy=size, ox=size, fy=3, fx=3, iy=size, ix=size, padding=(1, 1, 1, 1)
+    )

@@ -1,0 +1,199 @@
+"""A layer as a loop nest: which loops each operand depends on, and how wide its elements are."""
+
+from dataclasses import dataclass, replace
+from math import gcd, prod
+
+from offramp.cost.sparsity_gain import SparseGain
+from offramp.hardware.accelerator import MemoryOperand
+from offramp.workload.layer import POOL_OPS, LayerShape, Op
+
+ELEMENT_WISE_OPS = frozenset({Op.ADD, Op.MULTIPLY})
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """An input axis that two loops walk over: index = ``stride`` * position + ``dilation`` * tap.
+
+    ``size`` is the length of the axis without padding; no more than that is ever held.
+    """
+
+    position: str
+    tap: str
+    stride: int
+    dilation: int
+    size: int
+
+    def covered(self, positions: int, taps: int) -> int:
+        """Number of different indices that so many positions and taps touch, at most ``size``."""
+        common = gcd(self.stride, self.dilation)
+        repeated = max(0, taps - self.stride // common) * (positions - self.dilation // common)
+        return min(self.size, positions * taps - repeated)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One tensor of a layer.
+
+    ``relevant`` loops change the element, ``irrelevant`` ones reuse it; those of ``windows`` do both. ``partial_bits``
+    is the width of an unfinished sum, equal to ``bits`` for inputs.
+    """
+
+    name: str
+    memory_operand: MemoryOperand
+    relevant: tuple[str, ...]
+    irrelevant: frozenset[str]
+    windows: tuple[SlidingWindow, ...]
+    bits: float
+    partial_bits: float
+
+    @property
+    def is_output(self) -> bool:
+        return self.memory_operand == "O"
+
+
+@dataclass(frozen=True)
+class LoopNest:
+    """Loops in the engine's order and operands, output first; ``sparsity`` is what zero weights gain, if anything.
+
+    ``search_order`` is the order in which loops are offered to an array dimension; it decides between equally good
+    spatial mappings.
+    """
+
+    dims: tuple[str, ...]
+    sizes: tuple[int, ...]
+    operands: tuple[Operand, ...]
+    search_order: tuple[str, ...]
+    sparsity: SparseGain | None = None
+
+    def size(self, dim: str) -> int:
+        return self.sizes[self.dims.index(dim)] if dim in self.dims else 1
+
+    def bits(self, operand: MemoryOperand) -> int:
+        """Width of an operand's elements as they are multiplied; 0 where the layer has none."""
+        if operand == "I2" and self.sparsity is not None:
+            return self.sparsity.plain_bits
+        return int(next((item.bits for item in self.operands if item.memory_operand == operand), 0))
+
+    @property
+    def operations(self) -> int:
+        """Multiplications (or comparisons, or additions) that the array performs, padding included."""
+        return prod(self.sizes)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    dims: str
+    bits: int
+    partial_bits: int
+    windows: tuple[SlidingWindow, ...] = ()
+
+
+_MEMORY_OPERANDS: dict[str, MemoryOperand] = {"O": "O", "I": "I1", "W": "I2"}
+
+
+def sparse_nest(nest: LoopNest, gain: SparseGain | None) -> LoopNest:
+    """``nest`` with weights as wide as they are stored on the average."""
+    if gain is None:
+        return nest
+    operands = tuple(
+        replace(item, bits=gain.stored_bits, partial_bits=gain.stored_bits) if item.memory_operand == "I2" else item
+        for item in nest.operands
+    )
+    return replace(nest, operands=operands, sparsity=gain)
+
+
+def loop_nest(shape: LayerShape) -> LoopNest:
+    """The nest that prices ``shape``.
+
+    Pooling is a depthwise convolution whose weights take no bits; its channels are the K loop, so that a dataflow
+    that unrolls K fits it. Addition and multiplication read two tensors of the output's size through I and W; their
+    loops are batch, channel, row and column, called B, H, D and K, so K unrolls over the width.
+    """
+    if shape.op in POOL_OPS:
+        return _pool_nest(shape)
+    if shape.op in ELEMENT_WISE_OPS:
+        return _element_wise_nest(shape)
+    if shape.op is Op.DENSE and shape.g == shape.oy == shape.ox == shape.fy == shape.fx == 1:
+        return _dense_nest(shape)
+    return _conv_nest(shape)
+
+
+def _windows(shape: LayerShape) -> tuple[SlidingWindow, ...]:
+    return (
+        SlidingWindow("OX", "FX", shape.stride_x, shape.dilation_x, shape.ix),
+        SlidingWindow("OY", "FY", shape.stride_y, shape.dilation_y, shape.iy),
+    )
+
+
+def _conv_nest(shape: LayerShape) -> LoopNest:
+    dims = ("B", "K", "G", "OX", "OY", "C", "FX", "FY")
+    sizes = (shape.b, shape.k, shape.g, shape.ox, shape.oy, shape.c, shape.fx, shape.fy)
+    read = shape.bits_of_input(0)
+    tensors = (
+        _Tensor("O", "B G K OY OX", shape.activation_bits, shape.partial_sum_bits),
+        _Tensor("W", "G K C FY FX", shape.weight_bits, shape.weight_bits),
+        _Tensor("I", "B G C", read, read, _windows(shape)),
+    )
+    return _build(dims, sizes, tensors, ("FY", "FX", "B", "G", "OX", "C", "K", "OY"))
+
+
+def _pool_nest(shape: LayerShape) -> LoopNest:
+    dims = ("B", "K", "OX", "OY", "C", "FX", "FY")
+    sizes = (shape.b, shape.g * shape.k, shape.ox, shape.oy, shape.c, shape.fx, shape.fy)
+    read = shape.bits_of_input(0)
+    tensors = (
+        _Tensor("O", "B K OY OX", shape.activation_bits, shape.partial_sum_bits),
+        _Tensor("W", "FY FX", 0, 0),
+        _Tensor("I", "B K", read, read, _windows(shape)),
+    )
+    return _build(dims, sizes, tensors, ("FY", "FX", "B", "C", "OX", "K", "OY"))
+
+
+def _element_wise_nest(shape: LayerShape) -> LoopNest:
+    dims = ("B", "H", "D", "K")
+    sizes = (shape.b, shape.g * shape.k, shape.oy, shape.ox)
+    first, second = shape.bits_of_input(0), shape.bits_of_input(1)
+    every = "B H D K"
+    tensors = (
+        _Tensor("O", every, shape.activation_bits, shape.partial_sum_bits),
+        _Tensor("W", every, second, second),
+        _Tensor("I", every, first, first),
+    )
+    return _build(dims, sizes, tensors, ("K", "B", "D", "H"))
+
+
+def _dense_nest(shape: LayerShape) -> LoopNest:
+    dims = ("D", "K", "C")
+    sizes = (shape.b, shape.k, shape.c)
+    tensors = (
+        _Tensor("O", "D K", shape.activation_bits, shape.partial_sum_bits),
+        _Tensor("I", "D C", shape.bits_of_input(0), shape.bits_of_input(0)),
+        _Tensor("W", "C K", shape.weight_bits, shape.weight_bits),
+    )
+    return _build(dims, sizes, tensors, ("K", "D", "C"))
+
+
+def _build(
+    dims: tuple[str, ...], sizes: tuple[int, ...], tensors: tuple[_Tensor, ...], order: tuple[str, ...]
+) -> LoopNest:
+    size = dict(zip(dims, sizes, strict=True))
+    operands = []
+    for tensor in tensors:
+        names = tensor.dims.split()
+        sliding = {name for window in tensor.windows for name in (window.position, window.tap)}
+        irrelevant = frozenset(dim for dim in dims if dim not in names and dim not in sliding and size[dim] > 1)
+        # Loops of size 1 change nothing, but they keep the order of multiplication of a tensor with windows.
+        relevant = tuple(dim for dim in names if size[dim] > 1 or tensor.windows)
+        operands.append(
+            Operand(
+                name=tensor.name,
+                memory_operand=_MEMORY_OPERANDS[tensor.name],
+                relevant=relevant,
+                irrelevant=irrelevant,
+                windows=tensor.windows,
+                bits=tensor.bits,
+                partial_bits=tensor.partial_bits,
+            )
+        )
+    return LoopNest(dims, sizes, tuple(operands), order)

@@ -1,0 +1,93 @@
+"""How many elements of an operand are needed below each place of each loop order."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from offramp.cost.engines.native.loop_mapping import FloatArray, IntArray, OperandUnrolling, Orderings, operand_dims
+from offramp.cost.engines.native.loop_nest import Operand
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSizes:
+    """Sizes of one operand's tensor under growing prefixes of the loop orders.
+
+    ``factors`` (places x dims x orders) holds the loop size where the loop belongs to the dim, else 1; ``cumulative``
+    (places + 1 x dims x orders) their running product. With ``whole`` unrollings all products are exact integers, so
+    the order in which they are multiplied does not matter; otherwise rounding would show, and they are multiplied in
+    the order in which ZigZag does it.
+    """
+
+    operand: Operand
+    dims: tuple[str, ...]
+    unrolling: OperandUnrolling
+    factors: FloatArray
+    cumulative: FloatArray
+    whole: bool
+
+    @classmethod
+    def of(cls, operand: Operand, unrolling: OperandUnrolling, orderings: Orderings) -> "TensorSizes":
+        dims = operand_dims(operand)
+        table = np.array([[loop.size if loop.dim == dim else 1.0 for loop in orderings.loops] for dim in dims])
+        table = table.reshape(len(dims), len(orderings.loops))
+        factors = np.ascontiguousarray(table[:, orderings.index].swapaxes(0, 1))
+        cumulative = np.ones((factors.shape[0] + 1, *factors.shape[1:]))
+        np.multiply.accumulate(factors, axis=0, out=cumulative[1:])
+        loops = [loop for level in unrolling.levels for loop in level if loop.dim in dims]
+        whole = all(float(loop.factor).is_integer() for loop in loops)
+        return cls(operand, dims, unrolling, factors, cumulative, whole)
+
+    def unrolled(self, level: int) -> FloatArray:
+        """Spatial factor per dim of one level, as a column."""
+        found = {loop.dim: loop.factor for loop in self.unrolling.levels[level]}
+        return np.array([found.get(dim, 1.0) for dim in self.dims], dtype=np.float64)[:, None]
+
+    def unrolled_up_to(self, level: int) -> FloatArray:
+        """Product of the spatial factors of levels 0 .. ``level``; exact only for whole factors."""
+        result = self.unrolled(0)
+        for upper in range(1, level + 1):
+            result = result * self.unrolled(upper)
+        return result
+
+    def start(self) -> FloatArray:
+        """Dim sizes before any temporal loop: the unrolling below memory level 0, per order."""
+        return np.repeat(self.unrolled(0), self.factors.shape[2], axis=1)
+
+    def prefixes(self, level: int, held: FloatArray, first: IntArray) -> FloatArray:
+        """Elements (places + 1 x orders) that memory ``level`` holds if it takes all loops before each place.
+
+        ``held`` (dims x orders) is what the loops before ``first`` and the unrollings up to ``level`` amount to; rows
+        before ``first`` are not meaningful.
+        """
+        if self.whole:
+            return self.elements(self.cumulative * self.unrolled_up_to(level))
+        sizes = np.empty_like(self.cumulative)
+        sizes[0] = held
+        for place in range(len(self.factors)):
+            np.multiply(sizes[place], np.where(place >= first, self.factors[place], 1.0), out=sizes[place + 1])
+        return self.elements(sizes)
+
+    def advance(self, held: FloatArray, first: IntArray, last: IntArray) -> FloatArray:
+        """``held`` times the loops from ``first`` up to, not including, ``last``."""
+        result = held.copy()
+        for place in range(len(self.factors)):
+            inside = (place >= first) & (place < last)
+            result *= np.where(inside, self.factors[place], 1.0)
+        return result
+
+    def elements(self, sizes: FloatArray) -> FloatArray:
+        """Elements of the tensor from the size per dim; dims stand on the second last axis."""
+        count: FloatArray | None = None
+        for row in range(len(self.operand.relevant)):
+            factor = sizes[..., row, :]
+            count = factor if count is None else count * factor
+        row = len(self.operand.relevant)
+        for window in self.operand.windows:
+            positions, taps = np.floor(sizes[..., row, :]), np.floor(sizes[..., row + 1, :])
+            row += 2
+            common = math.gcd(window.stride, window.dilation)
+            repeated = np.maximum(0.0, taps - window.stride // common) * (positions - window.dilation // common)
+            covered = np.minimum(window.size, positions * taps - repeated)
+            count = covered if count is None else count * covered
+        return np.ones(sizes.shape[:-2] + sizes.shape[-1:]) if count is None else count

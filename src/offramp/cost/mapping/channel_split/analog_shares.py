@@ -1,0 +1,127 @@
+"""From the analog shares that an architecture states to channels of the layers of its workload."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from offramp.cost.engines.formula.core_limits import why_not
+from offramp.cost.mapping.channel_split.core_options import analog_refusal
+from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.chip_formulas import ChipFormulas, CoreFormula, InMemoryArray
+from offramp.space.architecture import Architecture
+from offramp.workload.graph import Layer, Role, Workload
+from offramp.workload.layer import MATRIX_OPS, LayerShape
+
+_BLOCK = re.compile(r"(?:^|\.)block(\d+)(?:\.|$)")
+
+
+@dataclass(frozen=True)
+class AnalogPlan:
+    """``channels`` by layer, those without any left out; ``refused``: why layers with a share stay digital."""
+
+    channels: dict[str, int]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True)
+class AnalogSplit:
+    """How a chip divides a layer's output channels: the rule of `plan_analog`, for one layer by itself."""
+
+    analog: CoreFormula
+    array: InMemoryArray
+    step: int
+
+    def channels(self, shape: LayerShape, share: float) -> int:
+        """How many are analog, of a layer that does not read the network's input; none where the core refuses it."""
+        return 0 if not share or why_not(self.analog, shape) else _rounded(share, shape.k, self.step)
+
+
+def analog_split(accelerator: Accelerator) -> AnalogSplit | None:
+    """None for an accelerator without an analog core."""
+    chip = accelerator.formulas
+    if chip is None or chip.analog is None or not isinstance(chip.analog.cycles, InMemoryArray):
+        return None
+    return AnalogSplit(chip.analog, chip.analog.cycles, chip.split_channels)
+
+
+def _rounded(share: float, channels: int, step: int) -> int:
+    """To what the chip divides layers into, halves up; all of them is all of them."""
+    return channels if share == 1.0 else min(channels, math.floor(share * channels / step + 0.5) * step)
+
+
+def has_analog_shares(architecture: Architecture) -> bool:
+    return any(stage.analog_shares for stage in architecture.stages) or any(x.analog_share for x in architecture.exits)
+
+
+def plan_analog(workload: Workload, architecture: Architecture, accelerator: Accelerator) -> AnalogPlan:
+    """Channels of every layer that the architecture gives a share of to the analog core.
+
+    Channels are rounded to what the chip divides layers into, halves up. The layers of a block take its values in the
+    order in which they run; where a block has more layers than values, the last value holds for the rest. All layers of
+    an exit's branch have the exit's share; the final classifier has none. A layer that the analog core cannot run stays
+    digital, with the reason.
+    """
+    chip = accelerator.formulas
+    if chip is None or chip.analog is None or not has_analog_shares(architecture):
+        return AnalogPlan({}, {})
+    channels: dict[str, int] = {}
+    refused: dict[str, str] = {}
+    for layer, share in _shares(workload, architecture):
+        reason = analog_refusal(chip, layer)
+        if share and reason:
+            refused[layer.name] = reason
+        elif count := _rounded(share, layer.shape.k, chip.split_channels):
+            channels[layer.name] = count
+    return AnalogPlan(channels, refused)
+
+
+def _shares(workload: Workload, architecture: Architecture) -> Iterator[tuple[Layer, float]]:
+    """Matrix layers of blocks and early exits, each with its share."""
+    shares = [stage.block_analog_shares(block) for stage in architecture.stages for block in range(stage.depth)]
+    for own, values in zip(_blocks(workload), shares, strict=False):
+        for index, layer in enumerate(own):
+            yield layer, values[min(index, len(values) - 1)] if values else 0.0
+    for layer in workload.layers:
+        if layer.role is Role.BRANCH and layer.shape.op in MATRIX_OPS and layer.stage < len(architecture.exits):
+            yield layer, architecture.exits[layer.stage].analog_share
+
+
+def _blocks(workload: Workload) -> list[list[Layer]]:
+    """Matrix layers of each backbone block, in order; the stem belongs to none."""
+    found: dict[str, list[Layer]] = {}
+    for layer in workload.layers:
+        match = _BLOCK.search(layer.name)
+        if layer.role is Role.BACKBONE and layer.shape.op in MATRIX_OPS and match is not None:
+            found.setdefault(match[1], []).append(layer)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Layers that the analog core cannot run, for one reason."""
+
+    core: str
+    reason: str
+    layers: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        shown = ", ".join(self.layers[:_SHOWN]) + (", ..." if len(self.layers) > _SHOWN else "")
+        number = "1 layer cannot" if len(self.layers) == 1 else f"{len(self.layers)} layers cannot"
+        return f"{number} run on core {self.core!r}: {self.reason} ({shown})."
+
+
+_SHOWN = 3
+
+
+def analog_refusals(workload: Workload, accelerator: Accelerator) -> tuple[Refusal, ...]:
+    """Convolutions and linear layers that stay digital whatever is decided, by reason; none without an analog core."""
+    chip: ChipFormulas | None = accelerator.formulas
+    if chip is None or chip.analog is None:
+        return ()
+    found: dict[str, list[str]] = {}
+    for layer in workload.layers:
+        if layer.shape.op in MATRIX_OPS and (reason := analog_refusal(chip, layer)):
+            found.setdefault(reason, []).append(layer.name)
+    return tuple(Refusal(chip.analog.core, reason, tuple(names)) for reason, names in found.items())

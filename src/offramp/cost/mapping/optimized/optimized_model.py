@@ -1,0 +1,153 @@
+"""The cost model that maps a network onto the whole chip: splits, placements, prefetching and speculation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from offramp.cost.busy_times import busy_spans
+from offramp.cost.expected import check_exit_rates
+from offramp.cost.mapping.optimized.core_groups import Chip, chips
+from offramp.cost.mapping.optimized.dynamic_programming import Optimizer
+from offramp.cost.mapping.optimized.layer_blocks import Pricer
+from offramp.cost.mapping.optimized.layer_fusion import group_layers
+from offramp.cost.mapping.optimized.mapped_report import layer_reports, stage_costs
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, Step
+from offramp.cost.mapping.optimized.plan_simulation import Speculation
+from offramp.cost.mapping.optimized.plan_trials import Rehearsals
+from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
+from offramp.cost.mapping.optimized.tasks import Task
+from offramp.cost.mapping.optimized.transfers import Router
+from offramp.cost.report import CostReport, LayerEngine
+from offramp.cost.schedule import Schedule
+from offramp.cost.unmodelled import NEVER_COUNTED
+from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError, describe
+from offramp.errors import UnsupportedLayerError
+from offramp.hardware.accelerator import Accelerator
+from offramp.workload.graph import Layer, Workload
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A report, the schedule behind it, and how good it can be.
+
+    ``product`` is the weighted product of energy and latency over the exits in J x cycles. No schedule of the tasks
+    that the steps allow has a smaller one than ``bound`` (None where it was not asked for).
+    """
+
+    report: CostReport
+    schedule: Schedule
+    product: float
+    bound: float | None
+    speculation: tuple[Speculation, ...]
+    tasks: tuple[Task, ...] = field(repr=False, compare=False, default=())
+
+
+@dataclass(frozen=True)
+class MappedCostModel:
+    """Maps each layer onto all cores of one kind, with one DRAM that everything shares.
+
+    ``alternatives``: engines with other goals, whose loop orders are considered too. ``exit_rates`` (one per exit)
+    weigh the exits; without them all count alike and nothing is started before a verdict. Of several kinds of compute
+    cores the one with the least product is taken. See docs/concepts/mapping.md for all that is assumed.
+    """
+
+    engine: LayerEngine
+    steps: frozenset[Step] = ALL_STEPS
+    alternatives: tuple[LayerEngine, ...] = ()
+    exit_rates: tuple[float, ...] | None = None
+    _pricer: list[Pricer] = field(default_factory=list, init=False, repr=False, compare=False)
+    _routers: dict[Accelerator, list[tuple[Chip, Router]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine.name} {self.engine.version}, mapping optimized"
+
+    def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport:
+        """Raises UnsupportedLayerError naming the layers that cannot be priced or fit no memory."""
+        return self.map(workload, accelerator).report
+
+    def map(self, workload: Workload, accelerator: Accelerator, *, bound: bool = False) -> Mapping:
+        """As ``estimate``, with the schedule and, if wanted, the bound."""
+        if not self._pricer:
+            self._pricer.append(Pricer((self.engine, *self.alternatives)))
+        if accelerator not in self._routers:
+            self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
+        rates = self._weights(workload)
+        with self._pricer[0].together():
+            found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
+        best = min(found, key=lambda mapping: mapping.product)
+        return replace(best, report=replace(best.report, busy=busy_spans(best.schedule)))
+
+    def _weights(self, workload: Workload) -> tuple[float, ...]:
+        count = workload.num_stages
+        if self.exit_rates is None or (count == 1 and len(self.exit_rates) > 1):
+            return (1.0 / count,) * count
+        check_exit_rates(self.exit_rates, count)
+        return self.exit_rates
+
+    def _map_on(self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool) -> Mapping:
+        builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
+        alone: list[tuple[Layer, ...]] = [(layer,) for layer in builder.layers]
+        groups = group_layers(builder, chip, self.steps)
+        # What chains save is estimated when they are formed; the schedules decide.
+        tried: list[list[tuple[Layer, ...]]] = [alone] if groups == alone else [alone, groups]
+        found = [self._map_groups(workload, builder, router, grouping, rates, bound) for grouping in tried]
+        return min(found, key=lambda mapping: mapping.product)
+
+    def _map_groups(
+        self,
+        workload: Workload,
+        builder: TaskBuilder,
+        router: Router,
+        groups: Sequence[tuple[Layer, ...]],
+        rates: Sequence[float],
+        bound: bool,
+    ) -> Mapping:
+        choices = self._choices(builder, groups)
+        chip = builder.chip
+        speculates = Step.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
+        exits = [builder.origin[name] for name in workload.exits]
+        optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
+
+        trials = Rehearsals(workload, builder, router, self.steps, tuple(rates), speculates=speculates)
+        plan = simple = optimizer.greedy()
+        if Step.OPTIMUM in self.steps:
+            plan = optimizer.best(simple)
+        best = trials.rehearse(plan)
+        # An estimate leaves out conflicts, so it flatters: a plan that really costs less than that needs no comparison.
+        if plan is not simple and best.product * 1e12 > simple.product:
+            best = min(best, trials.rehearse(simple), key=lambda trial: trial.product)
+        if speculates:
+            best = trials.speculate(best)
+        least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None
+        schedule = best.simulator.schedule()
+        report = self._report(workload, chip, schedule)
+        return Mapping(report, schedule, best.product, least, best.speculation, best.plan.tasks)
+
+    def _choices(self, builder: TaskBuilder, groups: Sequence[tuple[Layer, ...]]) -> list[list[Task]]:
+        choices, faults = [], list[tuple[Layer, UnpricedJob]]()
+        for layers in groups:
+            try:
+                choices.append(builder.options(layers))
+            except UnpricedJobsError as exc:
+                faults.append((layers[0], exc.jobs[0]))
+        if faults:
+            clauses = [f"{x.name} ({describe(x.shape)}) on core {job.core!r}: {job.reason}" for x, job in faults]
+            raise UnsupportedLayerError(f"Engine {self.engine.name!r} cannot map: {'; '.join(clauses)}.")
+        return choices
+
+    def _report(self, workload: Workload, chip: Chip, schedule: Schedule) -> CostReport:
+        layers = layer_reports(workload, schedule, chip)
+        return CostReport(
+            accelerator=chip.name,
+            engine=self.engine.name,
+            engine_version=f"{self.engine.version}, mapping optimized",
+            convention="offramp",
+            stages=stage_costs(workload, schedule, layers),
+            layers=layers,
+            warnings=schedule.warnings,
+            mapping="optimized",
+            mapping_steps=tuple(step.value for step in Step if step in self.steps),
+            leaves_out=(NEVER_COUNTED,),
+        )

@@ -1,0 +1,282 @@
+"""The tasks that a layer may become on a chip, as far as the steps that are switched on allow."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from offramp.cost.mapping.optimized.core_groups import Chip
+from offramp.cost.mapping.optimized.layer_blocks import Blocks, Cut, Pricer, cut_into_blocks
+from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.tasks import Source, Stretch, Task
+from offramp.cost.mapping.optimized.tensor_regions import (
+    Axis,
+    Layout,
+    TensorShape,
+    even_cuts,
+    input_tensor,
+    needed_region,
+    output_tensor,
+)
+from offramp.cost.schedule import Region
+from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
+from offramp.hardware.accelerator import Core
+from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
+from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
+
+KEEP_ROOM = 4
+"""A result stays on the pooling or SIMD core if that core could hold so many of it; else it goes to the team."""
+
+PIPELINE_BLOCKS = 6
+"""Into how many blocks layers are cut so that results travel while more are made."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Template:
+    """The tasks of a layer that may stand for those of an equal layer."""
+
+    chip: Chip
+    tasks: list[Task]
+
+
+class TaskBuilder:
+    """Builds tasks for the layers of one workload on one chip."""
+
+    def __init__(self, workload: Workload, chip: Chip, pricer: Pricer, steps: frozenset[Step]) -> None:
+        self.chip = chip
+        self._pricer = pricer
+        self._steps = steps
+        self._cores: dict[str, Core] = {core.name: core for core in (*chip.team, chip.pooling, chip.simd) if core}
+        self.offchip = Layout(Axis.WHOLE, (chip.offchip.name,))
+        self.origin: dict[str, str] = {GRAPH_INPUT: GRAPH_INPUT}
+        self.tensors: dict[str, TensorShape] = {}
+        noted = [layer for layer in workload.layers if self._note(layer)]
+        self.exits = frozenset(self.origin[name] for name in workload.exits)
+        # A branch may be listed among later layers; it comes before them here, which its inputs allow.
+        self.layers = tuple(sorted(noted, key=lambda layer: (layer.stage, layer.role is Role.BRANCH)))
+
+    def _note(self, layer: Layer) -> bool:
+        """Remember the tensors of ``layer``; False for activation functions, which are free."""
+        free = layer.shape.op is Op.ACTIVATION
+        self.origin[layer.name] = self.origin[layer.inputs[0]] if free else layer.name
+        if free:
+            return False
+        self.tensors[layer.name] = output_tensor(layer.shape)
+        if GRAPH_INPUT in layer.inputs and GRAPH_INPUT not in self.tensors:
+            self.tensors[GRAPH_INPUT] = input_tensor(layer.shape)
+        return True
+
+    def sources(self, layer: Layer) -> tuple[str, ...]:
+        """The tensors that ``layer`` reads, each once."""
+        return tuple(dict.fromkeys(self.origin[name] for name in layer.inputs))
+
+    def options(self, layers: Sequence[Layer]) -> list[Task]:
+        """All tasks for a layer or a chain; UnpricedJobsError when no core can do it."""
+        layer = layers[0]
+        if len(layers) > 1 or layer.shape.op is Op.CONCAT:
+            return self._all_options(layers)
+        names = self.sources(layer)
+        key = (id(self.chip), self._steps, layer.shape, tuple(self.tensors[name] for name in names))
+        known = self._pricer.templates.get(key)
+        if known is None:
+            # Templates of a chip must not be found by another that later has its address.
+            known = self._pricer.templates[key] = _Template(self.chip, self._all_options(layers))
+        assert isinstance(known, _Template)
+        return [task.named(layer, names) for task in known.tasks]
+
+    def _all_options(self, layers: Sequence[Layer]) -> list[Task]:
+        found: list[Task] = []
+        faults: list[UnpricedJob] = []
+        for layout in self._layouts(layers):
+            for cut in self._cuts(layers):
+                task = self._task(layers, layout, cut)
+                if isinstance(task, Task):
+                    found.append(task)
+                else:
+                    faults.append(task)
+        if not found:
+            raise UnpricedJobsError(self._pricer.engines[0].name, (faults[0],))
+        return _without_dominated(found)
+
+    def _cuts(self, layers: Sequence[Layer]) -> list[Cut]:
+        """More blocks let results travel earlier, but a convolution then reads its input more often."""
+        engines = range(len(self._pricer.engines) if Step.OPTIMUM in self._steps else 1)
+        if Step.PREFETCH not in self._steps or len(layers) > 1:
+            return [Cut(engine) for engine in engines]
+        if _channels_apart(layers[0]):
+            return [Cut(engine, PIPELINE_BLOCKS) for engine in engines]
+        counts = (1, PIPELINE_BLOCKS) if Step.OPTIMUM in self._steps else (1,)
+        return [Cut(engine, least) for engine in engines for least in counts]
+
+    def _layouts(self, layers: Sequence[Layer]) -> Iterator[Layout]:
+        """Where the work may be done."""
+        shape = layers[-1].shape
+        fixed = self.chip.core_for(shape.op)
+        team = tuple(core.name for core in self.chip.team)
+        if fixed is not None:
+            yield Layout(Axis.WHOLE, (fixed.name,))
+            return
+        yield Layout(Axis.WHOLE, team[:1])
+        if Step.SPLIT not in self._steps or len(team) < 2:
+            return
+        rows = min(len(team), shape.oy)
+        if rows > 1:
+            yield Layout(Axis.ROWS, team[:rows])
+        steps = shape.g if shape.g > 1 else shape.k
+        if len(layers) == 1 and steps > 1:
+            yield Layout(Axis.CHANNELS, team[: min(len(team), steps)], shape.k if shape.g > 1 else 1)
+
+    def _task(self, layers: Sequence[Layer], layout: Layout, cut: Cut) -> Task | UnpricedJob:
+        """Whole if it fits the cores, else in as few tiles as do, with the result off chip where it must."""
+        fault = UnpricedJob(layers[0].shape, layout.cores[0], "what it needs at once exceeds the core's memory")
+        for home in self._homes(layers[-1], layout):
+            for count in self._tile_counts(layers, layout):
+                tiles = self._tile_regions(layers, layout, count)
+                if not self._fits(layers, tiles, layout, home):
+                    continue
+                task = self._priced(layers, tiles, layout, home, cut)
+                if isinstance(task, Task):
+                    return task
+                fault = task
+        return fault
+
+    def _homes(self, layer: Layer, layout: Layout) -> list[Layout]:
+        """Where the result may lie afterwards, the best first."""
+        if Step.ON_CHIP not in self._steps:
+            return [self.offchip]
+        tensor = self.tensors[layer.name]
+        team = tuple(core.name for core in self.chip.team)
+        aside = layout.cores[0] not in team
+        if not aside:
+            return [layout, self.offchip]
+        spread = (
+            Layout(Axis.ROWS, team[: min(len(team), tensor.rows)]) if tensor.rows > 1 else Layout(Axis.WHOLE, team[:1])
+        )
+        if KEEP_ROOM * tensor.size_bits <= self.chip.rooms[layout.cores[0]].size_bits:
+            return [layout, spread, self.offchip]
+        return [spread, self.offchip]
+
+    def _tile_counts(self, layers: Sequence[Layer], layout: Layout) -> list[int]:
+        most = max(
+            region.channels if _tiles_channels(layers) else region.rows
+            for region in layout.regions(self.tensors[layers[-1].name])
+        )
+        counts = []
+        count = 1
+        while count < most:
+            counts.append(count)
+            count *= 2
+        return [*counts, most]
+
+    def _tile_regions(self, layers: Sequence[Layer], layout: Layout, count: int) -> list[tuple[Region, ...]]:
+        """Per tile and core, what is made of the last result."""
+        parts = layout.regions(self.tensors[layers[-1].name])
+        if count == 1:
+            return [parts]
+        step = layers[-1].shape.k if layers[-1].shape.g > 1 else 1
+        along_channels = _tiles_channels(layers)
+        return [tuple(_cut(part, index, count, along_channels, step) for part in parts) for index in range(count)]
+
+    def _fits(self, layers: Sequence[Layer], tiles: Sequence[tuple[Region, ...]], layout: Layout, home: Layout) -> bool:
+        last = self.tensors[layers[-1].name]
+        stays = [last.bits(part) if home == layout else 0 for part in layout.regions(last)]
+        for finals in tiles:
+            steps = self._backwards(layers, finals)
+            for index, (layer, results) in enumerate(zip(layers, steps, strict=True)):
+                own = self.tensors[layer.name]
+                final = index == len(layers) - 1
+                for core, result in enumerate(results):
+                    needs = sum(
+                        self.tensors[name].bits(self._need(layer, name, result)) for name in self.sources(layer)
+                    )
+                    made = 0 if final and home == layout else own.bits(result)
+                    if needs + made + stays[core] > self.chip.rooms[layout.cores[core]].size_bits:
+                        return False
+        return True
+
+    def _need(self, layer: Layer, source: str, result: Region) -> Region:
+        tensor = self.tensors[source]
+        if layer.shape.op is Op.CONCAT and not result.empty:
+            return tensor.whole
+        return needed_region(layer.shape, result, tensor)
+
+    def _needs_of_blocks(self, layer: Layer, source: str, blocks: Blocks) -> tuple[tuple[Region, ...], ...]:
+        """Per block and core; empty where every block needs the same."""
+        if len(blocks.blocks) == 1 or not _channels_apart(layer):
+            return ()
+        return tuple(tuple(self._need(layer, source, result) for result in block.results) for block in blocks.blocks)
+
+    def _backwards(self, layers: Sequence[Layer], finals: tuple[Region, ...]) -> list[tuple[Region, ...]]:
+        """What each layer of a chain has to make for the last one to make ``finals``."""
+        steps = [finals]
+        for before, layer in zip(reversed(layers[:-1]), reversed(layers[1:]), strict=True):
+            steps.append(tuple(self._need(layer, before.name, result) for result in steps[-1]))
+        return steps[::-1]
+
+    def _priced(
+        self,
+        layers: Sequence[Layer],
+        tiles: Sequence[tuple[Region, ...]],
+        layout: Layout,
+        home: Layout,
+        cut: Cut,
+    ) -> Task | UnpricedJob:
+        cores = [self._cores[name] for name in layout.cores]
+        done: list[tuple[Stretch, ...]] = []
+        for finals in tiles:
+            stretches = []
+            for layer, results in zip(layers, self._backwards(layers, finals), strict=True):
+                blocks = cut_into_blocks(layer.shape, results, cores, self.chip, self._pricer, cut)
+                if isinstance(blocks, UnpricedJob):
+                    return blocks
+                sources = tuple(
+                    Source(
+                        name,
+                        tuple(self._need(layer, name, result) for result in results),
+                        self._needs_of_blocks(layer, name, blocks),
+                    )
+                    for name in self.sources(layer)
+                )
+                stretches.append(Stretch(layer, sources, results, blocks))
+            done.append(tuple(stretches))
+        room = min(self.chip.weight_rooms[name].size_bits for name in layout.cores)
+        loaded = sum(stretch.blocks.resident_bits for stretch in done[0])
+        # Tiles along channels need other weights each.
+        resident = len(done) > 1 and loaded <= room and not _tiles_channels(layers)
+        return Task(tuple(layers), layout.cores, tuple(done), home, resident)
+
+
+def _tiles_channels(layers: Sequence[Layer]) -> bool:
+    """One layer that treats channels apart is tiled along them, which needs no halo; else rows are."""
+    shape: LayerShape = layers[0].shape
+    if len(layers) > 1 or shape.op is Op.CONCAT:
+        return False
+    return shape.op not in MATRIX_OPS or shape.g > 1 or shape.op is Op.DENSE
+
+
+def _channels_apart(layer: Layer) -> bool:
+    """Whether each channel of the result needs the same channel of the inputs only."""
+    shape = layer.shape
+    return shape.op is not Op.CONCAT and (shape.op not in MATRIX_OPS or (shape.g > 1 and shape.op is Op.CONV))
+
+
+def _cut(part: Region, index: int, count: int, along_channels: bool, step: int) -> Region:
+    if along_channels:
+        cuts = even_cuts(part.channels // step, count)
+        first = part.first_channel
+        return Region(first + cuts[index] * step, first + cuts[index + 1] * step, part.first_row, part.end_row)
+    cuts = even_cuts(part.rows, count)
+    first = part.first_row
+    return Region(part.first_channel, part.end_channel, first + cuts[index], first + cuts[index + 1])
+
+
+def _without_dominated(tasks: list[Task]) -> list[Task]:
+    """Of tasks that do the same work on the same cores, those that no other beats in time and energy."""
+    kept: list[Task] = []
+    for task in sorted(tasks, key=lambda item: (item.duration, item.energy_pj)):
+        same = [x for x in kept if x.cores == task.cores and x.layout == task.layout and _made(x) == _made(task)]
+        if not any(x.duration <= task.duration and x.energy_pj <= task.energy_pj for x in same):
+            kept.append(task)
+    return kept
+
+
+def _made(task: Task) -> tuple[int, tuple[Region, ...]]:
+    return task.num_blocks, task.tiles[0][-1].results

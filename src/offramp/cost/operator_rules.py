@@ -1,0 +1,39 @@
+"""Stated rules for operators that have no loop nest worth mapping: the same for every engine.
+
+*Activation*: applied to a result on its way out of the array, as part of the layer that makes it: free.
+
+*Concatenation*: pure data movement in the top memory of the core: every bit of the result is read once and written
+once, both ports work at the same time, a whole access is paid for even when it is not filled.
+"""
+
+import math
+
+from offramp.cost.report import LayerCost, MemoryEnergy
+from offramp.hardware.accelerator import Core
+from offramp.workload.layer import LayerShape, Op
+
+RULE_OPS = frozenset({Op.CONCAT, Op.ACTIVATION})
+
+
+def rule_cost(shape: LayerShape, core: Core) -> LayerCost:
+    """Cost of a layer whose operator is one of ``RULE_OPS``."""
+    if shape.op is Op.ACTIVATION:
+        return LayerCost(0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, temporal_mapping="free: part of the layer before")
+    if shape.op is not Op.CONCAT:
+        raise ValueError(f"operator {shape.op.value!r} has no stated rule; an engine must map it.")
+    memory = core.top_memory
+    reads = math.ceil(shape.output_size_bits / memory.read_bandwidth_bits)
+    writes = math.ceil(shape.output_size_bits / memory.write_bandwidth_bits)
+    return LayerCost(
+        temporal_cycles=float(max(reads, writes)),
+        stall_cycles=0.0,
+        onload_cycles=0.0,
+        offload_cycles=0.0,
+        mac_energy_pj=0.0,
+        memory_energy=(
+            MemoryEnergy(memory.name, "I", reads * memory.read_energy_pj),
+            MemoryEnergy(memory.name, "O", writes * memory.write_energy_pj),
+        ),
+        utilization=0.0,
+        temporal_mapping="read once, written once",
+    )

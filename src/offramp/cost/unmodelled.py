@@ -1,0 +1,38 @@
+"""What the figures of a mapping do not hold, in sentences that come with every price."""
+
+from collections.abc import Sequence
+
+from offramp.cost.mapping.optimized.core_groups import without_private_dram
+from offramp.cost.report import Convention, LayerReport, StageCost
+from offramp.hardware.accelerator import Accelerator, CoreKind
+from offramp.workload.layer import Op
+
+NEVER_COUNTED = "Leakage, the host and the comparison with the threshold cost nothing here."
+
+
+def left_out_layer_by_layer(
+    accelerator: Accelerator, convention: Convention, stages: Sequence[StageCost], layers: Sequence[LayerReport]
+) -> tuple[str, ...]:
+    """Of the reference's schedule: private DRAMs, waits that no stage is charged for, idle cores."""
+    compute = accelerator.cores_of(CoreKind.COMPUTE)
+    offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
+    found = []
+    if convention == "published":
+        found.append("Every pooling layer is charged once per channel too often, as in the published figures.")
+    if offchip is not None and any(without_private_dram(core, offchip) != core for core in compute):
+        found.append(
+            "Every compute core has a DRAM of its own beside the off-chip one, as in the reference: every layer reads "
+            "its input there and writes its result there. A chip has one DRAM, which all cores share."
+        )
+    timed = [layer for layer in layers if layer.op != Op.ACTIVATION.value]
+    first = min((layer.start_cycle for layer in timed), default=0.0)
+    between = max((layer.end_cycle for layer in timed), default=0.0) - first - stages[-1].latency_to_exit_cycles
+    waits = [f"{first:,.0f} cycles before the first layer starts (its weights, the input)"] if first > 0 else []
+    waits += [f"{between:,.0f} cycles between stages"] if between > 0 else []
+    if waits:
+        found.append(f"No stage is charged for {' and '.join(waits)}.")
+    if len(compute) > 1:
+        found.append(f"One compute core works, the other {len(compute) - 1} idle.")
+    if offchip is not None:
+        found.append("--mapping optimized charges all waits, has one shared DRAM and uses every core.")
+    return (*found, NEVER_COUNTED)

@@ -1,0 +1,173 @@
+"""Labelled images in named splits: train, validation, test; never one for another."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.data.array_cache import ArrayCache, default_cache_dir
+from offramp.data.class_labels import encode_labels
+from offramp.data.pixel_arrays import same_shape
+from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
+from offramp.data.sound.sound_features import InputKind
+from offramp.data.splitting import stratified_split
+from offramp.data.statistics import channel_statistics, fingerprint_of
+from offramp.errors import ConfigError
+from offramp.progress import Reporter, SilentReporter
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Mean and standard deviation of each channel, of pixels scaled to 0..1; a network sees (pixel - mean) / std."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(f"`mean` and `std` must have one value per channel, got {self.mean} and {self.std}.")
+        if not all(math.isfinite(value) for value in self.mean + self.std) or min(self.std) <= 0:
+            raise ValueError(f"`mean` and `std` must be finite and `std` > 0, got {self.mean} and {self.std}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (samples, channels, height, width), uint8, and one int64 label per image."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise ValueError(f"`images` must be uint8 of 4 axes, got {self.images.dtype} of {self.images.shape}.")
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int64:
+            raise ValueError(
+                f"`labels` must be int64, one per image ({len(self.images)}), "
+                f"got {self.labels.dtype} of {self.labels.shape}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, count: int, seed: int) -> "Split":
+        """``count`` samples drawn without replacement, or the split itself where it has no more."""
+        if count >= len(self):
+            return self
+        chosen = self.subset_rows(count, seed)
+        return Split(self.images[chosen], self.labels[chosen])
+
+    def subset_rows(self, count: int, seed: int) -> NDArray[np.intp]:
+        """Which samples `subset` draws, in increasing order."""
+        if count >= len(self):
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).choice(len(self), size=count, replace=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The three parts of a data set: to learn from, to choose by, and to measure on once."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set for classification; ``fingerprint`` identifies its content, whatever the split."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: Splits
+    fingerprint: str = ""
+    input_kind: InputKind = "pixels"
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.splits.train.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """Channel statistics of the training images alone."""
+        statistics = channel_statistics(self.splits.train.images)
+        return Preprocessing(mean=statistics.mean, std=statistics.std)
+
+
+def load_dataset(
+    source: str,
+    *,
+    seed: int,
+    validation_share: float = 0.2,
+    test_share: float = 0.2,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    image_size: int | None = None,
+    cache_dir: Path | None = None,
+    reporter: Reporter | None = None,
+) -> Dataset:
+    """Read ``source``, ``"digits"`` or a path, and split it.
+
+    A test or validation part that the data brings along is kept; a missing one is cut, stratified, from
+    the training part, of which it takes its share. ``image_column`` and ``label_column`` name columns (parquet),
+    arrays (npz) or the kind of label (CIFAR-100: ``fine``, ``coarse``) where they cannot be told from the types.
+    ``image_size`` brings every image to that many pixels square. Raises DataError for anything wrong with
+    the data and ConfigError for an impossible setting.
+    """
+    _check_settings(seed, {"validation_share": validation_share, "test_share": test_share}, image_size)
+    options = ReadOptions(
+        image_column=image_column,
+        label_column=label_column,
+        image_size=image_size,
+        cache=ArrayCache(cache_dir or default_cache_dir()),
+        reporter=reporter or SilentReporter(),
+    )
+    return _assemble(read_raw(source, options), seed, validation_share, test_share, image_size)
+
+
+def _assemble(
+    raw: RawDataset, seed: int, validation_share: float, test_share: float, image_size: int | None
+) -> Dataset:
+    encoded = encode_labels(raw.parts, raw.class_names)
+    images = same_shape(raw.parts, image_size)
+    parts = [Split(pixels, labels) for pixels, labels in zip(images, encoded.labels, strict=True)]
+    named = dict(zip((part.role for part in raw.parts), parts, strict=True))
+    train = named["train"]
+    indices = stratified_split(
+        train.labels,
+        encoded.class_names,
+        seed=seed,
+        validation_share=0.0 if "validation" in named else validation_share,
+        test_share=0.0 if "test" in named else test_share,
+        where=raw.train.source,
+    )
+    splits = Splits(
+        train=_take(train, indices.train),
+        validation=named.get("validation") or _take(train, indices.validation),
+        test=named.get("test") or _take(train, indices.test),
+    )
+    fingerprint = fingerprint_of(images, encoded.labels, encoded.class_names)
+    return Dataset(raw.name, encoded.class_names, splits, fingerprint, raw.input_kind)
+
+
+def _take(split: Split, indices: NDArray[np.int64]) -> Split:
+    return Split(split.images[indices], split.labels[indices])
+
+
+def _check_settings(seed: int, shares: Mapping[str, float], image_size: int | None) -> None:
+    if seed < 0:
+        raise ConfigError(f"`seed` must be 0 or more, got {seed}.")
+    for name, share in shares.items():
+        if not 0.0 < share < 1.0:
+            raise ConfigError(f"`{name}` must lie between 0 and 1, both excluded, got {share}.")
+    if image_size is not None and not 1 <= image_size <= 4096:
+        raise ConfigError(f"`image_size` must be 1 to 4096 pixels, got {image_size}.")

@@ -1,0 +1,84 @@
+"""What the networks of MLPerf Tiny hear: features of sound, kept as bytes like the pixels of images.
+
+Source: the reference implementations of the MLPerf Tiny benchmark (keyword spotting, anomaly detection), whose
+parameters these are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.data.sound.spectrum import cepstrum, htk_bands, magnitudes, slaney_bands
+from offramp.data.sound.wav import SAMPLE_RATE_HZ
+from offramp.errors import DataError
+
+InputKind = Literal["pixels", "mfcc"]
+"""What the bytes of a sample are: the pixels of an image, or `keyword_features` of a second of sound."""
+
+KEYWORD_SAMPLES = SAMPLE_RATE_HZ
+KEYWORD_SHAPE = (49, 10)
+MACHINE_SHAPE = (200, 128)
+"""Frames and coefficients, frames and bands."""
+
+_KEYWORD_WINDOW, _KEYWORD_HOP, _KEYWORD_FFT = 480, 320, 512
+_KEYWORD_BANDS, _KEYWORD_LOWEST_HZ, _KEYWORD_HIGHEST_HZ = 40, 20.0, 4000.0
+_KEYWORD_FLOOR = 1e-6
+_MACHINE_WINDOW, _MACHINE_HOP = 1024, 512
+_MACHINE_FIRST_FRAME, _MACHINE_END_FRAME = 50, 250
+
+
+@dataclass(frozen=True)
+class ByteScale:
+    """Byte ``b`` stands for ``lowest + step * b``."""
+
+    lowest: float
+    step: float
+
+    def bytes_of(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Rounded to the nearest step; what lies outside is clipped."""
+        return np.clip(np.rint((values - self.lowest) / self.step), 0, 255).astype(np.uint8)
+
+    def values_of(self, stored: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.float32(self.lowest) + np.float32(self.step) * stored.astype(np.float32)
+
+
+# Silence has ln(1e-6) in all 40 bands, whose coefficient 0 is sqrt(80) times that, -123.6: nothing lies lower. The
+# reference's own 8-bit model has about the same step for its input.
+KEYWORD_SCALE = ByteScale(lowest=-124.0, step=0.6)
+# The rounding noise of 16-bit sound has about -87 dB in a band, a full-scale tone about +40 dB.
+MACHINE_SCALE = ByteScale(lowest=-80.0, step=0.5)
+
+
+def keyword_features(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Ten cepstral coefficients of 49 frames (30 ms every 20 ms) of one second, on `KEYWORD_SCALE`.
+
+    The sound is brought to full scale, and filled up with zeros or cut to one second.
+    """
+    second = np.zeros(KEYWORD_SAMPLES)
+    kept = samples[:KEYWORD_SAMPLES]
+    second[: len(kept)] = kept
+    second /= max(float(np.abs(second).max()), 1e-9)
+    spectrum = magnitudes(second, _KEYWORD_WINDOW, _KEYWORD_HOP, _KEYWORD_FFT)
+    bands = htk_bands(_KEYWORD_BANDS, spectrum.shape[1], SAMPLE_RATE_HZ, _KEYWORD_LOWEST_HZ, _KEYWORD_HIGHEST_HZ)
+    return KEYWORD_SCALE.bytes_of(cepstrum(np.log(spectrum @ bands + _KEYWORD_FLOOR), KEYWORD_SHAPE[1]))
+
+
+def machine_features(samples: NDArray[np.float32], where: str) -> NDArray[np.uint8]:
+    """Power in decibel in 128 bands of 200 frames (64 ms every 32 ms) from 1.6 s on, on `MACHINE_SCALE`.
+
+    Raises DataError, naming ``where``, for a sound that ends before.
+    """
+    # Frames are centred on multiples of the hop, the first on sample 0.
+    padded = np.pad(samples, _MACHINE_WINDOW // 2)
+    needed = (_MACHINE_END_FRAME - 1) * _MACHINE_HOP
+    if len(samples) < needed:
+        raise DataError(
+            f"Sound {where!r} must last at least {needed / SAMPLE_RATE_HZ:.2f} s, "
+            f"got {len(samples) / SAMPLE_RATE_HZ:.2f} s. Leave it out."
+        )
+    first, end = _MACHINE_FIRST_FRAME * _MACHINE_HOP, (_MACHINE_END_FRAME - 1) * _MACHINE_HOP + _MACHINE_WINDOW
+    power = magnitudes(padded[first:end], _MACHINE_WINDOW, _MACHINE_HOP, _MACHINE_WINDOW) ** 2
+    bands = slaney_bands(MACHINE_SHAPE[1], power.shape[1], SAMPLE_RATE_HZ)
+    return MACHINE_SCALE.bytes_of(10.0 * np.log10(power @ bands + np.finfo(np.float64).eps))

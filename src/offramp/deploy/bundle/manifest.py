@@ -1,0 +1,324 @@
+"""Manifest: everything a runtime must know to use an exported bundle, as one JSON file beside the graphs."""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from offramp.cost.expected import ExpectedCost
+from offramp.cost.report import Convention
+from offramp.data.sound.sound_features import InputKind
+from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, BundleFiles, open_files
+from offramp.deploy.bundle.licence import NOT_STATED
+from offramp.deploy.bundle.rule_notation import BundleRule, RuleName
+from offramp.errors import BundleError
+from offramp.exits.accuracy_guarantee import Guarantee
+from offramp.exits.confidence_measures import Measure
+from offramp.exits.exit_policy import is_temperature
+from offramp.exits.exit_rule import StepwiseRule
+from offramp.jsonio import from_data, shortened, to_data
+from offramp.space.architecture import Architecture
+
+FORMAT: Final = "offramp-bundle"
+# Readers of schema 1 know thresholds on confidences alone: what they would misread is of schema 2.
+SCHEMA: Final = 1
+SCHEMA_WITH_RULE: Final = 2
+MODEL_FILE = "model.onnx"
+EARLY_EXIT_FILE = "model_early_exit.onnx"
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_MANIFEST_BYTES = 16 * 2**20
+_MAX_FILE_BYTES = 2**31 - 1
+_MAX_INPUT_VALUES = 2**26
+
+ColorMode = Literal["L", "RGB"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From pixels to network input: resize, scale to 0..1, subtract ``mean``, divide by ``std`` (per channel).
+
+    ``color_mode`` is None where the input has neither one nor three channels: then only arrays can be given. Where
+    ``input_kind`` is not ``pixels``, the pixels are the bytes of these features, and files are sounds.
+    """
+
+    height: int
+    width: int
+    color_mode: ColorMode | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Literal["bilinear"] = "bilinear"
+    input_kind: InputKind = "pixels"
+
+
+@dataclass(frozen=True)
+class ExitCost:
+    """What a sample that leaves at an exit has spent since the input, every branch on the way charged."""
+
+    latency_cycles: float
+    energy_pj: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class CostOrigin:
+    """Who priced the costs, by which rules and for which accelerator."""
+
+    engine: str
+    engine_version: str
+    convention: Convention
+    accelerator: str
+
+
+@dataclass(frozen=True)
+class BundleExit:
+    """One exit and the stage graph that computes it; ``tap`` and ``threshold`` are None for the final classifier.
+
+    Confidences are those of the exit's logits divided by ``temperature``.
+    """
+
+    index: int
+    tap: int | None
+    branch: str
+    file: str
+    threshold: float | None
+    validation_rate: float | None = None
+    cost: ExitCost | None = None
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file of the bundle, by its plain name inside the folder."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> "BundleFile":
+        """The entry of a file with this content."""
+        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """On what all files were compared with the network before the bundle was written, and how well they agreed.
+
+    ``num_from_data`` of the ``num_inputs`` inputs were given, the others are disturbed copies of those. Logits differ
+    by at most ``tolerance`` times the largest one of their exit, but for ``num_strays`` inputs, at most ``stray_share``
+    of all. ``num_moved`` inputs left elsewhere than in the network, all of them among the ``num_on_threshold`` whose
+    confidence lies so near a threshold that the difference decides.
+    """
+
+    num_inputs: int
+    num_from_data: int
+    tolerance: float
+    stray_share: float
+    largest_difference: float
+    num_strays: int
+    num_on_threshold: int
+    num_moved: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``manifest.json``; checks itself when built.
+
+    ``input_shape`` is (channels, height, width) of one normalised float32 sample; ``licence`` is None in older bundles.
+    ``rule`` says what the exits' thresholds are for, see `BundleRule`.
+    """
+
+    name: str
+    architecture: Architecture
+    input_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    measure: Measure
+    exits: tuple[BundleExit, ...]
+    files: tuple[BundleFile, ...]
+    seed: int
+    opset: int
+    offramp_version: str
+    created_by: str
+    licence: str | None = NOT_STATED
+    cost_origin: CostOrigin | None = None
+    expected_cost: ExpectedCost | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    guarantee: Guarantee | None = None
+    verification: Verification | None = None
+    format: Literal["offramp-bundle"] = FORMAT
+    schema: Literal[1, 2] = SCHEMA
+    rule: RuleName = "threshold"
+
+    def __post_init__(self) -> None:
+        faults = [
+            *_input_faults(self),
+            *_exit_faults(self),
+            *_rule_faults(self),
+            *_cost_faults(self),
+            *_file_faults(self),
+            *_share_faults(self),
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def stopping(self) -> BundleRule:
+        """When a sample leaves."""
+        temperatures = tuple(e.temperature for e in self.exits)
+        return BundleRule(
+            self.rule,
+            self.measure,
+            tuple(e.threshold for e in self.exits if e.threshold is not None),
+            () if set(temperatures) == {1.0} else temperatures,
+        )
+
+    @property
+    def policy(self) -> StepwiseRule:
+        """The rule that decides where a sample leaves."""
+        return self.stopping.stepwise
+
+
+def _input_faults(manifest: Manifest) -> Iterator[str]:
+    channels, height, width = manifest.input_shape
+    preprocessing = manifest.preprocessing
+    if min(manifest.input_shape) < 1 or math.prod(manifest.input_shape) > _MAX_INPUT_VALUES:
+        yield f"`input_shape` must have sizes >= 1 and at most {_MAX_INPUT_VALUES} values, got {manifest.input_shape}"
+    if (preprocessing.height, preprocessing.width) != (height, width):
+        yield f"`preprocessing` must make images of {height}x{width}, not {preprocessing.height}x{preprocessing.width}"
+    if preprocessing.color_mode != color_mode_of(channels):
+        yield f"`color_mode` must fit {channels} channel(s), got {preprocessing.color_mode!r}"
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(values) != channels or not all(math.isfinite(value) for value in values):
+            yield f"`{name}` must have one finite number per channel ({channels}), got {values}"
+    if any(value <= 0 for value in preprocessing.std):
+        yield f"`std` must be > 0, got {preprocessing.std}"
+    if not manifest.class_names:
+        yield "`class_names` must not be empty"
+    if manifest.opset < 1:
+        yield f"`opset` must be >= 1, got {manifest.opset}"
+
+
+def _exit_faults(manifest: Manifest) -> Iterator[str]:
+    if not manifest.exits:
+        yield "`exits` must not be empty"
+        return
+    early = manifest.exits[:-1]
+    if [e.index for e in manifest.exits] != list(range(len(manifest.exits))):
+        yield f"`exits` must be numbered from 0 in order, got {[e.index for e in manifest.exits]}"
+    if len({e.file for e in manifest.exits}) != len(manifest.exits):
+        yield "every exit must have a stage file of its own"
+    for e in early:
+        if e.threshold is None or not math.isfinite(e.threshold):
+            yield f"exit {e.index} must have a finite threshold, got {e.threshold}"
+    for e in manifest.exits:
+        if not is_temperature(e.temperature):
+            yield f"exit {e.index} must have a temperature from 1e-6 to 1e6, got {e.temperature}"
+    last = manifest.exits[-1]
+    if last.threshold is not None or last.tap is not None:
+        yield "the final exit must have neither a threshold nor a tap"
+    chosen = [(choice.tap, choice.branch) for choice in manifest.architecture.exits]
+    if chosen != [(e.tap, e.branch) for e in early] or last.branch != manifest.architecture.final_branch:
+        yield "`exits` must be those of `architecture`"
+
+
+def _rule_faults(manifest: Manifest) -> Iterator[str]:
+    if manifest.rule != "threshold" and manifest.schema != SCHEMA_WITH_RULE:
+        yield f"`rule` {manifest.rule!r} needs schema {SCHEMA_WITH_RULE}, got {manifest.schema}"
+    if manifest.rule != "threshold" and any(e.temperature != 1.0 for e in manifest.exits):
+        yield f"`rule` {manifest.rule!r} knows no temperatures other than 1"
+    thresholds = {e.threshold for e in manifest.exits[:-1] if e.threshold is not None}
+    if manifest.rule == "patience" and not all(1 <= t <= len(manifest.exits) and t == int(t) for t in thresholds):
+        yield f"thresholds of patience must be whole numbers from 1 to {len(manifest.exits)}, got {sorted(thresholds)}"
+    if manifest.rule == "patience" and len(thresholds) > 1:
+        yield f"thresholds of patience must all be the same, got {sorted(thresholds)}"
+
+
+def _cost_faults(manifest: Manifest) -> Iterator[str]:
+    costs = [e.cost for e in manifest.exits if e.cost is not None]
+    if costs and (len(costs) != len(manifest.exits) or manifest.cost_origin is None):
+        yield "either all exits have a cost and `cost_origin` says whose it is, or none has"
+        return
+    for name in ("latency_cycles", "energy_pj", "macs"):
+        values = [0.0, *(float(getattr(cost, name)) for cost in costs)]
+        if not all(math.isfinite(v) for v in values) or any(b < a for a, b in itertools.pairwise(values)):
+            yield f"`{name}` must be finite and must not fall from one exit to the next, got {values[1:]}"
+    if manifest.expected_cost is not None and not all(
+        math.isfinite(value) and value >= 0 for value in vars(manifest.expected_cost).values()
+    ):
+        yield "`expected_cost` must be finite and >= 0"
+
+
+def _file_faults(manifest: Manifest) -> Iterator[str]:
+    names = [file.name for file in manifest.files]
+    yield from listing_faults(manifest.files)
+    for name in (MODEL_FILE, *(e.file for e in manifest.exits)):
+        if name not in names:
+            yield f"`files` must list {name!r}"
+
+
+def listing_faults(files: Sequence[BundleFile]) -> Iterator[str]:
+    """What is wrong with the names, checksums and sizes of a list of files, a clause each."""
+    names = [file.name for file in files]
+    if len({name.lower() for name in names}) != len(names):
+        yield f"`files` must have different names, got {names}"
+    for file in files:
+        if not _PLAIN_NAME.fullmatch(file.name) or file.name == MANIFEST_FILE:
+            yield f"file name {file.name!r} must be plain: letters, digits, '_', '-', '.', and no folder"
+        if not _SHA256.fullmatch(file.sha256):
+            yield f"`sha256` of {file.name!r} must be 64 hexadecimal digits"
+        if not 1 <= file.size_bytes <= _MAX_FILE_BYTES:
+            yield f"`size_bytes` of {file.name!r} must be from 1 to {_MAX_FILE_BYTES}, got {file.size_bytes}"
+
+
+def _share_faults(manifest: Manifest) -> Iterator[str]:
+    rates = [e.validation_rate for e in manifest.exits if e.validation_rate is not None]
+    if rates and len(rates) != len(manifest.exits):
+        yield "either all exits have a validation rate or none has"
+    shares = [*rates, *(a for a in (manifest.validation_accuracy, manifest.test_accuracy) if a is not None)]
+    if not all(0.0 <= share <= 1.0 for share in shares):
+        yield f"rates and accuracies must be shares from 0 to 1, got {shares}"
+    if rates and not abs(sum(rates) - 1.0) <= 1e-6:
+        yield f"validation rates must sum to 1, got {rates}"
+
+
+def color_mode_of(channels: int) -> ColorMode | None:
+    """How an image file's pixels become this many channels."""
+    return {1: "L", 3: "RGB"}.get(channels)  # type: ignore[return-value]
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The manifest as JSON for people and machines: the same manifest always gives the same text."""
+    return json.dumps(to_data(manifest), indent=1, allow_nan=False) + "\n"
+
+
+def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
+    """Read a manifest; raises BundleError that names every fault."""
+    try:
+        # Not only syntax errors: a number of thousands of digits is a plain ValueError.
+        data = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise BundleError(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
+    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE):
+        raise BundleError(
+            f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schemas {SCHEMA} and "
+            f"{SCHEMA_WITH_RULE}. "
+            "Use the offramp version that wrote the bundle, or export it again."
+        )
+    return from_data(Manifest, data, what=what, error=BundleError)
+
+
+def load_manifest(bundle: Path | BundleFiles) -> Manifest:
+    """The manifest of a bundle, a folder or a .zip; its other files are not looked at."""
+    files = open_files(bundle) if isinstance(bundle, Path) else bundle
+    return parse_manifest(files.read(MANIFEST_FILE, _MAX_MANIFEST_BYTES), what=files.where(MANIFEST_FILE))

@@ -1,0 +1,203 @@
+"""From an early-exit network to ONNX graphs: one per stage, and all of them joined into one."""
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from offramp.deploy.onnx.plain_pools import plain_pools_
+from offramp.deploy.onnx.qdq import store_narrow_weights_, to_qdq_
+from offramp.deploy.onnx.simplify import use_global_pooling_
+from offramp.deploy.onnx.value_names import BATCH, exit_name, features_name, input_name, output_names
+from offramp.errors import ExportError
+from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.quantization.quantize import is_prepared
+
+OPSET = 18
+
+_NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
+
+
+class _Stage(nn.Module):
+    """One stage with its branch, as a graph of its own."""
+
+    def __init__(self, stage: nn.Module, branch: nn.Module, *, last: bool) -> None:
+        super().__init__()
+        self.backbone = stage
+        self.branch = branch
+        self.last = last
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        features = self.backbone(features)
+        logits = self.branch(features)
+        return (logits,) if self.last else (features, logits)
+
+
+def frozen_copy(network: EarlyExitNetwork) -> EarlyExitNetwork:
+    """The network as it is deployed: float32, on the CPU, in evaluation mode; the original stays as it is."""
+    frozen = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    # From channels-last weights the exporter makes an index computation out of every global average pooling.
+    frozen.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return frozen
+
+
+def stage_models(network: EarlyExitNetwork) -> list[Any]:
+    """One ONNX model per stage, the batch size left open.
+
+    Stage ``i`` reads ``images`` or ``features_{i-1}`` and gives ``features_i`` (not the last) and ``exit_i``, the
+    logits. One that is prepared for quantisation is written with QuantizeLinear and DequantizeLinear. Raises
+    ExportError for a module that cannot be written as ONNX.
+    """
+    frozen = frozen_copy(network)
+    prepared = is_prepared(frozen)
+    if prepared:
+        to_qdq_(frozen)
+    plain_pools_(frozen)
+    # Two samples: with one, the exporter would take the batch size for a constant.
+    features = torch.zeros(2, *network.input_shape)
+    models = []
+    for index, (stage, branch) in enumerate(zip(frozen.stages, frozen.branches, strict=True)):
+        names = output_names(index, frozen.num_exits)
+        part = _Stage(stage, branch, last=len(names) == 1).eval()
+        models.append(_export(part, features, input_name(index), names, f"Stage {index}"))
+        if prepared:
+            store_narrow_weights_(models[-1])
+        with torch.inference_mode():
+            features = part(features)[0].clone()
+    _level_versions_(models)
+    return models
+
+
+def _level_versions_(models: Sequence[Any]) -> None:
+    """Give all stages the highest opset and file version that one of them needs, so that they can be joined."""
+    opset = max(opset_of(model) for model in models)
+    ir_version = max(model.ir_version for model in models)
+    for model in models:
+        model.opset_import[0].version = opset
+        model.ir_version = ir_version
+
+
+def opset_of(model: Any) -> int:
+    """Version of the standard operators that a graph is written in."""
+    return int(model.opset_import[0].version)
+
+
+def _export(part: nn.Module, example: Tensor, source: str, results: list[str], what: str) -> Any:
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                part,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=[source],
+                output_names=results,
+                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                external_data=False,
+            )
+    # The exporter runs the user's modules and may raise anything; whatever it is, the sentence is the same.
+    except Exception as exc:
+        raise ExportError(f"{what} cannot be written as ONNX: {_first_cause(exc)}") from exc
+    if program is None:
+        raise ExportError(f"{what} cannot be written as ONNX: the exporter gave no graph.")
+    return _clean(program.model_proto)
+
+
+def _first_cause(exc: BaseException) -> str:
+    """First line of what went wrong at the bottom; the exporter wraps it in advice for its own developers."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+
+
+def _clean(model: Any) -> Any:
+    """Drop what does not change the result: documentation, and stack traces with names of local files."""
+    import onnx.inliner
+
+    # Functions would have to be carried along whenever stages are joined.
+    model = onnx.inliner.inline_local_functions(model)
+    for holder in _holders(model):
+        for field in ("doc_string", "metadata_props"):
+            if field in holder.DESCRIPTOR.fields_by_name:
+                holder.ClearField(field)
+    model.producer_name = "offramp"
+    model.producer_version = ""
+    use_global_pooling_(model)
+    return model
+
+
+def _holders(model: Any) -> Iterator[Any]:
+    yield model
+    for graph in [model.graph]:
+        yield graph
+        for group in (graph.node, graph.initializer, graph.value_info, graph.input, graph.output):
+            yield from group
+
+
+def joined_model(stages: Sequence[Any]) -> Any:
+    """All stages in one graph whose outputs are ``exit_0``, ``exit_1``, ...; nothing is skipped in it."""
+    import onnx
+
+    joined = prefixed(stages[0], 0)
+    for index, stage in enumerate(stages[1:], start=1):
+        outputs = [exit_name(i) for i in range(index)] + output_names(index, len(stages))
+        following = prefixed(stage, index)
+        # Both graphs may use one name only where they are joined, so the next input gets one of its own meanwhile.
+        rename_values(following.graph, {features_name(index - 1): f"stage_{index}/input"})
+        link = [(features_name(index - 1), f"stage_{index}/input")]
+        joined = onnx.compose.merge_models(joined, following, io_map=link, outputs=outputs)
+    joined.graph.name = "early_exit_network"
+    joined.producer_name = "offramp"
+    onnx.checker.check_model(joined, full_check=True)
+    return joined
+
+
+def prefixed(stage: Any, index: int) -> Any:
+    """A copy of a stage whose inner names begin with ``stage_i/``; those of its input and outputs stay."""
+    import onnx
+
+    model = onnx.compose.add_prefix(stage, f"stage_{index}/")
+    ends = [value.name for value in (*stage.graph.input, *stage.graph.output)]
+    rename_values(model.graph, {f"stage_{index}/{name}": name for name in ends})
+    return model
+
+
+def rename_values(graph: Any, names: dict[str, str]) -> None:
+    """Give values of ``graph`` other names, in its subgraphs too."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                rename_values(attribute.g, names)
+    for group in (graph.input, graph.output, graph.value_info, graph.initializer):
+        for value in group:
+            value.name = names.get(value.name, value.name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks to itself; its errors still arrive as exceptions."""
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    # Loggers below these carry handlers of their own, so the level is raised on each that exists.
+    loggers += [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger) and name.startswith(tuple(f"{noisy}." for noisy in _NOISY_LOGGERS))
+    ]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,218 @@
+"""EarlyExitSession: a bundle at work; every sample stops at the first exit that is sure enough."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.deploy.bundle.bundle_files import BundleFiles, open_files
+from offramp.deploy.bundle.manifest import ExitCost, Manifest, load_manifest
+from offramp.deploy.runtime.graph_sessions import checked_content, run, start_content
+from offramp.deploy.runtime.read_ahead import read_ahead
+from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
+from offramp.deploy.runtime.sample_inputs import load_sample, normalise
+from offramp.errors import BundleError, InputError
+from offramp.exits.exit_rule import StepwiseRule
+
+Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one sample, the exit that gave it, and what was spent up to there where that is known.
+
+    ``confidence`` is by the measure of the bundle, whatever rule decided.
+    """
+
+    label: int
+    class_name: str
+    exit: int
+    confidence: float
+    cost: ExitCost | None
+
+
+class EarlyExitSession:
+    """Runs an exported bundle, a folder or a .zip, with onnxruntime on the CPU; torch is not needed.
+
+    Loading executes nothing from the bundle but the arithmetic of its graphs, and raises BundleError for a file that
+    is missing, changed, or not what the manifest says. One session may serve many threads at once.
+    ``rule`` decides instead of the bundle's own; raises InputError where it is for another number of exits.
+    """
+
+    def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: StepwiseRule | None = None) -> None:
+        if num_threads < 1:
+            raise InputError(f"`num_threads` must be >= 1, got {num_threads}.")
+        self.path = Path(bundle)
+        files = open_files(self.path)
+        self.manifest: Manifest = load_manifest(files)
+        # Made once: building a policy checks it, which a sample need not wait for.
+        self._stopping = self.manifest.stopping
+        self._rule: StepwiseRule = self._stopping.stepwise if rule is None else rule
+        if self._rule.num_exits not in (None, len(self.manifest.exits)):
+            raise InputError(
+                f"`rule` must be for the {len(self.manifest.exits)} exits of {str(self.path)!r}, "
+                f"but it is for {self._rule.num_exits}."
+            )
+        contents = _checked_contents(files, self.manifest)
+        self._stages = [
+            start_content(contents[item.file], files.where(item.file), num_threads) for item in self.manifest.exits
+        ]
+        self._check_shapes()
+        self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
+
+    @property
+    def rule(self) -> StepwiseRule:
+        """What decides where a sample leaves."""
+        return self._rule
+
+    def predict(self, images: Images, *, batch_size: int = 32) -> tuple[Prediction, ...]:
+        """One prediction per image, in order. Samples that go on are put together to full batches again.
+
+        ``images`` has shape (N, channels, height, width): uint8 pixels, or floats that are normalised already.
+        """
+        inputs = self.prepare(images)
+        _check_batch_size(batch_size)
+        runner = Regrouper(len(self._stages), batch_size, self.run_stage, self._rule.leaves)
+        left: list[Left] = []
+        for start in range(0, len(inputs), batch_size):
+            batch = inputs[start : start + batch_size]
+            left += runner.push(np.arange(start, start + len(batch)), batch)
+        return self._answers([*left, *runner.finish()], len(inputs))
+
+    def stream(
+        self, samples: Iterable[Images | Path | str], *, batch_size: int = 1, prefetch: int = 0
+    ) -> Iterator[Prediction]:
+        """Predictions in order, as samples arrive: an endless iterator is fine.
+
+        A sample is an array (channels, height, width), uint8 pixels or normalised floats, or the path of a file: an
+        image, or a sound for a network of speech.
+        Asking for a prediction takes ``batch_size`` samples; ``prefetch`` more are read, and files decoded, by another
+        thread meanwhile. Raises InputError or DataError at the sample that is wrong, after the predictions before it.
+        """
+        _check_batch_size(batch_size)
+        if prefetch < 0:
+            raise InputError(f"`prefetch` must be >= 0, got {prefetch}.")
+        return self._stream(samples, batch_size, prefetch)
+
+    def _stream(self, samples: Iterable[Images | Path | str], batch_size: int, prefetch: int) -> Iterator[Prediction]:
+        ready = read_ahead((self._sample(item) for item in samples), prefetch)
+        while True:
+            batch: list[NDArray[np.float32]] = []
+            failure: Exception | None = None
+            try:
+                # One by one: an iterator that fails must not take the samples before it along.
+                for item in itertools.islice(ready, batch_size):
+                    batch.append(item)
+            except Exception as exc:
+                failure = exc
+            yield from self.predict(np.stack(batch), batch_size=batch_size) if batch else ()
+            if failure is not None:
+                raise failure
+            if len(batch) < batch_size:
+                return
+
+    def _sample(self, item: Images | Path | str) -> NDArray[np.float32]:
+        pixels = load_sample(Path(item), self.manifest.preprocessing) if isinstance(item, str | Path) else item
+        sample: NDArray[np.float32] = self.prepare(pixels[None])[0]
+        return sample
+
+    def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
+        """One prediction per file, in order: images, or sounds for a network of speech. DataError names a bad one."""
+        return tuple(self.stream(paths, batch_size=batch_size))
+
+    def all_logits(self, images: Images, *, batch_size: int = 32) -> tuple[NDArray[np.float32], ...]:
+        """Logits (N, classes) of every exit with nothing skipped: for choosing thresholds and for comparisons."""
+        inputs = self.prepare(images)
+        _check_batch_size(batch_size)
+        collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]
+        for start in range(0, len(inputs), batch_size):
+            features = inputs[start : start + batch_size]
+            for index in range(len(self._stages)):
+                output = self.run_stage(index, features)
+                collected[index].append(output.logits)
+                features = features if output.features is None else output.features
+        empty = np.empty((0, len(self.manifest.class_names)), dtype=np.float32)
+        return tuple(np.concatenate([empty, *parts]) for parts in collected)
+
+    def _answers(self, left: Sequence[Left], count: int) -> tuple[Prediction, ...]:
+        answers: list[Prediction | None] = [None] * count
+        for group in left:
+            item = self.manifest.exits[group.exit]
+            sure = self._stopping.confidence(group.logits, group.exit)
+            for row, label, confidence in zip(group.rows, group.logits.argmax(axis=1), sure, strict=True):
+                name = self.manifest.class_names[label]
+                answers[row] = Prediction(int(label), name, item.index, float(confidence), item.cost)
+        return tuple(answer for answer in answers if answer is not None)
+
+    def run_stage(self, index: int, features: NDArray[np.float32]) -> StageOutput:
+        """One stage graph on what the stage before gave, or on prepared inputs."""
+        feeds = {self._inputs_of_stages[index]: features}
+        outputs = run(self._stages[index], None, feeds, f"Stage {index} of {str(self.path)!r}")
+        logits = outputs[-1]
+        if logits.shape != (len(features), len(self.manifest.class_names)):
+            raise BundleError(f"Stage {index} of {str(self.path)!r} gave logits of shape {logits.shape}.")
+        return StageOutput(outputs[0] if len(outputs) == 2 else None, logits)
+
+    def prepare(self, images: Images) -> NDArray[np.float32]:
+        """Network inputs of the shape of ``images``; raises InputError for what does not fit the network."""
+        shape = self.manifest.input_shape
+        if images.ndim != 4 or images.shape[1:] != shape:
+            raise InputError(f"`images` must have shape (N, {', '.join(map(str, shape))}), got {images.shape}.")
+        if images.dtype == np.uint8:
+            return normalise(images.astype(np.uint8, copy=False), self.manifest.preprocessing)
+        if not np.issubdtype(images.dtype, np.floating):
+            raise InputError(f"`images` must hold uint8 pixels or normalised floats, got {images.dtype}.")
+        with np.errstate(over="ignore"):
+            inputs = np.ascontiguousarray(images, dtype=np.float32)
+        if not np.isfinite(inputs).all():
+            raise InputError("`images` must hold finite numbers, got NaN or infinity.")
+        return inputs
+
+    def _check_shapes(self) -> None:
+        """Every graph must take what the one before gives, and give logits for the manifest's classes."""
+        expected: list[int] = list(self.manifest.input_shape)
+        for index, session in enumerate(self._stages):
+            what = f"Stage {index} of {str(self.path)!r}"
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+            wanted = 1 if index == len(self._stages) - 1 else 2
+            if len(inputs) != 1 or len(outputs) != wanted:
+                raise BundleError(
+                    f"{what} must have 1 input and {wanted} output(s), got {len(inputs)} and {len(outputs)}."
+                )
+            if _sizes(inputs[0], what) != expected:
+                raise BundleError(f"{what} must read samples of shape {expected}, but reads {inputs[0].shape[1:]}.")
+            classes = len(self.manifest.class_names)
+            if _sizes(outputs[-1], what) != [classes]:
+                raise BundleError(f"{what} must give {classes} logits, but its output is {outputs[-1].shape[1:]}.")
+            expected = _sizes(outputs[0], what)
+
+
+def _sizes(value: Any, what: str) -> list[int]:
+    """Shape of one sample in a graph's input or output, whose first size, the batch, must be open."""
+    batch, *sizes = value.shape or [None]
+    if value.type != "tensor(float)" or isinstance(batch, int) or not all(isinstance(size, int) for size in sizes):
+        raise BundleError(
+            f"{what}: {value.name!r} must be a float tensor whose batch size alone is open, "
+            f"got {value.type} of shape {value.shape}."
+        )
+    return list(sizes)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"`batch_size` must be >= 1, got {batch_size}.")
+
+
+def _checked_contents(files: BundleFiles, manifest: Manifest) -> dict[str, bytes]:
+    """The stage files' bytes; the others' are looked at too, since a changed bundle is not to be trusted in part."""
+    stage_files = {item.file for item in manifest.exits}
+    contents = {}
+    for file in manifest.files:
+        content = checked_content(files, manifest, file.name)
+        if file.name in stage_files:
+            contents[file.name] = content
+    return contents

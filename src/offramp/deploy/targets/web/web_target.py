@@ -1,0 +1,91 @@
+"""A bundle as a web page: the early-exit file, run by onnxruntime-web in the visitor's browser."""
+
+import base64
+import json
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, open_files
+from offramp.deploy.bundle.licence import LICENCE_FILE
+from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, manifest_text
+from offramp.deploy.runtime.graph_check import check_graph
+from offramp.deploy.runtime.graph_sessions import checked_content
+from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.errors import InputError
+from offramp.jsonio import write_atomically
+
+_PAGE = ("index.html", "style.css", "app.js")
+_RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_PACKAGE = "onnxruntime-web"
+_NUM_SAMPLES = 40
+_MAX_FILE_BYTES = 2**28
+
+
+def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0) -> Path:
+    """Write a page that runs the bundle with onnxruntime-web, and give the path of its ``index.html``.
+
+    ``runtime`` is the npm package onnxruntime-web, unpacked. The page holds some random samples with the session's
+    answers, and compares on request. Files must be served: browsers do not load WebAssembly from ``file:``.
+    Raises InputError where ``folder`` is not new or empty, or ``runtime`` is another package.
+    """
+    session = EarlyExitSession(bundle)
+    source = open_files(Path(bundle))
+    model = checked_content(source, session.manifest, EARLY_EXIT_FILE)
+    check_graph(model, source.where(EARLY_EXIT_FILE), branches=True)
+    contents = {
+        name: package_files("offramp.deploy.targets.web").joinpath("web_page", name).read_bytes() for name in _PAGE
+    }
+    contents |= _runtime_files(runtime)
+    contents[EARLY_EXIT_FILE] = model
+    if any(file.name == LICENCE_FILE for file in session.manifest.files):
+        contents[LICENCE_FILE] = checked_content(source, session.manifest, LICENCE_FILE)
+    contents[MANIFEST_FILE] = manifest_text(session.manifest).encode()
+    contents["samples.json"] = json.dumps(_samples(session, seed)).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"{str(folder)!r} must be a new or empty folder, but it holds files.")
+        for name, content in contents.items():
+            write_atomically(folder / name, content)
+    except OSError as exc:
+        raise InputError(f"The page cannot be written to {str(folder)!r}: {exc.strerror or exc}.") from exc
+    return folder / "index.html"
+
+
+def _runtime_files(runtime: Path) -> dict[str, bytes]:
+    how = f"Get it with `npm install {_PACKAGE}` and give node_modules/{_PACKAGE}."
+    try:
+        package = json.loads((runtime / "package.json").read_bytes())
+    except (OSError, ValueError) as exc:
+        raise InputError(f"{str(runtime)!r} must be the npm package {_PACKAGE}, but it cannot be read. {how}") from exc
+    if not isinstance(package, dict) or package.get("name") != _PACKAGE:
+        raise InputError(f"{str(runtime)!r} must be the npm package {_PACKAGE}, but it is another one. {how}")
+    contents = {}
+    for name in _RUNTIME:
+        path = runtime / "dist" / name
+        if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
+            raise InputError(f"{_PACKAGE} {package.get('version')} lacks {str(path)!r}; version 1.30 has it. {how}")
+        contents[name] = path.read_bytes()
+    return contents
+
+
+def _samples(session: EarlyExitSession, seed: int) -> list[dict[str, object]]:
+    """Noise of differing strength, so that confidences and exits differ, and what the session says to it."""
+    rng = np.random.default_rng(seed)
+    strength = rng.uniform(0.2, 3.0, size=(_NUM_SAMPLES, 1, 1, 1))
+    noise = rng.standard_normal((_NUM_SAMPLES, *session.manifest.input_shape))
+    inputs: NDArray[np.float32] = (noise * strength).astype("<f4")
+    logits = session.all_logits(inputs)
+    answers = session.predict(inputs, batch_size=1)
+    return [
+        {
+            "inputs": base64.b64encode(inputs[row].tobytes()).decode(),
+            "exit": answer.exit,
+            "label": answer.label,
+            "logits": [float(value) for value in logits[answer.exit][row]],
+        }
+        for row, answer in enumerate(answers)
+    ]

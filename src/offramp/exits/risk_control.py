@@ -1,0 +1,174 @@
+"""Risk control: thresholds whose accuracy drop against the full network is at most epsilon, with confidence 1 - delta.
+
+Source: Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk
+Control", 2021 (fixed sequence testing); Laufer-Goldshtein, Fisch, Barzilay and Jaakkola, "Efficiently Controlling
+Multiple Risks with Pareto Testing", ICLR 2023 (a sequence ordered by other data).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from offramp.errors import InputError
+from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget, Method
+from offramp.exits.calibration import calibrated, fit_temperatures
+from offramp.exits.confidence_measures import Measure
+from offramp.exits.exit_policy import ExitPolicy
+from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet
+from offramp.exits.threshold_combinations import ScoredSamples
+from offramp.exits.thresholds import NEVER, ThresholdGrid, score_curve, score_samples
+
+# Policies more cautious than the first of the trade-off curve, so that one unlucky test does not end everything.
+_CAUTIOUS_SHARES = tuple(step / 8 for step in range(1, 8))
+
+
+@dataclass(frozen=True)
+class CertifiedPolicy:
+    """A policy and what is promised for it."""
+
+    policy: ExitPolicy
+    guarantee: Guarantee
+
+
+def certified_policies(
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    costs: ArrayLike,
+    measure: Measure,
+    target: GuaranteeTarget,
+    *,
+    seed: int,
+    calibrate: bool = False,
+    seen: NDArray[np.bool_] | None = None,
+    grid: ThresholdGrid | None = None,
+) -> tuple[CertifiedPolicy, ...]:
+    """Policies that keep ``target``, from the one that never leaves early to the cheapest that could be certified.
+
+    Any of them may be used: with probability 1 - delta none breaks the promise. Half of the samples, drawn by
+    ``seed``, settles which policies are tested in which order and by which test; the other half tests them one after
+    the other up to the first that fails. ``seen`` marks samples that had a part in choosing the network: they go to
+    the first half as far as it has room. ``calibrate`` fits temperatures, on the first half. Other arguments and
+    errors as for `best_policy`.
+    """
+    everything = score_samples(logits, labels, costs, measure)
+    labels = np.asarray(labels)
+    known = np.zeros(len(labels), dtype=bool) if seen is None else np.asarray(seen, dtype=bool)
+    if known.shape != labels.shape:
+        raise InputError(f"`seen` must have one value per sample ({len(labels)}), got shape {known.shape}.")
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = shuffled[np.argsort(~known[shuffled], kind="stable")]
+    ordering, testing = np.split(shuffled, [len(labels) // 2])
+    temperatures: tuple[float, ...] = ()
+    if calibrate and len(ordering) and len(logits) > 1:
+        temperatures = fit_temperatures([item[ordering] for item in logits], labels[ordering])
+        everything = score_samples(calibrated(logits, temperatures), labels, costs, measure)
+    promise = _Promise(target, measure, temperatures, len(testing), int(known[testing].sum()))
+    found = [promise.of((NEVER,) * (len(logits) - 1), "never_exit", 0.0)]
+    if len(logits) == 1 or not len(ordering):
+        return tuple(found)
+    held_back = _part(everything, testing)
+    for candidate in _sequence(_part(everything, ordering), len(testing), target.epsilon, grid):
+        counts = _observe(held_back, candidate.thresholds).counts
+        if candidate.test.p_value(counts, target.epsilon) > target.delta:
+            break
+        bound = candidate.test.upper_bound(counts, target.epsilon, target.delta)
+        found.append(promise.of(candidate.thresholds, candidate.test.name, bound))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """What all certified policies have in common."""
+
+    target: GuaranteeTarget
+    measure: Measure
+    temperatures: tuple[float, ...]
+    num_testing: int
+    num_seen: int
+
+    def of(self, thresholds: tuple[float, ...], method: Method, bound: float) -> CertifiedPolicy:
+        epsilon, delta = self.target.epsilon, self.target.delta
+        return CertifiedPolicy(
+            ExitPolicy(self.measure, thresholds, self.temperatures),
+            Guarantee(epsilon, delta, method, self.num_testing, bound, self.num_seen),
+        )
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """What thresholds do to samples: losses against the full network, and the mean cost."""
+
+    counts: LossCounts
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Thresholds, the test they are to pass, and what is expected of it."""
+
+    thresholds: tuple[float, ...]
+    test: RiskTest
+    expected_p_value: float
+    cost: float
+
+
+def _part(samples: ScoredSamples, rows: NDArray[np.intp]) -> ScoredSamples:
+    return ScoredSamples(samples.scores[:, rows], samples.correct[:, rows], samples.costs)
+
+
+def _observe(samples: ScoredSamples, thresholds: tuple[float, ...]) -> _Observed:
+    taken = np.full(samples.num_samples, len(thresholds), dtype=np.intp)
+    for index in range(len(thresholds) - 1, -1, -1):
+        taken[samples.scores[index] >= thresholds[index]] = index
+    losses = samples.correct[-1] - samples.correct[taken, np.arange(samples.num_samples)]
+    counts = LossCounts(int((losses == 1).sum()), int((losses == -1).sum()), samples.num_samples)
+    return _Observed(counts, float(samples.costs[taken].mean()))
+
+
+def _sequence(
+    ordering: ScoredSamples, num_testing: int, epsilon: float, grid: ThresholdGrid | None
+) -> list[_Candidate]:
+    """Candidates from cautious to cheap, with their tests, settled without the samples they are tested on.
+
+    The trade-off curve is reduced to the candidates that no cheaper one is expected to outdo in the test. Before them
+    come ever more cautious forms of the first.
+    """
+    never = float(ordering.costs[-1])
+    curve = [_candidate(ordering, point.thresholds, num_testing, epsilon) for point in score_curve(ordering, grid)]
+    curve.sort(key=lambda item: (item.expected_p_value, item.cost))
+    front: list[_Candidate] = []
+    for item in curve:
+        if item.cost < (front[-1].cost if front else never):
+            front.append(item)
+    if not front:
+        return []
+    cautious = [
+        _candidate(ordering, _more_cautious(ordering, front[0].thresholds, share), num_testing, epsilon)
+        for share in _CAUTIOUS_SHARES
+    ]
+    return [item for item in cautious if front[0].cost < item.cost < never] + front
+
+
+def _candidate(ordering: ScoredSamples, thresholds: tuple[float, ...], num_testing: int, epsilon: float) -> _Candidate:
+    """The candidate with the test that promises the smaller p-value on as many samples as there are to test on."""
+    observed = _observe(ordering, thresholds)
+    # Half a loss and half a gain more: none seen does not mean that there are none.
+    scale = num_testing / (ordering.num_samples + 1.5)
+    expected = LossCounts(
+        (observed.counts.lost + 0.5) * scale, (observed.counts.gained + 0.5) * scale, float(num_testing)
+    )
+    tests = (RiskTest("binomial"), RiskTest("betting", best_bet(expected, epsilon)))
+    p_values = [test.p_value(expected, epsilon) for test in tests]
+    best = int(np.argmin(p_values))
+    return _Candidate(thresholds, tests[best], p_values[best], observed.cost)
+
+
+def _more_cautious(ordering: ScoredSamples, thresholds: tuple[float, ...], share: float) -> tuple[float, ...]:
+    """Thresholds that only this share, the surest, of the samples above each threshold reaches."""
+    raised = []
+    for scores, threshold in zip(ordering.scores, thresholds, strict=True):
+        above = scores[scores >= threshold]
+        raised.append(float(np.quantile(above, 1.0 - share)) if len(above) else NEVER)
+    return tuple(raised)

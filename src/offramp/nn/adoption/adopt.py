@@ -1,0 +1,150 @@
+"""offramp.adopt: from any model that classifies images to a backbone with taps."""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from offramp.errors import AdoptError
+from offramp.nn.adoption.adopted_model import ADOPTED, AdoptedModel, Tap
+from offramp.nn.adoption.cutting import call_graph, changed_in_place
+from offramp.nn.adoption.tap_choice import TapPlan, layouts, plan_taps
+from offramp.nn.adoption.tracing import first_line, trace
+from offramp.nn.network import evaluating
+
+DEFAULT_MAX_TAPS = 8
+_CHECK_BATCHES = (2, 1, 3)
+
+
+def adopt(
+    module: nn.Module,
+    example: Tensor,
+    *,
+    name: str | None = None,
+    taps: Sequence[str] | None = None,
+    max_taps: int = DEFAULT_MAX_TAPS,
+    freeze: bool = False,
+) -> AdoptedModel:
+    """Find places for exits in a model (images (batch, channels, height, width) to logits (batch, classes)).
+
+    ``example`` is a batch of images as the model will get them: normalised, of its size. ``taps`` names modules behind
+    which exits may sit; without it up to ``max_taps`` are spread evenly over the MACs. ``freeze`` trains the
+    branches only. The pieces, run one after the other, give exactly what the model gives in evaluation mode, or
+    AdoptError is raised, as it is, with the reason, for a model that cannot be cut. The model itself stays as it is.
+    """
+    _check_settings(module, example, taps, max_taps)
+    model, example = _copied(module), example.detach().to("cpu", torch.float32)
+    example = torch.cat([example, example])[:2] if len(example) == 1 else example[:2]
+    with evaluating(model):
+        num_classes = _num_classes(model, example)
+        traced = trace(model, example)
+        calls = call_graph(traced, example)
+        plan = plan_taps(calls, example, taps, max_taps)
+        plan = _without(plan, changed_in_place(calls.pieces(plan.cuts), example))
+        pieces = calls.pieces(plan.cuts)
+        _check_same(model, pieces, example)
+    model.train()
+    label = name or type(module).__name__
+    shape = (example.shape[1], example.shape[2], example.shape[3])
+    found = tuple(
+        Tap(cut.name, layout, macs / max(plan.total_macs, 1))
+        for cut, layout, macs in zip(plan.cuts, layouts(plan, shape[1:]), plan.macs, strict=True)
+    )
+    return AdoptedModel(
+        name=f"{ADOPTED}{label}",
+        description=f"{label}, as it was brought along",
+        pieces=pieces,
+        taps=found,
+        input_shape=shape,
+        num_classes=num_classes,
+        frozen=freeze,
+        fingerprint=_fingerprint(pieces, shape),
+        notes=traced.notes,
+    )
+
+
+def _check_settings(module: nn.Module, example: Tensor, taps: Sequence[str] | None, max_taps: int) -> None:
+    if not isinstance(module, nn.Module):
+        raise AdoptError(f"The model must be a torch.nn.Module, got {type(module).__name__}.")
+    if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
+        given = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
+        raise AdoptError(f"The example must be a tensor (batch, channels, height, width) of images, got {given}.")
+    if max_taps < 1:
+        raise AdoptError(f"`max_taps` must be >= 1, got {max_taps}.")
+    if isinstance(taps, str) or (taps is not None and not taps):
+        raise AdoptError(f"`taps` must be names of modules, at least one, got {taps!r}.")
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module).to("cpu", torch.float32)
+    # A user's module may do anything when it is copied.
+    except Exception as exc:
+        raise AdoptError(f"The model must be one that copy.deepcopy can copy, but: {first_line(exc)}.") from exc
+
+
+def _num_classes(model: nn.Module, example: Tensor) -> int:
+    try:
+        with torch.no_grad():
+            result = model(example.clone())
+    except Exception as exc:
+        raise AdoptError(f"The model must run on the example, but it failed: {first_line(exc)}.") from exc
+    if not isinstance(result, Tensor):
+        raise AdoptError(
+            f"The model must give one tensor of logits (batch, classes), got {type(result).__name__}. Wrap it in a "
+            "module that returns the logits alone."
+        )
+    if result.ndim != 2 or len(result) != len(example) or result.shape[1] < 2:
+        raise AdoptError(
+            f"The model must give logits (batch, classes) of at least two classes, got shape {tuple(result.shape)} for "
+            f"a batch of {len(example)}."
+        )
+    return int(result.shape[1])
+
+
+def _without(plan: TapPlan, changed: frozenset[int]) -> TapPlan:
+    """The plan less the taps whose features a later layer overwrites, which a branch could not learn from."""
+    kept = [index for index in range(len(plan.cuts)) if index not in changed]
+    if len(kept) < 2:
+        raise AdoptError(
+            "The model cannot be cut: wherever one tensor alone goes on, a later layer overwrites it (inplace=True). "
+            "Make those layers work out of place."
+        )
+    return TapPlan(tuple(plan.cuts[i] for i in kept), tuple(plan.macs[i] for i in kept), plan.total_macs)
+
+
+def _check_same(model: nn.Module, pieces: Sequence[nn.Module], example: Tensor) -> None:
+    """The cut model gives exactly what the model gives, for other images and other batch sizes too."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [example, *(torch.randn(n, *example.shape[1:], generator=generator) for n in _CHECK_BATCHES)]
+    for images in (*batches, 10 * batches[1], torch.zeros_like(example)):
+        try:
+            with torch.no_grad():
+                expected, features = model(images.clone()), images.clone()
+                for piece in pieces:
+                    features = piece(features)
+        except Exception as exc:
+            raise AdoptError(
+                f"The model cannot be cut: its code depends on the batch size or on the images ({first_line(exc)})."
+            ) from exc
+        if not torch.allclose(features, expected, rtol=0.0, atol=0.0, equal_nan=True):
+            raise AdoptError(
+                "The model cannot be cut: its pieces do not give exactly what it gives (largest difference "
+                f"{float((features - expected).abs().max()):.3g}). Its code decides by the values of its input, or "
+                "keeps a state between calls."
+            )
+
+
+def _fingerprint(pieces: Sequence[nn.Module], shape: tuple[int, int, int]) -> str:
+    """Short hash of the calls, the cuts and the weights."""
+    digest = hashlib.sha256(repr(shape).encode())
+    for piece in pieces:
+        assert isinstance(piece, fx.GraphModule)
+        for node in piece.graph.nodes:
+            digest.update(repr((node.op, getattr(node.target, "__name__", node.target), str(node.args))).encode())
+        for name, value in piece.state_dict().items():
+            digest.update(name.encode() + repr((tuple(value.shape), value.dtype)).encode())
+            digest.update(value.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

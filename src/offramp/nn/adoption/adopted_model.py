@@ -1,0 +1,159 @@
+"""AdoptedModel: a user's module, cut into blocks, as a backbone family with one member."""
+
+import copy
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from offramp.errors import AdoptError
+from offramp.nn.adoption.feature_layout import FeatureLayout, MappedBranch
+from offramp.nn.backbone import ActiveBlock, Backbone, BlockSizes, ElasticBlock, ExtractedBackbone
+from offramp.nn.branches.exit_branch import ElasticBranch
+from offramp.nn.network import FeatureInfo
+from offramp.space.architecture import StageChoice
+from offramp.space.search_space import BackboneSpace, StageSpace
+
+OWN_HEAD = "own_head"
+ADOPTED = "adopted:"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place for an exit: behind the module ``name``; ``macs_share`` of the model's MACs are done by then."""
+
+    name: str
+    layout: FeatureLayout
+    macs_share: float
+
+
+class AdoptedBlock(ElasticBlock):
+    """A piece of the model; frozen, it stays in evaluation mode and keeps its weights and statistics."""
+
+    def __init__(self, body: nn.Module, *, frozen: bool) -> None:
+        super().__init__()
+        self.body = body
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Batch norms in here are not calibrated anew."""
+        return self.frozen
+
+    def train(self, mode: bool = True) -> "AdoptedBlock":
+        super().train(mode and not self.frozen)
+        return self
+
+    def activate(self, sizes: BlockSizes) -> None:
+        """There is one size only."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.body(features)
+        return result
+
+    def extract(self) -> nn.Module:
+        return copy.deepcopy(self)
+
+
+class OwnHead(ElasticBranch):
+    """The model's own classifier."""
+
+    def __init__(self, body: nn.Module, *, frozen: bool) -> None:
+        super().__init__()
+        self.piece = AdoptedBlock(body, frozen=frozen)
+
+    def activate(self, in_channels: int, height: int, width: int) -> None:
+        """There is one size only."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.piece.forward(features)
+
+    def extract(self) -> nn.Module:
+        return self.piece.extract()
+
+
+class _Image(nn.Module):
+    """What stands where other backbones have a stem."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+    def extract(self) -> nn.Module:
+        return nn.Identity()
+
+
+class AdoptedBackbone(Backbone):
+    """The pieces of a model, all of which are always active."""
+
+    def __init__(self, space: BackboneSpace, model: "AdoptedModel") -> None:
+        super().__init__()
+        self.space = space
+        self.stem = _Image()
+        # One deep copy of all, so that layers which several pieces share stay shared.
+        *bodies, head = copy.deepcopy(list(model.pieces))
+        self.blocks = nn.ModuleList(AdoptedBlock(body, frozen=model.frozen) for body in bodies)
+        self.layouts = tuple(tap.layout for tap in model.taps)
+        self.num_classes = model.num_classes
+        self._head = [OwnHead(head, frozen=model.frozen)]  # a part of the supernet, not of the backbone
+
+    def activate(self, stages: tuple[StageChoice, ...]) -> None:
+        active = []
+        for tap, block in enumerate(self.blocks):
+            assert isinstance(block, AdoptedBlock)
+            active.append(ActiveBlock(tap, block, self.layouts[tap].features.channels))
+        self.active_blocks = tuple(active)
+
+    def features(self, input_shape: tuple[int, int, int], resolution: int) -> tuple[FeatureInfo, ...]:
+        return tuple(layout.features for layout in self.layouts)
+
+    def fitted_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
+        layout = self.layouts[tap]
+        return branch if layout.kind == "map" else MappedBranch(layout, branch)
+
+    def own_heads(self, num_classes: int) -> dict[str, ElasticBranch]:
+        return {OWN_HEAD: self._head[0]} if num_classes == self.num_classes else {}
+
+    def extract(self) -> ExtractedBackbone:
+        blocks = copy.deepcopy(list(self.blocks))
+        return ExtractedBackbone(nn.Identity(), tuple(blocks))
+
+
+@dataclass(frozen=True, eq=False)
+class AdoptedModel:
+    """A model that can be searched like a backbone family; made by `offramp.adopt`.
+
+    ``pieces`` lead from tap to tap, the last one is the model's own head; ``fingerprint`` identifies weights, calls and
+    cuts; ``notes`` say what a user should know about the cutting.
+    """
+
+    name: str
+    description: str
+    pieces: tuple[nn.Module, ...]
+    taps: tuple[Tap, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    frozen: bool
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def early_taps(self) -> tuple[Tap, ...]:
+        """Where early exits may sit; the last tap has the final classifier."""
+        return self.taps[:-1]
+
+    def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
+        """One member: the model as it is. Raises AdoptError for images of another shape than it was adopted for."""
+        if tuple(input_shape) != self.input_shape:
+            raise AdoptError(
+                f"Model {self.name!r} was adopted for images of shape {self.input_shape}, the data have "
+                f"{tuple(input_shape)}. Set data.image_size, or adopt it with an example like the data."
+            )
+        stages = tuple(
+            StageSpace(depths=(1,), widths=(tap.layout.features.channels,), kernel_sizes=(1,)) for tap in self.taps
+        )
+        return BackboneSpace(self.name, (self.input_shape[1],), stages)
+
+    def build(self, space: BackboneSpace, input_channels: int) -> Backbone:
+        return AdoptedBackbone(space, self)

@@ -1,0 +1,201 @@
+"""Where a model can be cut in two so that one tensor goes across, and the pieces between the cuts."""
+
+import itertools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from offramp.nn.adoption.tracing import MODEL, TracedModel
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place where ``value`` alone is needed by what follows; ``position`` counts the calls before it.
+
+    ``names`` are modules whose result the value is, the outermost last; ``shape`` is that of the example's batch.
+    """
+
+    position: int
+    value: fx.Node
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.names[-1] if self.names else str(self.value.name)
+
+
+@dataclass(frozen=True)
+class CallGraph:
+    """The calls that depend on the image, in order, and every place where the graph may be cut."""
+
+    traced: TracedModel
+    calls: tuple[fx.Node, ...]
+    cuts: tuple[Cut, ...]
+    batch_sizes: frozenset[fx.Node]
+
+    def pieces(self, cuts: Sequence[Cut]) -> tuple[fx.GraphModule, ...]:
+        """The model as a chain of modules from the image over each cut to the result; they share its layers."""
+        edges = [0, *(cut.position for cut in cuts), len(self.calls)]
+        source = self._image()
+        pieces = []
+        for index, (first, last) in enumerate(itertools.pairwise(edges)):
+            result = cuts[index].value if index < len(cuts) else self._result()
+            pieces.append(self._piece(self.calls[first:last], source, result))
+            source = result
+        return tuple(pieces)
+
+    def _image(self) -> fx.Node:
+        return cast(fx.Node, next(node for node in self.traced.graph.nodes if node.op == "placeholder"))
+
+    def _result(self) -> fx.Node:
+        output = next(node for node in self.traced.graph.nodes if node.op == "output")
+        return cast(fx.Node, output.args[0])
+
+    def _piece(self, calls: Sequence[fx.Node], source: fx.Node, result: fx.Node) -> fx.GraphModule:
+        graph = fx.Graph()
+        copies = {source: graph.placeholder("features")}
+
+        def copied(node: fx.Node) -> fx.Node:
+            # Parameters, and what is computed from them alone, are computed in every piece that needs them.
+            if node in self.batch_sizes and node not in copies:
+                shape = graph.call_function(getattr, (copies[source], "shape"))
+                copies[node] = graph.call_function(operator.getitem, (shape, 0))
+            if node not in copies:
+                copies[node] = graph.node_copy(node, copied)
+            return copies[node]
+
+        for node in calls:
+            copied(node)
+        graph.output(copied(result))
+        return fx.GraphModule(self.traced.root, graph)
+
+
+def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
+    """Run the graph once and find its cuts; a value must be a tensor with the batch as its first axis to go across."""
+    shapes = _shapes(traced, example)
+    batch_sizes = _settle_sizes(traced.graph, shapes, len(example))
+    calls = _dependent(traced.graph, batch_sizes)
+    last_use = _last_uses(traced.graph, calls)
+    cuts: list[Cut] = []
+    live = {node for node in traced.graph.nodes if node.op == "placeholder"}
+    for position, node in enumerate(calls, start=1):
+        live.add(node)
+        live = {value for value in live if last_use.get(value, 0) > position}
+        if len(live) != 1:
+            continue
+        (value,) = live
+        shape = shapes.get(value)
+        if shape is None or len(shape) < 2 or shape[0] != len(example):
+            continue
+        if cuts and cuts[-1].value is value:
+            # The latest place: what runs in between may change the value where it lies.
+            cuts.pop()
+        names = tuple(name.removeprefix(f"{MODEL}.") for name in traced.outputs.get(value, ()) if name != MODEL)
+        cuts.append(Cut(position, value, shape, names))
+    return CallGraph(traced, calls, tuple(cuts), batch_sizes)
+
+
+def _settle_sizes(graph: fx.Graph, shapes: dict[fx.Node, tuple[int, ...]], batch: int) -> frozenset[fx.Node]:
+    """Replace sizes that follow from that of the image by numbers; what is left are the batch sizes, found anywhere."""
+    batch_sizes = set()
+    for node in list(graph.nodes):
+        asked = _asked_size(node)
+        if asked is None or asked[0] not in shapes:
+            continue
+        shape = shapes[asked[0]]
+        axis = asked[1] % len(shape)
+        if axis > 0:
+            _replace_by_number(node, shape[axis])
+        elif shape[0] == batch:
+            batch_sizes.add(node)
+    return frozenset(batch_sizes)
+
+
+def _replace_by_number(node: fx.Node, number: int) -> None:
+    def settled(value: fx.Node) -> Any:
+        return number if value is node else value
+
+    for user in list(node.users):
+        user.args = fx.map_arg(user.args, settled)
+        user.kwargs = fx.map_arg(user.kwargs, settled)
+
+
+def _asked_size(node: fx.Node) -> tuple[fx.Node, int] | None:
+    """The tensor and the axis, where a node is ``x.shape[axis]`` or ``x.size(axis)``."""
+    if node.op == "call_method" and node.target == "size" and len(node.args) == 2:
+        value, axis = node.args
+    elif node.op == "call_function" and node.target is operator.getitem:
+        shape, axis = node.args
+        if not isinstance(shape, fx.Node) or shape.target is not getattr or shape.args[1] != "shape":
+            return None
+        value = shape.args[0]
+    else:
+        return None
+    return (value, axis) if isinstance(value, fx.Node) and isinstance(axis, int) else None
+
+
+def _dependent(graph: fx.Graph, batch_sizes: frozenset[fx.Node]) -> tuple[fx.Node, ...]:
+    """The calls that use the image, directly or not; batch sizes can be had from any features."""
+    dependent: set[fx.Node] = set()
+    calls = []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            dependent.add(node)
+        elif node.op != "output" and node not in batch_sizes and dependent & set(node.all_input_nodes):
+            dependent.add(node)
+            calls.append(node)
+    return tuple(calls)
+
+
+def _last_uses(graph: fx.Graph, calls: Sequence[fx.Node]) -> dict[fx.Node, int]:
+    """For every value the number of the call that needs it last; the model's result is needed to the end."""
+    last: dict[fx.Node, int] = {}
+    for position, node in enumerate(calls, start=1):
+        for value in node.all_input_nodes:
+            last[value] = position
+    for node in graph.nodes:
+        if node.op == "output":
+            last |= {value: len(calls) + 1 for value in node.all_input_nodes}
+    return last
+
+
+class _ShapeReader(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor) and result.is_floating_point():
+            self.shapes[n] = tuple(result.shape)
+        return result
+
+
+def _shapes(traced: TracedModel, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:
+    reader = _ShapeReader(fx.GraphModule(traced.root, traced.graph))
+    with torch.no_grad():
+        reader.run(example)
+    return _by_original(reader, traced.graph)
+
+
+def _by_original(reader: _ShapeReader, graph: fx.Graph) -> dict[fx.Node, tuple[int, ...]]:
+    """GraphModule may copy the graph it is given; nodes correspond by position."""
+    own = dict(zip(cast(fx.GraphModule, reader.module).graph.nodes, graph.nodes, strict=True))
+    return {own[node]: shape for node, shape in reader.shapes.items()}
+
+
+def changed_in_place(pieces: Sequence[nn.Module], example: Tensor) -> frozenset[int]:
+    """Numbers of the pieces whose result a later piece changes where it lies."""
+    values = []
+    with torch.no_grad():
+        features = example.clone()
+        for piece in pieces[:-1]:
+            features = piece(features)
+            values.append((features, features._version))
+        pieces[-1](features)
+    return frozenset(index for index, (value, version) in enumerate(values) if value._version != version)

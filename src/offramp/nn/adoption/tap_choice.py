@@ -1,0 +1,153 @@
+"""Which of the places where a model can be cut become taps."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils.flop_counter import FlopCounterMode
+
+from offramp.errors import AdoptError
+from offramp.nn.adoption.cutting import CallGraph, Cut
+from offramp.nn.adoption.feature_layout import FeatureLayout, layout_of
+from offramp.nn.adoption.tracing import MODEL
+
+_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+_POOL_CALLS = frozenset({"mean", "amax", "max", "sum", "adaptive_avg_pool2d", "adaptive_max_pool2d"})
+_SELECTIONS = (operator.getitem, "select", "narrow")
+
+
+@dataclass(frozen=True)
+class TapPlan:
+    """Where to cut: before the head at the last cut, early exits at the others; ``macs`` up to each cut, for one image.
+
+    ``total_macs`` has the head's too.
+    """
+
+    cuts: tuple[Cut, ...]
+    macs: tuple[int, ...]
+    total_macs: int
+
+
+def feature_cuts(calls: CallGraph, size: tuple[int, int]) -> tuple[Cut, ...]:
+    """The cuts whose value is a feature map or tokens, up to where the head begins; ``size`` is that of the image.
+
+    The head begins where the features are pooled to one vector, or flattened.
+    """
+    features: list[Cut] = []
+    for cut in calls.cuts:
+        if features and (len(cut.shape) == 2 or _is_head(calls, cut)):
+            break
+        if layout_of(cut.shape, size) is not None:
+            features.append(cut)
+    return tuple(features)
+
+
+def _is_head(calls: CallGraph, cut: Cut) -> bool:
+    node = cut.value
+    if cut.shape[2:] not in ((1, 1), (1,)) and len(cut.shape) > 2:
+        return False
+    if node.op == "call_module":
+        return isinstance(calls.traced.root.get_submodule(str(node.target)), _POOLS)
+    return getattr(node.target, "__name__", node.target) in _POOL_CALLS or node.target in _SELECTIONS
+
+
+def plan_taps(calls: CallGraph, example: Tensor, names: Sequence[str] | None, max_taps: int) -> TapPlan:
+    """Cuts for the early exits, evenly spread over the MACs or as named, and the one before the head.
+
+    Raises AdoptError where there are none, or for a name that is not a place to cut.
+    """
+    height, width = example.shape[-2:]
+    usable = feature_cuts(calls, (height, width))
+    if not usable:
+        raise AdoptError(f"The model cannot be cut: {_why_not(calls)}.")
+    macs, total = _macs(calls, usable, example)
+    reached = dict(zip(usable, macs, strict=True))
+    if names is not None:
+        early = _named(usable, names)
+    else:
+        early = _spread(_blocks(calls, _steps(usable, reached)), reached, max_taps)
+    if not early:
+        raise AdoptError(
+            "The model cannot be cut: between the image and its last feature map there is no other place where one "
+            f"tensor alone goes on (the last one is {usable[-1].name!r})."
+        )
+    cuts = (*early, usable[-1])
+    return TapPlan(cuts, tuple(reached[cut] for cut in cuts), total)
+
+
+def _why_not(calls: CallGraph) -> str:
+    if not calls.cuts:
+        return "nowhere in it does one tensor alone go on to the rest"
+    shapes = sorted({str(cut.shape[1:]) for cut in calls.cuts})
+    return (
+        "where one tensor alone goes on, it must be a feature map (channels, height, width) or tokens (tokens, "
+        f"channels), but it has shape {', '.join(shapes[:4])}"
+    )
+
+
+def _macs(calls: CallGraph, cuts: Sequence[Cut], example: Tensor) -> tuple[tuple[int, ...], int]:
+    """MACs of one image up to each cut, and in all."""
+    features, done, totals = example[:1].clone(), 0, []
+    for piece in calls.pieces(cuts):
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            features = piece(features)
+        done += counter.get_total_flops() // 2
+        totals.append(done)
+    return tuple(totals[:-1]), totals[-1]
+
+
+def _steps(cuts: Sequence[Cut], reached: dict[Cut, int]) -> list[Cut]:
+    """One cut of each run without MACs between them: the last, behind norms, activations and pooling.
+
+    None that costs nothing, and none from which on nothing is left to save but the head.
+    """
+    end = reached[cuts[-1]]
+    last = {reached[cut]: cut for cut in cuts}
+    return [cut for macs, cut in last.items() if 0 < macs < end]
+
+
+def _blocks(calls: CallGraph, cuts: Sequence[Cut]) -> list[Cut]:
+    """Those at the end of a block, if there are any: the inside of a block is often wider."""
+    return [cut for cut in cuts if any(_is_block(calls, name) for name in cut.names)] or list(cuts)
+
+
+def _is_block(calls: CallGraph, name: str) -> bool:
+    """Whether a module holds layers and is itself one of a row, or a part of the model's outermost code."""
+    path = f"{MODEL}.{name}"
+    module, parent = calls.traced.root.get_submodule(path), calls.traced.root.get_submodule(path.rpartition(".")[0])
+    in_a_row = parent is calls.traced.root.get_submodule(MODEL) or isinstance(parent, nn.Sequential | nn.ModuleList)
+    layers = _ConvNd, nn.Linear
+    return in_a_row and not isinstance(module, layers) and any(isinstance(part, layers) for part in module.modules())
+
+
+def _spread(cuts: Sequence[Cut], reached: dict[Cut, int], count: int) -> list[Cut]:
+    """At most ``count`` cuts whose shares of the MACs are nearest to even ones."""
+    if len(cuts) <= count:
+        return list(cuts)
+    first, last = reached[cuts[0]], reached[cuts[-1]]
+    chosen: dict[Cut, None] = {}
+    for index in range(count):
+        goal = first + (last - first) * index / max(count - 1, 1)
+        free = [cut for cut in cuts if cut not in chosen]
+        chosen[min(free, key=lambda cut: abs(reached[cut] - goal))] = None
+    return sorted(chosen, key=lambda cut: cut.position)
+
+
+def _named(cuts: Sequence[Cut], names: Sequence[str]) -> list[Cut]:
+    chosen = []
+    for name in names:
+        found = [cut for cut in cuts[:-1] if name in cut.names or name == cut.name]
+        if not found:
+            known = ", ".join(cut.name for cut in cuts[:-1]) or "none"
+            raise AdoptError(f"The model cannot be cut behind {name!r}. It can be cut behind: {known}.")
+        chosen.append(found[0])
+    return sorted(dict.fromkeys(chosen), key=lambda cut: cut.position)
+
+
+def layouts(plan: TapPlan, size: tuple[int, int]) -> tuple[FeatureLayout, ...]:
+    found = [layout_of(cut.shape, size) for cut in plan.cuts]
+    return tuple(layout for layout in found if layout is not None)

@@ -1,0 +1,25 @@
+"""One 3x3 convolution to few channels, global average pool, linear."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from offramp.nn.branches.convolutional_branch import ConvolutionalBranch, first_stride
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch
+from offramp.nn.elastic.elastic_layers import ElasticConvNorm
+
+_MIN_CHANNELS, _MAX_CHANNELS = 16, 64
+
+
+@dataclass(frozen=True)
+class Conv:
+    name: str = "conv"
+    description: str = "3x3 convolution, global average pool, one linear layer"
+
+    def build(self, max_channels: int, height: int, width: int, num_classes: int) -> ElasticBranch:
+        # The linear layer can tell classes apart only if it sees about as many features.
+        channels = min(_MAX_CHANNELS, max(_MIN_CHANNELS, 8 * -(-num_classes // 8)))
+        conv = ElasticConvNorm(max_channels, channels, 3, stride=first_stride(height, width))
+        return ConvolutionalBranch(OrderedDict(conv=conv), num_classes)
+
+
+EXIT_BRANCHES.add("conv", Conv())

@@ -1,0 +1,223 @@
+"""From a network to the workload a cost engine prices.
+
+The network is run once, on one image, while every torch function it calls is watched: what is seen is what is
+computed, whatever Python stands around it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from offramp.errors import UnsupportedLayerError, WorkloadError
+from offramp.nn.lowering.attention_layers import ATTENTION_RULES, MOVES
+from offramp.nn.lowering.call_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
+from offramp.nn.network import EarlyExitNetwork, evaluating
+from offramp.nn.quantization.precision_marks import IMAGE_BITS, marked_precision
+from offramp.space.architecture import FLOAT_BITS, Precision
+from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
+from offramp.workload.layer import Op
+
+_RULES = LAYER_RULES | ATTENTION_RULES
+
+
+def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
+    """The layers of ``network`` for one image, at the bit widths its architecture and its parts state.
+
+    A layer writes at its own width and reads what its producers wrote; only what enters a branch, or was in floating
+    point before, is narrowed to the reader's width on the way in. Images have 8 bits where they are quantised.
+    Batch norm, activations and changes of shape are free: they are done by the layer that comes before. The rules for
+    transformers are in `lower_attention`. Raises UnsupportedLayerError naming all operators that a workload cannot
+    hold.
+    """
+    watcher = _Watcher(network)
+    exits = []
+    with evaluating(network), watcher.naming(), torch.no_grad():
+        features = _example(network)
+        watcher.remember(features, GRAPH_INPUT)
+        for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):
+            features = watcher.run(stage, features, index, Role.BACKBONE)
+            logits = watcher.run(branch, features, index, Role.BRANCH)
+            exits.append(watcher.producer(logits))
+    if watcher.faults:
+        raise UnsupportedLayerError(
+            "A network must be made of convolutions, linear layers, pooling, sums, products, concatenations, norms and "
+            f"attention to be priced; these parts are not: {'; '.join(watcher.faults)}. Replace them."
+        )
+    if GRAPH_INPUT in exits:
+        raise WorkloadError(f"every exit must compute something from the image, got exits that end at {exits}.")
+    return Workload(name or network.architecture.backbone, tuple(watcher.layers), tuple(exits))
+
+
+def _example(network: EarlyExitNetwork) -> Tensor:
+    example = network.example_input()
+    for parameter in network.parameters():
+        if parameter.is_floating_point():
+            return example.to(device=parameter.device, dtype=parameter.dtype)
+    return example
+
+
+@dataclass(frozen=True)
+class _Place:
+    stage: int
+    role: Role
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A module whose forward pass is under way; the name of one that is made of others ends in a point."""
+
+    name: str
+    precision: Precision | None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a layer left behind: the width of its output, and what the layer is part of."""
+
+    bits: int
+    role: Role
+
+
+class _Watcher(TorchFunctionMode):
+    """Sees every torch function while it is entered; ``layers`` grows in execution order."""
+
+    def __init__(self, network: EarlyExitNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.layers: list[Layer] = []
+        self.faults: list[str] = []
+        self._place = _Place(0, Role.BACKBONE, network.architecture.precision)
+        self._producers: dict[int, str] = {}
+        # Tensors are told apart by identity, which holds only as long as none of them is freed.
+        self._alive: list[Tensor] = []
+        self._modules: list[_Running] = []
+        self._written: dict[str, _Written] = {}
+        self._names: set[str] = set()
+
+    def run(self, module: nn.Module, features: Tensor, stage: int, role: Role) -> Tensor:
+        architecture = self.network.architecture
+        precision = architecture.precision if role is Role.BACKBONE else architecture.exit_precision(stage)
+        self._place = _Place(stage, role, precision)
+        with self:
+            result = module(features)
+        if not isinstance(result, Tensor) or id(result) not in self._producers:
+            raise WorkloadError(f"the {role} of stage {stage} must give one tensor computed from its input.")
+        return result
+
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """Keep track of the module that is running."""
+        handles = []
+
+        def leave(module: nn.Module, inputs: object, output: object) -> None:
+            self._modules.pop()
+
+        for name, module in self.network.named_modules():
+            has_parts = next(module.children(), None) is not None
+
+            def enter(module: nn.Module, inputs: object, name: str = name, has_parts: bool = has_parts) -> None:
+                self._modules.append(_Running(f"{name}." if has_parts else name, marked_precision(module)))
+
+            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def remember(self, tensor: Tensor, producer: str) -> None:
+        self._producers[id(tensor)] = producer
+        self._alive.append(tensor)
+
+    def producer(self, tensor: Tensor) -> str:
+        return self._producers[id(tensor)]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        tracked = [x for x in _tensors((*args, *kwargs.values())) if id(x) in self._producers]
+        results = list(_tensors((output,)))
+        if tracked and results:
+            self._record(str(func.__name__), args, kwargs, tracked, results)
+        return output
+
+    def _record(
+        self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], tracked: list[Tensor], results: list[Tensor]
+    ) -> None:
+        operator = function.strip("_")
+        producers = tuple(self.producer(x) for x in tracked)
+        producer = producers[0]
+        if not self._is_free(operator, producers, results[0]):
+            try:
+                if operator not in _RULES or len(results) != 1:
+                    raise NotPriceableError("no such layer in a workload")
+                precision = self._precision()
+                read = tuple(self._read_bits(name, precision) for name in producers)
+                call = Call(tuple(tracked), results[0], precision, read)
+                shapes = _RULES[operator](call, *args, **kwargs)
+                for shape in shapes if isinstance(shapes, tuple) else (shapes,):
+                    if shape.op is Op.MAX_POOL:
+                        # It picks values, and changes none.
+                        shape = replace(shape, activation_bits=read[0], input_bits=())
+                    producer = self._unused_name(operator)
+                    self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
+                    self._written[producer] = _Written(shape.activation_bits, self._place.role)
+                    producers = (producer,)
+            except (NotPriceableError, ValueError) as reason:
+                self.faults.append(f"{self._module} ({operator}: {reason})")
+        for result in results:
+            self.remember(result, producer)
+
+    def _precision(self) -> Precision:
+        """Of the innermost running module that states one, else of the part."""
+        marks = (running.precision for running in reversed(self._modules))
+        return next((mark for mark in marks if mark is not None), self._place.precision)
+
+    def _read_bits(self, producer: str, reader: Precision) -> int:
+        own = reader.activation_bits
+        if producer == GRAPH_INPUT:
+            return max(own, IMAGE_BITS)
+        written = self._written[producer]
+        enters_branch = self._place.role is Role.BRANCH and written.role is Role.BACKBONE
+        return min(written.bits, own) if enters_branch or written.bits == FLOAT_BITS else written.bits
+
+    @staticmethod
+    def _is_free(operator: str, producers: tuple[str, ...], result: Tensor) -> bool:
+        if operator == "interpolate":
+            # Resizing the image is part of preparing it, not of the network; resizing features is a layer.
+            return producers == (GRAPH_INPUT,)
+        if operator in MOVES:
+            return True
+        if operator not in PASS_THROUGH or (operator == "softmax" and result.dim() > 2):
+            return False
+        # x * sigmoid(x) is an activation: both operands come from one layer, which can do it on its way out.
+        return len(producers) == 1 or (len(set(producers)) == 1 and producers[0] != GRAPH_INPUT)
+
+    @property
+    def _module(self) -> str:
+        return self._modules[-1].name.rstrip(".") if self._modules else "network"
+
+    def _unused_name(self, operator: str) -> str:
+        """The running module's name; a module made of others adds what it does itself."""
+        module = self._modules[-1].name if self._modules else "network."
+        base = f"{module}{operator}" if module.endswith(".") else module
+        name, count = base, 1
+        while name in self._names:
+            count += 1
+            name = f"{base}_{count}"
+        self._names.add(name)
+        return name
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)

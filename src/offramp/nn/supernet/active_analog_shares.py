@@ -1,0 +1,65 @@
+"""Analog shares of a whole supernet: which layers have analog channels at present, and the noise they are read with."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from offramp.nn.analog_convolution import Noise
+from offramp.nn.backbone import ActiveBlock, ElasticBlock
+from offramp.nn.branches.exit_branch import ElasticBranch
+from offramp.nn.elastic.analog_channels import AnalogRule, ElasticAnalog
+from offramp.nn.elastic.elastic_layers import ElasticConvNorm
+from offramp.space.architecture import Architecture
+
+
+class SupernetAnalog:
+    """Gives the convolutions of blocks and exit branches an analog part; `choose` says how large it is.
+
+    Shares mean what they mean for the extracted network (`offramp.cost.mapping.channel_split.analog_shares`): one per
+    block or per layer in the order in which layers were made, and one per exit. The stem and the final classifier stay
+    digital.
+    """
+
+    def __init__(self, backbone: nn.Module, branches: nn.Module, rule: AnalogRule) -> None:
+        self._noise = Noise()
+        blocks = (module for module in backbone.modules() if isinstance(module, ElasticBlock))
+        for part in (*blocks, branches):
+            for layer in _dense_layers(part):
+                layer.conv.analog = ElasticAnalog(rule, self._noise, layer.conv.weight.shape[0])
+
+    def choose(
+        self, architecture: Architecture, blocks: Sequence[ActiveBlock], branches: Mapping[int, ElasticBranch]
+    ) -> None:
+        """Compute as the shares of ``architecture`` say; ``branches`` by tap, in order, the final one last."""
+        places = ((stage, block) for stage in architecture.stages for block in range(stage.depth))
+        for active, (stage, index) in zip(blocks, places, strict=True):
+            shares = stage.block_analog_shares(index) or (0.0,)
+            for number, layer in enumerate(_layers(active.block)):
+                _set_share(layer, shares[min(number, len(shares) - 1)])
+        shares_of_exits = (*(choice.analog_share for choice in architecture.exits), 0.0)
+        for branch, share in zip(branches.values(), shares_of_exits, strict=True):
+            for layer in _layers(branch):
+                _set_share(layer, share)
+
+    def set_noise(self, generator: torch.Generator | None, *, shared_by: int = 1) -> None:
+        """Draw converter noise from ``generator``, the same for ``shared_by`` images of a batch; None: none."""
+        self._noise.generator, self._noise.shared_by = generator, shared_by
+
+
+def has_analog_layers(branch: nn.Module) -> bool:
+    """Whether an elastic branch has any layer that may have an analog share."""
+    return bool(_dense_layers(branch))
+
+
+def _dense_layers(part: nn.Module) -> list[ElasticConvNorm]:
+    return [layer for layer in _layers(part) if not layer.conv.depthwise]
+
+
+def _layers(part: nn.Module) -> list[ElasticConvNorm]:
+    return [module for module in part.modules() if isinstance(module, ElasticConvNorm)]
+
+
+def _set_share(layer: ElasticConvNorm, share: float) -> None:
+    if layer.conv.analog is not None:
+        layer.conv.analog.share = share

@@ -1,0 +1,68 @@
+"""Whether an architecture is a member of a backbone space; the answer to one that is not."""
+
+from collections.abc import Sequence
+
+from offramp.errors import ConfigError, UnknownNameError
+from offramp.registry import unknown_name_message
+from offramp.space.architecture import Architecture, StageChoice
+from offramp.space.search_space import BackboneSpace, StageSpace
+
+
+def check_architecture(
+    architecture: Architecture, space: BackboneSpace, final_branches: Sequence[str], branches: Sequence[str]
+) -> None:
+    """Raise ConfigError or UnknownNameError unless ``architecture`` lies in ``space`` with branches of these types."""
+    if architecture.backbone != space.name:
+        raise ConfigError(f"the architecture must be of backbone {space.name!r}, got {architecture.backbone!r}.")
+    if architecture.resolution not in space.resolutions:
+        raise ConfigError(f"`resolution` must be one of {space.resolutions}, got {architecture.resolution}.")
+    if len(architecture.stages) != len(space.stages):
+        raise ConfigError(
+            f"an architecture of {space.name!r} must have {len(space.stages)} stages, got {len(architecture.stages)}."
+        )
+    for index, (choice, stage) in enumerate(zip(architecture.stages, space.stages, strict=True)):
+        _check_stage(index, choice, stage)
+    _check_exits(architecture, space, branches)
+    if architecture.final_branch not in final_branches:
+        raise UnknownNameError(unknown_name_message("final branch", architecture.final_branch, list(final_branches)))
+
+
+def _check_stage(index: int, choice: StageChoice, stage: StageSpace) -> None:
+    offers: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+        ("depth", (choice.depth,), stage.depths),
+        ("width", (choice.width,), stage.widths),
+        ("kernel size", choice.kernel_sizes, stage.kernel_sizes),
+        ("expansion", choice.expansions, stage.expansions),
+    ]
+    for name, values, offered in offers:
+        for value in values:
+            if value not in offered:
+                raise ConfigError(f"{name} of stage {index} must be one of {offered}, got {value}.")
+
+    each = len(choice.precisions) // choice.depth
+    if each not in (0, 1, stage.layers_per_block):
+        raise ConfigError(
+            f"precisions of stage {index} must be none, one per block or {stage.layers_per_block} per block, "
+            f"got {each} per block."
+        )
+
+
+def _check_exits(architecture: Architecture, space: BackboneSpace, branches: Sequence[str]) -> None:
+    active: list[int] = []
+    first = 0
+    for choice, stage in zip(architecture.stages, space.stages, strict=True):
+        active += range(first, first + choice.depth)
+        first += max(stage.depths)
+    for exit_choice in architecture.exits:
+        if exit_choice.branch not in branches:
+            raise UnknownNameError(unknown_name_message("exit branch", exit_choice.branch, list(branches)))
+        if exit_choice.tap == active[-1]:
+            raise ConfigError(
+                f"tap {exit_choice.tap} is the last block, where the final classifier sits; "
+                f"early exits may sit at {active[:-1]}."
+            )
+        if exit_choice.tap not in active:
+            raise ConfigError(
+                f"an exit must sit at the end of a block that is there, got tap {exit_choice.tap}; "
+                f"early exits may sit at {active[:-1]}."
+            )

@@ -1,0 +1,173 @@
+"""Supernet: one set of weights for every backbone member, every tap and every branch type."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from offramp.errors import ConfigError
+from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
+from offramp.nn.batch_norm import recalibrate_batch_norm_
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch, LayeredBranch
+from offramp.nn.elastic.analog_channels import AnalogRule
+from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
+from offramp.nn.quantization.precision_marks import mark_precision_, marked_precision
+from offramp.nn.supernet.active_analog_shares import SupernetAnalog
+from offramp.nn.supernet.active_bit_widths import SupernetQuantizers
+from offramp.nn.supernet.membership import check_architecture
+from offramp.space.architecture import Architecture, Precision
+from offramp.space.search_space import BackboneSpace
+
+DEFAULT_FINAL_BRANCH = "global_pool"
+
+
+@dataclass(frozen=True)
+class _ActiveSubnet:
+    architecture: Architecture
+    resize: Resize
+    blocks: tuple[ActiveBlock, ...]
+    branches: dict[int, ElasticBranch]  # by tap, in order; the last one is the final classifier
+
+
+class Supernet(nn.Module):
+    """Weights for all of ``space`` with branches of the given types at every tap.
+
+    ``activate`` picks the network that ``forward`` runs and ``extract`` copies. A final classifier of type
+    ``global_pool`` exists in any case, and one of each type in ``branches``; it serves all depths of the last stage.
+    ``family`` builds the backbone; None = the registered one of the space's name. With ``precisions`` to choose among
+    it computes at the bit widths of the active architecture; without, in floating point. With ``analog`` it computes
+    the analog shares of the active architecture as that core does; without, digitally.
+    """
+
+    def __init__(
+        self,
+        space: BackboneSpace,
+        branches: tuple[str, ...],
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        seed: int,
+        family: BackboneFamily | None = None,
+        precisions: Sequence[Precision] = (),
+        analog: AnalogRule | None = None,
+    ) -> None:
+        super().__init__()
+        _check_sizes(input_shape, num_classes)
+        self.space = space
+        self.branch_names = branches
+        self.input_shape = input_shape
+        self.num_classes = num_classes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.backbone = (family or BACKBONES.get(space.name)).build(space, input_shape[0])
+            features = self.backbone.features(input_shape, max(space.resolutions))
+            banks = [self._build_branches(branches, tap, info) for tap, info in enumerate(features[:-1])]
+            self.taps = nn.ModuleList(banks)
+            final_names = tuple(dict.fromkeys((*branches, DEFAULT_FINAL_BRANCH)))
+            self.final = self._build_branches(final_names, len(features) - 1, features[-1])
+            self.final.update(self.backbone.own_heads(num_classes))
+        self.quantizers = SupernetQuantizers(self, precisions, len(features)) if precisions else None
+        self.analog = None if analog is None else SupernetAnalog(self.backbone, self.taps, analog)
+        self._active: _ActiveSubnet | None = None
+
+    def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
+        channels, height, width = features.channels, features.height, features.width
+        built = {name: EXIT_BRANCHES.get(name).build(channels, height, width, self.num_classes) for name in names}
+        return nn.ModuleDict({name: self.backbone.fitted_branch(tap, branch) for name, branch in built.items()})
+
+    @property
+    def active_architecture(self) -> Architecture | None:
+        """The architecture that ``forward`` runs; None before the first ``activate``."""
+        return None if self._active is None else self._active.architecture
+
+    def activate(self, architecture: Architecture) -> None:
+        """Make ``forward`` run this member; an architecture outside the space raises ConfigError."""
+        if self._active is not None and self._active.architecture == architecture:
+            return
+        check_architecture(architecture, self.space, tuple(self.final), self.branch_names)
+        self._active = None  # stays so if something below fails
+        self.backbone.activate(architecture.stages)
+        blocks = self.backbone.active_blocks
+        features = self.backbone.features(self.input_shape, architecture.resolution)
+        chosen: dict[int, ElasticBranch] = {}
+        for choice in architecture.exits:
+            branch = cast(ElasticBranch, cast(nn.ModuleDict, self.taps[choice.tap])[choice.branch])
+            if isinstance(branch, LayeredBranch):
+                branch.choose(choice.layers)
+            elif choice.layers:
+                raise ConfigError(f"a branch of type {choice.branch!r} has no layers to choose, got {choice.layers}.")
+            chosen[choice.tap] = branch
+        chosen[blocks[-1].tap] = cast(ElasticBranch, self.final[architecture.final_branch])
+        channels = {active.tap: active.channels for active in blocks}
+        for tap, branch in chosen.items():
+            branch.activate(channels[tap], features[tap].height, features[tap].width)
+        resize = Resize(*input_size(self.input_shape, architecture.resolution))
+        if self.quantizers is not None:
+            self.quantizers.choose(self.backbone, architecture, blocks, chosen)
+        if self.analog is not None:
+            self.analog.choose(architecture, blocks, chosen)
+        self._active = _ActiveSubnet(architecture, resize, blocks, chosen)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits of the active exits, the final one last, for ``images`` (batch, channels, height, width)."""
+        active = self._subnet()
+        features = self.backbone.stem(active.resize(images))
+        logits = []
+        for step in active.blocks:
+            features = step.block(features)
+            if self.quantizers is not None:
+                features = self.quantizers.block_output(step, features)
+            branch = active.branches.get(step.tap)
+            if branch is not None:
+                entering = features if self.quantizers is None else self.quantizers.branch_input(step.tap, features)
+                logits.append(branch(entering))
+        return tuple(logits)
+
+    def extract(self, architecture: Architecture) -> EarlyExitNetwork:
+        """A plain network with its own copy of the weights; the active subnet stays what it was."""
+        before = self.active_architecture
+        self.activate(architecture)
+        active = self._subnet()
+        stages, branches = [], []
+        stage = nn.Sequential()
+        if input_size(self.input_shape, architecture.resolution) != self.input_shape[1:]:
+            stage.add_module("resize", Resize(active.resize.height, active.resize.width))
+        copies = self.backbone.extract()
+        stage.add_module("stem", copies.stem)
+        for step, block, precision in zip(active.blocks, copies.blocks, _own_precisions(architecture), strict=True):
+            mark_precision_(block, marked_precision(block) or precision)
+            stage.add_module(f"block{step.tap}", block)
+            branch = active.branches.get(step.tap)
+            if branch is not None:
+                stages.append(stage)
+                branches.append(branch.extract())
+                stage = nn.Sequential()
+        if before is not None:
+            self.activate(before)
+        network = EarlyExitNetwork(architecture, stages, branches, self.input_shape, self.num_classes)
+        return network.train(self.training)
+
+    def recalibrate_batch_norm_(self, batches: Iterable[Tensor]) -> None:
+        """Measure the batch-norm statistics of the active subnet on ``batches`` of images."""
+        self._subnet()
+        recalibrate_batch_norm_(self, batches)
+
+    def _subnet(self) -> _ActiveSubnet:
+        if self._active is None:
+            raise RuntimeError("call `activate` with an architecture before running the supernet.")
+        return self._active
+
+
+def _own_precisions(architecture: Architecture) -> Iterator[Precision | None]:
+    """Of each block in order, what holds for all of it; None where it is as the network's."""
+    for stage in architecture.stages:
+        for block in range(stage.depth):
+            yield stage.block_precisions(block, architecture.precision)[-1] if stage.precisions else None
+
+
+def _check_sizes(input_shape: tuple[int, int, int], num_classes: int) -> None:
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ConfigError(f"`input_shape` must be (channels, height, width), each >= 1, got {input_shape}.")
+    if num_classes < 2:
+        raise ConfigError(f"`num_classes` must be >= 2, got {num_classes}.")

@@ -1,0 +1,91 @@
+"""The evaluations of a run as a table for other programs: Parquet, one row an evaluation."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+from offramp.errors import InputError
+from offramp.jsonio import sync_folder, to_data
+from offramp.objectives.evaluation import Evaluation, Metric
+from offramp.objectives.pareto import pareto_front
+from offramp.objectives.parse import parse_objective
+from offramp.records.run_record import EvaluationOrigin, RunStore
+
+
+def export_results(store: RunStore, path: Path) -> int:
+    """Write all evaluations of a run; returns how many. An existing file is replaced.
+
+    Columns: ``batch`` and ``position`` of the proposal; ``status``, ``error``; one column a metric (validation split);
+    ``feasible``, ``on_front``; ``violations``, ``exit_taps``, ``thresholds``, ``exit_rates`` as lists; ``seconds`` and
+    ``worker``; ``architecture`` as JSON. Raises InputError without pyarrow and where the file cannot be written.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as exc:
+        raise InputError('Writing Parquet needs pyarrow. Install it with: pip install "offramp[parquet]"') from exc
+    evaluations, origins = store.evaluations(), store.origins()
+    objectives = tuple(parse_objective(text) for text in store.config.search.objectives)
+    members = {id(member) for member in pareto_front(evaluations, objectives).evaluations}
+    rows = [
+        _row(evaluation, origin, on_front=id(evaluation) in members)
+        for evaluation, origin in zip(evaluations, origins, strict=True)
+    ]
+    numbers, texts = pa.float64(), pa.string()
+    schema = pa.schema(
+        [
+            ("batch", pa.int64()),
+            ("position", pa.int64()),
+            ("status", texts),
+            ("error", texts),
+            *((metric, numbers) for metric in get_args(Metric)),
+            ("feasible", pa.bool_()),
+            ("on_front", pa.bool_()),
+            ("violations", pa.list_(numbers)),
+            ("exit_taps", pa.list_(pa.int64())),
+            ("thresholds", pa.list_(numbers)),
+            ("exit_rates", pa.list_(numbers)),
+            ("seconds", numbers),
+            ("worker", texts),
+            ("architecture", texts),
+        ],
+        metadata={"offramp_settings": store.config.to_yaml()},
+    )
+    table = pa.Table.from_pylist(rows, schema=schema)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, suffix=".part", delete=False) as stream:
+            try:
+                pq.write_table(table, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+                Path(stream.name).chmod(0o644)
+                Path(stream.name).replace(path)
+            except BaseException:
+                Path(stream.name).unlink(missing_ok=True)
+                raise
+        sync_folder(path.absolute().parent)
+    except OSError as exc:
+        raise InputError(f"The table cannot be written to {str(path)!r}: {exc.strerror or exc}.") from exc
+    return len(rows)
+
+
+def _row(evaluation: Evaluation, origin: EvaluationOrigin, *, on_front: bool) -> dict[str, Any]:
+    details = evaluation.details
+    return {
+        "batch": origin.batch,
+        "position": origin.position,
+        "status": evaluation.status.value,
+        "error": evaluation.error,
+        **{metric: evaluation.values.get(metric) for metric in get_args(Metric)},
+        "feasible": evaluation.feasible,
+        "on_front": on_front,
+        "violations": list(evaluation.violations),
+        "exit_taps": [choice.tap for choice in evaluation.architecture.exits],
+        "thresholds": list(details.policy.thresholds) if details else [],
+        "exit_rates": list(details.profile.rates) if details else [],
+        "seconds": origin.seconds,
+        "worker": origin.worker or None,
+        "architecture": json.dumps(to_data(evaluation.architecture), sort_keys=True),
+    }

@@ -1,0 +1,246 @@
+"""One self-contained HTML page of a run: nothing is loaded from anywhere."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from offramp import jsonio
+from offramp.errors import RunError
+from offramp.records.run_summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
+from offramp.report import units
+from offramp.report import wording as words
+from offramp.report.architecture_layout import exit_label
+from offramp.report.figures import figure_data
+from offramp.report.figures import run_figures as figures
+from offramp.report.figures.front_figure import plot_front
+from offramp.report.figures.timeline_data import busy_table, timeline
+from offramp.report.figures.timeline_figure import plot_timeline
+from offramp.report.pages import diagram, tables
+from offramp.report.pages.precision_study import (
+    FILE_NAME,
+    PrecisionStudy,
+    load_study,
+    plot_study,
+    study_description,
+    study_table,
+)
+from offramp.report.pages.template import FigureBox, environment, figure_box
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """What the template shows of a chosen network."""
+
+    id: str
+    name: str
+    policy: str
+    bundle: str
+    diagram: Markup
+    exits_figure: FigureBox | None
+    exits_table: tables.Table
+    split_figure: FigureBox
+    energy_table: tables.Table
+    energy_figure: FigureBox
+    cycles_figure: FigureBox
+    timeline_figure: FigureBox
+    busy_table: tables.Table
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """What the template shows of a test image."""
+
+    image: str
+    truth: str
+    predicted: str
+    correct: bool
+    exit: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """An entry of the contents."""
+
+    id: str
+    title: str
+
+
+def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str:
+    """The page as text; everything that stands in ``summary`` and ``study`` is escaped."""
+    network = summary.recommended
+    progress = figure_data.progress(summary.objectives, summary.evaluations)
+    rules = {item.rule for item in summary.chosen}
+    training = [_training_box(index, curve, rules) for index, curve in enumerate(summary.training) if curve.epochs]
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            created=summary.created.strftime("%d %B %Y").lstrip("0"),
+            found=words.found(summary),
+            searched=words.searched(summary),
+            cards=words.cards(summary),
+            recommended=words.rule_name(network.rule) if network else "",
+            split=network.measured.split if network else "",
+            warnings=_warnings(summary),
+            contents=_contents(summary, bool(training), bool(progress), study is not None),
+            front_figures=_front_boxes(summary),
+            thinned=_thinned(summary),
+            num_statics=len(figure_data.statics_of(summary)),
+            front_table=tables.front_table(summary),
+            chosen_table=tables.chosen_table(summary),
+            networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
+            samples=[_sample_view(sample, summary) for sample in summary.samples],
+            sample_network=words.rule_name(summary.samples[0].network) if summary.samples else "",
+            training_figures=training,
+            progress_figure=_progress_box(progress) if progress else None,
+            study=study,
+            study_figure=_study_box(study) if study else None,
+            study_table=study_table(study) if study else None,
+            facts_table=tables.facts_table(summary),
+            glossary=words.glossary(),
+        )
+    )
+
+
+def write_page(summary: RunSummary, path: Path) -> None:
+    """Write the page to ``path``, with the study of bit widths that lies beside it, if any.
+
+    Raises RunError where that is not possible.
+    """
+    page = render_page(summary, load_study(path.parent / FILE_NAME))
+    try:
+        jsonio.write_atomically(path, page)
+    except OSError as exc:
+        raise RunError(f"The report cannot be written to '{path}': {exc}.") from exc
+
+
+def _front_boxes(summary: RunSummary) -> list[FigureBox]:
+    boxes = []
+    for panel in figure_data.front_panels(summary):
+        named = [*panel.chosen, *panel.statics[:1]]
+        marks = "; ".join(f"{p.label}: {units.percent(p.accuracy)} at {units.si(p.cost, panel.unit)}" for p in named)
+        description = f"Scatter plot of validation accuracy against {panel.title.lower()}. {marks}."
+        title = f"Accuracy against {panel.title[0].lower()}{panel.title[1:]}"
+        boxes.append(figure_box(f"figure-front-{panel.metric}", plot_front(panel), title, description))
+    return boxes
+
+
+def _thinned(summary: RunSummary) -> str:
+    others = len(summary.evaluations) - len(summary.front_indices)
+    if others <= figure_data.MAX_CANDIDATES:
+        return ""
+    drawn = -(-others // -(-others // figure_data.MAX_CANDIDATES)) + len(summary.front_indices)
+    return f"{drawn} of {len(summary.evaluations)}"
+
+
+def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> NetworkView:
+    name = words.rule_name(network.rule)
+    measured = network.measured
+    parts = figure_data.breakdown(network.cost, measured.profile.rates)
+    bars = figure_data.exit_bars(network)
+    schedule = timeline(network.cost, summary.core_names)
+    about = f"of the network {name}"
+    rates = "; ".join(f"{bar.exit}, {bar.split}: {units.percent(bar.rate)} leave" for bar in bars)
+    sources = "; ".join(f"{s}: {units.energy(parts.expected_energy_pj(s))}" for s in parts.sources)
+    ends = "; ".join(f"{mark.label} at {units.cycles(mark.cycle)}" for mark in schedule.marks)
+
+    def box(kind: str, figure: "Figure", title: str, description: str) -> FigureBox:
+        return figure_box(f"figure-{index}-{kind}", figure, title, f"{description} {about}.")
+
+    exits = box("exits", figures.plot_exits(bars), "Who leaves where", f"Exit rates ({rates})")
+    return NetworkView(
+        id=f"network-{index}",
+        name=name,
+        policy=_policy_sentence(network),
+        bundle=network.bundle,
+        diagram=diagram.draw(network, summary.data, summary.max_depths),
+        exits_figure=exits if network.num_exits > 1 else None,
+        exits_table=tables.exits_table(network, summary.max_depths),
+        split_figure=box("split", figures.plot_energy_split(parts), "Energy by memory", f"Energy ({sources})"),
+        energy_table=tables.energy_table(parts),
+        energy_figure=box("energy", figures.plot_layer_energy(parts), "Energy per layer", "Energy of each layer"),
+        cycles_figure=box("cycles", figures.plot_layer_cycles(parts), "Cycles per layer", "Cycles of each layer"),
+        timeline_figure=box("timeline", plot_timeline(schedule), "", f"Schedule ({ends})"),
+        busy_table=busy_table(schedule),
+    )
+
+
+def _policy_sentence(network: ChosenNetwork) -> str:
+    if network.num_exits == 1:
+        return "This network has no early exit: every image runs through all of it."
+    measure = words.MEASURE_NAMES[network.policy.measure]
+    scaled = ", each exit's logits divided by a temperature of its own" if network.policy.temperatures else ""
+    sentence = (
+        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}{scaled}; "
+        "the thresholds were chosen on the validation images."
+    )
+    return f"{sentence} {words.promise(network)}".rstrip()
+
+
+def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
+    owner = next((item for item in summary.chosen if item.rule == sample.network), summary.recommended)
+    num_exits = owner.num_exits if owner else sample.exit_index + 1
+    return SampleView(
+        image=sample.png_base64,
+        truth=sample.true_label,
+        predicted=sample.predicted_label,
+        correct=sample.correct,
+        exit=exit_label(sample.exit_index, num_exits),
+        confidence=units.percent(sample.confidence, 0),
+    )
+
+
+def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> FigureBox:
+    # A curve named after a picking rule is of the fine-tuning of what the rule picked.
+    title = f"Fine-tuning: {words.rule_name(curve.name)}" if curve.name in rules else curve.name
+    shown = f"loss {units.significant(curve.loss[-1])} after {units.count(len(curve.epochs), 'epoch')}"
+    if curve.accuracies:
+        shown += f", final exit {units.percent(curve.accuracies[-1][-1])}"
+    figure = figures.plot_training(curve)
+    title = title[:1].upper() + title[1:]
+    return figure_box(f"figure-training-{index}", figure, title, f"Training curves of {curve.name}: {shown}.")
+
+
+def _progress_box(points: tuple[figure_data.ProgressPoint, ...]) -> FigureBox:
+    caption = "The curve is flat where new networks no longer improve the front."
+    return figure_box(
+        "figure-progress",
+        figures.plot_progress(points),
+        "Hypervolume of the front",
+        f"Hypervolume over {units.count(points[-1].num_evaluations, 'evaluation')}.",
+        caption,
+    )
+
+
+def _warnings(summary: RunSummary) -> list[str]:
+    """The run's own warnings and those of the cost engine, each once."""
+    reports = [network.cost for network in summary.chosen] + [summary.static_reference.cost]
+    return list(dict.fromkeys((*summary.warnings, *(text for report in reports for text in report.warnings))))
+
+
+def _study_box(study: PrecisionStudy) -> FigureBox:
+    return figure_box("figure-study", plot_study(study), "", study_description(study))
+
+
+def _contents(summary: RunSummary, training: bool, progress: bool, study: bool) -> list[Link]:
+    entries = [
+        (True, Link("front", "Pareto front")),
+        (True, Link("chosen", "Chosen networks")),
+        (bool(summary.chosen), Link("costs", "Energy and cycles")),
+        (bool(summary.chosen), Link("schedule", "Schedule")),
+        (bool(summary.samples), Link("samples", "Test images")),
+        (training, Link("training", "Training")),
+        (progress, Link("progress", "Progress")),
+        (study, Link("study", "Bit widths")),
+        (True, Link("settings", "Settings")),
+        (True, Link("glossary", "Glossary")),
+    ]
+    return [link for shown, link in entries if shown]

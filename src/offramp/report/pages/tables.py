@@ -1,0 +1,217 @@
+"""The tables of the page as rows of finished text; nothing here knows HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from offramp.cost.expected import ExpectedCost
+from offramp.exits.exit_policy import ExitProfile
+from offramp.objectives.evaluation import Status
+from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
+from offramp.report import units
+from offramp.report.architecture_layout import describe, layout_of
+from offramp.report.figures.figure_data import Breakdown, cost_of, statics_of
+from offramp.report.wording import METRIC_NAMES, format_metric, rule_name
+from offramp.workload.graph import Role
+
+COST_METRICS = ("energy_pj", "latency_cycles", "energy_latency_product_j_cycles", "macs")
+_SHORT_NAMES = {
+    "energy_pj": "Energy",
+    "latency_cycles": "Latency",
+    "energy_latency_product_j_cycles": "Energy-latency product",
+    "macs": "MACs",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading; figures are set flush right."""
+
+    heading: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, and a second, smaller line."""
+
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first cell of each row names the row."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"every row must have {len(self.columns)} cells, got {len(row)}: {row}.")
+
+
+def chosen_table(summary: RunSummary) -> Table:
+    """The chosen networks and the static ones: accuracies, expected costs, reductions against the static reference."""
+    splits = {network.measured.split for network in summary.chosen}
+    split = "test" if splits == {"test"} else "validation" if splits == {"validation"} else "test (or validation)"
+    reference = summary.static_reference
+    rows = [_network_row(network, reference, summary) for network in summary.chosen]
+    rows += [_static_row(static, reference, summary) for static in statics_of(summary)]
+    caption = "Chosen networks and static networks."
+    if summary.chosen:
+        caption += f" Expected costs are means over the {split} images; reductions are against the static reference."
+    headings = ("Validation accuracy", "Test accuracy", *(_SHORT_NAMES[metric] for metric in COST_METRICS))
+    return Table(caption, (Column("Network", numeric=False), *map(Column, headings)), tuple(rows))
+
+
+def _network_row(network: ChosenNetwork, reference: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
+    return (
+        Cell(rule_name(network.rule), describe(network.architecture, summary.max_depths)),
+        _accuracy_cell(network.validation.top1, network.validation.num_samples),
+        Cell("not measured") if network.test is None else _accuracy_cell(network.test.top1, network.test.num_samples),
+        *_cost_cells(network.measured.expected, reference.expected),
+    )
+
+
+def _static_row(static: StaticReference, reference: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
+    test = static.accuracy_test
+    return (
+        Cell(static.name, describe(static.architecture, summary.max_depths)),
+        _accuracy_cell(static.accuracy_validation, summary.data.num_validation),
+        Cell("not measured") if test is None else _accuracy_cell(test, summary.data.num_test),
+        *_cost_cells(static.expected, None if static is reference else reference.expected),
+    )
+
+
+def _accuracy_cell(accuracy: float, num_samples: int) -> Cell:
+    return Cell(units.percent(accuracy), interval(accuracy, num_samples))
+
+
+def _cost_cells(expected: ExpectedCost, reference: ExpectedCost | None) -> tuple[Cell, ...]:
+    cells = []
+    for metric in COST_METRICS:
+        value = getattr(expected, metric)
+        note = "reference" if reference is None else units.reduction(value, getattr(reference, metric))
+        cells.append(Cell(format_metric(metric, value), note))
+    return tuple(cells)
+
+
+def interval(share: float, num_samples: int) -> str:
+    """The 95 % Wilson interval of a share counted on ``num_samples`` samples, as text; empty where there are none."""
+    from scipy.stats import binomtest
+
+    if num_samples < 1 or not 0.0 <= share <= 1.0:
+        return ""
+    bounds = binomtest(round(share * num_samples), num_samples).proportion_ci(method="wilson")
+    return f"{100 * bounds.low:.1f} to {100 * bounds.high:.1f}{units.NBSP}%"
+
+
+def exits_table(network: ChosenNetwork, max_depths: Sequence[int]) -> Table:
+    """Exit by exit: where it is, its threshold, who leaves there, how often that is right, and the cost to there."""
+    shares = ("Threshold", "Leave here", "Right, of those", "Right if all left here")
+    costs = ("Energy to here", "Latency to here", "MACs to here")
+    rows = []
+    for index, place in enumerate(layout_of(network.architecture, max_depths).exits):
+        shown = _profile_texts(network.measured.profile, index)
+        other = _profile_texts(network.validation, index)
+        notes = ["" if network.test is None else f"validation {text}" for text in other]
+        stage = network.cost.stages[index]
+        rows.append((
+            Cell(place.label, f"after block {place.after_block}, {place.branch}"),
+            Cell(threshold(network, index)),
+            *(Cell(text, note) for text, note in zip(shown, notes, strict=True)),
+            Cell(units.energy(stage.energy_to_exit_pj)),
+            Cell(units.cycles(stage.latency_to_exit_cycles)),
+            Cell(units.macs(stage.macs_to_exit)),
+        ))  # fmt: skip
+    caption = f"Exits of the network “{rule_name(network.rule)}”, measured on the {network.measured.split} images."
+    return Table(caption, (Column("Exit", numeric=False), *map(Column, (*shares, *costs))), tuple(rows))
+
+
+def _profile_texts(profile: ExitProfile, index: int) -> tuple[str, str, str]:
+    right = units.percent(profile.accuracies[index]) if profile.rates[index] > 0.0 else units.NOTHING
+    full = units.percent(profile.full_accuracies[index]) if index < len(profile.full_accuracies) else units.NOTHING
+    return units.percent(profile.rates[index]), right, full
+
+
+def threshold(network: ChosenNetwork, index: int) -> str:
+    """The threshold of an exit in words where the number would mislead."""
+    if index == network.num_exits - 1:
+        return "takes the rest"
+    value = network.policy.thresholds[index]
+    return "closed" if value > 1.0 else f"{value:.3f}"
+
+
+def front_table(summary: RunSummary) -> Table:
+    """The front as the search saw it, before fine-tuning, in order of accuracy."""
+    columns = [Column("Network", numeric=False), Column("Validation accuracy")]
+    columns += [Column(_SHORT_NAMES[metric]) for metric in COST_METRICS]
+    columns += [Column("Exit rates"), Column("Architecture", numeric=False)]
+    members = [(index, summary.evaluations[index]) for index in summary.front_indices]
+    members.sort(key=lambda item: -item[1].values.get("accuracy", 0.0))
+    rows = []
+    for index, item in members:
+        accuracy = item.values.get("accuracy")
+        costs = [(metric, cost_of(item, metric)) for metric in COST_METRICS]
+        rates = item.details.profile.rates if item.details is not None else ()
+        rows.append((
+            Cell(f"#{index + 1}"),
+            Cell(units.NOTHING if accuracy is None else units.percent(accuracy)),
+            *(Cell(units.NOTHING if value is None else format_metric(metric, value)) for metric, value in costs),
+            Cell(" / ".join(units.percent(rate, 0) for rate in rates) or units.NOTHING),
+            Cell(describe(item.architecture, summary.max_depths)),
+        ))  # fmt: skip
+    caption = "Members of the Pareto front as the search saw them: weights of the supernet, validation images."
+    return Table(caption, tuple(columns), tuple(rows))
+
+
+def energy_table(data: Breakdown) -> Table:
+    """Expected energy by source, backbone and branches apart."""
+    values = {source: [data.expected_energy_pj(source, role) for role in Role] for source in data.sources}
+    sums = [sum(column) for column in zip(*values.values(), strict=True)] or [0.0 for _ in Role]
+    values["all"] = sums
+    rows = []
+    for source, parts in values.items():
+        together = sum(parts)
+        share = together / sum(sums) if sum(sums) else 0.0
+        rows.append((Cell(source), *(Cell(units.energy(x)) for x in (*parts, together)), Cell(units.percent(share))))
+    columns = (Column("Where", numeric=False), *map(Column, ("Backbone", "Exit branches", "Together", "Share")))
+    return Table("Expected energy per image by memory.", columns, tuple(rows))
+
+
+def facts_table(summary: RunSummary) -> Table:
+    """How the run was made: data, accelerator, engine, search, versions."""
+    data = summary.data
+    failed = sum(item.status is Status.FAILED for item in summary.evaluations)
+    outside = sum(item.status is Status.COMPLETE and not item.feasible for item in summary.evaluations)
+    tried = f"{len(summary.evaluations)} ({failed} failed, {outside} broke a constraint)"
+    goals = ", ".join(f"{goal.direction} {METRIC_NAMES.get(goal.metric, goal.metric)}" for goal in summary.objectives)
+    limits = ", ".join(
+        f"{METRIC_NAMES.get(limit.metric, limit.metric)} {limit.relation} {format_metric(limit.metric, limit.bound)}"
+        for limit in summary.constraints
+    )
+    shape = " × ".join(str(size) for size in data.input_shape)
+    facts = [
+        ("Data", f"{data.name}, {units.count(len(data.class_names), 'class', 'classes')}, input {shape}"),
+        ("Training images", f"{data.num_train:,}".replace(",", units.NBSP)),
+        ("Validation images", f"{data.num_validation:,}".replace(",", units.NBSP)),
+        ("Test images", f"{data.num_test:,}".replace(",", units.NBSP)),
+        ("Data fingerprint", data.fingerprint),
+        ("Accelerator", summary.accelerator),
+        ("Clock", units.si(summary.clock_hz, "Hz") if summary.clock_hz else "not given"),
+        ("Cost engine", f"{summary.engine} {summary.engine_version}"),
+        ("Convention", summary.convention),
+        ("Objectives", goals or "none"),
+        ("Constraints", limits or "none"),
+        ("Search algorithm", summary.algorithm),
+        ("Networks tried", tried),
+        ("Seed", str(summary.seed)),
+        ("Duration", "not recorded" if summary.duration_s is None else units.duration(summary.duration_s)),
+        ("Made", summary.created.strftime("%Y-%m-%d %H:%M %Z").strip()),
+        ("offramp", summary.offramp_version),
+        *((item.name, item.value) for item in summary.environment),
+    ]
+    columns = (Column("Setting", numeric=False), Column("Value", numeric=False))
+    return Table("How this run was made.", columns, tuple((Cell(name), Cell(value)) for name, value in facts))

@@ -1,0 +1,63 @@
+"""One self-contained HTML page with the timeline of a priced network: nothing is loaded from anywhere."""
+
+from pathlib import Path
+
+from offramp import jsonio
+from offramp.errors import InputError
+from offramp.report import units
+from offramp.report.figures.timeline_data import Timeline, busy_table, timeline
+from offramp.report.figures.timeline_figure import plot_timeline
+from offramp.report.pages.tables import Cell, Column, Table
+from offramp.report.pages.template import environment, figure_box
+from offramp.report.terminal.text import ModelPrice, Priced, engine_name, mapping_name, model_price
+from offramp.version import __version__
+
+
+def render_timeline_page(priced: Priced) -> str:
+    """The page as text; names from files are escaped."""
+    price = model_price(priced)
+    data = timeline(priced.report, priced.core_names)
+    return (
+        environment()
+        .get_template("timeline.html")
+        .render(
+            title=f"{Path(price.model).name} on {price.accelerator}",
+            byline=f"{engine_name(price)}, convention {price.convention}, {mapping_name(price)}",
+            warnings=price.warnings,
+            leaves_out=price.leaves_out,
+            figure=figure_box("figure-timeline", plot_timeline(data), "", _description(data)),
+            busy_table=busy_table(data),
+            exits_table=_exits_table(price),
+            version=__version__,
+        )
+    )
+
+
+def write_timeline_page(priced: Priced, path: Path) -> None:
+    """Write the page to ``path``; InputError where that is not possible."""
+    page = render_timeline_page(priced)
+    try:
+        jsonio.write_atomically(path, page)
+    except OSError as exc:
+        reason = exc.strerror or exc
+        raise InputError(f"The timeline cannot be written to '{path}': {reason}. Its folder must exist.") from exc
+
+
+def _description(data: Timeline) -> str:
+    ends = "; ".join(f"{mark.label} at {units.cycles(mark.cycle)}" for mark in data.marks)
+    return f"Schedule of {units.count(len(data.cores), 'core')} and {units.count(len(data.links), 'link')} ({ends})."
+
+
+def _exits_table(price: ModelPrice) -> Table:
+    columns = ("To exit", "Latency", "Energy", "MACs")
+    rows = tuple(
+        (
+            Cell(stage.exit),
+            Cell(units.cycles(stage.latency_to_exit_cycles)),
+            Cell(units.energy(stage.energy_to_exit_pj)),
+            Cell(units.macs(stage.macs_to_exit)),
+        )
+        for stage in price.stages
+    )
+    headings = tuple(Column(heading, numeric=index > 0) for index, heading in enumerate(columns))
+    return Table("Latency and energy from the input to the answer of each exit", headings, rows)

@@ -1,0 +1,102 @@
+"""A search that is going on, for the terminal: how far it is, its front as a table and as a plot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from offramp.objectives.evaluation import Evaluation, Objective, Status
+from offramp.objectives.pareto import pareto_front
+from offramp.report.terminal.text import evaluations_table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_WIDTH, _HEIGHT = 60, 12
+_MOST_ROWS = 12
+_PHASES = {
+    None: "starting",
+    "training": "training the supernet",
+    "search": "searching",
+    "finish": "fine-tuning and exporting",
+    "ended": "ended",
+    "stopped": "stopped early",
+}
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """What the record of a run says at one moment; ``recent`` are the last reasons of failures."""
+
+    name: str
+    phase: str | None
+    running: bool
+    num_proposed: int
+    evaluations: tuple[Evaluation, ...]
+    objectives: tuple[Objective, ...]
+
+    @property
+    def over(self) -> bool:
+        return not self.running
+
+
+def live_view(state: LiveState) -> "Group":
+    """Everything to be seen at one moment."""
+    from rich.console import Group
+    from rich.text import Text
+
+    failed = [evaluation for evaluation in state.evaluations if evaluation.status is Status.FAILED]
+    phase = _PHASES.get(state.phase, str(state.phase))
+    if not state.running and state.phase not in ("ended", "stopped"):
+        phase = f"not running any more; it was {phase}"
+    open_now = state.num_proposed - len(state.evaluations)
+    head = (
+        f"{state.name}: {phase}. {len(state.evaluations)} candidates evaluated, {open_now} open, {len(failed)} failed."
+    )
+    parts: list[object] = [Text(head)]
+    if failed:
+        parts.append(Text(f"Last failure: {failed[-1].error}"))
+    front = pareto_front(state.evaluations, state.objectives).evaluations
+    if front:
+        table = evaluations_table(front[:_MOST_ROWS])
+        parts += [Text(scatter(state.evaluations, front, state.objectives)), table]
+        if len(front) > _MOST_ROWS:
+            parts.append(Text(f"and {len(front) - _MOST_ROWS} more on the front"))
+    return Group(*parts)  # type: ignore[arg-type]
+
+
+def scatter(
+    evaluations: Sequence[Evaluation],
+    front: Sequence[Evaluation],
+    objectives: Sequence[Objective],
+    width: int = _WIDTH,
+    height: int = _HEIGHT,
+) -> str:
+    """The first objective upwards over the second one: ``·`` a candidate, ``●`` a member of the front.
+
+    With one objective: over the number of the candidate.
+    """
+    shown = [evaluation for evaluation in evaluations if evaluation.status is Status.COMPLETE]
+    upwards = objectives[0].metric
+    across = objectives[1].metric if len(objectives) > 1 else None
+    members = {id(member) for member in front}
+    if not shown:
+        return ""
+    xs = [float(index) if across is None else item.values[across] for index, item in enumerate(shown)]
+    ys = [item.values[upwards] for item in shown]
+    cells = [[" "] * width for _ in range(height)]
+    order = sorted(range(len(shown)), key=lambda index: id(shown[index]) in members)
+    for index in order:
+        column = _cell(xs[index], min(xs), max(xs), width)
+        row = height - 1 - _cell(ys[index], min(ys), max(ys), height)
+        cells[row][column] = "●" if id(shown[index]) in members else "·"
+    label = across or "candidate"
+    lines = [f"{upwards} {max(ys):.4g}", *("│" + "".join(row).rstrip() for row in cells)]
+    lines.append("└" + "─" * width)
+    lines.append(f"{min(ys):.4g} at the bottom; {label} from {min(xs):.4g} to {max(xs):.4g}")
+    return "\n".join(lines)
+
+
+def _cell(value: float, low: float, high: float, count: int) -> int:
+    if high <= low:
+        return 0
+    return min(count - 1, int((value - low) / (high - low) * count))

@@ -1,0 +1,217 @@
+"""One forward pass per backbone: all its exits are attached at once, and every candidate follows from their logits."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from offramp.algorithms.exact.exit_table import ExitTable
+from offramp.cost.mapping.channel_split.analog_shares import has_analog_shares
+from offramp.cost.report import CostReport
+from offramp.errors import ConfigError, OfframpError
+from offramp.exits.calibration import fit_temperature
+from offramp.exits.confidence_measures import Measure, confidence, tempered
+from offramp.exits.thresholds import SHARED_THRESHOLDS
+from offramp.nn.network import EarlyExitNetwork
+from offramp.objectives.evaluation import Details, Evaluation, Status
+from offramp.run.evaluators.exit_costs import exit_costs
+from offramp.run.evaluators.exit_workloads import ExitWorkloads, rounds
+from offramp.run.evaluators.operating_point import OperatingPoint, choose_operating_point
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, calibrate, failed
+from offramp.space.architecture import Architecture, ExitChoice
+from offramp.train.compute import one_thread
+from offramp.train.trainer import collect_logits
+
+T = TypeVar("T")
+
+_QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
+
+
+class OffersExits(Protocol):
+    """A space that says which exits a backbone may have."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]: ...
+
+    def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Cached:
+    """Logits (samples, classes) of the final classifier and of every option of one backbone, and their workloads."""
+
+    options: tuple[ExitChoice, ...]
+    logits: dict[ExitChoice, NDArray[np.float32]]
+    final: NDArray[np.float32]
+    workloads: ExitWorkloads
+
+
+class CachedLogitsEvaluator:
+    """Judges candidates as `SupernetEvaluator` does, but runs each backbone only once.
+
+    ``num_forwards`` counts the backbones that were run: what a search has really spent. Candidates with an exit that
+    the space does not list, and all that are quantised, are judged one by one, and counted too. The latest
+    ``capacity`` backbones are kept.
+    """
+
+    def __init__(
+        self, direct: SupernetEvaluator, space: OffersExits, *, shared_threshold: bool = False, capacity: int = 64
+    ) -> None:
+        self._direct = direct
+        self._space = space
+        self._shared = shared_threshold
+        self._capacity = capacity
+        self._backbones: OrderedDict[Architecture, _Cached] = OrderedDict()
+        self._tables: OrderedDict[Architecture, ExitTable] = OrderedDict()
+        self._reports: OrderedDict[Architecture, CostReport] = OrderedDict()
+        self._judged: OrderedDict[Architecture, Evaluation] = OrderedDict()
+        self.num_forwards = 0
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """A complete evaluation, or a failed one with its reason; the same one each time."""
+        known = self._judged.get(architecture)
+        if known is None:
+            known = self._judge(architecture)
+            _remember(self._judged, architecture, known, 100 * self._capacity)
+        return known
+
+    def _judge(self, architecture: Architecture) -> Evaluation:
+        try:
+            if has_analog_shares(architecture) or self._direct.quantize:
+                # An analog network is calibrated and drawn noise for as a whole, and grids belong to one network.
+                self.num_forwards += 1
+                return self._direct.evaluate(architecture)
+            with one_thread():
+                cached = self._backbone(architecture.without_exits())
+                if any(choice not in cached.logits for choice in architecture.exits):
+                    self.num_forwards += 1
+                    return self._direct.evaluate(architecture)
+                return self._evaluated(architecture, cached)
+        except Exception as exc:
+            return failed(architecture, exc)
+
+    def _evaluated(self, architecture: Architecture, cached: _Cached) -> Evaluation:
+        direct = self._direct
+        logits = [*(cached.logits[choice] for choice in architecture.exits), cached.final]
+        cost = self._price(architecture)
+        point: OperatingPoint = choose_operating_point(
+            logits,
+            direct.data.validation.labels,
+            cost,
+            architecture.policy,
+            direct.constraints,
+            calibrate=direct.calibrate_confidences,
+            shared_threshold=self._shared,
+        )
+        return Evaluation(
+            architecture=architecture,
+            status=Status.COMPLETE,
+            values=point.values(),
+            violations=point.violations(direct.constraints),
+            details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
+        )
+
+    def table(self, backbone: Architecture) -> ExitTable | None:
+        """What every network of this backbone follows from; None where it cannot be run or priced."""
+        known = self._tables.get(backbone)
+        if known is not None or self._direct.quantize:
+            return known
+        try:
+            with one_thread():
+                table = self._tabulated(backbone, self._backbone(backbone))
+        except (OfframpError, ArithmeticError, ValueError, RuntimeError):
+            # The evaluation of a candidate with this backbone will say why.
+            return None
+        return _remember(self._tables, backbone, table, self._capacity)
+
+    def _tabulated(self, backbone: Architecture, cached: _Cached) -> ExitTable:
+        labels, options = self._direct.data.validation.labels, cached.options
+        logits = [cached.logits[option] for option in options]
+        if self._direct.calibrate_confidences:
+            logits = [tempered(item, fit_temperature(item, labels)).astype(np.float32) for item in logits]
+        scores = {
+            measure: np.asarray([confidence(item, measure) for item in logits]).reshape(len(options), len(labels))
+            for measure in self._space.measures
+        }
+        correct = [item.argmax(axis=1) == labels for item in (*logits, cached.final)]
+        return ExitTable(
+            backbone=backbone,
+            options=options,
+            correct=np.asarray(correct),
+            scores=scores,
+            thresholds={measure: tuple(self._thresholds(row) for row in rows) for measure, rows in scores.items()},
+            costs=exit_costs(backbone, options, self._priced),
+            shared_threshold=self._shared,
+        )
+
+    def _thresholds(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(SHARED_THRESHOLDS) if self._shared else np.unique(np.quantile(scores, _QUANTILES))
+
+    def _backbone(self, backbone: Architecture) -> _Cached:
+        known = self._backbones.get(backbone)
+        if known is not None:
+            self._backbones.move_to_end(backbone)
+            return known
+        if has_analog_shares(backbone):
+            raise ConfigError(
+                "Exits cannot be chosen from cached logits for networks with analog shares, got some. Choose another "
+                "search.algorithm, or leave space.analog_shares out."
+            )
+        direct = self._direct
+        options = self._space.exit_options(backbone)
+        networks = [
+            direct.supernet.extract(replace(backbone, exits=tuple(options[place] for place in places)))
+            for places in rounds(options) or [[]]
+        ]
+        network = _AllBranches(networks)
+        calibrate(network, direct.data, direct.compute)
+        logits = collect_logits(network, direct.data.validation, direct.data.preprocessing, direct.compute)
+        self.num_forwards += 1
+        if not all(np.isfinite(item).all() for item in logits):
+            raise ArithmeticError("the network answers with values that are not finite")
+        order = [option for places in rounds(options) for option in (options[place] for place in places)]
+        workloads = ExitWorkloads(options, [direct.workload(item) for item in networks])
+        cached = _Cached(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads)
+        return _remember(self._backbones, backbone, cached, self._capacity)
+
+    def _price(self, architecture: Architecture) -> CostReport:
+        """The same for all policies."""
+        key = replace(architecture, policy=type(architecture.policy)())
+        known = self._reports.get(key)
+        return known or _remember(self._reports, key, self._priced(key), 100 * self._capacity)
+
+    def _priced(self, architecture: Architecture) -> CostReport:
+        workload = self._backbone(architecture.without_exits()).workloads.workload(architecture.exits)
+        return self._direct.cost_model.estimate(workload, self._direct.accelerator)
+
+
+class _AllBranches(nn.Module):
+    """The branches of several networks with the same backbone on one run of it; the final classifier comes last."""
+
+    def __init__(self, networks: Sequence[EarlyExitNetwork]) -> None:
+        super().__init__()
+        self.stages = networks[0].stages
+        self.rounds = nn.ModuleList(network.branches for network in networks)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits round by round, each in the order of the taps."""
+        features, maps = images, []
+        for stage in self.stages:
+            features = stage(features)
+            maps.append(features)
+        branches = [cast(nn.ModuleList, item) for item in self.rounds]
+        logits = [
+            branch(item) for chosen in branches for branch, item in zip(list(chosen)[:-1], maps[:-1], strict=True)
+        ]
+        return (*logits, branches[0][-1](maps[-1]))
+
+
+def _remember(cache: OrderedDict[Architecture, T], key: Architecture, value: T, capacity: int) -> T:
+    cache[key] = value
+    while len(cache) > capacity:
+        cache.popitem(last=False)
+    return value

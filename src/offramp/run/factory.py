@@ -1,0 +1,263 @@
+"""Settings to objects: the only module that knows every part."""
+
+from collections.abc import Sequence
+
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.algorithms.exact.exit_table import ExitTables, UsesExitTables
+from offramp.cost.mapping.channel_split.analog_shares import analog_split
+from offramp.cost.pricing import build_cost_model
+from offramp.cost.sparsity_gain import gain_of
+from offramp.data.labelled_data import Dataset, load_dataset
+from offramp.data.mini_batches import default_augmentation
+from offramp.deploy.bundle.licence import read_licence
+from offramp.errors import ConfigError
+from offramp.hardware.loader import load_accelerator
+from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
+from offramp.nn.adoption.timm_models import PREFIX as TIMM
+from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm, check_timm
+from offramp.nn.backbone import BACKBONES, BackboneFamily
+from offramp.nn.branches.branch_layer import MAX_LAYERS, layer_choices
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES
+from offramp.nn.quantization.quantize import check_precision
+from offramp.nn.supernet.active_analog_shares import has_analog_layers
+from offramp.nn.supernet.supernet import DEFAULT_FINAL_BRANCH, Supernet
+from offramp.objectives.evaluation import SearchAlgorithm
+from offramp.objectives.parse import parse_constraint, parse_objective
+from offramp.objectives.picking import check_rule
+from offramp.progress import Reporter
+from offramp.run.context import Context
+from offramp.run.trackers.tracker import TRACKERS
+from offramp.settings.config import Config
+from offramp.space.architecture import Precision
+from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
+from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.space.precision_choices import FIXED, PrecisionChoices
+from offramp.train.compute import build_compute, set_threads
+from offramp.workload.layer import LayerShape, Op
+
+# Training sees about this many images, so that small data sets get more epochs than large ones.
+_IMAGES_TO_TRAIN_ON = 1_200_000
+_MIN_EPOCHS, _MAX_EPOCHS = 10, 40
+
+
+def check_settings(config: Config) -> None:
+    """Fail at once, before data are read, on a name or a rule that cannot be understood."""
+    _check_backbone(config)
+    _check_execution(config)
+    for branch in config.space.branches:
+        EXIT_BRANCHES.get(branch)
+    ALGORITHMS.get(config.search.algorithm)
+    for text in config.search.objectives:
+        parse_objective(text)
+    for text in config.search.constraints:
+        parse_constraint(text)
+    for rule in config.fine_tune.picks:
+        check_rule(rule)
+    read_licence(config.deploy.licence)
+    _check_analog(config)
+    _check_pruning(config)
+    if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
+        backbone, branches = _precisions(config)
+        check_precision(backbone, "backbone")
+        check_precision(branches, "branches")
+
+
+def _check_analog(config: Config) -> None:
+    formulas = load_accelerator(config.cost.accelerator).formulas
+    if any(config.space.analog_shares) and (formulas is None or formulas.analog is None):
+        raise ConfigError(
+            f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
+            f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
+        )
+
+
+def _check_pruning(config: Config) -> None:
+    """Zeros are worth training for only where the accelerator's description says that it gains from them."""
+    density = config.fine_tune.weight_density
+    if density is None:
+        return
+    accelerator, cost = load_accelerator(config.cost.accelerator), config.cost
+    if not accelerator.gains_from_zero_weights:
+        raise ConfigError(
+            f"fine_tune.weight_density is for accelerators that gain from weights that are zero, which "
+            f"{accelerator.name!r} does not: no core of its description has a block `sparsity`. Leave it out, or state "
+            "what the chip gains and where that was published."
+        )
+    if cost.engine != "native":
+        raise ConfigError(
+            f"fine_tune.weight_density needs the cost engine 'native', got {cost.engine!r}, which knows nothing of "
+            "weights that are zero. Leave one of the two out."
+        )
+    bits = {cost.weight_bits, cost.branch_weight_bits}
+    if config.searches_precision:
+        bits = {precision.weight_bits for precision in _choices(config).choices}
+    shapes = [LayerShape(Op.DENSE, weight_bits=width, weight_density=density) for width in bits]
+    if not any(gain_of(shape, core) for shape in shapes for core in accelerator.cores):
+        raise ConfigError(
+            f"fine_tune.weight_density {density:g} gains nothing on {accelerator.name!r}: weights of "
+            f"{' or '.join(map(str, sorted(bits)))} bits take no less room in its format for zeros. Choose a lower one."
+        )
+
+
+def _check_backbone(config: Config) -> None:
+    space = config.space
+    if space.backbone.startswith(TIMM):
+        check_timm(space.backbone.removeprefix(TIMM))
+        return
+    if not space.backbone.startswith(ADOPTED):
+        BACKBONES.get(space.backbone)
+    if space.weights is not None or space.freeze:
+        raise ConfigError(
+            f"space.weights and space.freeze are for backbones from timm (timm:...), got {space.backbone!r}. A model "
+            "of your own is frozen by offramp.adopt(..., freeze=True)."
+        )
+
+
+def _check_execution(config: Config) -> None:
+    """Workers build the network from the settings alone."""
+    execution = config.execution
+    if execution.tracker is not None:
+        TRACKERS.get(execution.tracker)
+    asked = execution.workers or execution.cluster or execution.evaluation_timeout_s
+    if asked is not None and config.space.backbone.startswith(ADOPTED):
+        raise ConfigError(
+            f"Backbone {config.space.backbone!r} is a model that was given in Python, which workers cannot build. "
+            "Leave out workers, cluster and evaluation_timeout_s."
+        )
+
+
+def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -> BackboneFamily:
+    """The backbone of the settings; ``model`` is one that was brought along."""
+    space = config.space
+    if model is not None:
+        return model
+    if space.backbone.startswith(TIMM):
+        settings = TimmSettings(
+            space.backbone.removeprefix(TIMM), space.weights, space.freeze, space.max_taps, config.seed
+        )
+        return adopt_timm(settings, dataset.input_shape, dataset.num_classes)
+    if space.backbone.startswith(ADOPTED):
+        raise ConfigError(
+            f"Backbone {space.backbone!r} is a model that was given in Python. Give it again: "
+            "offramp.search(model=offramp.adopt(...), ...)."
+        )
+    return BACKBONES.get(space.backbone)
+
+
+def _precisions(config: Config) -> tuple[Precision, Precision]:
+    """Bit widths of the backbone and of the branches."""
+    cost = config.cost
+    return (
+        Precision(cost.weight_bits, cost.activation_bits),
+        Precision(cost.branch_weight_bits, cost.branch_activation_bits),
+    )
+
+
+def _choices(config: Config) -> PrecisionChoices:
+    """The bit widths that are searched, if any."""
+    if not config.searches_precision:
+        return FIXED
+    return PrecisionChoices(config.space.precision, tuple(map(Precision.parse, config.space.precisions)))
+
+
+def build_dataset(config: Config, reporter: Reporter) -> Dataset:
+    data = config.data
+    return load_dataset(
+        data.source,
+        seed=config.seed,
+        validation_share=data.validation_share,
+        test_share=data.test_share,
+        image_column=data.image_column,
+        label_column=data.label_column,
+        image_size=data.image_size,
+        reporter=reporter,
+    )
+
+
+def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> EarlyExitSpace:
+    precision, branch_precision = _precisions(config)
+    own_head = isinstance(family, AdoptedModel) and family.num_classes == dataset.num_classes
+    backbone = family.space(dataset.input_shape)
+    return EarlyExitSpace(
+        backbone=backbone if config.space.elastic_widths else backbone.with_full_widths(),
+        final_branch=OWN_HEAD if own_head else DEFAULT_FINAL_BRANCH,
+        branches=config.space.branches,
+        measures=config.space.measures,
+        accuracy_drops=config.space.accuracy_drops,
+        max_exits=config.space.max_exits,
+        precision=precision,
+        branch_precision=branch_precision,
+        precisions=_choices(config),
+        analog_shares=config.space.analog_shares,
+        digital_branches=_digital_branches(config.space.branches) if config.space.analog_shares else (),
+        branch_layers=_branch_layers(config),
+    )
+
+
+def _digital_branches(branches: Sequence[str]) -> tuple[str, ...]:
+    """Types without a convolution that an analog core could run, whatever the features."""
+    built = {name: EXIT_BRANCHES.get(name).build(8, 8, 8, 2) for name in branches}
+    return tuple(name for name, branch in built.items() if not has_analog_layers(branch))
+
+
+def _branch_layers(config: Config) -> BranchLayerChoices:
+    """What branches may be put together from, if any type in the settings is put together layer by layer."""
+    layered = tuple(name for name in config.space.branches if getattr(EXIT_BRANCHES.get(name), "layered", False))
+    return BranchLayerChoices(layered, layer_choices(), MAX_LAYERS) if layered else NO_LAYERS
+
+
+def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None = None) -> Context:
+    """All parts of a run; ``model`` is the backbone, where it was brought along.
+
+    Raises InputError for a setting or a model that does not fit the data.
+    """
+    _, height, width = dataset.input_shape
+    if min(height, width) < 4:
+        raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
+    set_threads(config.train.threads, max(height, width))
+    family = build_family(config, dataset, model)
+    space = build_space(config, dataset, family)
+    accelerator = load_accelerator(config.cost.accelerator)
+    train = config.train
+    epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
+    fine_tune_epochs = config.fine_tune.epochs
+    return Context(
+        config=config,
+        dataset=dataset,
+        family=family,
+        space=space,
+        supernet=Supernet(
+            space.backbone,
+            config.space.branches,
+            dataset.input_shape,
+            dataset.num_classes,
+            config.seed,
+            family,
+            space.precisions.choices,
+            analog_split(accelerator) if any(config.space.analog_shares) else None,
+        ),
+        compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
+        accelerator=accelerator,
+        search_cost=build_cost_model(config.cost, coarse=True),
+        report_cost=build_cost_model(config.cost),
+        objectives=tuple(parse_objective(text) for text in config.search.objectives),
+        constraints=tuple(parse_constraint(text) for text in config.search.constraints),
+        augmentation=default_augmentation(dataset) if config.data.augment else None,
+        epochs=epochs,
+        fine_tune_epochs=epochs if fine_tune_epochs is None else fine_tune_epochs,
+    )
+
+
+def build_algorithm(context: Context, tables: ExitTables | None = None) -> SearchAlgorithm:
+    """``tables`` go to an algorithm that can use them, as long as they can be made for this backbone and cost model."""
+    factory = ALGORITHMS.get(context.config.search.algorithm)
+    algorithm = factory(context.space, context.objectives, context.constraints, context.config.seed)
+    if isinstance(algorithm, UsesExitTables) and tables is not None:
+        largest = context.space.max_architecture().without_exits()
+        if tables.table(largest) is not None:
+            algorithm.use_tables(tables)
+    return algorithm
+
+
+def _default_epochs(num_images: int) -> int:
+    return min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_IMAGES_TO_TRAIN_ON / max(num_images, 1))))

@@ -1,0 +1,224 @@
+"""From the objects of a run to the summary that the report is made of."""
+
+import base64
+import io
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from offramp.data.labelled_data import Split
+from offramp.hardware.accelerator import CoreKind
+from offramp.nn.adoption.adopted_model import AdoptedModel
+from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.pareto import ParetoFront
+from offramp.records.run_summary import (
+    ChosenNetwork,
+    DataSummary,
+    EnvironmentItem,
+    RunSummary,
+    SampleDecision,
+    StaticReference,
+    TrainingCurve,
+)
+from offramp.report.architecture_layout import layout_of
+from offramp.report.wording import rule_name
+from offramp.run.analog_networks import analog_notes
+from offramp.run.context import Context
+from offramp.run.finishing.finish import FinishedNetwork
+from offramp.train.trainer import TrainingLog, collect_logits
+from offramp.version import __version__
+
+_NUM_SAMPLES = 12
+_PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "pymoo", "zigzag-dse")
+
+
+def summarize(
+    context: Context,
+    evaluations: Sequence[Evaluation],
+    front: ParetoFront,
+    finished: Sequence[FinishedNetwork],
+    reference: StaticReference,
+    curve: TrainingLog,
+    *,
+    duration_s: float,
+    remarks: Sequence[str] = (),
+) -> RunSummary:
+    """Gather everything; ``curve`` is the training of the supernet, ``remarks`` come from the search algorithm."""
+    dataset, config = context.dataset, context.config
+    members = {id(member) for member in front.evaluations}
+    curves = [_curve("supernet", curve)] + [_curve(item.record.rule, item.log) for item in finished]
+    return RunSummary(
+        title=f"{dataset.name} on {context.accelerator.name}",
+        created=datetime.now(UTC),
+        offramp_version=__version__,
+        data=DataSummary(
+            name=dataset.name,
+            class_names=dataset.class_names,
+            input_shape=dataset.input_shape,
+            num_train=len(dataset.splits.train.labels),
+            num_validation=len(dataset.splits.validation.labels),
+            num_test=len(dataset.splits.test.labels),
+            fingerprint=dataset.fingerprint,
+        ),
+        accelerator=context.accelerator.name,
+        engine=reference.cost.engine,
+        engine_version=reference.cost.engine_version,
+        convention=reference.cost.convention,
+        seed=config.seed,
+        objectives=context.objectives,
+        constraints=context.constraints,
+        algorithm=config.search.algorithm,
+        max_depths=tuple(max(stage.depths) for stage in context.space.backbone.stages),
+        evaluations=tuple(evaluations),
+        front_indices=tuple(i for i, evaluation in enumerate(evaluations) if id(evaluation) in members),
+        chosen=tuple(item.record for item in finished),
+        static_reference=reference,
+        training=tuple(c for c in curves if c.epochs),
+        samples=_samples(context, finished[0]) if finished else (),
+        settings_text=config.to_yaml(),
+        duration_s=duration_s,
+        clock_hz=context.accelerator.clock_hz,
+        core_names=tuple(core.name for core in context.accelerator.cores if core.kind is not CoreKind.OFFCHIP),
+        environment=_environment(context),
+        warnings=(
+            *_model_notes(context),
+            *remarks,
+            *_warnings(context),
+            *analog_notes(context),
+            *_pruning_note(context, [item.record for item in finished]),
+            *_teacher_note(context),
+            *_dropped_note(context, [item.record for item in finished]),
+            *reference.cost.warnings,
+        ),
+    )
+
+
+def _curve(name: str, log: TrainingLog) -> TrainingCurve:
+    return TrainingCurve(name, tuple(range(1, len(log.loss) + 1)), log.loss)
+
+
+def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, ...]:
+    """The first test images of every class in turn, and what the network did with them."""
+    test = context.dataset.splits.test
+    order = np.argsort(np.argsort(test.labels, kind="stable") % max(len(test.labels) // _NUM_SAMPLES, 1), kind="stable")
+    shown = order[:_NUM_SAMPLES]
+    few = Split(test.images[shown], test.labels[shown])
+    logits = collect_logits(item.network, few, context.dataset.preprocessing, context.compute)
+    policy = item.record.policy
+    exits = policy.decide(logits)
+    names = context.dataset.class_names
+    decisions = []
+    for row, exit_index in enumerate(exits):
+        own = logits[exit_index][row : row + 1]
+        decisions.append(
+            SampleDecision(
+                png_base64=_png(few.images[row]),
+                true_label=names[few.labels[row]],
+                predicted_label=names[int(own.argmax())],
+                exit_index=int(exit_index),
+                confidence=float(policy.confidence(own, int(exit_index))[0]),
+                network=item.record.rule,
+            )
+        )
+    return tuple(decisions)
+
+
+def _png(image: NDArray[np.uint8]) -> str:
+    """PNG of a (channels, height, width) image as base64; other than one or three channels: the first alone."""
+    pixels = image.transpose(1, 2, 0) if image.shape[0] == 3 else image[0]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _environment(context: Context) -> tuple[EnvironmentItem, ...]:
+    items = [
+        EnvironmentItem("Python", platform.python_version()),
+        EnvironmentItem("system", f"{platform.system()} {platform.machine()}"),
+        EnvironmentItem("training", f"{context.compute.device}, {context.compute.dtype}"),
+    ]
+    for package in _PACKAGES:
+        try:
+            items.append(EnvironmentItem(package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return tuple(items)
+
+
+def _model_notes(context: Context) -> tuple[str, ...]:
+    """What a reader should know about a backbone that was brought along."""
+    family = context.family
+    if not isinstance(family, AdoptedModel):
+        return ()
+    classes = context.dataset.num_classes
+    head = f"The model has {family.num_classes} classes, the data {classes}: it was given a new classifier."
+    return family.notes if family.num_classes == classes else (head, *family.notes)
+
+
+def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """How many weights were to be zero, and how many are."""
+    density = context.config.fine_tune.weight_density
+    if density is None:
+        return ()
+    counted = ", ".join(f"{x.weight_density:.2%} ({x.rule})" for x in chosen if x.weight_density is not None)
+    found = f" Counted in the finished networks, {counted} of all weights are not zero." if counted else ""
+    return (
+        "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a "
+        f"trained reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
+        f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
+    )
+
+
+def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """Exits that the search found and that are not in the finished networks."""
+    depths = [max(stage.depths) for stage in context.space.backbone.stages]
+    lost = [
+        f"{rule_name(network.rule)}: after block {', '.join(str(place.after_block) for place in places)}"
+        for network in chosen
+        if (places := layout_of(replace(network.architecture, exits=network.dropped), depths).exits[:-1])
+    ]
+    if not lost:
+        return ()
+    return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
+
+
+def _teacher_note(context: Context) -> tuple[str, ...]:
+    """The reference and what is held against it did not learn in the same way."""
+    if context.config.fine_tune.teacher != "reference":
+        return ()
+    return (
+        "The exits of the chosen networks learned from the trained reference too; the reference from labels alone.",
+    )
+
+
+def _warnings(context: Context) -> tuple[str, ...]:
+    cost = context.config.cost
+    if context.config.searches_precision:
+        reference = context.space.reference_architecture().precision
+        return (
+            "All networks were trained, compared and measured at their own bit widths, as they are priced; the "
+            f"reference has {reference} (weights/activations).",
+        )
+    bits = min(cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits)
+    if bits == 32:
+        return ()
+    widths = (
+        f"{cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
+        f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits})"
+    )
+    if context.config.space.analog_shares:
+        return (f"All networks were trained, compared and measured with {widths}, as they are priced.",)
+    if context.config.fine_tune.quantize:
+        return (
+            f"The chosen networks and the reference were trained and measured with {widths}, as they are priced; the "
+            "candidates of the search were compared before quantisation.",
+        )
+    return (
+        f"Costs are those of a network with {widths}; accuracies were measured in floating point, before quantisation.",
+    )

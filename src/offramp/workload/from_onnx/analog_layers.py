@@ -1,0 +1,176 @@
+"""Convolutions of an analog core in an ONNX file: what they consist of there is read as one layer.
+
+The files that offramp exports hold the arithmetic of such a layer step by step (`offramp.nn.analog_convolution`):
+inputs lose bits, the sums of each group of rows are rounded as a converter does, groups are added, scaled and shifted,
+and the digital channels are joined behind them. None of these steps is a layer of its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+
+
+@dataclass(frozen=True)
+class FoldedGraph:
+    """``graph`` has one convolution in place of each analog layer; ``analog_channels`` has its analog ones by name."""
+
+    graph: OnnxGraph
+    analog_channels: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _AnalogLayer:
+    """``nodes`` are all steps, from the loss of bits on; ``source`` and ``result`` the tensors before and behind."""
+
+    nodes: tuple[OnnxNode, ...]
+    first: OnnxNode
+    source: str
+    result: str
+    channels: int
+
+
+def fold_analog_layers(graph: OnnxGraph) -> FoldedGraph:
+    """Only what matches every step is folded; anything else stays as it is, for the reader to refuse."""
+    steps = _Steps(graph)
+    found = [layer for node in graph.nodes for layer in _analog_layers(node, steps)]
+    if not found:
+        return FoldedGraph(graph, {})
+    gone = {node.name for layer in found for node in layer.nodes}
+    at = {layer.nodes[-1].name: _as_convolution(layer, graph) for layer in found}
+    nodes = tuple(at.get(node.name, node) for node in graph.nodes if node.name not in gone or node.name in at)
+    densities = {name: value for name, value in graph.weight_densities.items() if name not in gone}
+    folded = replace(graph, nodes=nodes, weight_densities=densities)
+    return FoldedGraph(folded, {layer.first.name: layer.channels for layer in found})
+
+
+@dataclass
+class _Steps:
+    """Who writes a tensor, who reads it, and which ones depend on the graph's input."""
+
+    graph: OnnxGraph
+    varying: set[str] = field(default_factory=set)
+    producers: dict[str, OnnxNode] = field(default_factory=dict)
+    readers: dict[str, list[OnnxNode]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.varying.add(self.graph.input)
+        for node in self.graph.nodes:
+            self.producers |= dict.fromkeys(node.outputs, node)
+            if self.varying.intersection(node.inputs):
+                self.varying.update(node.outputs)
+            for name in set(node.inputs):
+                self.readers.setdefault(name, []).append(node)
+
+    def constant(self, name: str) -> bool:
+        return name not in self.varying
+
+    def takes_constants(self, node: OnnxNode) -> bool:
+        """Whether nothing but constants goes into a node beside its first input."""
+        return all(self.constant(name) for name in node.inputs[1:])
+
+    def before(self, node: OnnxNode, op: str) -> OnnxNode | None:
+        """The producer of the first input, where it is an ``op`` and ``node`` takes constants beside."""
+        producer = self.producers.get(node.inputs[0])
+        return producer if producer is not None and producer.op == op and self.takes_constants(node) else None
+
+    def behind(self, node: OnnxNode, op: str) -> OnnxNode | None:
+        """The only reader of a node that is no output of the graph, where it is an ``op``."""
+        readers = self.readers.get(node.outputs[0], [])
+        alone = len(readers) == 1 and node.outputs[0] not in self.graph.outputs
+        return readers[0] if alone and readers[0].op == op else None
+
+    def scaled(self, node: OnnxNode, *ops: str) -> list[OnnxNode] | None:
+        """The nodes of these types that follow one another, each with constants beside the value."""
+        chain = []
+        for op in ops:
+            following = self.behind(node, op)
+            if following is None or not all(self.constant(name) or name in node.outputs for name in following.inputs):
+                return None
+            chain.append(following)
+            node = following
+        return chain
+
+
+def _analog_layers(clip: OnnxNode, steps: _Steps) -> tuple[_AnalogLayer, ...]:
+    """The layers whose inputs ``clip`` limits to the array's range: more than one where they read the same values."""
+    entering = _entering(clip, steps)
+    groups = None if entering is None else _read_groups(clip, steps)
+    if entering is None or not groups:
+        return ()
+    found = []
+    for own in _totals(groups, steps):
+        ending = steps.scaled(own[-1], "Mul", "Add")
+        shape = () if ending is None else steps.graph.shapes.get(ending[-1].outputs[0], ())
+        if ending is None or len(shape) != 4 or shape[1] is None:
+            return ()
+        source = entering[0].inputs[0]
+        ending += _digital(ending[-1], source, steps)
+        first = next(node for node in own if node.op == "Conv")
+        nodes = _in_order(steps.graph, (*entering, *own, *ending))
+        found.append(_AnalogLayer(nodes, first, source, ending[-1].outputs[0], shape[1]))
+    return tuple(found)
+
+
+def _entering(clip: OnnxNode, steps: _Steps) -> list[OnnxNode] | None:
+    """Division by the array's step, a shift where halves go down, rounding, limits."""
+    rounding = steps.before(clip, "Round") if clip.op == "Clip" else None
+    if rounding is None:
+        return None
+    shift = steps.before(rounding, "Sub")
+    division = steps.before(rounding if shift is None else shift, "Div")
+    if division is None or not steps.takes_constants(division):
+        return None
+    return [division, *([] if shift is None else [shift]), rounding, clip]
+
+
+def _read_groups(clip: OnnxNode, steps: _Steps) -> list[list[OnnxNode]] | None:
+    """Each convolution of some or all of the input channels with the converter behind it; None where there is more."""
+    groups = []
+    for reader in steps.readers.get(clip.outputs[0], []):
+        taken = [reader] if reader.op == "Slice" else []
+        for convolution in steps.readers.get(reader.outputs[0], []) if taken else [reader]:
+            if convolution.op != "Conv" or not steps.takes_constants(convolution):
+                return None
+            converter = steps.scaled(convolution, "Div", "Round", "Clip")
+            if converter is None:
+                return None
+            groups.append([*taken, convolution, *converter])
+    return groups
+
+
+def _totals(groups: list[list[OnnxNode]], steps: _Steps) -> list[list[OnnxNode]]:
+    """Groups whose values are added up, together, with the additions; the last node has the sum."""
+    sums = {group[-1].outputs[0]: group for group in groups}
+    while True:
+        additions = (steps.behind(own[-1], "Add") for own in sums.values())
+        both = (node for node in additions if node is not None and len(set(node.inputs) & sums.keys()) == 2)
+        addition = next(both, None)
+        if addition is None:
+            return list(sums.values())
+        first, second = (sums.pop(name) for name in addition.inputs)
+        sums[addition.outputs[0]] = [*first, *second, addition]
+
+
+def _digital(end: OnnxNode, source: str, steps: _Steps) -> list[OnnxNode]:
+    """The convolution of the other channels, and what joins both; empty where all are analog."""
+    joining = steps.behind(end, "Concat")
+    if joining is None or joining.integer("axis", 1) != 1 or len(joining.inputs) != 2:
+        return []
+    rest = steps.producers.get(joining.inputs[1])
+    if rest is None or rest.op != "Conv" or rest.inputs[0] != source or steps.behind(rest, "Concat") is not joining:
+        return []
+    return [rest, joining]
+
+
+def _in_order(graph: OnnxGraph, nodes: Iterable[OnnxNode]) -> tuple[OnnxNode, ...]:
+    names = {node.name for node in nodes}
+    return tuple(node for node in graph.nodes if node.name in names)
+
+
+def _as_convolution(layer: _AnalogLayer, graph: OnnxGraph) -> OnnxNode:
+    """Its loop sizes follow from the tensors before and behind it; the weights in the file are parts of its own."""
+    weight = graph.shapes.get(layer.first.inputs[1], ())
+    kernel = layer.first.integers("kernel_shape") or tuple(size for size in weight[2:] if size is not None)
+    attributes = {**layer.first.attributes, "kernel_shape": kernel}
+    return OnnxNode(layer.first.name, "Conv", (layer.source,), (layer.result,), attributes)

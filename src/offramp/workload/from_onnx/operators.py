@@ -1,0 +1,276 @@
+"""One ONNX operator as loop sizes: which operators are layers, which are free, and the shape of each layer."""
+
+import math
+from dataclasses import dataclass
+
+from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product
+from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.tensor_sizes import (
+    Contradiction,
+    Feature,
+    UnknownShape,
+    Unpriceable,
+    feature,
+    per_sample,
+    sizes,
+    values,
+)
+from offramp.workload.layer import LayerShape, Op, conv_output_size
+
+_ACTIVATION_FUNCTIONS = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu"}
+    | {"Swish", "Tanh", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Abs", "Neg", "Exp", "Sqrt", "Reciprocal"}
+    | {"LogSoftmax"}
+)
+_OTHER_VIEWS_OF_A_TENSOR = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast"})
+_QUANTISATION = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+FREE_OPS = _ACTIVATION_FUNCTIONS | _OTHER_VIEWS_OF_A_TENSOR | MOVES | _QUANTISATION | {"BatchNormalization"}
+"""Computed where the producing layer writes its output, or only another view of it."""
+
+SHAPE_READERS = frozenset({"Shape", "Size"})
+"""What they give depends on no value of the input."""
+
+CONV_OPS = {"Conv": 1, "QLinearConv": 3, "ConvInteger": 1}
+"""Convolutions and the position of their weight."""
+
+DENSE_OPS = {"Gemm": 1, "MatMul": 1, "QLinearMatMul": 3, "MatMulInteger": 1}
+POOL_OPS = {"MaxPool": Op.MAX_POOL, "AveragePool": Op.AVG_POOL}
+GLOBAL_POOL_OPS = {
+    "GlobalAveragePool": Op.AVG_POOL,
+    "GlobalMaxPool": Op.MAX_POOL,
+    "ReduceMean": Op.AVG_POOL,
+    "ReduceMax": Op.MAX_POOL,
+}
+ELEMENTWISE_OPS = {"Add": Op.ADD, "Sub": Op.ADD, "Sum": Op.ADD, "Mul": Op.MULTIPLY}
+BINARY_OPS = frozenset({"Add", "Sub", "Sum", "Mul", "Div", "Pow", "Max", "Min"})
+
+
+def data_positions(node: OnnxNode) -> tuple[int, ...]:
+    """Positions of the inputs that are looked at for activations; the others hold biases, axes or scales."""
+    if node.op in BINARY_OPS or node.op in ("Concat", "Gemm"):
+        return tuple(range(len(node.inputs)))
+    weight = (CONV_OPS | DENSE_OPS).get(node.op)
+    return (0,) if weight is None else (0, weight)
+
+
+def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    """Loop sizes of a node for one sample; ``data`` names its inputs that are activations.
+
+    Raises Unpriceable, UnknownShape or Contradiction.
+    """
+    try:
+        if node.op in CONV_OPS:
+            return _conv(node, graph, data)
+        if node.op in DENSE_OPS:
+            return _dense(node, graph, data)
+        if node.op in POOL_OPS:
+            return _pool(node, graph)
+        if node.op in GLOBAL_POOL_OPS:
+            return _global_pool(node, graph)
+        if node.op in ELEMENTWISE_OPS:
+            if len(data) != 2:
+                raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
+            return _elementwise(ELEMENTWISE_OPS[node.op], node.outputs[0], graph)
+        if node.op == "Concat":
+            return _concat(node, graph)
+        if node.op in NORM_OPS or node.op == "Softmax":
+            # Of the size of its input, which shape inference knows more often.
+            return _elementwise(Op.MULTIPLY, node.inputs[0], graph)
+    except ValueError as exc:
+        raise Contradiction(str(exc).rstrip(".")) from exc
+    hint = OTHER_FORMS.get(node.op)
+    raise Unpriceable("is no operator of a workload" + (f" ({hint})" if hint else ""))
+
+
+def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    if data != node.inputs[:1]:
+        raise Unpriceable("must have weights that do not depend on the input")
+    source, result = feature(graph, node.inputs[0]), feature(graph, node.outputs[0])
+    groups = node.integer("group", 1)
+    if groups < 1 or source.channels % groups or result.channels % groups:
+        raise Contradiction(f"{groups} groups do not divide {source.channels} and {result.channels} channels")
+    position = CONV_OPS[node.op]
+    weight = graph.shapes.get(node.inputs[position], ()) if len(node.inputs) > position else ()
+    per_group = source.channels // groups
+    if weight and weight[:2] != (result.channels, per_group):
+        raise Contradiction(f"its weight has shape {weight}, its tensors need ({result.channels}, {per_group}, ...)")
+    kernel = node.integers("kernel_shape") or tuple(size for size in weight[2:] if size is not None)
+    if not kernel:
+        raise UnknownShape(node.inputs[position] if len(node.inputs) > position else node.name)
+    window = _window(node, kernel, source, result)
+    return LayerShape(
+        op=Op.CONV,
+        b=source.batch,
+        g=groups,
+        k=result.channels // groups,
+        c=per_group,
+        oy=result.height,
+        ox=result.width,
+        fy=window.fy,
+        fx=window.fx,
+        iy=source.height,
+        ix=source.width,
+        stride_y=window.stride_y,
+        stride_x=window.stride_x,
+        dilation_y=window.dilation_y,
+        dilation_x=window.dilation_x,
+        padding=window.padding,
+    )
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A sliding window with everything that says where it goes."""
+
+    fy: int
+    fx: int
+    stride_y: int
+    stride_x: int
+    dilation_y: int
+    dilation_x: int
+    padding: tuple[int, int, int, int]
+
+
+def _window(node: OnnxNode, kernel: tuple[int, ...], source: Feature, result: Feature) -> _Window:
+    """The window of a convolution or pooling, checked against the sizes before and after it."""
+    if len(kernel) not in (1, 2):
+        raise Unpriceable(f"has a window with {len(kernel)} axes; 1 or 2 are understood")
+    ones, zeros = (1,) * len(kernel), (0,) * (2 * len(kernel))
+    strides, dilations = node.integers("strides", ones), node.integers("dilations", ones)
+    pads = node.integers("pads", zeros)
+    if not len(kernel) == len(strides) == len(dilations) == len(pads) // 2:
+        raise Contradiction("kernel, strides, dilations and pads do not agree on the number of axes")
+    if min(kernel + strides + dilations) < 1 or min(pads) < 0:
+        raise Contradiction("kernel, strides and dilations must be >= 1 and pads >= 0")
+    if len(kernel) == 1:
+        kernel, strides, dilations, pads = (1, *kernel), (1, *strides), (1, *dilations), (0, pads[0], 0, pads[1])
+    auto = node.attributes.get("auto_pad", "NOTSET")
+    before, after = (source.height, source.width), (result.height, result.width)
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same_pads(auto, before, after, kernel, strides, dilations)
+    for axis in range(2):
+        padding = pads[axis] + pads[axis + 2]
+        size = conv_output_size(before[axis], kernel[axis], strides[axis], padding, dilations[axis])
+        rounded_up = node.integer("ceil_mode", 0) and after[axis] == size + 1
+        if size != after[axis] and not rounded_up:
+            raise Contradiction(f"its window makes {before[axis]} into {size}, but its output has size {after[axis]}")
+    return _Window(
+        fy=kernel[0],
+        fx=kernel[1],
+        stride_y=strides[0],
+        stride_x=strides[1],
+        dilation_y=dilations[0],
+        dilation_x=dilations[1],
+        padding=(pads[0], pads[1], pads[2], pads[3]),
+    )
+
+
+def _same_pads(
+    auto: str,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> tuple[int, int, int, int]:
+    totals = [
+        max(0, (after[axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1 - before[axis])
+        for axis in range(2)
+    ]
+    small = [total // 2 for total in totals]
+    large = [total - half for total, half in zip(totals, small, strict=True)]
+    first, second = (small, large) if auto == "SAME_UPPER" else (large, small)
+    return (first[0], first[1], second[0], second[1])
+
+
+def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    if len(data) == 2 and node.op != "Gemm":
+        return product(node, graph, DENSE_OPS[node.op])
+    if data != node.inputs[:1]:
+        raise Unpriceable("must multiply activations by weights, or two activations; weights come second")
+    if node.integer("transA", 0):
+        raise Unpriceable("transposes its activations")
+    source, result = sizes(graph, node.inputs[0]), sizes(graph, node.outputs[0])
+    if not source or not result or source[:-1] != result[:-1]:
+        raise Unpriceable(f"makes a tensor of shape {result} from {source} per sample, which is no dense layer")
+    position = DENSE_OPS[node.op]
+    weight = graph.shapes.get(node.inputs[position], ())
+    if weight:
+        wanted = (result[-1], source[-1]) if node.integer("transB", 0) else (source[-1], result[-1])
+        if weight != wanted:
+            raise Contradiction(f"its weight has shape {weight}, its tensors need {wanted}")
+    rows = per_sample(graph, node.inputs[0]) * math.prod(source[:-1])
+    return LayerShape(op=Op.DENSE, b=rows, k=result[-1], c=source[-1])
+
+
+def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+    source, result = feature(graph, node.inputs[0]), feature(graph, node.outputs[0])
+    kernel = node.integers("kernel_shape")
+    if not kernel:
+        raise Contradiction("it has no `kernel_shape`")
+    window = _window(node, kernel, source, result)
+    return LayerShape(
+        op=POOL_OPS[node.op],
+        b=source.batch,
+        g=result.channels,
+        oy=result.height,
+        ox=result.width,
+        fy=window.fy,
+        fx=window.fx,
+        iy=source.height,
+        ix=source.width,
+        stride_y=window.stride_y,
+        stride_x=window.stride_x,
+        dilation_y=window.dilation_y,
+        dilation_x=window.dilation_x,
+        padding=window.padding,
+    )
+
+
+def _global_pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+    source = _pooled(node, graph)
+    if math.prod(sizes(graph, node.outputs[0])) != source.channels:
+        raise Unpriceable("does not reduce height and width alone")
+    return LayerShape(
+        op=GLOBAL_POOL_OPS[node.op],
+        b=source.batch,
+        g=source.channels,
+        fy=source.height,
+        fx=source.width,
+        iy=source.height,
+        ix=source.width,
+    )
+
+
+def _pooled(node: OnnxNode, graph: OnnxGraph) -> Feature:
+    """The map that a reduction works on, whose channels may be the last axis."""
+    source, found = feature(graph, node.inputs[0]), sizes(graph, node.inputs[0])
+    axes = node.integers("axes")
+    if not axes and len(node.inputs) > 1:
+        axes = graph.values.get(node.inputs[1], ())
+    rank = len(found) + 1
+    reduced = tuple(sorted(axis % rank for axis in axes)) if axes else tuple(range(2, rank))
+    if reduced == (1, 2) and rank == 4:
+        return Feature(found[2], found[0], found[1], source.batch)
+    if not reduced or reduced != ((1,) if rank == 3 and graph.has_tokens else tuple(range(2, rank))):
+        hint = f" ({OTHER_FORMS['ReduceMean']})" if reduced == (rank - 1,) and node.op == "ReduceMean" else ""
+        raise Unpriceable(
+            f"reduces axes {axes}; only a mean or maximum over all of height and width, or over tokens, is "
+            f"understood{hint}"
+        )
+    return source
+
+
+def _elementwise(op: Op, tensor: str, graph: OnnxGraph) -> LayerShape:
+    """As many operations as the tensor has values."""
+    result = values(graph, tensor)
+    height, width = result.height, result.width
+    return LayerShape(op=op, b=result.batch, g=result.channels, oy=height, ox=width, iy=height, ix=width)
+
+
+def _concat(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+    rank = len(sizes(graph, node.outputs[0])) + 1
+    axis = node.integer("axis", 1)
+    if axis % rank != 1:
+        raise Unpriceable(f"joins along axis {axis}; only channels or tokens (axis 1) are understood")
+    return _elementwise(Op.CONCAT, node.outputs[0], graph)

@@ -1,0 +1,67 @@
+"""Sizes of an ONNX graph's tensors for one sample, and why a node may have none."""
+
+import math
+from dataclasses import dataclass
+
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+
+
+class Unpriceable(Exception):  # noqa: N818 - becomes a clause of an UnsupportedLayerError
+    """Why a node cannot be a layer of a workload."""
+
+
+class UnknownShape(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
+    """The tensor whose shape is missing."""
+
+
+class Contradiction(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
+    """Two statements of the file about one layer that cannot both hold."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A tensor of one sample; ``batch`` is more than 1 where windows or heads are the batch."""
+
+    channels: int
+    height: int = 1
+    width: int = 1
+    batch: int = 1
+
+
+def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
+    """Sizes of all axes but the batch axis."""
+    shape = graph.shapes.get(tensor)
+    if shape is None:
+        raise UnknownShape(tensor)
+    found = tuple(size for size in shape[1:] if size is not None)
+    if len(found) != len(shape) - 1 or min(found, default=1) < 1:
+        raise UnknownShape(tensor)
+    return found
+
+
+def per_sample(graph: OnnxGraph, tensor: str) -> int:
+    """How much of the first axis is one sample's: more than 1 where heads, windows or tokens were moved there."""
+    first = graph.shapes.get(tensor, (None,))[:1]
+    samples = graph.shapes.get(graph.input, (None,))[:1]
+    size, batch = (first[0] if first else None) or 1, (samples[0] if samples else None) or 1
+    return size // batch if size % batch == 0 else 1
+
+
+def feature(graph: OnnxGraph, tensor: str) -> Feature:
+    """A map (batch, C, H, W), flat features, or three axes: tokens (batch, N, C), a column; or (batch, C, W)."""
+    found, batch = sizes(graph, tensor), per_sample(graph, tensor)
+    if len(found) == 1:
+        return Feature(found[0], batch=batch)
+    if len(found) == 2:
+        return Feature(found[1], found[0], 1, batch) if graph.has_tokens else Feature(found[0], 1, found[1], batch)
+    if len(found) == 3:
+        return Feature(*found, batch=batch)
+    raise Unpriceable(f"works on a tensor with {len(found) + 1} axes; at most 4 are understood")
+
+
+def values(graph: OnnxGraph, tensor: str) -> Feature:
+    """As `feature`, for what treats every value alike: more axes count as a column of tokens."""
+    found = sizes(graph, tensor)
+    if len(found) <= 3:
+        return feature(graph, tensor)
+    return Feature(found[-1], per_sample(graph, tensor) * math.prod(found[:-1]))

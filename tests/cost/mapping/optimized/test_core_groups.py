@@ -1,0 +1,120 @@
+"""The accelerator as the mapper sees it."""
+
+from dataclasses import replace
+
+import pytest
+
+from offramp.cost.mapping.optimized.core_groups import chips, without_private_dram
+from offramp.cost.mapping.optimized.roofline import dram_bits_per_cycle, roofline
+from offramp.cost.mapping.optimized.tensor_regions import Axis, Layout, TensorShape
+from offramp.cost.mapping.optimized.transfers import Router
+from offramp.cost.schedule import Region
+from offramp.errors import AcceleratorError
+from offramp.hardware.accelerator import CoreKind
+from offramp.workload.layer import Op
+from tests.cost.mapping.optimized.networks import quad, team_of
+from tests.cost.toys import toy_accelerator, two_exit_workload
+
+
+def test_private_dram_goes_and_the_scratchpads_stay() -> None:
+    chip = chips(quad())[0]
+    assert [memory.name for memory in chip.team[0].memories] == ["rf_W", "rf_O", "sram_32KB", "sram_2MB"]
+    assert chip.rooms["core0"].size_bits == 2 * 1024 * 8192
+    assert chip.weight_rooms["core0"].size_bits == 32 * 8192
+    assert chip.core_for(Op.CONV) is None
+    assert chip.core_for(Op.ADD) is chip.simd
+    assert chip.core_for(Op.MAX_POOL) is chip.pooling
+
+
+def test_a_memory_that_is_all_a_core_has_stays() -> None:
+    accelerator = toy_accelerator(compute_bits=10**9)
+    chip = chips(accelerator)[0]
+    assert chip.team[0].memories == accelerator.cores[0].memories
+    # Shared by weights and activations: a quarter and the rest.
+    assert chip.weight_rooms["npu"].size_bits == 10**9 // 4
+    assert chip.rooms["npu"].size_bits == 10**9 - 10**9 // 4
+    assert without_private_dram(accelerator.cores[0], accelerator.core("dram")) is accelerator.cores[0]
+
+
+def test_rows_go_to_neighbours() -> None:
+    # In the mesh core1 and core2 are two links apart.
+    assert [core.name for core in chips(quad())[0].team] == ["core0", "core1", "core3", "core2"]
+    assert [core.name for core in chips(team_of(3))[0].team] == ["npu0", "npu1", "npu2"]
+
+
+def test_without_dram_or_compute_core_there_is_no_mapping() -> None:
+    with pytest.raises(AcceleratorError, match="offchip"):
+        chips(toy_accelerator(offchip=False))
+    full = quad()
+    bare = replace(full, cores=tuple(x for x in full.cores if x.kind is not CoreKind.COMPUTE))
+    with pytest.raises(AcceleratorError, match="compute core"):
+        chips(bare)
+    with pytest.raises(AcceleratorError, match="roofline"):
+        roofline(two_exit_workload(), bare)
+
+
+def test_each_kind_of_compute_core_is_a_team() -> None:
+    full = quad()
+    odd = replace(full.cores[3], mac_energy_pj=9.0)
+    teams = [len(chip.team) for chip in chips(replace(full, cores=(*full.cores[:3], odd, *full.cores[4:])))]
+    assert teams == [3, 1]
+
+
+def test_halo_scatter_and_gather_by_hand() -> None:
+    router = Router(chips(quad())[0])
+    tensor = TensorShape(4, 8, 64)  # 4 channels of 8 rows of 8 bytes.
+    line = ("core0", "core1", "core3", "core2")
+    rows = Layout(Axis.ROWS, line)
+    needs = [Region(0, 4, 0, 3), Region(0, 4, 1, 5), Region(0, 4, 3, 7), Region(0, 4, 5, 8)]
+    halo = router.traffic(tensor, rows, needs, line)
+    # Three borders, a row of 4 x 64 bits in each direction, each on its own link of 32 bits a cycle.
+    assert len(halo.passages) == 6
+    assert {x.duration for x in halo.passages} == {8}
+    assert halo.least_cycles == 8
+    # 256 bits: one access of 2048 bits at either end.
+    assert halo.energy_pj == pytest.approx(6 * (416.16 + 378.4))
+    whole = router.traffic(tensor, rows, [tensor.whole], ("core0",))
+    assert [x.sender for x in whole.passages] == ["core1", "core3", "core2"]
+    # What core3 sends comes over core1's link too: 512 bits from each.
+    assert whole.least_cycles == 32
+    nothing = router.traffic(tensor, rows, rows.regions(tensor), line)
+    assert (nothing.passages, nothing.energy_pj) == ((), 0)
+
+
+def test_a_broadcast_takes_each_link_once_and_reads_once() -> None:
+    router = Router(chips(quad())[0])
+    passage = router.passage("offchip", ("core0", "core1", "core2"), Region(0, 1, 0, 1), 640, weights=True)
+    assert passage.media == ("offchip",)
+    assert passage.duration == 10
+    assert passage.energy_pj == pytest.approx(10 * 1000 + 3 * 2 * 52.01)
+    tensor = TensorShape(1, 1, 320)
+    one = Layout(Axis.WHOLE, ("core0",))
+    spread = router.traffic(tensor, one, [tensor.whole] * 4, ("core0", "core1", "core3", "core2"))
+    (tree,) = spread.passages
+    assert tree.duration == 10
+    assert len(tree.media) == 3
+    assert tree.energy_pj == pytest.approx(416.16 + 3 * 378.4)
+
+
+def test_links_with_the_simd_core_take_no_time() -> None:
+    router = Router(chips(quad())[0])
+    tensor = TensorShape(1, 1, 1024)
+    moved = router.traffic(tensor, Layout(Axis.WHOLE, ("core0",)), [tensor.whole], ("simd",))
+    assert moved.least_cycles == 0
+    assert moved.energy_pj == pytest.approx(416.16 + 2 * 75)
+
+
+def test_roofline_by_hand() -> None:
+    workload = two_exit_workload()
+    first, second = roofline(workload, quad())
+    # conv 3 -> 4, conv 4 -> 4 (3 x 3, 8 x 8), dense 16 -> 10.
+    macs = 64 * 9 * (3 * 4 + 4 * 4) + 160
+    assert first.macs == macs
+    assert first.dram_bits == 8 * (9 * 12 + 9 * 16 + 160 + 3 * 64 + 10)
+    assert first.compute_cycles == macs / 4096
+    assert first.dram_cycles == first.dram_bits / 64
+    assert first.latency_cycles == first.dram_cycles
+    assert first.energy_pj == pytest.approx(macs * 0.04 + first.dram_bits * 1000 / 64)
+    assert second.macs == macs + 64 * 9 * 16 + 160
+    assert second.exit == "fc1"
+    assert dram_bits_per_cycle(quad()) == 64

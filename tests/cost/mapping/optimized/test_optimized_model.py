@@ -1,0 +1,60 @@
+"""Mapped schedules of random networks obey an independent reading of the rules, and cost what their parts cost."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from offramp.cost.engines.native.engine import NativeEngine
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, Step, cumulative_steps
+from offramp.cost.mapping.optimized.optimized_model import MappedCostModel, Mapping
+from offramp.cost.mapping.optimized.roofline import roofline
+from offramp.hardware.accelerator import Accelerator
+from offramp.workload.graph import Workload
+from tests.cost.mapping.optimized.checker import faults
+from tests.cost.mapping.optimized.networks import networks, quad, team_of
+
+ENGINE = NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1)
+RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+ACCELERATORS = {
+    "quad": quad(),
+    "small scratchpads": quad(activation_kib=3),
+    "small weight memories": quad(weight_kib=1),
+    "two in a row": team_of(2),
+    "one": team_of(1),
+}
+
+
+def check(mapping: Mapping, workload: Workload, accelerator: Accelerator) -> None:
+    assert faults(mapping.schedule, workload, accelerator) == []
+    report = mapping.report
+    moved = sum(move.energy_pj for move in mapping.schedule.transfers)
+    made = sum(piece.energy_pj for piece in mapping.schedule.executions)
+    assert sum(layer.energy_pj for layer in report.layers) == pytest.approx(moved + made)
+    assert report.stages[-1].energy_to_exit_pj == pytest.approx(moved + made)
+    for stage, bound in zip(report.stages, roofline(workload, accelerator), strict=True):
+        assert stage.latency_to_exit_cycles >= bound.latency_cycles
+        assert stage.energy_to_exit_pj >= bound.energy_pj
+        parts = stage.backbone_latency_cycles + stage.gap_cycles + stage.branch_latency_cycles
+        assert parts == pytest.approx(stage.stage_latency_cycles)
+    if mapping.bound is not None:
+        assert mapping.bound <= mapping.product * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+@RELAXED
+@given(workload=networks(), steps=st.sampled_from(cumulative_steps()), informed=st.booleans())
+def test_random_networks(name: str, workload: Workload, steps: frozenset[Step], informed: bool) -> None:
+    accelerator = ACCELERATORS[name]
+    count = workload.num_stages
+    rates = tuple([0.5**i for i in range(1, count)] + [0.5 ** (count - 1)]) if informed else None
+    model = MappedCostModel(ENGINE, steps, exit_rates=rates)
+    check(model.map(workload, accelerator, bound=True), workload, accelerator)
+
+
+@RELAXED
+@given(workload=networks())
+def test_all_steps_are_never_worse_than_none(workload: Workload) -> None:
+    least = MappedCostModel(ENGINE, frozenset()).map(workload, quad())
+    most = MappedCostModel(ENGINE, ALL_STEPS).map(workload, quad())
+    assert most.product <= least.product

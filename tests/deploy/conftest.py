@@ -1,0 +1,68 @@
+"""One export for all tests of this folder, since each takes seconds."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offramp.deploy.bundle import export_bundle as bundle_module
+from offramp.deploy.bundle.export_bundle import ExportRecord, export_bundle
+from offramp.deploy.onnx.stage_graphs import stage_models
+from offramp.exits.exit_policy import ExitPolicy
+from offramp.nn.network import EarlyExitNetwork
+from tests.deploy import toys
+
+POLICY = ExitPolicy("max_probability", (0.85, 0.95))
+
+Export = Callable[..., ExportRecord]
+
+
+@pytest.fixture(scope="session")
+def network() -> EarlyExitNetwork:
+    """A three-exit network, in training mode, as it comes out of a trainer."""
+    return toys.network().train()
+
+
+@pytest.fixture(scope="session")
+def models(network: EarlyExitNetwork) -> list[Any]:
+    return stage_models(network)
+
+
+@pytest.fixture
+def quick_export(models: list[Any], monkeypatch: pytest.MonkeyPatch) -> Export:
+    """``export_bundle`` of the shared network with everything given, its stage graphs taken from the shared ones."""
+    monkeypatch.setattr(bundle_module, "stage_models", lambda network: copy.deepcopy(models))
+    return export
+
+
+def export(network: EarlyExitNetwork, destination: Path, **changes: Any) -> ExportRecord:
+    settings: dict[str, Any] = {
+        "policy": POLICY,
+        "class_names": toys.CLASSES,
+        "mean": toys.MEAN,
+        "std": toys.STD,
+        "checks": toys.samples(70),
+        "name": "toy",
+        "seed": 7,
+        "cost": toys.cost_report(),
+        "profile": toys.exit_profile(),
+        **changes,
+    }
+    return export_bundle(network, destination, **settings)
+
+
+@pytest.fixture(scope="session")
+def record(network: EarlyExitNetwork, models: list[Any], tmp_path_factory: pytest.TempPathFactory) -> ExportRecord:
+    """The shared bundle, for reading only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_module, "stage_models", lambda network: copy.deepcopy(models))
+        return export(network, tmp_path_factory.mktemp("export") / "toy", test_accuracy=0.8, licence="CC0-1.0")
+
+
+@pytest.fixture
+def bundle(record: ExportRecord, tmp_path: Path) -> Path:
+    """A copy of the shared bundle to damage."""
+    return Path(shutil.copytree(record.path, tmp_path / "bundle"))

@@ -1,0 +1,46 @@
+"""Answers in a row, counted by hand."""
+
+import numpy as np
+import pytest
+
+from offramp.exits.rules.patience import Patience
+
+# Answers of five exits for four samples.
+ANSWERS = [
+    [0, 0, 0, 1],
+    [0, 1, 1, 0],
+    [0, 1, 0, 1],
+    [0, 1, 0, 0],
+    [1, 1, 0, 0],
+]
+LOGITS = [np.eye(2)[row] for row in ANSWERS]
+
+
+@pytest.mark.parametrize(
+    ("num_agreeing", "expected"),
+    [
+        (1, [0, 0, 0, 0]),
+        # The second sample answers 1 twice at exit 2, the third 0 twice at exit 3; the fourth never does.
+        (2, [1, 2, 3, 4]),
+        (3, [2, 3, 4, 4]),
+        (4, [3, 4, 4, 4]),
+        # The final exit's answer decides nothing: whoever comes there leaves there.
+        (5, [4, 4, 4, 4]),
+    ],
+)
+def test_by_hand(num_agreeing: int, expected: list[int]) -> None:
+    assert Patience(num_agreeing).decide(LOGITS).tolist() == expected
+
+
+def test_patience_starts_anew_after_another_answer() -> None:
+    logits = [np.eye(2)[[answer]] for answer in (0, 0, 1, 1, 1, 0)]
+    assert Patience(3).decide(logits).tolist() == [4]
+
+
+def test_a_single_exit() -> None:
+    assert Patience(1).decide(LOGITS[:1]).tolist() == [0] * 4
+
+
+def test_no_patience_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="`num_agreeing`"):
+        Patience(0)

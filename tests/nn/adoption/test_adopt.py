@@ -1,0 +1,283 @@
+"""Models of many kinds, cut: the pieces in a row give exactly what the model gives."""
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from offramp.errors import AdoptError, UnsupportedLayerError
+from offramp.nn.adoption.adopt import adopt
+from offramp.nn.adoption.adopted_model import AdoptedModel
+from offramp.nn.lowering.lower import lower
+from offramp.nn.network import EarlyExitNetwork
+from offramp.nn.supernet.supernet import Supernet
+from offramp.space.early_exit_space import EarlyExitSpace
+from offramp.workload.graph import Role, Workload
+from tests.nn.toy_models import CLASSES, SHAPE, TOYS, Attention, Residual, Toy, Vision, conv, plain
+
+EXAMPLE = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def run(pieces: Sequence[nn.Module], images: Tensor) -> Tensor:
+    for piece in pieces:
+        images = piece(images)
+    return images
+
+
+def warmed(model: nn.Module) -> nn.Module:
+    """With batch-norm statistics that matter."""
+    model.train()
+    with torch.no_grad():
+        for seed in range(3):
+            model(torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(seed)) * 2 + 1)
+    return model.eval()
+
+
+def supernet_of(adopted: AdoptedModel, num_classes: int = CLASSES) -> Supernet:
+    return Supernet(
+        adopted.space(SHAPE), ("pool_linear", "global_pool"), SHAPE, num_classes, seed=0, family=adopted
+    ).eval()
+
+
+def extracted(adopted: AdoptedModel) -> EarlyExitNetwork:
+    """All taps with exits, the model's own head at the end."""
+    space = EarlyExitSpace(adopted.space(SHAPE), ("global_pool",), final_branch="own_head", max_exits=9)
+    architecture = space.with_spread_exits(space.max_architecture(), 9, "global_pool", space.max_architecture().policy)
+    return supernet_of(adopted).extract(architecture).eval()
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_cut_model_gives_exactly_what_the_model_gives(name: str) -> None:
+    torch.manual_seed(0)
+    model = warmed(TOYS[name]())
+    adopted = adopt(model, EXAMPLE, max_taps=4)
+    assert 1 <= len(adopted.early_taps) <= 4
+    network = extracted(adopted)
+    assert network.num_exits == len(adopted.taps)
+    for batch in (1, 5):
+        images = torch.randn(batch, *SHAPE) * 3
+        with torch.no_grad():
+            expected = model(images.clone())
+            assert torch.equal(run([piece.eval() for piece in adopted.pieces], images.clone()), expected)
+            logits = network(images.clone())
+        assert torch.equal(logits[-1], expected)
+        assert all(exit_logits.shape == (batch, CLASSES) for exit_logits in logits)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_every_parameter_and_every_early_exit_learns(name: str) -> None:
+    torch.manual_seed(0)
+    adopted = adopt(TOYS[name](), EXAMPLE)
+    network = extracted(adopted).train()
+    torch.manual_seed(1)
+    torch.stack([logits.square().sum() for logits in network(torch.randn(6, *SHAPE))]).sum().backward()
+    idle = [key for key, p in network.named_parameters() if p.grad is None]
+    assert not idle
+
+
+@pytest.mark.parametrize("name", [name for name in TOYS if name != "a part decides by values"])
+def test_every_toy_has_a_price(name: str) -> None:
+    adopted = adopt(TOYS[name](), EXAMPLE)
+    workload = lower(extracted(adopted))
+    static = workload.static().macs_to_exit()[-1]
+    shares = [done / static for done in _backbone_macs(workload)]
+    assert shares == pytest.approx([tap.macs_share for tap in adopted.taps], abs=0.02)
+
+
+def _backbone_macs(workload: Workload) -> list[int]:
+    stages = [workload.stage_layers(stage, Role.BACKBONE) for stage in range(workload.num_stages)]
+    return list(itertools.accumulate(sum(layer.shape.macs for layer in stage) for stage in stages))
+
+
+def test_a_part_that_decides_by_values_has_no_price() -> None:
+    with pytest.raises(UnsupportedLayerError, match="ge: no such layer"):
+        lower(extracted(adopt(TOYS["a part decides by values"](), EXAMPLE)))
+
+
+def test_taps_are_where_blocks_end_and_spread_over_the_macs() -> None:
+    adopted = adopt(Toy(), EXAMPLE)
+    assert [tap.name for tap in adopted.taps] == ["stem", "body.0", "body.1", "body"]
+    shares = [tap.macs_share for tap in adopted.taps]
+    # stem 3*8*9 MACs a pixel on 64 of them, blocks 2*8*8*9, one linear layer 8*CLASSES.
+    stem, block, head = 64 * 3 * 8 * 9, 64 * 2 * 8 * 8 * 9, 8 * CLASSES
+    whole = stem + 3 * block + head
+    assert shares == pytest.approx([(stem + n * block) / whole for n in range(4)])
+    assert adopted.taps[0].layout.features.height == 8
+
+
+def test_taps_by_name() -> None:
+    adopted = adopt(Toy(), EXAMPLE, taps=["body.1", "stem"])
+    assert [tap.name for tap in adopted.early_taps] == ["stem", "body.1"]
+    with pytest.raises(AdoptError, match=r"cannot be cut behind 'body\.0\.first'\. It can be cut behind: .*body\.0"):
+        adopt(Toy(), EXAMPLE, taps=["body.0.first"])
+
+
+def test_the_number_of_taps_is_bounded() -> None:
+    assert len(adopt(plain(), EXAMPLE, max_taps=2).early_taps) == 2
+
+
+def test_the_model_stays_as_it_was() -> None:
+    model = warmed(Toy()).train()
+    before = copy.deepcopy(model.state_dict())
+    adopted = adopt(model, EXAMPLE, freeze=True)
+    supernet_of(adopted).train()
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_frozen_model_learns_nothing_and_keeps_its_statistics() -> None:
+    model = warmed(Toy())
+    supernet = supernet_of(adopt(model, EXAMPLE, freeze=True))
+    space = EarlyExitSpace(supernet.space, ("pool_linear",), final_branch="own_head")
+    supernet.activate(
+        space.with_spread_exits(space.max_architecture(), 2, "pool_linear", space.max_architecture().policy)
+    )
+    supernet.train()
+    frozen = {key: value.clone() for key, value in supernet.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, weight_decay=0.1)
+    torch.stack([logits.square().sum() for logits in supernet(EXAMPLE)[:-1]]).sum().backward()
+    optimizer.step()
+    supernet.recalibrate_batch_norm_([EXAMPLE])
+    assert all(torch.equal(frozen[key], value) for key, value in supernet.backbone.state_dict().items())
+    assert any(p.grad is not None for p in supernet.taps.parameters())
+    with torch.no_grad():
+        assert torch.equal(supernet(EXAMPLE)[-1], model(EXAMPLE))
+
+
+def test_other_classes_get_a_new_head() -> None:
+    adopted = adopt(Toy(), EXAMPLE)
+    assert "own_head" in supernet_of(adopted).final
+    assert "own_head" not in supernet_of(adopted, CLASSES + 1).final
+
+
+def test_layers_shared_between_pieces_stay_shared() -> None:
+    network = extracted(adopt(TOYS["shared"](), EXAMPLE))
+    shared = {id(m) for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == m.out_channels == 8}
+    assert len(shared) == 1
+
+
+def test_functional_dropout_drops_in_training_only() -> None:
+    network = extracted(adopt(TOYS["functional dropout"](), EXAMPLE))
+    images = torch.randn(4, *SHAPE)
+    assert torch.equal(network(images)[-1], network(images)[-1])
+    network.train()
+    assert not torch.equal(network(images)[-1], network(images)[-1])
+
+
+def test_code_that_cannot_be_traced_is_cut_between_parts() -> None:
+    adopted = adopt(TOYS["asks for a value of its size"](), EXAMPLE)
+    assert "cannot be traced" in adopted.notes[0]
+    assert adopt(Toy(), EXAMPLE).notes == ()
+
+
+def test_code_that_does_something_else_in_training_is_named() -> None:
+    class Noisy(Toy):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images + torch.randn_like(images) if self.training else images)
+
+    assert "something else in training" in adopt(Noisy(), EXAMPLE).notes[0]
+
+
+def test_tokens_become_a_map_without_the_class_token() -> None:
+    layout = adopt(Vision(), EXAMPLE).taps[0].layout
+    assert (layout.kind, layout.prefix) == ("tokens", 1)
+    assert (layout.features.channels, layout.features.height, layout.features.width) == (12, 4, 4)
+
+
+def test_the_fingerprint_tells_models_apart() -> None:
+    torch.manual_seed(0)
+    model = Toy()
+    first = adopt(model, EXAMPLE)
+    assert adopt(copy.deepcopy(model), EXAMPLE + 1).fingerprint == first.fingerprint
+    assert adopt(model, EXAMPLE, max_taps=1).fingerprint != first.fingerprint
+    with torch.no_grad():
+        model.head.bias[0] += 1e-6
+    assert adopt(model, EXAMPLE).fingerprint != first.fingerprint
+
+
+class Counting(Toy):
+    """Keeps a state between calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(images) + self.calls
+
+
+class Wired(nn.Module):
+    """Every layer sees the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(6, 3, 3, padding=1), nn.Linear(3, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.b(torch.cat([self.a(images), images], 1)) + images
+        return self.head(x.mean((2, 3)))
+
+
+def function(forward: Callable[[nn.Module, Tensor], object], *parts: nn.Module) -> nn.Module:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList(parts)
+
+        def forward(self, images: Tensor) -> object:
+            return forward(self, images)
+
+    return Model()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Counting(), "do not give exactly what it gives"),
+        (Wired(), "no other place where one tensor alone goes on"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, CLASSES)), "must be a feature map"),
+        (nn.Conv2d(3, 4, 3), r"must give logits \(batch, classes\)"),
+        (function(lambda m, x: (m.parts[0](x), x), Toy()), "one tensor of logits"),
+        (function(lambda m, x: m.parts[0](x) if x.sum() > 0 else m.parts[0](-x), Toy()), "decides by the values"),
+        (function(lambda m, x: m.parts[0](x[:, :1]), Toy()), "must run on the example, but it failed"),
+        (function(lambda m, x: m.parts[0](x).reshape(1, -1), Toy()), "must give logits"),
+    ],
+)
+def test_a_model_that_cannot_be_cut_says_why(model: nn.Module, message: str) -> None:
+    with pytest.raises(AdoptError, match=message):
+        adopt(model, EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"module": "resnet"}, "must be a torch.nn.Module"),
+        ({"example": EXAMPLE[0]}, r"\(batch, channels, height, width\)"),
+        ({"example": (2, 3, 8, 8)}, "got tuple"),
+        ({"max_taps": 0}, "max_taps"),
+        ({"taps": []}, "at least one"),
+        ({"taps": "stem"}, "names of modules"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    given: dict[str, object] = {"module": Toy(), "example": EXAMPLE} | arguments
+    with pytest.raises(AdoptError, match=message):
+        adopt(**given)  # type: ignore[arg-type]
+
+
+def test_images_of_another_shape_are_refused() -> None:
+    with pytest.raises(AdoptError, match=r"images of shape \(3, 8, 8\), the data have \(1, 8, 8\)"):
+        adopt(Toy(), EXAMPLE).space((1, 8, 8))
+
+
+def test_helpers_are_models_of_their_own() -> None:
+    assert isinstance(conv(3, 4), nn.Module)
+    assert F.relu(Residual(8)(torch.zeros(1, 8, 4, 4))).shape == (1, 8, 4, 4)
+    assert Attention(12)(torch.zeros(1, 5, 12)).shape == (1, 5, 12)

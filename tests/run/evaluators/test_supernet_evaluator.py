@@ -1,0 +1,107 @@
+"""Candidates are judged by inherited weights: the same each time, and never by an exception."""
+
+import numpy as np
+import pytest
+import torch
+
+from offramp.cost.expected import expected_cost
+from offramp.nn.lowering.lower import lower
+from offramp.objectives.evaluation import Status
+from offramp.progress import SilentReporter
+from offramp.run.context import Context
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
+from offramp.run.factory import build_context, build_dataset
+from offramp.run.finishing.finish import evaluation_data
+from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.space.architecture import Architecture, ExitChoice
+from tests.conftest import small_config
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    config = small_config(search__constraints=("macs<=50k",))
+    return build_context(config, build_dataset(config, SilentReporter()))
+
+
+@pytest.fixture(scope="module")
+def evaluator(context: Context) -> SupernetEvaluator:
+    return SupernetEvaluator(
+        context.supernet,
+        evaluation_data(context),
+        context.compute,
+        context.search_cost,
+        context.accelerator,
+        context.constraints,
+    )
+
+
+def test_an_evaluation_is_complete_and_repeats_itself(context: Context, evaluator: SupernetEvaluator) -> None:
+    architecture = context.space.sample(np.random.default_rng(0))
+    first = evaluator.evaluate(architecture)
+    assert first.status is Status.COMPLETE
+    assert first.architecture == architecture
+    assert set(first.values) >= {"accuracy", "energy_pj", "latency_cycles", "macs"}
+    evaluator.evaluate(context.space.max_architecture())
+    assert evaluator.evaluate(architecture) == first
+
+
+def test_costs_are_those_of_the_lowered_network_at_the_measured_rates(
+    context: Context, evaluator: SupernetEvaluator
+) -> None:
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    evaluation = evaluator.evaluate(architecture)
+    assert evaluation.details is not None
+    cost = context.search_cost.estimate(lower(context.supernet.extract(architecture)), context.accelerator)
+    rates = evaluation.details.profile.rates
+    assert evaluation.values["energy_pj"] == expected_cost(cost, rates).energy_pj
+    assert evaluation.values["macs"] == pytest.approx(float(np.dot(rates, [s.macs_to_exit for s in cost.stages])))
+    assert evaluation.details.cost.layers == ()
+
+
+def test_constraints_are_measured(context: Context, evaluator: SupernetEvaluator) -> None:
+    static = evaluator.evaluate(context.space.max_architecture())
+    assert static.values["macs"] > 50_000
+    assert static.violations == (pytest.approx(static.values["macs"] / 50_000 - 1),)
+    assert not static.feasible
+
+
+def test_the_weights_of_the_supernet_stay_as_they_are(context: Context, evaluator: SupernetEvaluator) -> None:
+    before = {name: value.clone() for name, value in context.supernet.state_dict().items()}
+    evaluator.evaluate(context.space.sample(np.random.default_rng(2)))
+    assert all((before[name] == value).all() for name, value in context.supernet.state_dict().items())
+
+
+def test_a_candidate_that_cannot_be_built_is_a_failed_evaluation(
+    context: Context, evaluator: SupernetEvaluator
+) -> None:
+    smallest = context.space.min_architecture()
+    broken = Architecture(smallest.backbone, smallest.resolution, smallest.stages, exits=(ExitChoice(0, "no_such"),))
+    evaluation = evaluator.evaluate(broken)
+    assert evaluation.status is Status.FAILED
+    assert evaluation.error is not None
+    assert "no_such" in evaluation.error
+    assert not evaluation.feasible
+
+
+def test_a_network_that_answers_nan_is_a_failed_evaluation() -> None:
+    spoilt = build_context(small_config(), build_dataset(small_config(), SilentReporter()))
+    with torch.no_grad():
+        for parameter in spoilt.supernet.parameters():
+            parameter.fill_(float("nan"))
+    evaluation = supernet_evaluator(spoilt).evaluate(spoilt.space.min_architecture())
+    assert evaluation.status is Status.FAILED
+    assert "not finite" in (evaluation.error or "")
+
+
+@pytest.mark.parametrize("fault", [KeyError("weights"), MemoryError("no room"), AssertionError("odd\nlayer")])
+def test_whatever_a_candidate_brings_up_is_its_own_failure(
+    context: Context, evaluator: SupernetEvaluator, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fails(architecture: Architecture) -> None:
+        raise fault
+
+    monkeypatch.setattr(context.supernet, "extract", fails)
+    threads = torch.get_num_threads()
+    evaluation = evaluator.evaluate(context.space.min_architecture())
+    assert evaluation.error == " ".join(f"{type(fault).__name__}: {fault}".split())
+    assert torch.get_num_threads() == threads

@@ -1,0 +1,149 @@
+"""One small search from data to bundle, looked at from Python."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import offramp
+from offramp.data.labelled_data import load_dataset
+from offramp.errors import ConstraintError, InputError, RunError
+from offramp.objectives.evaluation import Status
+from offramp.progress import SilentReporter
+from offramp.records import read_run
+from offramp.records.run_summary import load_summary
+from offramp.run.api import search
+from offramp.run.finishing.finish import Selection, select
+from offramp.settings.config import load_config
+from tests.conftest import small_config
+
+
+def test_the_run_folder_holds_everything(finished_run: Path) -> None:
+    assert load_config(finished_run / "config.yaml") == small_config()
+    for name in ("run.sqlite", "supernet.safetensors", "summary.json", "report.html"):
+        assert (finished_run / name).stat().st_size > 0
+    store = read_run(finished_run)
+    assert len(store.evaluations()) == 12
+    assert all(evaluation.status is Status.COMPLETE for evaluation in store.evaluations())
+    store.close()
+
+
+def test_the_summary_agrees_with_itself(finished_run: Path) -> None:
+    summary = load_summary(finished_run / "summary.json")
+    assert summary.seed == 0
+    assert summary.engine
+    assert summary.front
+    assert summary.data.num_train + summary.data.num_validation + summary.data.num_test == 1797
+    for network in summary.chosen:
+        assert network.test is not None
+        assert network.test.num_samples == summary.data.num_test
+        assert network.validation.num_samples == summary.data.num_validation
+        # A network without early exits is never dearer than the same one whose samples run through all branches.
+        assert network.static.cost.stages[-1].energy_to_exit_pj <= network.cost.stages[-1].energy_to_exit_pj
+        rates = np.asarray(network.test.rates)
+        latency = np.asarray([stage.latency_to_exit_cycles for stage in network.cost.stages])
+        assert network.expected_test is not None
+        assert network.expected_test.latency_cycles == pytest.approx(float(rates @ latency))
+
+
+def test_a_bundle_repeats_the_test_accuracy(finished_run: Path) -> None:
+    """The exported files, run by onnxruntime on the raw test images, give the reported accuracy and exit rates."""
+    summary = load_summary(finished_run / "summary.json")
+    test = load_dataset("digits", seed=0).splits.test
+    for network in summary.chosen:
+        predictions = offramp.EarlyExitSession(finished_run / network.bundle).predict(test.images)
+        accuracy = np.mean([p.label == label for p, label in zip(predictions, test.labels, strict=True)])
+        assert network.test is not None
+        assert accuracy == pytest.approx(network.test.top1, abs=1.5 / len(test))
+        rates = np.bincount([p.exit for p in predictions], minlength=len(network.test.rates)) / len(test)
+        assert rates == pytest.approx(network.test.rates, abs=1.5 / len(test))
+
+
+def test_a_finished_run_can_be_resumed_without_doing_anything_again(finished_run: Path) -> None:
+    before = load_summary(finished_run / "summary.json")
+    result = search(run=finished_run, resume=True)
+    after = load_summary(finished_run / "summary.json")
+    assert after.evaluations == before.evaluations
+    assert after.chosen == before.chosen
+    assert result.chosen == before.chosen
+
+
+def test_the_python_interface(finished_run: Path, tmp_path: Path) -> None:
+    result = search(run=finished_run, resume=True)
+    best = result.pick("most_accurate")
+    assert best.values["accuracy"] == max(e.values["accuracy"] for e in result.front)
+    assert "<html" in result.report()
+    target = result.export(tmp_path / "bundle")
+    assert (target / "manifest.json").exists()
+    with pytest.raises(RunError, match="must not exist"):
+        result.export(tmp_path / "bundle")
+    with pytest.raises(RunError, match="no finished network"):
+        result.export(tmp_path / "other", rule="cheapest")
+
+
+def test_same_seed_same_front(finished_run: Path, tmp_path: Path) -> None:
+    again = search(small_config(), run=tmp_path / "again")
+    store = read_run(finished_run)
+    first = [(e.architecture, e.values) for e in store.evaluations()]
+    store.close()
+    store = read_run(again.folder)
+    assert [(e.architecture, e.values) for e in store.evaluations()] == first
+    store.close()
+
+
+def test_impossible_constraints_name_the_nearest_candidate(tmp_path: Path) -> None:
+    config = small_config(search__constraints=("macs<=10",), search__evaluations=6)
+    with pytest.raises(ConstraintError, match=r"None of 6 candidates .*macs = "):
+        search(config, run=tmp_path / "run")
+
+
+def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
+
+    original = SupernetEvaluator.evaluate
+    calls = {"left": 9}
+
+    def stops(self: SupernetEvaluator, architecture: object) -> object:
+        calls["left"] -= 1
+        if calls["left"] == 0:
+            raise KeyboardInterrupt
+        return original(self, architecture)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SupernetEvaluator, "evaluate", stops)
+    stopped = search(small_config(), run=tmp_path / "run", reporter=SilentReporter())
+    assert stopped.interrupted
+    assert stopped.finished == ()
+    assert (tmp_path / "run" / "report.html").exists()
+    monkeypatch.setattr(SupernetEvaluator, "evaluate", original)
+    done = search(run=tmp_path / "run", resume=True)
+    assert not done.interrupted
+    assert len(done.chosen) >= 1
+    assert len(load_summary(tmp_path / "run" / "summary.json").evaluations) == 12
+
+
+def test_resume_needs_a_run() -> None:
+    with pytest.raises(RunError, match="--run"):
+        search(resume=True)
+
+
+def test_a_candidate_that_two_rules_pick_is_finished_once(finished_run: Path) -> None:
+    result = search(run=finished_run, resume=True)
+    twice = select(result.front, ["most_accurate", "most_accurate"])
+    assert [type(s) for s in twice] == [Selection]
+    assert len(twice) == 1
+
+
+def test_a_network_picked_by_a_bound_has_its_bundle_where_the_record_says(tmp_path: Path) -> None:
+    rules = ("macs<=10M", "most_accurate", "cheapest")
+    result = search(small_config(fine_tune__picks=rules, search__evaluations=6), run=tmp_path / "run")
+    for network in result.chosen:
+        assert (tmp_path / "run" / network.bundle / "manifest.json").is_file()
+    assert {rule for network in result.chosen for rule in network.rule.split("+")} == set(rules)
+    assert (result.export(tmp_path / "bundle", rule="macs<=10M") / "manifest.json").is_file()
+
+
+def test_a_cluster_that_is_not_there_is_noticed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offramp.distributed.dask_cluster._CONNECT_S", 0.5)
+    with pytest.raises(InputError, match="must answer at 'tcp://"):
+        search(small_config(), run=tmp_path / "run", execution__cluster="tcp://127.0.0.1:1")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,128 @@
+"""How a run divides its time."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from offramp import jsonio
+from offramp.deadline import Deadline
+from offramp.deploy.bundle.manifest import load_manifest
+from offramp.errors import ConfigError, RunError
+from offramp.progress import SilentReporter
+from offramp.records import resume_run
+from offramp.run.api import search
+from offramp.run.context import Context
+from offramp.run.factory import build_context, build_dataset
+from offramp.run.pipeline import _part, _usable_seconds
+from offramp.settings.config import Config
+from offramp.train import checkpoint
+from offramp.train.checkpoint import load_checkpoint
+from tests.conftest import small_config
+
+
+@pytest.mark.parametrize(("budget", "usable"), [(None, None), (2400.0, 2232.0), (60.0, 40.0), (10.0, 0.0)])
+def test_time_is_kept_for_export_and_report(budget: float | None, usable: float | None) -> None:
+    assert _usable_seconds(budget) == (None if usable is None else pytest.approx(usable))
+
+
+def test_parts_of_a_phase_end_in_order() -> None:
+    whole = Deadline(100.0, 200.0)
+    ends = [_part(whole, share) for share in (0.4, 0.6, 1.0)]
+    assert [deadline.end for deadline in ends if deadline] == [140.0, 160.0, 200.0]
+    assert _part(None, 0.5) is None
+
+
+def test_a_budget_that_is_too_short_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"budget \(1 s\).*--budget"):
+        search(small_config(budget__seconds=1.0), run=tmp_path / "run")
+
+
+def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(train__epochs=2, search__evaluations=4, search__batch=4, fine_tune__picks=("cheapest",))
+    real, calls = jsonio.write_atomically, []
+
+    def no_room_for_the_second(path: Path, content: bytes | str) -> None:
+        calls.append(path.name)
+        if calls.count("supernet.safetensors") == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", no_room_for_the_second)
+    with pytest.raises(RunError, match=r"No space left on device.*All that was recorded before is kept.*--resume"):
+        search(config, run=tmp_path / "run")
+    # The epoch before is there, and so is a record to go on with.
+    store = resume_run(tmp_path / "run")
+    assert store.get("phase") == "training"
+    assert load_checkpoint(store.checkpoint, context_of(store.config).supernet).epoch == 1
+    store.close()
+    with pytest.raises(RunError, match="only those of `execution`"):
+        search(run=tmp_path / "run", resume=True, seed=4)
+
+
+def context_of(config: Config) -> Context:
+    return build_context(config, build_dataset(config, SilentReporter()))
+
+
+def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet(tmp_path: Path) -> None:
+    config = small_config(
+        train__epochs=1,
+        search__evaluations=4,
+        search__batch=4,
+        fine_tune__picks=("cheapest",),
+        fine_tune__reference=False,
+    )
+    summary = search(config, run=tmp_path / "run").summary
+    assert summary.static_reference.accuracy_test is None
+    assert summary.static_reference.name.endswith("as in the supernet")
+    assert not (tmp_path / "run" / "networks" / "reference").exists()
+    assert summary.chosen[0].test is not None
+
+
+def test_a_teaching_reference_is_finished_first_and_by_workers_too(tmp_path: Path) -> None:
+    changes = {
+        "train__epochs": 1,
+        "search__evaluations": 4,
+        "fine_tune__epochs": 1,
+        "fine_tune__picks": ("cheapest",),
+        "fine_tune__teacher": "reference",
+    }
+    here, there = tmp_path / "here", tmp_path / "there"
+    result = search(small_config(**changes), run=here)
+    search(small_config(**changes, execution__workers=2), run=there)
+    age = {name: (here / "chosen" / name / "network.json").stat().st_mtime_ns for name in ("reference", "cheapest")}
+    assert age["reference"] < age["cheapest"]
+    for name in age:
+        weights, others = (load_file(folder / "chosen" / name / "weights.safetensors") for folder in (here, there))
+        assert all(torch.equal(tensor, others[key]) for key, tensor in weights.items())
+    assert result.summary is not None
+    assert result.summary.static_reference.accuracy_test is not None
+    assert [note for note in result.summary.warnings if "learned from the trained reference" in note]
+
+
+def test_exits_that_do_not_pay_are_dropped_here_and_by_workers(tmp_path: Path) -> None:
+    changes = {
+        "space__max_exits": 4,
+        "train__epochs": 1,
+        "search__evaluations": 6,
+        "fine_tune__epochs": 2,
+        "fine_tune__picks": ("most_accurate",),
+        "fine_tune__drop_exits": True,
+    }
+    result = search(small_config(**changes), run=tmp_path / "here")
+    search(small_config(**changes, execution__workers=2), run=tmp_path / "there")
+    summary = result.summary
+    assert summary is not None
+    assert any(network.dropped for network in summary.chosen)
+    assert [note for note in summary.warnings if note.startswith("Exits that did not pay for their branches")]
+    found = {summary.evaluations[index].architecture for index in summary.front_indices}
+    for network in summary.chosen:
+        assert network.candidate in found
+        record = Path(network.bundle).with_name("network.json")
+        assert (tmp_path / "here" / record).read_text() == (tmp_path / "there" / record).read_text()
+        manifest = load_manifest(tmp_path / "here" / network.bundle)
+        assert [item.tap for item in manifest.exits[:-1]] == [choice.tap for choice in network.architecture.exits]

@@ -1,0 +1,167 @@
+"""A study stores before it tells, stops in good order, and goes on as if it had not stopped."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.deadline import Deadline
+from offramp.errors import RunError
+from offramp.objectives.evaluation import Evaluation, SearchAlgorithm, Status
+from offramp.objectives.parse import parse_objectives
+from offramp.records import create_run, resume_run
+from offramp.run.study import FailureLimit, Finished, Study
+from offramp.settings.config import Config
+from offramp.space.architecture import Architecture
+from offramp.testing.toys import ToyEvaluator, small_space
+
+
+class Note:
+    def update(self, fraction: float, note: str = "") -> None:
+        assert 0.0 <= fraction <= 1.0
+
+
+class StopsAt:
+    """An evaluator during whose n-th call the user presses Ctrl-C."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return ToyEvaluator().evaluate(architecture)
+
+
+def algorithm(name: str, seed: int = 0) -> SearchAlgorithm:
+    return ALGORITHMS.get(name)(small_space(), parse_objectives(["accuracy", "energy_pj"]), (), seed)
+
+
+@pytest.mark.parametrize("name", ["random", "nsga2"])
+@pytest.mark.parametrize("stop", [1, 5, 13, 24])
+def test_a_resumed_study_equals_an_undisturbed_one(tmp_path: Path, name: str, stop: int) -> None:
+    whole = Study(algorithm(name), ToyEvaluator()).run(40, 8, Note())
+    store = create_run(tmp_path / "run", Config())
+    ended = Study(algorithm(name), StopsAt(stop), store).run(40, 8, Note())
+    assert ended.interrupted
+    assert len(store.evaluations()) == stop - 1
+    assert len(store.batches()[-1].proposals) == 8, "what was asked for is on record before it is tried"
+    store.close()
+    store = resume_run(tmp_path / "run")
+    study = Study(algorithm(name), ToyEvaluator(), store)
+    study.replay()
+    end = study.run(40, 8, Note())
+    store.close()
+    assert not end.interrupted
+    assert end.evaluations == whole.evaluations
+
+
+def test_a_deadline_ends_it(tmp_path: Path) -> None:
+    now = time.monotonic()
+    end = Study(algorithm("random"), ToyEvaluator()).run(10**6, 5, Note(), Deadline(now, now + 0.2))
+    assert 0 < len(end.evaluations) < 10**6
+    assert time.monotonic() - now < 5
+
+
+def test_an_exact_number_of_evaluations() -> None:
+    end = Study(algorithm("nsga2"), ToyEvaluator()).run(23, 10, Note())
+    assert len(end.evaluations) == 23
+
+
+def test_a_record_of_other_settings_is_refused(tmp_path: Path) -> None:
+    store = create_run(tmp_path / "run", Config())
+    Study(algorithm("random", seed=1), ToyEvaluator(), store).run(6, 3, Note())
+    study = Study(algorithm("random", seed=2), ToyEvaluator(), store)
+    with pytest.raises(RunError, match="does not fit its settings"):
+        study.replay()
+    store.close()
+
+
+class Shuffled:
+    """A batch evaluator that finishes the last candidate first, as workers may."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.left = stop_after
+
+    def evaluate_all(self, architectures: Sequence[Architecture], stop: Callable[[], bool]) -> Iterator[Finished]:
+        for index in reversed(range(len(architectures))):
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left = None if self.left is None else self.left - 1
+            yield Finished(index, ToyEvaluator().evaluate(architectures[index]), 0.5, "w")
+
+
+@pytest.mark.parametrize("name", ["random", "nsga2"])
+def test_who_is_finished_first_changes_nothing(tmp_path: Path, name: str) -> None:
+    whole = Study(algorithm(name), ToyEvaluator()).run(40, 8, Note())
+    store = create_run(tmp_path / "run", Config())
+    ended = Study(algorithm(name), Shuffled(stop_after=13), store).run(40, 8, Note())
+    assert ended.interrupted
+    assert [item.evaluation is None for item in store.batches()[1].proposals] == [True] * 3 + [False] * 5
+    study = Study(algorithm(name), Shuffled(), store)
+    study.replay()
+    assert study.run(40, 8, Note()).evaluations == whole.evaluations
+    assert store.evaluations() == whole.evaluations
+    assert {(origin.seconds, origin.worker) for origin in store.origins()} == {(0.5, "w")}
+    store.close()
+
+
+class FailsEvery:
+    """Every n-th candidate cannot be evaluated."""
+
+    def __init__(self, period: int) -> None:
+        self.period = period
+        self.calls = 0
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        self.calls += 1
+        if self.calls % self.period == 0:
+            return Evaluation(architecture, Status.FAILED, {}, error=f"reason {self.calls}")
+        return ToyEvaluator().evaluate(architecture)
+
+
+def test_failures_are_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
+    store = create_run(tmp_path / "run", Config())
+    seen: list[int] = []
+    study = Study(algorithm("nsga2"), FailsEvery(3), store, on_evaluation=lambda number, _: seen.append(number))
+    end = study.run(60, 10, Note())
+    failed = [evaluation for evaluation in store.evaluations() if evaluation.status is Status.FAILED]
+    assert len(end.evaluations) == 60
+    assert [evaluation.error for evaluation in failed] == [f"reason {n}" for n in range(3, 61, 3)]
+    assert seen == list(range(1, 61))
+    store.close()
+
+
+def test_too_many_failures_end_it_and_a_higher_limit_lets_it_go_on(tmp_path: Path) -> None:
+    store = create_run(tmp_path / "run", Config())
+    with pytest.raises(RunError, match=r"4 of 8 candidates failed.*reason 8.*--max-failures 8"):
+        Study(algorithm("random"), FailsEvery(2), store, failure_limit=FailureLimit(3)).run(40, 10, Note())
+    assert len(store.evaluations()) == 8
+    study = Study(algorithm("random"), ToyEvaluator(), store, failure_limit=FailureLimit(8))
+    study.replay()
+    assert len(study.run(40, 10, Note()).evaluations) == 40
+    store.close()
+
+
+def test_without_a_limit_it_is_half_of_all_once_twenty_failed() -> None:
+    with pytest.raises(RunError, match="21 of 21 candidates failed"):
+        Study(algorithm("random"), FailsEvery(1)).run(100, 10, Note())
+    assert len(Study(algorithm("random"), FailsEvery(2)).run(100, 10, Note()).evaluations) == 100
+    FailureLimit().check(20, 20, "")
+    FailureLimit().check(50, 100, "")
+    with pytest.raises(RunError):
+        FailureLimit().check(51, 100, "")
+
+
+def test_a_clock_that_is_put_back_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    day = iter(range(10**9, 0, -86_400))
+    monkeypatch.setattr(time, "time", lambda: float(next(day)))
+    store = create_run(tmp_path / "run", Config())
+    now = time.monotonic()
+    end = Study(algorithm("nsga2"), ToyEvaluator(), store).run(30, 10, Note(), Deadline(now, now + 60))
+    assert len(end.evaluations) == len(store.evaluations()) == 30
+    assert all(origin.seconds is not None and origin.seconds >= 0 for origin in store.origins())
+    store.close()

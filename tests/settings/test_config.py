@@ -1,0 +1,161 @@
+"""Settings survive the way to a file and back, and say what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.errors import ConfigError
+from offramp.settings.config import (
+    ALL_MAPPING_STEPS,
+    BudgetConfig,
+    Config,
+    CostConfig,
+    build_section,
+    load_config,
+    parse_budget,
+    parse_steps,
+    with_settings,
+)
+
+
+def test_mapping_steps_are_switched_on_and_off() -> None:
+    assert tuple(step.value for step in Step) == ALL_MAPPING_STEPS
+    assert parse_steps(None, ()) == ALL_MAPPING_STEPS
+    assert parse_steps("none", ()) == ()
+    assert parse_steps("split, on_chip", ["split"]) == ("on_chip",)
+    assert parse_steps(None, ["fuse", "beside"]) == ("on_chip", "prefetch", "split", "optimum")
+    for text, without in (("speculate", []), (None, ["split,fuse"]), ("", [])):
+        with pytest.raises(ConfigError, match="on_chip, prefetch, split"):
+            parse_steps(text, without)
+
+
+def test_mapping_steps_need_the_optimized_mapping() -> None:
+    assert CostConfig(mapping="optimized", mapping_steps=()).mapping_steps == ()
+    with pytest.raises(ValueError, match="mapping optimized"):
+        CostConfig(mapping_steps=("on_chip",))
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    config = with_settings(Config(), {"seed": 7, "data.source": "somewhere", "search.constraints": ("macs<=2M",)})
+    config.save(tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_missing_settings_keep_their_defaults(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("seed: 3\ntrain: {epochs: 2}\n")
+    config = load_config(tmp_path / "c.yaml")
+    assert config.seed == 3
+    assert config.train.epochs == 2
+    assert config.train.batch_size == Config().train.batch_size
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("")
+    assert load_config(tmp_path / "c.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sed: 1", "sed"),
+        ("seed: -1", "seed"),
+        ("train: {epochs: 0}", "train.epochs"),
+        ("train: {learning_rate: .nan}", "train.learning_rate"),
+        ("data: {validation_share: 0.6, test_share: 0.6}", "leave something to train on"),
+        ("space: {branches: []}", "at least one"),
+        ("space: {branches: [conv, conv]}", "no entry twice"),
+        ("cost: {engine: guess}", "cost.engine"),
+        ("fine_tune: {guarantee: 0.01}", "fine_tune.guarantee"),
+        ("fine_tune: {drop_exits: true, guarantee: 0.01@0.95}", "leave one of them out"),
+        ("fine_tune: {teacher: reference, reference: false}", "teacher reference needs a reference that is trained"),
+        (
+            "{fine_tune: {teacher: reference}, execution: {cluster: 'tcp://a:1'}}",
+            "which a cluster's workers do not see",
+        ),
+        ("fine_tune: {guarantee: 1@0.95}", "such as 0.01@0.95, got '1@0.95'"),
+        ("fine_tune: {guarantee: " + "1" * 50 + "@0.9}", "fine_tune.guarantee"),
+        ("version: 2", "version 2"),
+        ("- a\n- b", "named settings"),
+        ("just words", "named settings"),
+        ("a: [1,", "parsed"),
+        ("a: !!python/object/apply:os.system ['true']", "parsed"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml") as caught:
+        load_config(tmp_path / "c.yaml")
+    assert expected in str(caught.value)
+
+
+def test_all_faults_are_in_one_message(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("seed: x\ntrain: {epochs: -1, batch: 3}\n")
+    with pytest.raises(ConfigError, match=r"3 fault\(s\)") as caught:
+        load_config(tmp_path / "c.yaml")
+    assert all(name in str(caught.value) for name in ("seed", "train.epochs", "train.batch"))
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ConfigError, match="cannot be parsed"):
+        load_config(tmp_path / "binary.yaml")
+    (tmp_path / "huge.yaml").write_text("a" * 1_000_001)
+    with pytest.raises(ConfigError, match="smaller than 1 MB"):
+        load_config(tmp_path / "huge.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", BudgetConfig(seconds=90)),
+        ("40m", BudgetConfig(seconds=2400)),
+        ("1.5h", BudgetConfig(seconds=5400)),
+        (" 2 min ", BudgetConfig(seconds=120)),
+        ("250", BudgetConfig(evaluations=250)),
+    ],
+)
+def test_budgets(text: str, expected: BudgetConfig) -> None:
+    assert parse_budget(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-3m", "2.5", "ten", "5d", "1e9", "nan", "inf s", "3s3"])
+def test_wrong_budgets(text: str) -> None:
+    with pytest.raises(ConfigError, match="such as 90s"):
+        parse_budget(text)
+
+
+@given(st.text(max_size=12))
+def test_no_text_makes_a_budget_raise_anything_else(text: str) -> None:
+    try:
+        budget = parse_budget(text)
+    except ConfigError:
+        return
+    assert (budget.seconds is None) != (budget.evaluations is None)
+
+
+def test_settings_by_dotted_name() -> None:
+    assert with_settings(Config(), {"cost.weight_bits": 4}).cost.weight_bits == 4
+    with pytest.raises(ConfigError, match=r"no setting .cost\.bits."):
+        with_settings(Config(), {"cost.bits": 4})
+    with pytest.raises(ConfigError, match="weight_bits"):
+        with_settings(Config(), {"cost.weight_bits": 0})
+
+
+def test_sections_check_themselves() -> None:
+    assert build_section(CostConfig, {"weight_bits": 2}).weight_bits == 2
+    with pytest.raises(ConfigError, match="convention"):
+        build_section(CostConfig, {"convention": "mine"})
+
+
+def test_a_guarantee_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    config = with_settings(Config(), {"fine_tune.guarantee": "0.01@0.95"})
+    config.save(tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml").fine_tune.guarantee == "0.01@0.95"
+    assert Config().fine_tune.guarantee is None
