@@ -1,13 +1,14 @@
 """Plug-ins by name."""
 
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from offramp.errors import UnknownNameError
-from offramp.registry import Registry, unknown_name_message
+from offramp.registry import PluginWarning, Registry, unknown_name_message
 
 
 @pytest.fixture
@@ -66,3 +67,100 @@ def test_a_name_cannot_be_taken_twice() -> None:
     registry.add("name", "one")
     with pytest.raises(ValueError, match="'name' is registered twice"):
         registry.add("name", "two")
+
+
+def install(
+    folder: Path, distribution: str, group: str, entries: Mapping[str, str], modules: Mapping[str, str]
+) -> None:
+    """What pip leaves of a distribution: its modules and a dist-info folder that lists its entry points."""
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    info = folder / f"{distribution.replace('-', '_')}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+    lines = "\n".join(f"{name} = {value}" for name, value in entries.items())
+    (info / "entry_points.txt").write_text(f"[{group}]\n{lines}\n")
+
+
+def test_other_packages_add_objects_and_modules_by_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {
+        "objects_of_another": "BLUE = 3\n",
+        "module_of_another": "import sys\nsys.modules['registry_under_test'].COLOURS.add('pink', 4)\n",
+    }
+    entries = {"blue": "objects_of_another:BLUE", "pink": "module_of_another"}
+    install(tmp_path, "more-colours", "test.colours", entries, modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry: Registry[int] = Registry("colour", entry_points="test.colours")
+    monkeypatch.setitem(sys.modules, "registry_under_test", type("Holder", (), {"COLOURS": registry}))  # type: ignore[arg-type]
+    registry.add("red", 1)
+    assert {name: registry.get(name) for name in registry} == {"blue": 3, "pink": 4, "red": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "module", "reason"),
+    [
+        ("broken_plug_in:X", "raise RuntimeError('no licence\\nfound')", "RuntimeError: no licence found"),
+        ("broken_plug_in:X", "Y = 1", "AttributeError: module 'broken_plug_in' has no attribute 'X'"),
+        ("nowhere_at_all:X", "", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("broken_plug_in", "", "the module does not register 'late' when it is imported"),
+    ],
+)
+def test_a_broken_plug_in_of_another_package_is_skipped_with_a_warning(
+    value: str, module: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"broken_plug_in": module, "sound_plug_in": "GOOD = 5\n"}
+    install(tmp_path, "half-broken", "test.colours", {"late": value, "sound": "sound_plug_in:GOOD"}, modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_plug_in", raising=False)
+    registry: Registry[int] = Registry("colour", entry_points="test.colours")
+    sentence = f"The colour 'late' of half-broken 1.2 is skipped: {reason}."
+    with pytest.warns(PluginWarning) as caught:
+        assert list(registry) == ["sound"]
+    assert [str(item.message) for item in caught] == [sentence]
+    with pytest.raises(UnknownNameError) as error:
+        registry.get("late")
+    assert str(error.value) == f"Unknown colour 'late'. Available: sound. {sentence}"
+
+
+def test_a_name_of_ours_is_not_given_to_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "copy-cat", "test.colours", {"red": "copy_of_red:RED"}, {"copy_of_red": "RED = 99\n"})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry: Registry[int] = Registry("colour", entry_points="test.colours")
+    registry.add("red", 1)
+    with pytest.warns(PluginWarning, match="'red' of copy-cat 1.2 is skipped: colour 'red' is registered twice; every"):
+        assert registry.get("red") == 1
+
+
+REGISTRIES = {
+    "offramp.backbones": "offramp.nn.backbone:BACKBONES",
+    "offramp.exit_branches": "offramp.nn.branches.exit_branch:EXIT_BRANCHES",
+    "offramp.branch_layers": "offramp.nn.branches.branch_layer:BRANCH_LAYERS",
+    "offramp.data_readers": "offramp.data.raw_data:READERS",
+    "offramp.data_sets": "offramp.data.raw_data:BUILTIN",
+    "offramp.algorithms": "offramp.algorithms.algorithm:ALGORITHMS",
+    "offramp.trackers": "offramp.run.trackers.tracker:TRACKERS",
+    "offramp.exit_rules": "offramp.exits.exit_rule:STOPPING_RULES",
+}
+
+
+def test_every_registry_of_offramp_is_open_to_an_installed_package(tmp_path: Path) -> None:
+    """In a fresh process, as after `pip install`: a plug-in of each kind is found, and a broken one stops nothing."""
+    module = "class Plugin:\n    description = 'of another package'\n"
+    for number, group in enumerate(REGISTRIES):
+        entries = {"of_another": "plug_ins_of_another:Plugin", "broken": "nowhere_at_all:Plugin"}
+        install(tmp_path, f"another-{number}", group, entries, {"plug_ins_of_another": module})
+    code = (
+        "import importlib, sys, warnings\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "warnings.simplefilter('ignore')\n"
+        f"for group, place in {REGISTRIES!r}.items():\n"
+        "    module, name = place.split(':')\n"
+        "    registry = getattr(importlib.import_module(module), name)\n"
+        "    assert registry.group == group, (registry.group, group)\n"
+        "    assert len(list(registry)) > 1 and 'broken' not in registry, list(registry)\n"
+        "    assert registry.get('of_another').description == 'of another package'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

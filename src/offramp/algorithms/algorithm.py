@@ -28,7 +28,9 @@ class AlgorithmFactory:
         return self.build(space, objectives, constraints, seed)
 
 
-ALGORITHMS: Registry[AlgorithmFactory] = Registry("search algorithm", "offramp.algorithms")
+ALGORITHMS: Registry[AlgorithmFactory] = Registry(
+    "search algorithm", "offramp.algorithms", entry_points="offramp.algorithms"
+)
 
 
 @runtime_checkable

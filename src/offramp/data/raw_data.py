@@ -102,8 +102,10 @@ class Reader(Protocol):
     def read(self, path: Path, options: ReadOptions) -> RawDataset: ...
 
 
-READERS: Registry[Reader] = Registry("data format", "offramp.data.readers")
-BUILTIN: Registry[Callable[[], RawDataset]] = Registry("data set", "offramp.data.readers")
+READERS: Registry[Reader] = Registry("data format", "offramp.data.readers", entry_points="offramp.data_readers")
+BUILTIN: Registry[Callable[[], RawDataset]] = Registry(
+    "data set", "offramp.data.readers", entry_points="offramp.data_sets"
+)
 
 
 def read_raw(source: str, options: ReadOptions) -> RawDataset:

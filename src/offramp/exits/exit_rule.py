@@ -86,7 +86,7 @@ class RuleFamily(Protocol):
     def __call__(self, outputs: CachedOutputs, grid: ThresholdGrid) -> Iterable[Proposal]: ...
 
 
-STOPPING_RULES: Registry[RuleFamily] = Registry("exit policy", "offramp.exits.rules")
+STOPPING_RULES: Registry[RuleFamily] = Registry("exit policy", "offramp.exits.rules", entry_points="offramp.exit_rules")
 
 
 @dataclass(frozen=True)

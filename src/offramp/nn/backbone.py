@@ -198,7 +198,7 @@ class BackboneFamily(Protocol):
     def build(self, space: BackboneSpace, input_channels: int) -> Backbone: ...
 
 
-BACKBONES: Registry[BackboneFamily] = Registry("backbone", "offramp.nn.backbones")
+BACKBONES: Registry[BackboneFamily] = Registry("backbone", "offramp.nn.backbones", entry_points="offramp.backbones")
 
 
 def build_backbone(

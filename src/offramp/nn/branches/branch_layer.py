@@ -47,7 +47,9 @@ class BranchLayerType(Protocol):
         ...
 
 
-BRANCH_LAYERS: Registry[BranchLayerType] = Registry("branch layer", "offramp.nn.branches.layers")
+BRANCH_LAYERS: Registry[BranchLayerType] = Registry(
+    "branch layer", "offramp.nn.branches.layers", entry_points="offramp.branch_layers"
+)
 
 
 def layer_choices() -> tuple[BranchLayer, ...]:

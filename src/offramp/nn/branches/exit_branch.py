@@ -48,4 +48,6 @@ class ExitBranchType(Protocol):
         ...
 
 
-EXIT_BRANCHES: Registry[ExitBranchType] = Registry("exit branch", "offramp.nn.branches.types")
+EXIT_BRANCHES: Registry[ExitBranchType] = Registry(
+    "exit branch", "offramp.nn.branches.types", entry_points="offramp.exit_branches"
+)

@@ -17,7 +17,9 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-TRACKERS: Registry[Callable[[Path], Tracker]] = Registry("tracker", "offramp.run.trackers")
+TRACKERS: Registry[Callable[[Path], Tracker]] = Registry(
+    "tracker", "offramp.run.trackers", entry_points="offramp.trackers"
+)
 """Builders by name; each gets the run folder. A file in this package that adds one is all it takes."""
 
 
