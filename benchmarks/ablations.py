@@ -21,8 +21,8 @@ from offramp.objectives.evaluation import Evaluation, Objective
 from offramp.objectives.pareto import pareto_front
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 
-PRODUCT = "energy_latency_product_j_cycles"
-OBJECTIVES = (Objective("accuracy", "maximize"), Objective("energy_latency_product_j_cycles", "minimize"))
+PRODUCT = "energy_delay_product_j_cycles"
+OBJECTIVES = (Objective("accuracy", "maximize"), Objective("energy_delay_product_j_cycles", "minimize"))
 LOWEST_ACCURACY = 0.5
 SEARCHED = ("searched", "searched_mlp", "searched_grid", "searched_grid_mlp")
 DEFAULT_BRANCHES = ("pool_linear", "pool_mlp", "depthwise_separable", "conv", "global_pool")

@@ -42,8 +42,8 @@ def main() -> None:
                 "exit_accuracies": network.test.accuracies,
                 "full_accuracies": network.test.full_accuracies,
                 "macs_to_exit": [stage.macs_to_exit for stage in network.cost.stages],
-                "product_j_cycles": network.expected_test.energy_latency_product_j_cycles,
-                "static_product_j_cycles": network.static.expected.energy_latency_product_j_cycles,
+                "product_j_cycles": network.expected_test.energy_delay_product_j_cycles,
+                "static_product_j_cycles": network.static.expected.energy_delay_product_j_cycles,
             }
         )
         print(f"{network.rule}: test {network.test.top1:.4f} at {network.expected_test.macs / 1e6:.3f} M MACs")

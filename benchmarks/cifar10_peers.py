@@ -7,7 +7,7 @@
 Every run is an `offramp search` with the same numbers of epochs; one that was stopped goes on when the command is given
 again. `macs`: every executed branch is charged; thresholds are set on validation samples, test is touched once. The
 peers search the same backbones as ours (--peer-backbone mobilenetv2 is the family nearest to theirs). `product`: the
-most accurate network of at most --most-product joule cycles, expected energy-latency product, against the largest
+most accurate network of at most --most-product joule cycles, expected energy-delay product, against the largest
 backbone without exits, trained as long; same mapping engine for both. Both claims start from the same supernet: the
 checkpoint of one run may be copied into the other's folder, and so may its finished reference. Writes
 benchmarks/results/cifar10_<claim>.json, with --taught cifar10_<claim>_taught.json.
@@ -30,7 +30,7 @@ def settings(arguments: argparse.Namespace, algorithm: str) -> dict[str, object]
     """Little training for the supernet, much for the network that is chosen."""
     ours = algorithm == "exact"
     macs = arguments.claim == "macs"
-    product = "energy_latency_product_j_cycles"
+    product = "energy_delay_product_j_cycles"
     return {
         "seed": arguments.seed,
         "data": {"source": arguments.data},
@@ -75,8 +75,8 @@ def rows(summary: RunSummary) -> list[dict[str, object]]:
     for network in summary.chosen:
         assert network.test is not None
         assert network.expected_test is not None
-        product = network.expected_test.energy_latency_product_j_cycles
-        static = network.static.expected.energy_latency_product_j_cycles
+        product = network.expected_test.energy_delay_product_j_cycles
+        static = network.static.expected.energy_delay_product_j_cycles
         largest = summary.static_reference
         found.append(
             {
@@ -92,8 +92,8 @@ def rows(summary: RunSummary) -> list[dict[str, object]]:
                 "static_product_j_cycles": static,
                 "product_share": product / static,
                 "largest_static_test_accuracy": largest.accuracy_test,
-                "largest_static_product_j_cycles": largest.expected.energy_latency_product_j_cycles,
-                "share_of_largest": product / largest.expected.energy_latency_product_j_cycles,
+                "largest_static_product_j_cycles": largest.expected.energy_delay_product_j_cycles,
+                "share_of_largest": product / largest.expected.energy_delay_product_j_cycles,
             }
         )
     return found

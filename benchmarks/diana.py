@@ -220,7 +220,7 @@ def _best_of(
             found.append(Chosen(entry, kept, report, measure_point(logits, repeated, policy, report)))
     good = [chosen for chosen in found if chosen.point.profile.top1 >= floor]
     if good:
-        return min(good, key=lambda chosen: chosen.point.expected.energy_latency_product_j_cycles)
+        return min(good, key=lambda chosen: chosen.point.expected.energy_delay_product_j_cycles)
     return max(found, key=lambda chosen: chosen.point.profile.top1)
 
 

@@ -28,8 +28,8 @@ def measure(seed: int) -> dict[str, float | int]:
     chosen = result.chosen[0]
     assert chosen.test is not None
     assert chosen.expected_test is not None
-    static = expected_cost(chosen.static.cost, (1.0,)).energy_latency_product_j_cycles
-    product = chosen.expected_test.energy_latency_product_j_cycles
+    static = expected_cost(chosen.static.cost, (1.0,)).energy_delay_product_j_cycles
+    product = chosen.expected_test.energy_delay_product_j_cycles
     return {
         "seed": seed,
         "seconds": time.monotonic() - began,

@@ -27,7 +27,7 @@ from benchmarks.record import save_result
 from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.errors import RunError
 from offramp.objectives.pareto import pareto_front
-from offramp.objectives.parse import parse_objective
+from offramp.objectives.parse import parse_objectives
 from offramp.records import read_run
 
 _STUDY = """
@@ -162,7 +162,7 @@ def rows(folder: Path) -> list[tuple[int, int, str, str | None]]:
 def front_of(folder: Path) -> object:
     store = read_run(folder)
     try:
-        objectives = tuple(parse_objective(text) for text in store.config.search.objectives)
+        objectives = parse_objectives(store.config.search.objectives)
         return pareto_front(store.evaluations(), objectives)
     finally:
         store.close()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.mapping [FOLDER]
 
-Average energy-latency product (J x cycles, mean of the products over the exit rates of stats.json) under the honest
+Average energy-delay product (J x cycles, mean of the products over the exit rates of stats.json) under the honest
 convention: one DRAM for all cores. FOLDER holds the networks (default: ../shared/reference/eenn beside the repository).
 Prints a table and writes benchmarks/results/mapping.json; fails if nas/iter_0/net_3 needs more than 30 J x cycles.
 """
@@ -132,7 +132,7 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
     for convention in ("published", "offramp"):
         settings = CostConfig.model_validate({"convention": convention})
         report = build_cost_model(settings).estimate(workload, accelerator)
-        products[convention] = expected_cost(report, rates).energy_latency_product_j_cycles
+        products[convention] = expected_cost(report, rates).energy_delay_product_j_cycles
     full = build_cost_model(CostConfig(mapping="optimized"), exit_rates=rates)
     assert isinstance(full, MappedCostModel)
     columns = []

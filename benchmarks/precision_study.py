@@ -235,7 +235,7 @@ def our_row(source: str, measured: Measured, cost: CostReport) -> StudyRow:
         source,
         profile.rates,
         cost.products_to_exits_j_cycles,
-        expected.energy_latency_product_j_cycles,
+        expected.energy_delay_product_j_cycles,
         expected.latency_cycles,
         expected.energy_pj * 1e-12,
         profile.top1,
@@ -251,7 +251,7 @@ def assemble(options: Options, dataset: Dataset, results: dict[str, Measured], n
         cost = prices(network)
         rows = [our_row(OURS, measured, cost["published"]), our_row(OURS_OWN, measured, cost["ours"])]
         if name in theirs:
-            reproduced = expected_cost(cost["published"], theirs[name].exit_rates).energy_latency_product_j_cycles
+            reproduced = expected_cost(cost["published"], theirs[name].exit_rates).energy_delay_product_j_cycles
             deviations.append(f"{name}: {reproduced / theirs[name].average_et - 1:+.2%}")
             rows.insert(0, theirs[name])
         settings.append(StudySetting(name, tuple(rows)))

@@ -1,4 +1,4 @@
-"""Claim: on edge-tpu-quad at most half of the static network's energy-latency product at 0.5 points less accuracy.
+"""Claim: on edge-tpu-quad at most half of the static network's energy-delay product at 0.5 points less accuracy.
 
     python -m benchmarks.trained_exits --supernet-epochs 8 --epochs 30
 
@@ -187,7 +187,7 @@ def bounded(
             validation_accuracy=best.accuracy,
             validation_share=best.product / static,
             test_accuracy=test.profile.top1,
-            test_share=test.expected.energy_latency_product_j_cycles / static,
+            test_share=test.expected.energy_delay_product_j_cycles / static,
             test_profile=test.profile,
             expected=test.expected,
             static_product_j_cycles=static,

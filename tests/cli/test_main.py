@@ -105,6 +105,9 @@ BAD_INPUT = [
     (("search", "--objective", "beauty"), "beauty"),
     (("search", "--constraint", "latency<=five"), "latency"),
     (("search", "--constraint", "accuracy>=1.5"), "accuracy"),
+    (("search", "--constraint", "macs<=1M", "--constraint", "macs>=2M"), "Constraints on macs exclude each other"),
+    (("search", "--objective", "macs,accuracy", "--objective", "min:macs"), "none twice"),
+    (("search", "--pick", "macs<=1M,macs>=2M"), "Constraints on macs exclude each other"),
     (("search", "--pick", "prettiest"), "prettiest"),
     (("search", "--budget", "soon"), "such as 90s"),
     (("search", "--guarantee", "1%"), "such as 0.01@0.95"),
@@ -161,7 +164,7 @@ def test_cost_of_a_reference_graph(offramp, reference: Path) -> None:  # type: i
     priced = json.loads(outcome.out)
     assert priced["accelerator"] == "edge-tpu-quad"
     assert [stage["backbone_latency_cycles"] for stage in priced["stages"]] == [96766, 350967, 193417]
-    assert priced["expected"]["energy_latency_product_j_cycles"] == pytest.approx(275.92507143594605, rel=1e-3)
+    assert priced["expected"]["energy_delay_product_j_cycles"] == pytest.approx(275.92507143594605, rel=1e-3)
     assert offramp("cost", model, "--exit-rates", "0.5,0.2").code == 2
     assert offramp("cost", model, "--exit-rates", "a,b,c").code == 2
     assert offramp("cost", model).code == 0

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.cost.expected import check_exit_rates, expected_cost
+from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
 from offramp.cost.report import CostReport, StageCost
 from offramp.errors import InputError
+from offramp.jsonio import from_data, to_data
 
 
 def report(*cumulative: tuple[float, float, int]) -> CostReport:
@@ -25,14 +26,14 @@ def test_by_hand() -> None:
     assert cost.energy_pj == pytest.approx(1.6e9)
     assert cost.macs == pytest.approx(2200.0)
     # Mean of the products: 0.7 * 0.001 * 100 + 0.3 * 0.003 * 400.
-    assert cost.energy_latency_product_j_cycles == pytest.approx(0.07 + 0.36)
+    assert cost.energy_delay_product_j_cycles == pytest.approx(0.07 + 0.36)
     assert cost.product_of_means_j_cycles == pytest.approx(0.0016 * 190)
 
 
 def test_one_exit_costs_what_it_costs() -> None:
     cost = expected_cost(report((100.0, 2e9, 7)), [1.0])
     assert (cost.latency_cycles, cost.energy_pj, cost.macs) == (100.0, 2e9, 7.0)
-    assert cost.energy_latency_product_j_cycles == pytest.approx(cost.product_of_means_j_cycles)
+    assert cost.energy_delay_product_j_cycles == pytest.approx(cost.product_of_means_j_cycles)
 
 
 @given(st.lists(st.tuples(st.floats(1, 1e6), st.floats(1, 1e12)), min_size=1, max_size=5), st.data())
@@ -67,3 +68,13 @@ def test_printed_rates_may_be_rounded() -> None:
     check_exit_rates([0.333, 0.333, 0.333], 3)
     with pytest.raises(InputError):
         check_exit_rates([0.33, 0.33, 0.33], 3)
+
+
+def test_the_product_of_an_earlier_manifest_is_read_under_its_present_name() -> None:
+    data = {"latency_cycles": 10.0, "energy_pj": 2.0, "macs": 3.0, "product_of_means_j_cycles": 4e-12}
+    earlier = from_data(ExpectedCost, {**data, "energy_latency_product_j_cycles": 5e-12})
+    assert earlier.energy_delay_product_j_cycles == 5e-12
+    assert from_data(ExpectedCost, to_data(earlier)) == earlier
+    assert set(to_data(earlier)) == {*data, "energy_delay_product_j_cycles"}
+    with pytest.raises(InputError, match="energy_delay_product_j_cycles"):
+        from_data(ExpectedCost, data)

@@ -21,10 +21,10 @@ def test_the_settings_choose_engine_and_convention(reference: Path) -> None:
     assert honest.report.convention == "offramp"
     assert honest.expected is not None
     # models.csv: 286.83 with pooling charged once, 374.18 as published.
-    assert honest.expected.energy_latency_product_j_cycles == pytest.approx(286.8284188177797, rel=1e-9)
+    assert honest.expected.energy_delay_product_j_cycles == pytest.approx(286.8284188177797, rel=1e-9)
     published = price_onnx(model, CostConfig(convention="published"), (0.7319, 0.2681))
     assert published.expected is not None
-    assert published.expected.energy_latency_product_j_cycles == pytest.approx(374.18111047420473, rel=1e-9)
+    assert published.expected.energy_delay_product_j_cycles == pytest.approx(374.18111047420473, rel=1e-9)
     assert [s.stage_latency_cycles for s in published.report.stages] == [346009.0, 548398.0]
 
 
@@ -69,7 +69,7 @@ def test_the_optimized_mapping_is_a_setting(reference: Path) -> None:
     assert mapped.report.mapping == "optimized"
     assert mapped.expected is not None
     # The roofline is 9.17 J x cycles; 286.83 is the reference's schedule.
-    assert 9.17 < mapped.expected.energy_latency_product_j_cycles < 14
+    assert 9.17 < mapped.expected.energy_delay_product_j_cycles < 14
     assert price_onnx(model, CostConfig(), rates).report.mapping == "layer_by_layer"
 
 

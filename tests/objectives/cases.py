@@ -29,4 +29,4 @@ def point_3d(number: int, accuracy: float, energy_pj: float, latency_cycles: flo
 
 
 def metric_names() -> tuple[Metric, ...]:
-    return ("accuracy", "latency_cycles", "energy_pj", "macs", "energy_latency_product_j_cycles")
+    return ("accuracy", "latency_cycles", "energy_pj", "macs", "energy_delay_product_j_cycles")

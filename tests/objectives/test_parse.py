@@ -44,7 +44,9 @@ def test_lists_of_objectives() -> None:
     ("text", "fault"),
     [
         ("acuracy", "Unknown objective 'acuracy'. Did you mean 'accuracy'?"),
-        ("latency", "Available: accuracy, energy_latency_product_j_cycles, energy_pj, latency_cycles, macs"),
+        ("latency", "Available: accuracy, energy_delay_product_j_cycles, energy_pj, latency_cycles, macs"),
+        ("energy_delay_product", "Did you mean 'energy_delay_product_j_cycles'?"),
+        ("energy_latency_product_j_cycles", "Did you mean 'energy_delay_product_j_cycles'?"),
         ("min:accuracy", "accuracy can only be maximized, got 'min:accuracy'. Write max:accuracy or accuracy."),
         ("max:macs", "macs can only be minimized"),
         ("low:macs", "may begin with 'min:' or 'max:', got 'low:macs'"),
@@ -82,7 +84,7 @@ def test_objectives_are_at_least_one_and_none_twice(texts: str | list[str]) -> N
         ("energy_pj<=2nJ", Constraint("energy_pj", "<=", 2e3)),
         ("energy_pj<=7pJ", Constraint("energy_pj", "<=", 7.0)),
         ("energy_pj<=2M", Constraint("energy_pj", "<=", 2e6)),
-        ("energy_latency_product_j_cycles<=0.5", Constraint("energy_latency_product_j_cycles", "<=", 0.5)),
+        ("energy_delay_product_j_cycles<=0.5", Constraint("energy_delay_product_j_cycles", "<=", 0.5)),
     ],
 )
 def test_constraints(text: str, expected: Constraint) -> None:

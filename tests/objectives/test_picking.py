@@ -104,10 +104,10 @@ def test_cost_is_the_first_minimized_objective_otherwise() -> None:
     objectives = (Objective("latency_cycles", "minimize"), Objective("accuracy", "maximize"))
     members = [point_3d(0, 0.8, 1.0, 10.0), point_3d(1, 0.9, 0.1, 30.0)]
     assert pick(pareto_front(members, objectives), "cheapest") == members[0]
-    product = (*objectives, Objective("energy_latency_product_j_cycles", "minimize"))
+    product = (*objectives, Objective("energy_delay_product_j_cycles", "minimize"))
     named = [
-        evaluation(0, accuracy=0.8, latency_cycles=1.0, energy_latency_product_j_cycles=9.0),
-        evaluation(1, accuracy=0.9, latency_cycles=5.0, energy_latency_product_j_cycles=2.0),
+        evaluation(0, accuracy=0.8, latency_cycles=1.0, energy_delay_product_j_cycles=9.0),
+        evaluation(1, accuracy=0.9, latency_cycles=5.0, energy_delay_product_j_cycles=2.0),
     ]
     assert pick(pareto_front(named, product), "cheapest") == named[1]
 

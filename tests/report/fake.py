@@ -153,7 +153,7 @@ def values_of(accuracy: float, expected: ExpectedCost) -> dict[str, float]:
         "latency_cycles": expected.latency_cycles,
         "energy_pj": expected.energy_pj,
         "macs": expected.macs,
-        "energy_latency_product_j_cycles": expected.energy_latency_product_j_cycles,
+        "energy_delay_product_j_cycles": expected.energy_delay_product_j_cycles,
     }
 
 
@@ -178,8 +178,8 @@ def evaluations(count: int, rng: np.random.Generator) -> tuple[Evaluation, ...]:
 
 
 def front_of(items: tuple[Evaluation, ...]) -> tuple[int, ...]:
-    """Indices of those that nobody beats in accuracy and energy-latency product."""
-    key = "energy_latency_product_j_cycles"
+    """Indices of those that nobody beats in accuracy and energy-delay product."""
+    key = "energy_delay_product_j_cycles"
     usable = [i for i, item in enumerate(items) if item.feasible]
     return tuple(
         i
@@ -266,7 +266,7 @@ def fake_summary(count: int = 60, seed: int = 0, *, tested: bool = True, trained
         seed=seed,
         objectives=(
             Objective("accuracy", "maximize"),
-            Objective("energy_latency_product_j_cycles", "minimize"),
+            Objective("energy_delay_product_j_cycles", "minimize"),
         ),
         constraints=(Constraint("macs", "<=", 2.4e6),),
         algorithm="nsga2",

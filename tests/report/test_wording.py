@@ -25,7 +25,7 @@ def with_results(product_share: float, accuracy_gain: float, *, num_exits: int =
         static.latency_cycles / 2,
         static.energy_pj / 2,
         static.macs / 2,
-        static.energy_latency_product_j_cycles * product_share,
+        static.energy_delay_product_j_cycles * product_share,
         0.0,
     )
     profile = fake.exit_profile(num_exits, 0.9 + accuracy_gain, 360, 0.75)
@@ -36,11 +36,11 @@ def with_results(product_share: float, accuracy_gain: float, *, num_exits: int =
 @pytest.mark.parametrize(
     ("share", "gain", "sentence"),
     [
-        (1 / 3.1, -0.002, "3.1× less energy-latency product than the static network, at 0.2 percentage points lower"),
-        (1 / 3.1, 0.002, "3.1× less energy-latency product than the static network, at 0.2 percentage points higher"),
-        (1 / 3.1, 0.0, "3.1× less energy-latency product than the static network, at the same test accuracy"),
-        (1.5, 0.0, "1.5× more energy-latency product than the static network, at the same test accuracy"),
-        (1.0, 0.0, "About the same energy-latency product as the static network, at the same test accuracy"),
+        (1 / 3.1, -0.002, "3.1× less energy-delay product than the static network, at 0.2 percentage points lower"),
+        (1 / 3.1, 0.002, "3.1× less energy-delay product than the static network, at 0.2 percentage points higher"),
+        (1 / 3.1, 0.0, "3.1× less energy-delay product than the static network, at the same test accuracy"),
+        (1.5, 0.0, "1.5× more energy-delay product than the static network, at the same test accuracy"),
+        (1.0, 0.0, "About the same energy-delay product as the static network, at the same test accuracy"),
     ],
 )
 def test_the_finding_in_one_sentence(share: float, gain: float, sentence: str) -> None:
@@ -81,7 +81,7 @@ def test_what_was_searched() -> None:
     assert text.startswith(
         "60 networks of the mobilenet_v2 family were tried on digits (10 classes) with nsga2 in 2 min 5 s."
     )
-    assert "higher accuracy and lower energy-latency product, with expected MACs at most 2.40 M." in text
+    assert "higher accuracy and lower energy-delay product, with expected MACs at most 2.40 M." in text
 
 
 def test_one_network_is_singular() -> None:
@@ -102,7 +102,7 @@ def test_cards_compare_with_the_reference() -> None:
     figures = {card.label: card for card in words.cards(with_results(0.25, -0.01))}
     assert plain(figures["Test accuracy"].figure) == "89.0 %"
     assert plain(figures["Test accuracy"].note) == "static network: 90.0 %"
-    assert plain(figures["Energy-latency product"].figure) == "4.0× less"
+    assert plain(figures["Energy-delay product"].figure) == "4.0× less"
     assert plain(figures["Latency"].figure) == "2.0× less"
     assert "at 200 MHz" in plain(figures["Latency"].note)
     assert plain(figures["Leave early"].figure) == "75 %"
@@ -139,21 +139,21 @@ def test_metrics_carry_their_unit() -> None:
     shown = {metric: plain(words.format_metric(metric, 0.5)) for metric in words.METRIC_NAMES}
     assert shown["accuracy"] == "50.0 %"
     assert shown["energy_pj"] == "0.500 pJ"
-    assert shown["energy_latency_product_j_cycles"] == "500 mJ·cycles"
+    assert shown["energy_delay_product_j_cycles"] == "500 mJ·cycles"
     assert words.format_metric("something", 1.5) == "1.50"
 
 
 def test_the_glossary_explains_what_the_page_says() -> None:
     names = {term.name for term in words.glossary()}
-    assert {"Energy-latency product", "Exit rate", "Static reference", "Expected cost", "MAC"} <= names
+    assert {"Energy-delay product", "Exit rate", "Static reference", "Expected cost", "MAC"} <= names
     assert all(term.meaning.endswith(".") for term in words.glossary())
 
 
 def test_measured_costs_lead_the_sentence_not_validation() -> None:
     summary = with_results(0.1, 0.0)
     network: ChosenNetwork = summary.chosen[0]
-    assert network.expected_validation.energy_latency_product_j_cycles != pytest.approx(
-        0.1 * summary.static_reference.expected.energy_latency_product_j_cycles
+    assert network.expected_validation.energy_delay_product_j_cycles != pytest.approx(
+        0.1 * summary.static_reference.expected.energy_delay_product_j_cycles
     )
     assert words.found(summary).startswith("10.0×")
 

@@ -97,6 +97,29 @@ def test_impossible_constraints_name_the_nearest_candidate(tmp_path: Path) -> No
         search(config, run=tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"search__constraints": ("macs<=1M", "macs>=2M")}, "macs exclude each other: at least 2e"),
+        ({"search__objectives": ("accuracy", "macs", "min:macs")}, "none twice"),
+        ({"search__objectives": ()}, "at least one metric"),
+    ],
+)
+def test_goals_that_contradict_each_other_are_refused_before_any_work(
+    settings: dict[str, tuple[str, ...]], fault: str, tmp_path: Path
+) -> None:
+    from offramp.settings.config import with_settings
+
+    with pytest.raises(ConstraintError, match=fault):
+        search(small_config(**settings), run=tmp_path / "config")
+    with pytest.raises(ConstraintError, match=fault):
+        search(data__source="no/such/data", run=tmp_path / "keywords", **settings)
+    with_settings(small_config(), {n.replace("__", "."): v for n, v in settings.items()}).save(tmp_path / "c.yaml")
+    with pytest.raises(ConstraintError, match=fault):
+        search(load_config(tmp_path / "c.yaml"), run=tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
 def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 

@@ -24,7 +24,7 @@ def test_a_static_network_by_hand() -> None:
     assert values["macs"] == 4480.0
     assert values["latency_cycles"] == 448.0
     assert values["energy_pj"] == pytest.approx(44_800.0)
-    assert values["energy_latency_product_j_cycles"] == pytest.approx(1e-10 * 448**2)
+    assert values["energy_delay_product_j_cycles"] == pytest.approx(1e-10 * 448**2)
     assert values["accuracy"] == pytest.approx(0.97 * (1 - math.exp(-(0.112**0.6))))
 
 

@@ -267,13 +267,13 @@ def front(
 ) -> None:
     """Show the Pareto front of a run."""
     from offramp.objectives.pareto import pareto_front
-    from offramp.objectives.parse import parse_objective
+    from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
     from offramp.report.terminal.text import evaluations_table, front_json
 
     store = read_run(run)
     try:
-        objectives = tuple(parse_objective(text) for text in store.config.search.objectives)
+        objectives = parse_objectives(store.config.search.objectives)
         members = pareto_front(store.evaluations(), objectives).evaluations
     finally:
         store.close()

@@ -40,7 +40,7 @@ def watch(
 
 def look_at(run: Path) -> "LiveState":
     """The state of a run at this moment. Raises RunError where there is none."""
-    from offramp.objectives.parse import parse_objective
+    from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
     from offramp.records.run_folder import search_is_running
     from offramp.report.terminal.live import LiveState
@@ -56,7 +56,7 @@ def look_at(run: Path) -> "LiveState":
             running=running,
             num_proposed=sum(len(batch.proposals) for batch in batches),
             evaluations=tuple(evaluation for batch in batches for evaluation in batch.evaluations),
-            objectives=tuple(parse_objective(text) for text in store.config.search.objectives),
+            objectives=parse_objectives(store.config.search.objectives),
         )
     finally:
         store.close()

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AliasChoices, Field
 
 from offramp.cost.report import CostReport
 from offramp.errors import InputError
@@ -12,14 +15,23 @@ from offramp.errors import InputError
 class ExpectedCost:
     """Means over samples; each sample is charged for every branch it ran through.
 
-    ``energy_latency_product_j_cycles`` is the mean of the products, ``product_of_means_j_cycles`` the product of the
-    means; both in joule times cycles.
+    Attributes:
+        latency_cycles: Mean latency in cycles.
+        energy_pj: Mean energy in picojoule.
+        macs: Mean number of multiply-accumulate operations.
+        energy_delay_product_j_cycles: Mean of the products of each sample's energy and latency, in joule times
+            cycles.
+        product_of_means_j_cycles: Product of the mean energy and the mean latency, in joule times cycles.
     """
 
     latency_cycles: float
     energy_pj: float
     macs: float
-    energy_latency_product_j_cycles: float
+    # Manifests of earlier bundles have the second name.
+    energy_delay_product_j_cycles: Annotated[
+        float,
+        Field(validation_alias=AliasChoices("energy_delay_product_j_cycles", "energy_latency_product_j_cycles")),
+    ]
     product_of_means_j_cycles: float
 
 

@@ -8,6 +8,9 @@ from offramp.hardware.accelerator import Accelerator, Core
 from offramp.workload.graph import Role, Workload
 from offramp.workload.layer import LayerShape
 
+Goal = Literal["latency", "energy", "energy_delay_product"]
+"""What is minimized where there are several mappings of the same layers."""
+
 MappingKind = Literal["layer_by_layer", "optimized"]
 """`layer_by_layer`: the reference's schedule on one core; `optimized`: the mapper's, over all cores."""
 

@@ -1,4 +1,4 @@
-"""Objectives and constraints from words such as ``min:macs`` and ``energy_pj<=3mJ``."""
+"""Objectives and constraints from text such as ``min:macs`` and ``energy_pj<=3mJ``."""
 
 import math
 import re
@@ -29,7 +29,17 @@ _NUMBER = re.compile(r"([-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?
 
 
 def parse_objective(text: str) -> Objective:
-    """One objective: a metric, with ``min:`` or ``max:`` before it where one likes. Raises ConstraintError."""
+    """Read one objective.
+
+    Args:
+        text: A metric; ``min:`` or ``max:`` before it is optional.
+
+    Returns:
+        The objective, with the only direction that is better for its metric.
+
+    Raises:
+        ConstraintError: The metric is unknown, or the prefix is not its direction.
+    """
     prefix, _, name = text.strip().rpartition(":")
     metric = _metric(name.strip(), "objective")
     better: Direction = "maximize" if metric == "accuracy" else "minimize"
@@ -41,7 +51,17 @@ def parse_objective(text: str) -> Objective:
 
 
 def parse_objectives(texts: str | Sequence[str]) -> tuple[Objective, ...]:
-    """Several objectives, separated by commas or as a sequence. Raises ConstraintError for none or a repeated one."""
+    """Read several objectives.
+
+    Args:
+        texts: Objectives as `parse_objective` takes them, as a sequence or separated by commas.
+
+    Returns:
+        The objectives in the order given.
+
+    Raises:
+        ConstraintError: There is none, one is given twice, or one cannot be understood.
+    """
     parts = [part for text in ([texts] if isinstance(texts, str) else texts) for part in text.split(",")]
     objectives = tuple(parse_objective(part) for part in parts)
     if not objectives or len(set(objectives)) != len(objectives):
@@ -50,10 +70,17 @@ def parse_objectives(texts: str | Sequence[str]) -> tuple[Objective, ...]:
 
 
 def parse_constraint(text: str) -> Constraint:
-    """One bound such as ``latency_cycles<=200000``, ``macs<=2.4M``, ``energy_pj<=3mJ`` or ``accuracy>=0.9``.
+    """Read one constraint.
 
-    Suffixes: k, M, G; for energy_pj also pJ, nJ, uJ, mJ, J. Raises ConstraintError for what cannot be understood and
-    for a bound that no network can keep.
+    Args:
+        text: A bound such as ``latency_cycles<=200000``, ``macs<=2.4M``, ``energy_pj<=3mJ`` or ``accuracy>=0.9``.
+            Suffixes are k, M and G; for ``energy_pj`` also pJ, nJ, uJ, mJ and J.
+
+    Returns:
+        The constraint.
+
+    Raises:
+        ConstraintError: The text cannot be understood, or no network can keep the bound.
     """
     match = _CONSTRAINT.fullmatch(text)
     if match is None:
@@ -69,7 +96,17 @@ def parse_constraint(text: str) -> Constraint:
 
 
 def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
-    """Several bounds; ConstraintError also where two of them exclude each other."""
+    """Read several constraints that hold together.
+
+    Args:
+        texts: Constraints as `parse_constraint` takes them.
+
+    Returns:
+        The constraints in the order given.
+
+    Raises:
+        ConstraintError: A constraint cannot be understood, or two of them exclude each other.
+    """
     constraints = tuple(parse_constraint(text) for text in texts)
     for metric in METRICS:
         upper = min((c.bound for c in constraints if c.metric == metric and c.relation == "<="), default=math.inf)
@@ -82,7 +119,14 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
 
 
 def format_constraint(constraint: Constraint) -> str:
-    """A constraint as text that `parse_constraint` reads back."""
+    """Write a constraint as text.
+
+    Args:
+        constraint: The constraint.
+
+    Returns:
+        Text that `parse_constraint` reads back.
+    """
     return f"{constraint.metric}{constraint.relation}{constraint.bound!r}"
 
 

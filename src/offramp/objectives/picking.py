@@ -13,17 +13,27 @@ from offramp.objectives.parse import parse_constraints
 from offramp.registry import unknown_name_message
 
 PICK_RULES = ("knee", "most_accurate", "cheapest")
-PRODUCT = "energy_latency_product_j_cycles"
+PRODUCT = "energy_delay_product_j_cycles"
 
 
 def pick(front: ParetoFront, rule: str | int) -> Evaluation:
-    """The member of a front that a rule names.
+    """Return the member of a front that a rule names.
 
-    ``knee``: where giving up more accuracy stops paying (see `knee`); ``most_accurate``; ``cheapest``; a number: the
-    member at that place, from 0; bounds such as ``macs<=2M`` (several with commas): the most accurate one that keeps
-    them. Cost is the product of energy and latency where both are objectives, else the first objective to minimize.
-    Raises UnknownNameError for another rule, InputError for a place that is not there or an empty front,
-    ConstraintError where no member keeps the bounds.
+    Cost is the energy-delay product where energy and latency are both objectives, else the first minimized objective.
+
+    Args:
+        front: The front to pick from.
+        rule: ``knee`` (where giving up more accuracy stops paying, see `knee`); ``most_accurate``; ``cheapest``; a
+            number from 0 (the place on the front); or bounds such as ``macs<=2M``, separated by commas (the most
+            accurate member that keeps all of them).
+
+    Returns:
+        The picked evaluation.
+
+    Raises:
+        UnknownNameError: The rule cannot be understood.
+        InputError: The front is empty, or has no such place.
+        ConstraintError: A bound cannot be understood, or no member keeps the bounds.
     """
     text = str(rule).strip()
     check_rule(text)
@@ -41,7 +51,15 @@ def pick(front: ParetoFront, rule: str | int) -> Evaluation:
 
 
 def check_rule(rule: str | int) -> None:
-    """Raise what `pick` would raise for a rule that cannot be understood, without a front."""
+    """Check that a rule can be understood, without a front.
+
+    Args:
+        rule: A rule as `pick` takes it.
+
+    Raises:
+        UnknownNameError: The rule is none of those that `pick` knows.
+        ConstraintError: The rule is a bound that cannot be understood, or bounds that exclude each other.
+    """
     text = str(rule).strip()
     if text in PICK_RULES or _is_place(text):
         return
@@ -53,9 +71,15 @@ def check_rule(rule: str | int) -> None:
 
 
 def knee(front: ParetoFront) -> Evaluation:
-    """The member farthest on the good side of the line from the cheapest to the most accurate one.
+    """Return the member farthest above the line from the cheapest to the most accurate member.
 
-    Accuracy and cost are scaled to 0..1 between these two. With no member on the good side: the most accurate one.
+    Accuracy and cost are scaled to 0..1 between these two.
+
+    Args:
+        front: A front with at least one member.
+
+    Returns:
+        The knee; the most accurate member where none lies above the line.
     """
     cheapest, best = _cheapest(front), _most_accurate(front, front.evaluations)
     costs = _costs(front, front.evaluations)

@@ -10,7 +10,7 @@ from offramp.errors import InputError
 from offramp.jsonio import sync_folder, to_data
 from offramp.objectives.evaluation import Evaluation, Metric
 from offramp.objectives.pareto import pareto_front
-from offramp.objectives.parse import parse_objective
+from offramp.objectives.parse import parse_objectives
 from offramp.records.run_record import EvaluationOrigin, RunStore
 
 
@@ -27,7 +27,7 @@ def export_results(store: RunStore, path: Path) -> int:
     except ImportError as exc:
         raise InputError('Writing Parquet needs pyarrow. Install it with: pip install "offramp[parquet]"') from exc
     evaluations, origins = store.evaluations(), store.origins()
-    objectives = tuple(parse_objective(text) for text in store.config.search.objectives)
+    objectives = parse_objectives(store.config.search.objectives)
     members = {id(member) for member in pareto_front(evaluations, objectives).evaluations}
     rows = [
         _row(evaluation, origin, on_front=id(evaluation) in members)

@@ -76,7 +76,7 @@ def macs(value: float) -> str:
 
 
 def product(value_j_cycles: float) -> str:
-    """An energy-latency product."""
+    """An energy-delay product."""
     return si(value_j_cycles, "J·cycles")
 
 

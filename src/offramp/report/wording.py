@@ -11,7 +11,7 @@ METRIC_NAMES = {
     "latency_cycles": "expected latency",
     "energy_pj": "expected energy",
     "macs": "expected MACs",
-    "energy_latency_product_j_cycles": "energy-latency product",
+    "energy_delay_product_j_cycles": "energy-delay product",
 }
 
 RULE_NAMES = {"knee": "knee", "most_accurate": "most accurate", "cheapest": "cheapest"}
@@ -53,7 +53,7 @@ def format_metric(metric: str, value: float) -> str:
         "latency_cycles": units.cycles,
         "energy_pj": units.energy,
         "macs": units.macs,
-        "energy_latency_product_j_cycles": units.product,
+        "energy_delay_product_j_cycles": units.product,
     }
     return formats[metric](value) if metric in formats else units.significant(value)
 
@@ -94,14 +94,14 @@ def found(summary: RunSummary) -> str:
     reference = summary.static_reference
     measured = network.measured
     ratio = units.reduction(
-        measured.expected.energy_latency_product_j_cycles, reference.expected.energy_latency_product_j_cycles
+        measured.expected.energy_delay_product_j_cycles, reference.expected.energy_delay_product_j_cycles
     )
     early = 1.0 - measured.profile.rates[-1]
     accuracy = f"{_accuracy_clause(network, reference)} ({units.percent(measured.profile.top1)})."
     if ratio in (units.NOTHING, "the same"):
-        sentence = f"About the same energy-latency product as the static network, {accuracy}"
+        sentence = f"About the same energy-delay product as the static network, {accuracy}"
     else:
-        sentence = f"{ratio} energy-latency product than the static network, {accuracy}"
+        sentence = f"{ratio} energy-delay product than the static network, {accuracy}"
     if network.num_exits == 1:
         return f"{sentence} It has no early exit: every image runs through the whole network."
     return f"{sentence} {units.percent(early, 0)} of the {measured.split} images leave before the final exit."
@@ -135,7 +135,7 @@ def cards(summary: RunSummary) -> tuple[Card, ...]:
         )
     ]
     for label, metric in (
-        ("Energy-latency product", "energy_latency_product_j_cycles"),
+        ("Energy-delay product", "energy_delay_product_j_cycles"),
         ("Energy per image", "energy_pj"),
         ("Latency", "latency_cycles"),
         ("MACs per image", "macs"),
@@ -208,7 +208,7 @@ _GLOSSARY = (
         "The mean over the images: each one is charged for all the blocks and branches it ran through before it left.",
     ),
     Term(
-        "Energy-latency product",
+        "Energy-delay product",
         "Energy of an image times its latency, in joule times clock cycles, averaged over the images. It is small "
         "only if a network is both frugal and quick.",
     ),

@@ -22,7 +22,7 @@ from offramp.nn.quantization.quantize import check_precision
 from offramp.nn.supernet.active_analog_shares import has_analog_layers
 from offramp.nn.supernet.supernet import DEFAULT_FINAL_BRANCH, Supernet
 from offramp.objectives.evaluation import SearchAlgorithm
-from offramp.objectives.parse import parse_constraint, parse_objective
+from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.objectives.picking import check_rule
 from offramp.progress import Reporter
 from offramp.run.context import Context
@@ -47,10 +47,8 @@ def check_settings(config: Config) -> None:
     for branch in config.space.branches:
         EXIT_BRANCHES.get(branch)
     ALGORITHMS.get(config.search.algorithm)
-    for text in config.search.objectives:
-        parse_objective(text)
-    for text in config.search.constraints:
-        parse_constraint(text)
+    parse_objectives(config.search.objectives)
+    parse_constraints(config.search.constraints)
     for rule in config.fine_tune.picks:
         check_rule(rule)
     read_licence(config.deploy.licence)
@@ -240,8 +238,8 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
         accelerator=accelerator,
         search_cost=build_cost_model(config.cost, coarse=True),
         report_cost=build_cost_model(config.cost),
-        objectives=tuple(parse_objective(text) for text in config.search.objectives),
-        constraints=tuple(parse_constraint(text) for text in config.search.constraints),
+        objectives=parse_objectives(config.search.objectives),
+        constraints=parse_constraints(config.search.constraints),
         augmentation=default_augmentation(dataset) if config.data.augment else None,
         epochs=epochs,
         fine_tune_epochs=epochs if fine_tune_epochs is None else fine_tune_epochs,

@@ -89,7 +89,7 @@ class ToyEvaluator:
             "latency_cycles": cost * (1.0 + 0.2 * share),
             "energy_pj": 100.0 * cost * (1.0 - 0.1 * share),
             "macs": 10.0 * cost,
-            "energy_latency_product_j_cycles": 1e-10 * product,
+            "energy_delay_product_j_cycles": 1e-10 * product,
         }
         violations = tuple(constraint.violation(values[constraint.metric]) for constraint in self.constraints)
         return Evaluation(architecture, Status.COMPLETE, values, violations)

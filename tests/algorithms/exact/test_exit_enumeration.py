@@ -145,4 +145,4 @@ def test_candidates_are_sorted_by_accuracy_and_include_the_static_network() -> N
 def test_the_front_looks_at_every_cost_that_is_named() -> None:
     objectives = (Objective("accuracy", "maximize"), Objective("energy_pj", "minimize"))
     assert cost_columns(objectives, (Constraint("macs", "<=", 3.0),)) == (1, 2)
-    assert [METRICS[c] for c in cost_columns(objectives[:1], ())] == ["energy_latency_product_j_cycles"]
+    assert [METRICS[c] for c in cost_columns(objectives[:1], ())] == ["energy_delay_product_j_cycles"]

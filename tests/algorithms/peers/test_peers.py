@@ -23,7 +23,7 @@ from offramp.testing.algorithm_conformance import advance, check_members, check_
 from offramp.testing.toys import ToyEvaluator, small_space
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("macs", "minimize"))
-PRODUCT = (Objective("accuracy", "maximize"), Objective("energy_latency_product_j_cycles", "minimize"))
+PRODUCT = (Objective("accuracy", "maximize"), Objective("energy_delay_product_j_cycles", "minimize"))
 SMALL = SurrogateSettings(num_first=24, population=20, generations=8)
 FAMILY: tuple[Callable[..., SurrogateSearch], ...] = (Edanas, Nachos, Aebnas)
 
@@ -126,7 +126,7 @@ def test_edanas_adds_to_the_cost_what_lies_above_the_target() -> None:
 def test_an_evaluation_without_the_values_it_needs_is_refused(build: Callable[..., SearchAlgorithm]) -> None:
     algorithm = build(small_space(), OBJECTIVES, (), 0)
     half = Evaluation(algorithm.ask(1)[0], Status.COMPLETE, {"accuracy": 0.5})
-    with pytest.raises(InputError, match=r"missing: (macs|energy_latency_product_j_cycles)"):
+    with pytest.raises(InputError, match=r"missing: (macs|energy_delay_product_j_cycles)"):
         algorithm.tell([half])
 
 

@@ -178,7 +178,7 @@ def price(workload: Workload, accelerator: Accelerator, rates: tuple[float, ...]
     for stage, bound in zip(mapping.report.stages, bounds, strict=True):
         assert stage.latency_to_exit_cycles >= bound.latency_cycles
     if rates is not None:
-        assert expected_cost(mapping.report, rates).energy_latency_product_j_cycles == pytest.approx(mapping.product)
+        assert expected_cost(mapping.report, rates).energy_delay_product_j_cycles == pytest.approx(mapping.product)
     static = mapped.estimate(workload.static(), accelerator)
     assert len(static.stages) == 1
     return mapping.report

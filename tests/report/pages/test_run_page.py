@@ -172,7 +172,7 @@ def test_legends_are_written_for_figures_with_several_series(page: Page) -> None
 
 def test_the_summary_stands_on_top(page: Page) -> None:
     found = next(e for e in page.all("p") if e.attributes.get("class") == "found")
-    assert "energy-latency product than the static network" in found.text
+    assert "energy-delay product than the static network" in found.text
     assert len([e for e in page.all("div") if e.attributes.get("class") == "card"]) == 6
     assert page.all("html")[0].attributes["lang"] == "en"
     assert page.all("title")[0].text == "Early-exit networks for digits on edge-tpu-quad"

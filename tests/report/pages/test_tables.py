@@ -43,7 +43,7 @@ def test_chosen_table_holds_the_measured_costs_and_their_reductions(summary: Run
     assert row[0] == "knee"
     assert row[2] == units.percent(network.test.top1).replace(units.NBSP, " ")
     assert row[3] == units.energy(network.expected_test.energy_pj).replace(units.NBSP, " ")
-    ratio = reference.expected.energy_latency_product_j_cycles / network.expected_test.energy_latency_product_j_cycles
+    ratio = reference.expected.energy_delay_product_j_cycles / network.expected_test.energy_delay_product_j_cycles
     assert notes(table, 0)[5] == f"{ratio:.1f}× less"
     assert "test images" in table.caption
 

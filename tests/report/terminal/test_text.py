@@ -46,7 +46,7 @@ def test_front_json_has_one_object_a_point(summary: RunSummary) -> None:
         assert point["architecture"]["backbone"] == "mobilenet_v2"
         assert point["validation_accuracy"] == evaluation.values["accuracy"]
         assert sum(point["exit_rates"]) == pytest.approx(1.0)
-        assert set(point["expected"]) == {"latency_cycles", "energy_pj", "macs", "energy_latency_product_j_cycles"}
+        assert set(point["expected"]) == {"latency_cycles", "energy_pj", "macs", "energy_delay_product_j_cycles"}
         assert point["expected"]["energy_pj"] == evaluation.values["energy_pj"]
 
 
@@ -140,7 +140,7 @@ def test_expected_cost_in_json_is_the_mean_over_the_exits() -> None:
         for rate, stage in zip((0.5, 0.3, 0.2), stages, strict=True)
     )
     data = text.cost_json(item)
-    assert data["expected"]["energy_latency_product_j_cycles"] == pytest.approx(by_hand)
+    assert data["expected"]["energy_delay_product_j_cycles"] == pytest.approx(by_hand)
     assert {"latency_cycles", "energy_pj", "macs"} <= set(data["expected"])
     assert text.cost_json(priced(None))["expected"] is None
 
@@ -161,7 +161,7 @@ def test_cost_json_names_the_mapping_and_what_is_left_out() -> None:
     report = replace(found.report, leaves_out=("Leakage.",), mapping="optimized", mapping_steps=("on_chip",))
     data = json.loads(json.dumps(text.cost_json(replace(found, report=report))))
     assert (data["mapping"], data["mapping_steps"], data["leaves_out"]) == ("optimized", ["on_chip"], ["Leakage."])
-    assert data["expected"]["energy_latency_product_j_cycles"] > data["expected"]["product_of_means_j_cycles"] > 0
+    assert data["expected"]["energy_delay_product_j_cycles"] > data["expected"]["product_of_means_j_cycles"] > 0
     assert all(stage["speculation_energy_pj"] == 0 for stage in data["stages"])
 
 

@@ -43,7 +43,7 @@ def test_without_a_drop_only_the_wrong_sample_goes_on() -> None:
     assert point.profile.top1 == 1.0
     assert point.expected.latency_cycles == pytest.approx(25.0)
     assert point.expected.macs == pytest.approx(300.0)
-    assert point.expected.energy_latency_product_j_cycles == pytest.approx(0.5 * 10 + 0.5 * 120)
+    assert point.expected.energy_delay_product_j_cycles == pytest.approx(0.5 * 10 + 0.5 * 120)
     assert point.expected.product_of_means_j_cycles == pytest.approx(2.0 * 25.0)
 
 
@@ -159,7 +159,7 @@ def test_a_limit_on_the_product_goes_before_accuracy() -> None:
     choice = PolicyChoice("max_probability", 0.0)
     assert choose_operating_point(LOGITS, LABELS, COST, choice, most_product=70.0).profile.rates == (0.5, 0.5)
     limited = choose_operating_point(LOGITS, LABELS, COST, choice, most_product=40.0)
-    assert limited.expected.energy_latency_product_j_cycles <= 40.0
+    assert limited.expected.energy_delay_product_j_cycles <= 40.0
     assert limited.profile.top1 == 0.75
     # Where nothing keeps the limit the cheapest point is all there is.
     assert choose_operating_point(LOGITS, LABELS, COST, choice, most_product=1.0).profile.rates == (1.0, 0.0)

@@ -200,7 +200,7 @@ class Exact:
     def _points(self, backbone: Architecture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Cost (all costs to be minimized multiplied) and accuracy of a backbone's candidates."""
         values = [evaluation.values for evaluation in self._solved[backbone]]
-        metrics = self._metrics or ["energy_latency_product_j_cycles"]
+        metrics = self._metrics or ["energy_delay_product_j_cycles"]
         costs = [float(np.prod([item[metric] for metric in metrics])) for item in values]
         return np.asarray(costs), np.asarray([item["accuracy"] for item in values])
 

@@ -16,11 +16,11 @@ from offramp.space.architecture import Architecture, PolicyChoice
 MOST_EXTENSIONS = 1_600_000
 """Of one measure and number of exits: three exits of five branch types and six thresholds at eight taps fit in."""
 
-_PRODUCT = METRICS.index("energy_latency_product_j_cycles")
+_PRODUCT = METRICS.index("energy_delay_product_j_cycles")
 
 
 def cost_columns(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> tuple[int, ...]:
-    """Which of `METRICS` a front must look at; the energy-latency product where no cost is named."""
+    """Which of `METRICS` a front must look at; the energy-delay product where no cost is named."""
     named = [o.metric for o in objectives] + [c.metric for c in constraints]
     return tuple(dict.fromkeys(METRICS.index(name) for name in named if name in METRICS)) or (_PRODUCT,)
 

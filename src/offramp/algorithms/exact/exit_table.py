@@ -88,10 +88,10 @@ def count_bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def metric_columns(latency_energy_macs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Costs of leaving (..., 3), with the energy-latency product in J x cycles as a fourth column."""
+    """Costs of leaving (..., 3), with the energy-delay product in J x cycles as a fourth column."""
     product = latency_energy_macs[..., 0] * latency_energy_macs[..., 1] * 1e-12
     return np.concatenate([latency_energy_macs, product[..., None]], axis=-1)
 
 
-METRICS: Sequence[str] = (*COSTS, "energy_latency_product_j_cycles")
+METRICS: Sequence[str] = (*COSTS, "energy_delay_product_j_cycles")
 """Columns of what `metric_columns` gives."""

@@ -28,7 +28,7 @@ MAX_BRANCH_OVERHEAD = 0.3
 MIN_EXIT_RATE = 0.02
 """Share of the samples that must leave at every early exit."""
 
-_PRODUCT = "energy_latency_product_j_cycles"
+_PRODUCT = "energy_delay_product_j_cycles"
 _BRANCHES = ("pool_linear", "pool_mlp")
 _CHILDREN_PER_PARENT = 8
 _OPTIMISM = 0.5
@@ -44,7 +44,7 @@ class _Told:
 
 
 class Progressive:
-    """Accuracy against the expected energy-latency product, under bounds on branch overhead and exit rates.
+    """Accuracy against the expected energy-delay product, under bounds on branch overhead and exit rates.
 
     Children of the best candidates so far are ranked by predictors; those that promise most, and among equals those
     that the predictors know least about, come first.

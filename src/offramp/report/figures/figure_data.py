@@ -21,7 +21,7 @@ MAX_SOURCES = 8
 AXES = (
     ("energy_pj", "Expected energy per image", "J", 1e-12),
     ("latency_cycles", "Expected latency", "cycles", 1.0),
-    ("energy_latency_product_j_cycles", "Energy-latency product", "J·cycles", 1.0),
+    ("energy_delay_product_j_cycles", "Energy-delay product", "J·cycles", 1.0),
     ("macs", "Expected MACs per image", "MACs", 1.0),
 )
 

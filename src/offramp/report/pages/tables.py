@@ -13,11 +13,11 @@ from offramp.report.figures.figure_data import Breakdown, cost_of, statics_of
 from offramp.report.wording import METRIC_NAMES, format_metric, rule_name
 from offramp.workload.graph import Role
 
-COST_METRICS = ("energy_pj", "latency_cycles", "energy_latency_product_j_cycles", "macs")
+COST_METRICS = ("energy_pj", "latency_cycles", "energy_delay_product_j_cycles", "macs")
 _SHORT_NAMES = {
     "energy_pj": "Energy",
     "latency_cycles": "Latency",
-    "energy_latency_product_j_cycles": "Energy-latency product",
+    "energy_delay_product_j_cycles": "Energy-delay product",
     "macs": "MACs",
 }
 

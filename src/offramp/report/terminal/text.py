@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _COST_HEADINGS = ("Energy", "Latency", "Product", "MACs")
-_UNITS = "latency in cycles, energy-latency product in J·cycles"
+_UNITS = "latency in cycles, energy-delay product in J·cycles"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FrontCosts:
     latency_cycles: float | None
     energy_pj: float | None
     macs: float | None
-    energy_latency_product_j_cycles: float | None
+    energy_delay_product_j_cycles: float | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def front_point(evaluation: Evaluation) -> FrontPoint:
             latency_cycles=cost_of(evaluation, "latency_cycles"),
             energy_pj=cost_of(evaluation, "energy_pj"),
             macs=cost_of(evaluation, "macs"),
-            energy_latency_product_j_cycles=cost_of(evaluation, "energy_latency_product_j_cycles"),
+            energy_delay_product_j_cycles=cost_of(evaluation, "energy_delay_product_j_cycles"),
         ),
     )
 
@@ -147,7 +147,7 @@ def _cost_cells(costs: FrontCosts | ExpectedCost) -> tuple[str, ...]:
     shown = (
         (costs.energy_pj, units.energy),
         (costs.latency_cycles, units.cycles),
-        (costs.energy_latency_product_j_cycles, units.product),
+        (costs.energy_delay_product_j_cycles, units.product),
         (costs.macs, units.macs),
     )
     texts = (units.NOTHING if value is None else write(value) for value, write in shown)
@@ -176,11 +176,11 @@ def chosen_table(summary: RunSummary) -> "RichTable":
     for heading in ("Val.", "Test", *_COST_HEADINGS, "Reduction"):
         table.add_column(heading, justify="right", overflow="fold")
     reference = summary.static_reference
-    static = reference.expected.energy_latency_product_j_cycles
+    static = reference.expected.energy_delay_product_j_cycles
     for network in summary.chosen:
         expected = network.measured.expected
         accuracies = _accuracies(network.validation.top1, None if network.test is None else network.test.top1)
-        saved = units.reduction(expected.energy_latency_product_j_cycles, static)
+        saved = units.reduction(expected.energy_delay_product_j_cycles, static)
         table.add_row(*map(plain_text, (rule_name(network.rule), *accuracies, *_cost_cells(expected), saved)))
     table.add_section()
     accuracies = _accuracies(reference.accuracy_validation, reference.accuracy_test)
@@ -267,10 +267,10 @@ def cost_table(priced: Priced) -> "RichTable":
     if price.expected is not None:
         table.add_row(*map(plain_text, ("expected (mean)", "", "", *_cost_cells(price.expected))))
         saved = units.reduction(
-            price.expected.energy_latency_product_j_cycles, price.static.energy_latency_product_j_cycles
+            price.expected.energy_delay_product_j_cycles, price.static.energy_delay_product_j_cycles
         )
-        notes.append(f"{saved} energy-latency product, compared with the static network")
-        products = (price.expected.energy_latency_product_j_cycles, price.expected.product_of_means_j_cycles)
+        notes.append(f"{saved} energy-delay product, compared with the static network")
+        products = (price.expected.energy_delay_product_j_cycles, price.expected.product_of_means_j_cycles)
         mean, other = map(units.product, products)
         notes.append(f"Expected product: {mean} as the mean of the products, {other} as the product of the means")
     if price.weight_density is not None:

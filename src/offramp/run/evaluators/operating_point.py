@@ -33,7 +33,7 @@ class OperatingPoint:
             "latency_cycles": self.expected.latency_cycles,
             "energy_pj": self.expected.energy_pj,
             "macs": self.expected.macs,
-            "energy_latency_product_j_cycles": self.expected.energy_latency_product_j_cycles,
+            "energy_delay_product_j_cycles": self.expected.energy_delay_product_j_cycles,
         }
 
     def violations(self, constraints: Sequence[Constraint]) -> tuple[float, ...]:
@@ -62,7 +62,7 @@ def choose_operating_point(
 ) -> OperatingPoint:
     """The cheapest point of the trade-off curve that gives up at most ``choice.accuracy_drop`` of the best accuracy.
 
-    Cost means the expected energy-latency product; points dearer than ``most_product`` (J x cycles) do not count,
+    Cost means the expected energy-delay product; points dearer than ``most_product`` (J x cycles) do not count,
     unless there are no others: then the cheapest is all there is. Points that keep all constraints come first; where
     none does, the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same
     samples first. With ``shared_threshold`` all exits have the same one.

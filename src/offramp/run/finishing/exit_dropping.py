@@ -61,4 +61,4 @@ def _sets(num_early: int) -> Iterator[tuple[int, ...]]:
 
 
 def _product(item: KeptExits) -> float:
-    return item.point.expected.energy_latency_product_j_cycles
+    return item.point.expected.energy_delay_product_j_cycles

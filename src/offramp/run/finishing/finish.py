@@ -42,7 +42,7 @@ from offramp.workload.graph import Workload
 
 WEIGHTS = "weights.safetensors"
 """Of a finished network, in its folder."""
-_PRODUCT = "energy_latency_product_j_cycles"
+_PRODUCT = "energy_delay_product_j_cycles"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_every_row_of_every_network_that_uses_one_core() -> None:
         expected = expected_cost(report, [float(word) for word in row["exit_ratios"].split()])
         assert expected.latency_cycles == pytest.approx(float(row["avg_latency_cycles"]), rel=1e-12)
         assert expected.energy_pj == pytest.approx(float(row["avg_energy_J"]) * 1e12, rel=1e-12)
-        assert expected.energy_latency_product_j_cycles == pytest.approx(float(row["avg_et_Jcycles"]), rel=1e-12)
+        assert expected.energy_delay_product_j_cycles == pytest.approx(float(row["avg_et_Jcycles"]), rel=1e-12)
         assert expected.product_of_means_j_cycles == pytest.approx(
             float(row["avg_latency_cycles"]) * float(row["avg_energy_J"]), rel=1e-12
         )

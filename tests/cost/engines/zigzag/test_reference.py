@@ -164,7 +164,7 @@ def test_every_stage_to_the_cycle_and_picojoule(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", cases(), ids=_id)
-def test_average_energy_latency_product(case: Case) -> None:
+def test_average_energy_delay_product(case: Case) -> None:
     (row,) = [row for row in rows("models.csv") if case.belongs(row)]
     stages = report_of(case, table_engine()).stages
     products = [stage.energy_to_exit_pj * 1e-12 * stage.latency_to_exit_cycles for stage in stages]

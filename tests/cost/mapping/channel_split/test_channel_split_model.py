@@ -79,7 +79,7 @@ def test_independent_layers_run_at_the_same_time_only_where_asked_for() -> None:
         assert later.start_cycle >= before.end_cycle
 
 
-@pytest.mark.parametrize("goal", ["latency", "energy", "product"])
+@pytest.mark.parametrize("goal", ["latency", "energy", "energy_delay_product"])
 def test_the_assignment_is_the_best_of_all_where_all_can_be_tried(goal: Goal) -> None:
     network = two_exits()
     model = FormulaCostModel(free=True, overlapping=True, goal=goal)
@@ -90,7 +90,7 @@ def test_the_assignment_is_the_best_of_all_where_all_can_be_tried(goal: Goal) ->
         schedule = simulator.run(dict(zip(options, ways, strict=True)))
         energy = energies_to_exit(network, schedule, ENGINE)
         pairs = list(zip(energy, schedule.verdict_cycles, strict=True))
-        values.append(sum({"latency": c, "energy": e, "product": e * c}[goal] for e, c in pairs) / 2)
+        values.append(sum({"latency": c, "energy": e, "energy_delay_product": e * c}[goal] for e, c in pairs) / 2)
     assert len(values) > 20
     assert model.assign(network, DIANA).value == pytest.approx(min(values))
 

@@ -172,7 +172,7 @@ def test_reference_networks(reference: Path, name: str) -> None:
     products = []
     for steps in cumulative_steps():
         mapping = MappedCostModel(ENGINE, steps, exit_rates=rates).map(workload, accelerator, bound=True)
-        expected = expected_cost(mapping.report, rates).energy_latency_product_j_cycles
+        expected = expected_cost(mapping.report, rates).energy_delay_product_j_cycles
         assert mapping.product == pytest.approx(expected)
         assert mapping.bound is not None
         assert mapping.bound <= mapping.product

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
@@ -21,13 +20,11 @@ from offramp.cost.engines.native.loop_nest import LoopNest, loop_nest, sparse_ne
 from offramp.cost.engines.native.memory_levels import CoreView, unserved_movement, view_core
 from offramp.cost.engines.native.spatial_unrolling import SpatialSearch, spatial_mappings
 from offramp.cost.operator_rules import RULE_OPS, rule_cost
-from offramp.cost.report import LayerCost, MemoryEnergy
+from offramp.cost.report import Goal, LayerCost, MemoryEnergy
 from offramp.cost.sparsity_gain import gain_of
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
 from offramp.workload.layer import LayerShape
-
-Goal = Literal["latency", "energy", "energy_delay_product"]
 
 MODEL_VERSION = 3
 """To be raised whenever a figure may change."""

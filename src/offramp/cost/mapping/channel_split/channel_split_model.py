@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from offramp.cost.engines.formula.engine import FormulaEngine
 from offramp.cost.expected import check_exit_rates
@@ -10,12 +9,10 @@ from offramp.cost.mapping.channel_split.core_options import Option, layer_option
 from offramp.cost.mapping.channel_split.in_order import ChipSimulator
 from offramp.cost.mapping.channel_split.power_report import busy_spans, energies_to_exit, layer_reports, stage_costs
 from offramp.cost.mapping.channel_split.split_schedule import ChipSchedule
-from offramp.cost.report import CostReport, MappingKind
+from offramp.cost.report import CostReport, Goal, MappingKind
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Workload
 from offramp.workload.layer import Op
-
-Goal = Literal["latency", "energy", "product"]
 
 MAX_ROUNDS = 4
 """Times all layers' choices are gone through; usually nothing changes in the second."""
@@ -47,7 +44,7 @@ class FormulaCostModel:
 
     free: bool = False
     overlapping: bool = False
-    goal: Goal = "product"
+    goal: Goal = "energy_delay_product"
     exit_rates: tuple[float, ...] | None = None
     _engines: dict[Accelerator, FormulaEngine] = field(default_factory=dict, init=False, repr=False, compare=False)
 

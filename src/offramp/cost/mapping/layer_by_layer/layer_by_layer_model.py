@@ -23,7 +23,7 @@ NOTICEABLE_WAIT = 0.05
 class ScheduledCostModel:
     """Prices each layer with ``engine`` and schedules all of them, in order, with one compute core.
 
-    Of several different compute cores the one with the lowest energy-latency product to the final exit is taken.
+    Of several different compute cores the one with the lowest energy-delay product to the final exit is taken.
     Pooling and element-wise operators go to the pooling and the SIMD core where there is one. A stage is charged from
     the start of its first backbone layer to the end of its branch; what passes before that, above all the wait for the
     first weights and the graph input, is charged to no stage. Energies: weights to the layer that uses them, an
