@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.cost.mapping.channel_split.core_options import analog_refusal
 from offramp.cost.report import CostReport
 from offramp.data.labelled_data import Dataset, Split
@@ -149,7 +149,7 @@ def price(
     workload = lower(network).with_analog_channels(channels)
     if kept is not None:
         workload = with_exits(workload, kept)
-    return FormulaCostModel(overlapping=True).estimate(workload, bench.accelerator)
+    return ChannelSplitModel(overlapping=True).estimate(workload, bench.accelerator)
 
 
 def train(

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.record import save_result
+from benchmarks.roofline import RooflineBound, roofline
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
-from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, Step, cumulative_steps
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel, Mapping
-from offramp.cost.mapping.optimized.roofline import RooflineBound, roofline
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
+from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedModel
 from offramp.cost.pricing import build_cost_model
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -76,9 +76,18 @@ _MIXED = tuple(
 )
 
 
-def with_mixed_dataflows(rates: tuple[float, ...]) -> MappedCostModel:
+def with_mixed_dataflows(rates: tuple[float, ...]) -> OptimizedModel:
     """All steps with a wider choice of spatial mappings: slower to price, for it tries four times as many."""
-    return MappedCostModel(_MIXED[0], ALL_STEPS, _MIXED[1:], rates)
+    return OptimizedModel(_MIXED[0], ALL_STEPS, _MIXED[1:], rates)
+
+
+def cumulative_steps() -> tuple[frozenset[MappingStep], ...]:
+    """No step, then one step more each time, in the order in which they are listed.
+
+    Returns:
+        One set of steps per column of the table.
+    """
+    return tuple(frozenset(list(MappingStep)[:count]) for count in range(len(MappingStep) + 1))
 
 
 def weighted_roofline(bounds: tuple[RooflineBound, ...], rates: tuple[float, ...]) -> float:
@@ -107,13 +116,13 @@ def link_busy_share(mapping: Mapping, offchip: str) -> float:
 
 
 def step_result(
-    model: MappedCostModel, steps: frozenset[Step], workload: Workload, accelerator: Accelerator
+    model: OptimizedModel, steps: frozenset[MappingStep], workload: Workload, accelerator: Accelerator
 ) -> StepResult:
     model.estimate(workload, accelerator)
     start = time.process_time()
     mapping = model.map(workload, accelerator)
     seconds = time.process_time() - start
-    names = [step.value for step in Step if step in steps]
+    names = [step.value for step in MappingStep if step in steps]
     return StepResult(
         steps=f"+ {names[-1]}" if names else "baseline",
         product_j_cycles=round(mapping.product, 4),
@@ -134,12 +143,12 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
         report = build_cost_model(settings).estimate(workload, accelerator)
         products[convention] = expected_cost(report, rates).energy_delay_product_j_cycles
     full = build_cost_model(CostConfig(mapping="optimized"), exit_rates=rates)
-    assert isinstance(full, MappedCostModel)
+    assert isinstance(full, OptimizedModel)
     columns = []
     for steps in cumulative_steps():
-        model = MappedCostModel(full.engine, steps, full.alternatives, rates)
+        model = OptimizedModel(full.engine, steps, full.alternatives, rates)
         columns.append(step_result(model, steps, workload, accelerator))
-    best = MappedCostModel(full.engine, ALL_STEPS, full.alternatives, rates).map(workload, accelerator, bound=True)
+    best = OptimizedModel(full.engine, ALL_STEPS, full.alternatives, rates).map(workload, accelerator, bound=True)
     mixed = with_mixed_dataflows(rates).map(workload, accelerator).product
     bounds = roofline(workload, accelerator)
     least = weighted_roofline(bounds, rates)

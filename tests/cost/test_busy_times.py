@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 
 from offramp.cost.busy_times import STREAMED, busy_spans
 from offramp.cost.engines.native.engine import NativeEngine
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.report import BusySpan
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from offramp.hardware.loader import load_accelerator
@@ -15,7 +15,7 @@ from offramp.workload.graph import Workload
 from tests.cost.mapping.optimized.networks import networks, quad
 from tests.cost.mapping.optimized.test_mapping_steps import two_stages
 
-MODEL = MappedCostModel(NativeEngine(goal="energy_delay_product", num_spatial_mappings=1))
+MODEL = OptimizedModel(NativeEngine(goal="energy_delay_product", num_spatial_mappings=1))
 
 
 def sent(origin: str, media: tuple[str, ...], start: float, end: float, broadcast: bool = False) -> Transfer:
@@ -69,7 +69,7 @@ def test_every_busy_cycle_of_a_mapped_network_is_shown_once(workload: Workload) 
 
 
 def test_a_chip_with_formulas_shows_its_cores_and_its_transfers() -> None:
-    report = FormulaCostModel(free=True).estimate(two_stages(), load_accelerator("diana"))
+    report = ChannelSplitModel(free=True).estimate(two_stages(), load_accelerator("diana"))
     assert {layer.core for layer in report.layers if "+" not in layer.core} <= {x.place for x in report.busy}
     assert {x.carries for x in report.busy if x.place == "offchip"} >= {"weights", "input"}
     for one, two in pairwise(report.busy):

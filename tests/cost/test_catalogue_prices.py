@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from offramp.cost.engines.native.engine import NativeEngine
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.report import Convention, CostReport
 from offramp.errors import AcceleratorError, UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator, CoreKind
@@ -44,7 +44,7 @@ def priced(
     reference: Path, network: str, accelerator: Accelerator, convention: Convention = "offramp", bits: int = 8
 ) -> CostReport:
     model = workload(reference / "eenn" / network / "model.onnx", bits)
-    return ScheduledCostModel(ENGINE, convention).estimate(model, accelerator)
+    return LayerByLayerModel(ENGINE, convention).estimate(model, accelerator)
 
 
 @pytest.mark.parametrize("network", NETWORKS + FOCUS)

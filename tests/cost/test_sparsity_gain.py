@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from benchmarks.roofline import roofline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.native.engine import NativeEngine
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
-from offramp.cost.mapping.optimized.roofline import roofline
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.report import CostReport
 from offramp.cost.schedule import TransferKind
 from offramp.cost.sparsity_gain import as_priced, gain_of, stored_weight_bits
@@ -167,7 +167,7 @@ def weight_cycles(report: CostReport, layer: str) -> float:
 
 def test_weights_travel_and_are_kept_as_they_are_stored() -> None:
     """Layer b: 4 * 4 * 9 weights, 1152 bits, 18 cycles on the bus of 64 bits; with a bitmap 5 bits each, 12."""
-    model, half = ScheduledCostModel(ToyEngine()), thinned(two_exit_workload(), 0.5)
+    model, half = LayerByLayerModel(ToyEngine()), thinned(two_exit_workload(), 0.5)
     dense = model.estimate(two_exit_workload(), sparse_toy(BITMAP))
     assert weight_cycles(dense, "b") == 18
     assert (
@@ -182,7 +182,7 @@ def test_what_fits_depends_on_how_weights_are_stored() -> None:
     """Layer b alone: 2048 bits in, 4096 of partial sums out, 1152 or 720 of weights."""
     room = 2048 + 4096 + 720
     full, half = two_exit_workload(), thinned(two_exit_workload(), 0.5)
-    model = ScheduledCostModel(ToyEngine())
+    model = LayerByLayerModel(ToyEngine())
 
     def streamed(workload: Workload) -> list[str]:
         warnings = model.estimate(workload, sparse_toy(BITMAP, room)).warnings
@@ -208,7 +208,7 @@ def test_no_mapping_beats_the_roofline_of_sparse_weights() -> None:
         chip, cores=tuple(sparse(x, storage=BITMAP) if x.kind is CoreKind.COMPUTE else x for x in chip.cores)
     )
     full, half = two_exit_workload(), thinned(two_exit_workload(), 0.5)
-    model = MappedCostModel(NativeEngine(goal="energy_delay_product"))
+    model = OptimizedModel(NativeEngine(goal="energy_delay_product"))
     dense = model.map(full, target, bound=True)
     thin = model.map(half, target, bound=True)
     assert model.map(half, chip).report.layers == model.map(full, chip).report.layers == dense.report.layers
@@ -230,7 +230,7 @@ def test_zigzag_refuses_what_it_does_not_know() -> None:
     pytest.importorskip("zigzag")
     from offramp.cost.engines.zigzag.engine import ZigzagEngine
 
-    model = ScheduledCostModel(ZigzagEngine(num_workers=1))
+    model = LayerByLayerModel(ZigzagEngine(num_workers=1))
     with pytest.raises(UnsupportedLayerError, match=r"b, c \(conv.*0\.5 of the weights nonzero.*use the native engine"):
         model.estimate(thinned(two_exit_workload(), 0.5), sparse_toy(BITMAP))
 

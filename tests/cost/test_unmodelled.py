@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.unmodelled import NEVER_COUNTED, left_out_layer_by_layer
 from offramp.hardware.loader import load_accelerator
 from tests.cost.mapping.optimized.networks import team_of
@@ -14,7 +14,7 @@ QUAD = load_accelerator("edge-tpu-quad")
 
 
 def test_the_reference_schedule_names_all_that_it_leaves_out() -> None:
-    report = ScheduledCostModel(ToyEngine()).estimate(two_stages(), QUAD)
+    report = LayerByLayerModel(ToyEngine()).estimate(two_stages(), QUAD)
     text = " ".join(report.leaves_out)
     assert "DRAM of its own" in text
     assert "the other 3 idle" in text
@@ -29,24 +29,24 @@ def test_the_reference_schedule_names_all_that_it_leaves_out() -> None:
 
 
 def test_published_names_its_defect() -> None:
-    report = ScheduledCostModel(ToyEngine(), "published").estimate(two_stages(), QUAD)
+    report = LayerByLayerModel(ToyEngine(), "published").estimate(two_stages(), QUAD)
     assert "once per channel too often" in report.leaves_out[0]
 
 
 def test_only_what_holds_is_said() -> None:
     alone = team_of(1)
-    report = ScheduledCostModel(ToyEngine()).estimate(two_layers(), alone)
+    report = LayerByLayerModel(ToyEngine()).estimate(two_layers(), alone)
     text = " ".join(report.leaves_out)
     assert "idle" not in text
     # Without an off-chip memory there is nothing to wait for and nothing to optimize.
     bare = replace(alone, cores=alone.cores[:1], links=())
-    calm = ScheduledCostModel(ToyEngine()).estimate(two_layers(), bare)
+    calm = LayerByLayerModel(ToyEngine()).estimate(two_layers(), bare)
     assert calm.leaves_out == (NEVER_COUNTED,)
     assert left_out_layer_by_layer(bare, "offramp", calm.stages, calm.layers) == (NEVER_COUNTED,)
 
 
 def test_the_optimized_mapping_charges_the_first_wait() -> None:
-    report = MappedCostModel(ToyEngine()).estimate(two_stages(), QUAD)
+    report = OptimizedModel(ToyEngine()).estimate(two_stages(), QUAD)
     assert report.leaves_out == (NEVER_COUNTED,)
     assert report.mapping_steps == ("on_chip", "prefetch", "split", "beside", "fuse", "optimum")
     first = min(x.start_cycle for x in report.busy if not x.carries)

@@ -32,14 +32,14 @@ def _config(folder: Path) -> None:
 def _accelerator(name: str, *, price: bool = True) -> Read:
     def read(folder: Path) -> None:
         from offramp.cost.engines.native.engine import NativeEngine
-        from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
+        from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
         from offramp.hardware.loader import load_accelerator
         from offramp.report.terminal.accelerator_tree import accelerator_tree
 
         accelerator = load_accelerator(folder / name)
         accelerator_tree(accelerator)
         if price:
-            ScheduledCostModel(NativeEngine()).estimate(seeds.workload(folder), accelerator)
+            LayerByLayerModel(NativeEngine()).estimate(seeds.workload(folder), accelerator)
 
     return read
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.errors import ConfigError
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.analog_convolution import analog_parts
@@ -79,7 +79,7 @@ def test_a_branch_is_prepared_and_priced_as_its_share_says() -> None:
         "branches.0.conv.conv": 16,
         "branches.1.conv.conv": 8,
     }
-    report = FormulaCostModel().estimate(assigned_workload(network, DIANA), DIANA)
+    report = ChannelSplitModel().estimate(assigned_workload(network, DIANA), DIANA)
     cores = {layer.name: layer.core for layer in report.layers if layer.name.startswith("branches.")}
     assert cores["branches.0.conv.conv"] == "analog"
     assert cores["branches.1.conv.conv"] == "analog+digital"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.errors import ConfigError
 from offramp.settings.config import (
     ALL_MAPPING_STEPS,
@@ -22,7 +22,7 @@ from offramp.settings.config import (
 
 
 def test_mapping_steps_are_switched_on_and_off() -> None:
-    assert tuple(step.value for step in Step) == ALL_MAPPING_STEPS
+    assert tuple(step.value for step in MappingStep) == ALL_MAPPING_STEPS
     assert parse_steps(None, ()) == ALL_MAPPING_STEPS
     assert parse_steps("none", ()) == ()
     assert parse_steps("split, on_chip", ["split"]) == ("on_chip",)

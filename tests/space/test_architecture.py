@@ -164,3 +164,15 @@ def test_a_precision_as_text() -> None:
         Precision.parse("40/8")
     with pytest.raises(ValueError, match="ternary weights must have `weight_bits` 2"):
         Precision(3, 8, ternary=True)
+
+
+@pytest.mark.parametrize(
+    ("stage_shares", "exit_share", "has_any"),
+    [((), 0.0, False), ((0.5,), 0.0, True), ((), 0.25, True)],
+)
+def test_analog_shares_are_those_of_blocks_and_exits(
+    stage_shares: tuple[float, ...], exit_share: float, has_any: bool
+) -> None:
+    stage = StageChoice(1, 16, (3,), (1,), analog_shares=stage_shares)
+    chosen = Architecture("resnet8", 32, (stage,), (ExitChoice(0, "conv", analog_share=exit_share),))
+    assert chosen.has_analog_shares is has_any

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
 from offramp.cost.mapping.channel_split.analog_shares import analog_refusals
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
-from offramp.cost.mapping.optimized.mapping_steps import Step
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.price_cache import CachedEngine, default_cache_path
 from offramp.cost.report import CostModel, CostReport, LayerEngine
 from offramp.errors import ConfigError
@@ -55,35 +55,35 @@ def build_cost_model(
         return _build_formulas(cost, exit_rates, free_assignment)
     if cost.mapping == "optimized":
         return _build_mapped(cost, coarse, cache, exit_rates)
-    return ScheduledCostModel(
+    return LayerByLayerModel(
         CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path()), cost.convention
     )
 
 
-def _build_formulas(cost: CostConfig, exit_rates: Sequence[float] | None, free: bool) -> FormulaCostModel:
+def _build_formulas(cost: CostConfig, exit_rates: Sequence[float] | None, free: bool) -> ChannelSplitModel:
     if cost.engine != "native" or cost.convention != "offramp":
         raise ConfigError(
             f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine 'native' and "
             f"convention 'offramp', got {cost.engine!r} and {cost.convention!r}. Leave both at their defaults."
         )
     rates = None if exit_rates is None else tuple(exit_rates)
-    return FormulaCostModel(free=free, overlapping=cost.mapping == "optimized", exit_rates=rates)
+    return ChannelSplitModel(free=free, overlapping=cost.mapping == "optimized", exit_rates=rates)
 
 
 def _build_mapped(
     cost: CostConfig, coarse: bool, cache: Path | None, exit_rates: Sequence[float] | None
-) -> MappedCostModel:
+) -> OptimizedModel:
     rates = None if exit_rates is None else tuple(exit_rates)
-    steps = frozenset(Step(name) for name in cost.mapping_steps)
+    steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
     if cost.engine == "native":
         from offramp.cost.engines.native.engine import NativeEngine
 
         native = NativeEngine(goal="energy_delay_product")
         path = cache or default_cache_path()
         engines = [CachedEngine(engine, path) for engine in (native, native.sibling("energy"))]
-        return MappedCostModel(engines[0], steps, (engines[1],), rates)
+        return OptimizedModel(engines[0], steps, (engines[1],), rates)
     engine = CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path())
-    return MappedCostModel(engine, steps, exit_rates=rates)
+    return OptimizedModel(engine, steps, exit_rates=rates)
 
 
 def _build_engine(name: str, coarse: bool) -> LayerEngine:

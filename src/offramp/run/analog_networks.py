@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from offramp.cost.mapping.channel_split.analog_shares import Refusal, analog_refusals, has_analog_shares, plan_analog
+from offramp.cost.mapping.channel_split.analog_shares import AnalogRefusal, analog_refusals, plan_analog
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.chip_formulas import InMemoryArray
 from offramp.nn.analog_convolution import make_analog_, set_noise_
@@ -23,7 +23,7 @@ from offramp.workload.graph import Workload
 def assigned_workload(network: EarlyExitNetwork, accelerator: Accelerator) -> Workload:
     """The network's layers; where its architecture states analog shares, with the channels they mean."""
     workload = lower(network)
-    if not has_analog_shares(network.architecture):
+    if not network.architecture.has_analog_shares:
         return workload
     return workload.with_analog_channels(plan_analog(workload, network.architecture, accelerator).channels)
 
@@ -46,7 +46,7 @@ def analog_notes(context: Context) -> tuple[str, ...]:
             layers.setdefault(refusal.reason, {}).update(dict.fromkeys(named))
     chip = context.accelerator.formulas
     core = chip.analog.core if chip is not None and chip.analog is not None else ""
-    notes += [Refusal(core, reason, tuple(names)).sentence for reason, names in layers.items()]
+    notes += [AnalogRefusal(core, reason, tuple(names)).sentence for reason, names in layers.items()]
     if not isinstance(context.supernet.backbone, ElasticBackbone):
         notes.append(
             "Only exit branches were trained with analog shares before the search, not this backbone: what candidates "
@@ -68,7 +68,7 @@ def make_assigned_(network: EarlyExitNetwork, accelerator: Accelerator, images: 
     where the bit widths leave a layer in floating point.
     """
     chip = accelerator.formulas
-    if chip is None or chip.analog is None or not has_analog_shares(network.architecture):
+    if chip is None or chip.analog is None or not network.architecture.has_analog_shares:
         return
     plan = plan_analog(lower(network), network.architecture, accelerator)
     if not is_prepared(network):

@@ -185,6 +185,11 @@ class Architecture:
         if not self.stages:
             raise ValueError("an architecture must have at least one stage.")
 
+    @property
+    def has_analog_shares(self) -> bool:
+        """Whether any block or exit gives a share of its channels to an analog core."""
+        return any(stage.analog_shares for stage in self.stages) or any(choice.analog_share for choice in self.exits)
+
     def exit_precision(self, index: int) -> Precision:
         """Of the branch of an exit; all behind the early ones are the final classifier."""
         own = self.exits[index].precision if index < len(self.exits) else None

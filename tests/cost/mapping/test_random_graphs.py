@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from benchmarks.roofline import RooflineBound, roofline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
-from offramp.cost.mapping.optimized.roofline import RooflineBound, roofline
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.report import CostModel, CostReport
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -37,7 +37,7 @@ HEADS = ("global", "mean", "flat", "matmul", "conv", "turned")
 def models(rates: tuple[float, ...] | None) -> tuple[CostModel, CostModel]:
     engine = NativeEngine(loma_lpf_limit=3, num_spatial_mappings=1)
     both = replace(engine, goal="energy_delay_product")
-    return ScheduledCostModel(engine), MappedCostModel(both, exit_rates=rates)
+    return LayerByLayerModel(engine), OptimizedModel(both, exit_rates=rates)
 
 
 class Trunk:
@@ -171,7 +171,7 @@ def price(workload: Workload, accelerator: Accelerator, rates: tuple[float, ...]
     plain, mapped = models(rates)
     simple = plain.estimate(workload, accelerator)
     check(simple, workload, bounds)
-    assert isinstance(mapped, MappedCostModel)
+    assert isinstance(mapped, OptimizedModel)
     mapping = mapped.map(workload, accelerator)
     check(mapping.report, workload, bounds)
     assert faults(mapping.schedule, workload, accelerator) == []

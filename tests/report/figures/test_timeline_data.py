@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.report import BusySpan
 from offramp.hardware.loader import load_accelerator
 from offramp.report.figures.timeline_data import MAX_LINKS, busy_table, link_label, timeline
@@ -36,7 +36,7 @@ def test_without_core_names_the_cores_in_use_are_shown() -> None:
 
 
 def test_a_split_layer_is_on_every_core_that_computes_it() -> None:
-    report = MappedCostModel(ToyEngine()).estimate(two_stages(), QUAD)
+    report = OptimizedModel(ToyEngine()).estimate(two_stages(), QUAD)
     data = timeline(report, CORES)
     split = {layer.name: layer.core.split("+") for layer in report.layers}
     assert any(len(cores) == 4 for cores in split.values())
@@ -48,7 +48,7 @@ def test_a_split_layer_is_on_every_core_that_computes_it() -> None:
 
 @pytest.mark.parametrize("mapping", ["optimized", "layer_by_layer"])
 def test_every_transfer_has_its_row_and_nothing_overlaps(mapping: str) -> None:
-    model = MappedCostModel(ToyEngine()) if mapping == "optimized" else ScheduledCostModel(ToyEngine())
+    model = OptimizedModel(ToyEngine()) if mapping == "optimized" else LayerByLayerModel(ToyEngine())
     report = model.estimate(two_stages(), QUAD)
     data = timeline(report, CORES)
     assert data.links[0] == "offchip link"
@@ -62,7 +62,7 @@ def test_every_transfer_has_its_row_and_nothing_overlaps(mapping: str) -> None:
 
 
 def test_marks_of_an_optimized_mapping_are_its_latencies() -> None:
-    report = MappedCostModel(ToyEngine()).estimate(two_stages(), QUAD)
+    report = OptimizedModel(ToyEngine()).estimate(two_stages(), QUAD)
     data = timeline(report)
     assert [mark.cycle for mark in data.marks] == [stage.latency_to_exit_cycles for stage in report.stages]
     assert data.end_cycle == data.marks[-1].cycle

@@ -2,7 +2,7 @@
 
 import pytest
 
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.report.figures.timeline_data import Timeline, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
 from tests.cost.mapping.optimized.test_mapping_steps import two_stages
@@ -21,7 +21,7 @@ def test_bars_last_as_long_as_their_layers() -> None:
 
 
 def test_links_lie_below_the_cores_in_thinner_rows() -> None:
-    data = timeline(MappedCostModel(ToyEngine()).estimate(two_stages(), QUAD), CORES)
+    data = timeline(OptimizedModel(ToyEngine()).estimate(two_stages(), QUAD), CORES)
     figure = plot_timeline(data)
     heights = list(figure.layout.yaxis.tickvals)
     assert heights == sorted(heights)
@@ -38,7 +38,7 @@ def test_links_lie_below_the_cores_in_thinner_rows() -> None:
 
 
 def test_backbone_and_branches_have_a_colour_each_also_on_the_links() -> None:
-    data = timeline(MappedCostModel(ToyEngine()).estimate(two_stages(), QUAD), CORES)
+    data = timeline(OptimizedModel(ToyEngine()).estimate(two_stages(), QUAD), CORES)
     backbone, branches = plot_timeline(data).data
     assert backbone.marker.color != branches.marker.color
     assert max(branches.y) > len(CORES) - 0.5

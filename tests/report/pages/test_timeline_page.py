@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from offramp.cost.expected import ExpectedCost
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.report import CostReport
 from offramp.errors import InputError
 from offramp.report.pages.timeline_page import render_timeline_page, write_timeline_page
@@ -27,7 +27,7 @@ class Priced:
     weight_density: float | None = None
 
 
-def priced(model: MappedCostModel | ScheduledCostModel, name: str = "net.onnx") -> Priced:
+def priced(model: OptimizedModel | LayerByLayerModel, name: str = "net.onnx") -> Priced:
     workload = two_stages()
     return Priced(name, model.estimate(workload, QUAD), model.estimate(workload.static(), QUAD))
 
@@ -50,7 +50,7 @@ class Seen(HTMLParser):
 
 
 def test_it_loads_nothing_and_names_its_mapping() -> None:
-    seen = Seen(render_timeline_page(priced(MappedCostModel(ToyEngine()))))
+    seen = Seen(render_timeline_page(priced(OptimizedModel(ToyEngine()))))
     assert seen.links == []
     assert seen.tags.count("h1") == 1
     text = " ".join(seen.words)
@@ -62,21 +62,21 @@ def test_it_loads_nothing_and_names_its_mapping() -> None:
 
 
 def test_the_reference_schedule_says_what_it_leaves_out() -> None:
-    text = " ".join(Seen(render_timeline_page(priced(ScheduledCostModel(ToyEngine())))).words)
+    text = " ".join(Seen(render_timeline_page(priced(LayerByLayerModel(ToyEngine())))).words)
     assert "mapping layer_by_layer" in text
     assert "DRAM of its own" in text
 
 
 def test_names_are_escaped() -> None:
     evil = "</script><script>alert(1)</script>"
-    found = priced(MappedCostModel(ToyEngine()), f"x/{evil}.onnx")
+    found = priced(OptimizedModel(ToyEngine()), f"x/{evil}.onnx")
     layers = tuple(replace(layer, op=evil) for layer in found.report.layers)
     page = render_timeline_page(replace(found, report=replace(found.report, layers=layers), core_names=(evil,)))
     assert "alert(1)</script>" not in page
 
 
 def test_writing(tmp_path: Path) -> None:
-    found = priced(MappedCostModel(ToyEngine()))
+    found = priced(OptimizedModel(ToyEngine()))
     write_timeline_page(found, tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").lstrip().startswith("<!DOCTYPE html>")
     with pytest.raises(InputError, match="folder must exist"):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.cost.pricing import price_onnx
 from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
 from offramp.errors import UnsupportedLayerError
@@ -47,7 +47,7 @@ def test_layers_shapes_and_price_are_those_of_the_network(channels: int, width: 
     assert [x.shape for x in found.layers] == [x.shape for x in expected.layers]
     assert [x.analog_channels for x in found.layers] == [0, channels, 0, 0]
     assert [x.role for x in found.layers] == [x.role for x in expected.layers]
-    chip, model = load_accelerator("diana"), FormulaCostModel(overlapping=True)
+    chip, model = load_accelerator("diana"), ChannelSplitModel(overlapping=True)
     ours, theirs = (model.estimate(workload, chip).stages for workload in (found, expected))
     assert [replace(x, exit="") for x in ours] == [replace(x, exit="") for x in theirs]
 

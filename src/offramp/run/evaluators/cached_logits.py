@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from offramp.algorithms.exact.exit_table import ExitTable
-from offramp.cost.mapping.channel_split.analog_shares import has_analog_shares
 from offramp.cost.report import CostReport
 from offramp.errors import ConfigError, OfframpError
 from offramp.exits.calibration import fit_temperature
@@ -81,7 +80,7 @@ class CachedLogitsEvaluator:
 
     def _judge(self, architecture: Architecture) -> Evaluation:
         try:
-            if has_analog_shares(architecture) or self._direct.quantize:
+            if architecture.has_analog_shares or self._direct.quantize:
                 # An analog network is calibrated and drawn noise for as a whole, and grids belong to one network.
                 self.num_forwards += 1
                 return self._direct.evaluate(architecture)
@@ -156,7 +155,7 @@ class CachedLogitsEvaluator:
         if known is not None:
             self._backbones.move_to_end(backbone)
             return known
-        if has_analog_shares(backbone):
+        if backbone.has_analog_shares:
             raise ConfigError(
                 "Exits cannot be chosen from cached logits for networks with analog shares, got some. Choose another "
                 "search.algorithm, or leave space.analog_shares out."

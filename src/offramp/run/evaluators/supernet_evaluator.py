@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offramp.cost.mapping.channel_split.analog_shares import has_analog_shares
 from offramp.cost.report import CostModel
 from offramp.data.labelled_data import Preprocessing, Split
 from offramp.data.mini_batches import batches
@@ -89,7 +88,7 @@ class SupernetEvaluator:
         calibrate(network, self.data, self.compute)
         if self.quantize:
             quantize_network(network, self.data, self.compute)
-        if has_analog_shares(architecture):
+        if architecture.has_analog_shares:
             make_assigned_(network, self.accelerator, placed_images(self.data, self.compute), _NOISE_SEED)
         labels = self.data.validation.labels
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from offramp.cost.mapping.channel_split.analog_shares import has_analog_shares
 from offramp.cost.report import CostReport
 from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
@@ -171,7 +170,7 @@ class Finisher:
         context, data = self.context, self._evaluation_data()
         if context.config.quantizes:
             quantize_network(network, data, context.compute)
-        if has_analog_shares(network.architecture):
+        if network.architecture.has_analog_shares:
             make_assigned_(network, context.accelerator, placed_images(data, context.compute), context.config.seed)
 
     def _without_idle_exits(self, network: EarlyExitNetwork, selection: Selection) -> EarlyExitNetwork:

@@ -16,7 +16,7 @@ import pytest
 
 from offramp import jsonio
 from offramp.cost.engines.zigzag.engine import ZigzagEngine
-from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import ScheduledCostModel
+from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.price_cache import CachedEngine
 from offramp.cost.report import Convention, CostReport, LayerCost, LayerEngine, MemoryEnergy
 from offramp.hardware.accelerator import Core
@@ -140,7 +140,7 @@ def report_of(case: Case, engine: LayerEngine) -> CostReport:
         branch_weight_bits=branch,
         branch_activation_bits=branch,
     )
-    return ScheduledCostModel(engine, case.convention).estimate(workload, load_accelerator("edge-tpu-quad"))
+    return LayerByLayerModel(engine, case.convention).estimate(workload, load_accelerator("edge-tpu-quad"))
 
 
 def check(case: Case, report: CostReport) -> None:

@@ -5,13 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.cost.mapping.channel_split.analog_shares import (
-    Refusal,
+    AnalogRefusal,
     analog_refusals,
     analog_split,
-    has_analog_shares,
     plan_analog,
 )
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.hardware.loader import load_accelerator
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
@@ -70,7 +69,7 @@ def test_channels_are_multiples_of_what_the_chip_divides_into() -> None:
 
 
 def test_without_shares_or_without_an_analog_core_nothing_is_analog() -> None:
-    assert not has_analog_shares(stated((), ()))
+    assert not stated((), ()).has_analog_shares
     assert plan_analog(network(), stated((), ()), DIANA).channels == {}
     assert plan_analog(network(), stated((1.0,), ()), load_accelerator("mcu")).channels == {}
 
@@ -85,7 +84,7 @@ def test_the_share_of_an_exit_is_that_of_its_branch() -> None:
     base = stated((), ())
     for share, expected in ((0.0, {}), (0.5, {"branches.0.conv": 8}), (1.0, {"branches.0.conv": 16})):
         chosen = replace(base, exits=(ExitChoice(0, "conv", analog_share=share),))
-        assert has_analog_shares(chosen) == bool(share)
+        assert chosen.has_analog_shares == bool(share)
         assert plan_analog(workload, chosen, DIANA).channels == expected
 
 
@@ -116,7 +115,7 @@ def test_refusals_are_collected_by_reason() -> None:
     )
     assert second.layers == ("stages.1.block3.depthwise.conv",)
     assert analog_refusals(network(), load_accelerator("mcu")) == ()
-    many = Refusal("analog", "it is so", tuple("abcd"))
+    many = AnalogRefusal("analog", "it is so", tuple("abcd"))
     assert many.sentence == "4 layers cannot run on core 'analog': it is so (a, b, c, ...)."
 
 
@@ -124,7 +123,7 @@ def test_a_decided_workload_runs_as_decided() -> None:
     plan = plan_analog(network(), stated((0.5,), (1.0, 0.0)), DIANA)
     workload = network().with_analog_channels(plan.channels)
     assert all(layer.analog_channels is not None for layer in workload.layers)
-    report = FormulaCostModel(free=True).estimate(workload, DIANA)
+    report = ChannelSplitModel(free=True).estimate(workload, DIANA)
     cores = {layer.name: layer.core for layer in report.layers}
     assert cores["stages.0.block0.first.conv"] == "analog+digital"
     assert cores["stages.1.block2.first.conv"] == "analog"
@@ -145,5 +144,5 @@ def test_any_shares_can_be_priced(shares: tuple[float, float, float]) -> None:
     stages = tuple(StageChoice(1, 16 * 2**i, (3,), (1,), analog_shares=(s,)) for i, s in enumerate(shares))
     plan = plan_analog(workload, Architecture("resnet8", 32, stages), DIANA)
     assert len(plan.channels) == sum(n * (s > 0) for n, s in zip((2, 3, 3), shares, strict=True))
-    stage = FormulaCostModel().estimate(workload.with_analog_channels(plan.channels), DIANA).stages[-1]
+    stage = ChannelSplitModel().estimate(workload.with_analog_channels(plan.channels), DIANA).stages[-1]
     assert stage.latency_to_exit_cycles == pytest.approx(62_500, rel=0.42)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.formula.engine import FormulaEngine
-from offramp.cost.mapping.channel_split.channel_split_model import FormulaCostModel, Goal
+from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel, Goal
 from offramp.cost.mapping.channel_split.core_options import layer_options
 from offramp.cost.mapping.channel_split.in_order import ChipSimulator
 from offramp.cost.mapping.channel_split.power_report import energies_to_exit
@@ -20,19 +20,19 @@ from tests.cost.mapping.channel_split.networks import add, average, conv, depthw
 
 DIANA = load_accelerator("diana")
 ENGINE = FormulaEngine(DIANA)
-FREE = FormulaCostModel(free=True, overlapping=True)
+FREE = ChannelSplitModel(free=True, overlapping=True)
 
 
 def test_a_chip_of_both_cores_reaches_the_published_efficiency() -> None:
     """7.02 TOP/s/W end to end on a CIFAR-10 ResNet-20, within 25 %; additions, pooling and transfers included."""
     network = residual_network(3)
-    stage = FormulaCostModel(free=True).estimate(network, DIANA).stages[-1]
+    stage = ChannelSplitModel(free=True).estimate(network, DIANA).stages[-1]
     assert 2 * network.macs_to_exit()[0] / stage.energy_to_exit_pj == pytest.approx(7.02, rel=0.25)
 
 
 def test_without_a_decision_layers_stay_digital_unless_the_assignment_is_free() -> None:
     network = residual_network(1)
-    fixed, free = FormulaCostModel().estimate(network, DIANA), FormulaCostModel(free=True).estimate(network, DIANA)
+    fixed, free = ChannelSplitModel().estimate(network, DIANA), ChannelSplitModel(free=True).estimate(network, DIANA)
     assert {layer.core for layer in fixed.layers} == {"digital", "vector", "host"}
     assert "analog" in {layer.core for layer in free.layers}
     assert next(x.core for x in free.layers if x.name == "stem") == "digital"
@@ -44,7 +44,7 @@ def test_without_a_decision_layers_stay_digital_unless_the_assignment_is_free() 
 def test_a_layer_by_hand() -> None:
     """Input 3 x 32 x 32 at 16 bytes a cycle: 192; weights of the stem: 432 / 16 = 27; then its 4160 cycles."""
     network = Workload("stem", (Layer("stem", conv(16, 3, 32), (GRAPH_INPUT,), 0, Role.BACKBONE),), ("stem",))
-    stage = FormulaCostModel().estimate(network, DIANA).stages[0]
+    stage = ChannelSplitModel().estimate(network, DIANA).stages[0]
     assert stage.latency_to_exit_cycles == 192 + 27 + 4160
     assert stage.energy_to_exit_pj == pytest.approx((4379 * 11.31 + 4160 * 13.65) * 1e9 / 260e6)
 
@@ -53,7 +53,7 @@ def test_a_split_layer_takes_as_long_as_its_slower_part_and_the_power_of_both() 
     # The first layer may not be analog: one stands before.
     stem = Layer("stem", conv(16, 4, 16), (GRAPH_INPUT,), 0, Role.BACKBONE)
     network = Workload("two", (stem, Layer("conv", conv(32, 16, 16), ("stem",), 0, Role.BACKBONE)), ("conv",))
-    schedule = FormulaCostModel().assign(network.with_analog_channels({"conv": 16}), DIANA).schedule
+    schedule = ChannelSplitModel().assign(network.with_analog_channels({"conv": 16}), DIANA).schedule
     pieces = {x.part.core: x for x in schedule.pieces if x.layer == "conv"}
     analog, digital = (pieces[x].end_cycle - pieces[x].start_cycle for x in ("analog", "digital"))
     assert analog == pytest.approx(8 * 16 * 9 + 256 / 4 * 18.2)
@@ -70,8 +70,8 @@ def test_a_split_layer_takes_as_long_as_its_slower_part_and_the_power_of_both() 
 
 def test_independent_layers_run_at_the_same_time_only_where_asked_for() -> None:
     network = residual_network(1).with_analog_channels({"stage1.block0.first": 32, "stage1.block0.second": 32})
-    beside = FormulaCostModel(overlapping=True).estimate(network, DIANA)
-    after = FormulaCostModel().estimate(network, DIANA)
+    beside = ChannelSplitModel(overlapping=True).estimate(network, DIANA)
+    after = ChannelSplitModel().estimate(network, DIANA)
     times = {layer.name: (layer.start_cycle, layer.end_cycle) for layer in beside.layers}
     assert times["stage1.block0.shortcut"][0] < times["stage1.block0.first"][1]
     assert beside.stages[-1].latency_to_exit_cycles < after.stages[-1].latency_to_exit_cycles
@@ -82,7 +82,7 @@ def test_independent_layers_run_at_the_same_time_only_where_asked_for() -> None:
 @pytest.mark.parametrize("goal", ["latency", "energy", "energy_delay_product"])
 def test_the_assignment_is_the_best_of_all_where_all_can_be_tried(goal: Goal) -> None:
     network = two_exits()
-    model = FormulaCostModel(free=True, overlapping=True, goal=goal)
+    model = ChannelSplitModel(free=True, overlapping=True, goal=goal)
     options = layer_options(network, ENGINE, free=True)
     simulator = ChipSimulator(network, ENGINE, overlapping=True)
     values = []
@@ -96,7 +96,7 @@ def test_the_assignment_is_the_best_of_all_where_all_can_be_tried(goal: Goal) ->
 
 
 def test_exit_rates_decide_what_is_worth_it() -> None:
-    rates = FormulaCostModel(free=True, exit_rates=(1.0, 0.0)).assign(two_exits(), DIANA)
+    rates = ChannelSplitModel(free=True, exit_rates=(1.0, 0.0)).assign(two_exits(), DIANA)
     energy = energies_to_exit(two_exits(), rates.schedule, ENGINE)[0]
     assert rates.value == pytest.approx(energy * rates.schedule.verdict_cycles[0])
 
@@ -126,7 +126,7 @@ def test_energies_of_layers_add_up_to_those_of_stages() -> None:
 )
 def test_decisions_that_break_a_rule_are_refused_by_name(name: str, channels: int, words: str) -> None:
     with pytest.raises(UnsupportedLayerError, match=words):
-        FormulaCostModel().estimate(two_exits().with_analog_channels({name: channels}), DIANA)
+        ChannelSplitModel().estimate(two_exits().with_analog_channels({name: channels}), DIANA)
 
 
 def test_all_broken_decisions_are_named() -> None:
@@ -135,7 +135,7 @@ def test_all_broken_decisions_are_named() -> None:
         Layer("deep", depthwise(16, 32), ("stem",), 0, Role.BACKBONE, 16),
     )
     with pytest.raises(UnsupportedLayerError, match=r"2 layer\(s\).*stem.*deep.*within one channel"):
-        FormulaCostModel().estimate(Workload("bad", layers, ("deep",)), DIANA)
+        ChannelSplitModel().estimate(Workload("bad", layers, ("deep",)), DIANA)
 
 
 def test_what_does_not_fit_the_activation_memory_is_moved_and_said() -> None:
@@ -146,7 +146,7 @@ def test_what_does_not_fit_the_activation_memory_is_moved_and_said() -> None:
         )
         return Workload("large", layers, ("conv",))
 
-    small, large = (FormulaCostModel().estimate(network(size), DIANA) for size in (32, 64))
+    small, large = (ChannelSplitModel().estimate(network(size), DIANA) for size in (32, 64))
     assert not small.warnings
     assert "need more than memory l1 holds" in large.warnings[0]
     # 2 x 64 x 64 x 64 bytes less 256,000, out and in again at 16 bytes a cycle.
@@ -158,7 +158,7 @@ def test_what_does_not_fit_the_activation_memory_is_moved_and_said() -> None:
 def test_weights_that_exceed_their_memory_come_while_the_layer_runs() -> None:
     shape = LayerShape(Op.DENSE, k=512, c=512)
     network = Workload("dense", (Layer("fc", shape, (GRAPH_INPUT,), 0, Role.BRANCH),), ("fc",))
-    stage = FormulaCostModel().estimate(network, DIANA).stages[0]
+    stage = ChannelSplitModel().estimate(network, DIANA).stages[0]
     # 262,144 bytes take 16,384 cycles, computing 512 / 16 x 512, and 128 for what goes in and out.
     assert stage.latency_to_exit_cycles == 512 / 16 + 16384 + 128
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import (
-    ScheduledCostModel,
+    LayerByLayerModel,
     different_compute_cores,
     runtime_cycles,
 )
@@ -21,7 +21,7 @@ BRANCH = Role.BRANCH
 
 def test_stages_by_hand() -> None:
     """As in the schedule's own test, but pooling and SIMD core take 105 cycles: draining counts there."""
-    report = ScheduledCostModel(ToyEngine()).estimate(two_exit_workload(), toy_accelerator())
+    report = LayerByLayerModel(ToyEngine()).estimate(two_exit_workload(), toy_accelerator())
     first, second = report.stages
     assert (first.backbone_latency_cycles, first.gap_cycles, first.branch_latency_cycles) == (200, 64, 209)
     assert (second.backbone_latency_cycles, second.gap_cycles, second.branch_latency_cycles) == (205, 0, 209)
@@ -35,7 +35,7 @@ def test_stages_by_hand() -> None:
 
 
 def test_totals_are_the_sums_of_their_parts() -> None:
-    report = ScheduledCostModel(ToyEngine()).estimate(two_exit_workload(), toy_accelerator())
+    report = LayerByLayerModel(ToyEngine()).estimate(two_exit_workload(), toy_accelerator())
     assert sum(x.energy_pj for x in report.layers) == pytest.approx(report.stages[-1].energy_to_exit_pj, rel=1e-12)
     for number, stage in enumerate(report.stages):
         parts = stage.backbone_latency_cycles + stage.gap_cycles + stage.branch_latency_cycles
@@ -48,17 +48,17 @@ def test_totals_are_the_sums_of_their_parts() -> None:
 
 
 def test_report_says_what_made_it() -> None:
-    report = ScheduledCostModel(ToyEngine(10_000.0), "published").estimate(two_exit_workload(), toy_accelerator())
+    report = LayerByLayerModel(ToyEngine(10_000.0), "published").estimate(two_exit_workload(), toy_accelerator())
     assert (report.accelerator, report.engine, report.engine_version) == ("toy", "toy", "1")
     assert report.convention == "published"
-    assert ScheduledCostModel(ToyEngine()).name == "toy 1"
+    assert LayerByLayerModel(ToyEngine()).name == "toy 1"
     assert report.warnings == ()
 
 
 def test_equal_layers_are_asked_for_once_and_channels_are_looped_over_once() -> None:
     for convention, channels in (("offramp", 1), ("published", 4)):
         engine = ToyEngine()
-        ScheduledCostModel(engine, convention).estimate(two_exit_workload(), toy_accelerator())  # type: ignore[arg-type]
+        LayerByLayerModel(engine, convention).estimate(two_exit_workload(), toy_accelerator())  # type: ignore[arg-type]
         assert len(engine.asked) == len(set(engine.asked)) == 5  # Two convolutions, pooling, dense, addition.
         assert [shape.c for shape, _ in engine.asked if shape.op is Op.MAX_POOL] == [channels]
 
@@ -66,7 +66,7 @@ def test_equal_layers_are_asked_for_once_and_channels_are_looped_over_once() -> 
 def test_more_cycles_never_cost_less() -> None:
     ends = []
     for cycles in (10.0, 50.0, 100.0, 1000.0):
-        report = ScheduledCostModel(ToyEngine(cycles)).estimate(two_exit_workload(), toy_accelerator())
+        report = LayerByLayerModel(ToyEngine(cycles)).estimate(two_exit_workload(), toy_accelerator())
         ends.append(report.stages[-1].latency_to_exit_cycles)
     assert ends == sorted(ends)
 
@@ -94,13 +94,13 @@ def test_best_of_different_compute_cores_runs_everything() -> None:
     links += [Link("dram", x, 64, shared="bus") for x in ("one", "two", "three")]
     accelerator = Accelerator("mixed", (slow, same, fast, dram), tuple(links))
     assert [x.name for x in different_compute_cores(accelerator)] == ["one", "three"]
-    report = ScheduledCostModel(TwoSpeeds()).estimate(two_exit_workload(), accelerator)
+    report = LayerByLayerModel(TwoSpeeds()).estimate(two_exit_workload(), accelerator)
     assert {x.core for x in report.layers} == {"three"}
 
 
 def test_accelerator_needs_a_compute_core() -> None:
     with pytest.raises(AcceleratorError, match="must have a compute core"):
-        ScheduledCostModel(ToyEngine()).estimate(
+        LayerByLayerModel(ToyEngine()).estimate(
             two_exit_workload(), Accelerator("x", (core("d", CoreKind.OFFCHIP),), ())
         )
 
@@ -113,21 +113,21 @@ class Picky(ToyEngine):
 
 def test_error_names_every_layer_that_cannot_be_priced() -> None:
     with pytest.raises(UnsupportedLayerError, match=r"fc0, fc1 \(dense.*on core 'npu': too odd"):
-        ScheduledCostModel(Picky()).estimate(two_exit_workload(), toy_accelerator())
+        LayerByLayerModel(Picky()).estimate(two_exit_workload(), toy_accelerator())
 
 
 def test_single_exit_network_and_static_part() -> None:
     static = two_exit_workload().static()
-    report = ScheduledCostModel(ToyEngine()).estimate(static, toy_accelerator())
+    report = LayerByLayerModel(ToyEngine()).estimate(static, toy_accelerator())
     assert [x.exit for x in report.stages] == ["fc1"]
     assert report.stages[0].backbone_latency_cycles == 405
-    whole = ScheduledCostModel(ToyEngine()).estimate(two_exit_workload(), toy_accelerator())
+    whole = LayerByLayerModel(ToyEngine()).estimate(two_exit_workload(), toy_accelerator())
     assert report.stages[0].energy_to_exit_pj < whole.stages[-1].energy_to_exit_pj
 
 
 def test_stage_without_a_branch_or_without_a_backbone() -> None:
     plain = Workload("plain", (layer("a", conv(3)), layer("b", conv(), "a")), ("b",))
-    (stage,) = ScheduledCostModel(ToyEngine()).estimate(plain, toy_accelerator()).stages
+    (stage,) = LayerByLayerModel(ToyEngine()).estimate(plain, toy_accelerator()).stages
     assert (stage.backbone_latency_cycles, stage.gap_cycles, stage.branch_latency_cycles) == (200, 0, 0)
     twice = Workload(
         "twice",
@@ -138,7 +138,7 @@ def test_stage_without_a_branch_or_without_a_backbone() -> None:
         ),
         ("fc0", "fc1"),
     )
-    second = ScheduledCostModel(ToyEngine()).estimate(twice, toy_accelerator()).stages[1]
+    second = LayerByLayerModel(ToyEngine()).estimate(twice, toy_accelerator()).stages[1]
     assert (second.backbone_latency_cycles, second.gap_cycles, second.branch_latency_cycles) == (0, 0, 100)
 
 
@@ -156,7 +156,7 @@ def test_activation_in_front_of_the_next_stage_does_not_stretch_it() -> None:
         ),
         ("fc0", "fc1"),
     )
-    report = ScheduledCostModel(ToyEngine()).estimate(workload, toy_accelerator())
+    report = LayerByLayerModel(ToyEngine()).estimate(workload, toy_accelerator())
     assert report.stages[1].backbone_latency_cycles == 100
 
 
@@ -165,7 +165,7 @@ def test_branch_waits_for_weights_that_are_late() -> None:
     late = Workload(
         "late", (*base.layers[:-1], layer("fc1", dense(16, 20_000), "pool1", stage=1, role=BRANCH)), base.exits
     )
-    report = ScheduledCostModel(ToyEngine()).estimate(late, toy_accelerator())
+    report = LayerByLayerModel(ToyEngine()).estimate(late, toy_accelerator())
     # 2,560,000 bits of weights in one window after the first logits, which leave at cycle 527.
     assert report.layers[-1].start_cycle == 527 + 40_000
     assert report.stages[1].branch_latency_cycles == 40_627 - 730
@@ -173,7 +173,7 @@ def test_branch_waits_for_weights_that_are_late() -> None:
 
 def test_long_waits_between_stages_are_pointed_out() -> None:
     big = Workload("big", (layer("fc", dense(10_000, 10), role=BRANCH),), ("fc",))
-    report = ScheduledCostModel(ToyEngine()).estimate(big, toy_accelerator())
+    report = LayerByLayerModel(ToyEngine()).estimate(big, toy_accelerator())
     # 800,000 bits of weights and 80,000 of input before the first cycle of computing.
     assert report.stages[0].stage_latency_cycles == 100
     assert report.warnings[-1].startswith("13750 of 13850 cycles pass between stages")

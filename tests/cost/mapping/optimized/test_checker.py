@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from offramp.cost.engines.native.engine import NativeEngine
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from tests.cost.mapping.optimized.checker import faults
 from tests.cost.mapping.optimized.networks import quad
 from tests.cost.mapping.optimized.test_dynamic_programming import chain
 
-GOOD = MappedCostModel(NativeEngine(num_spatial_mappings=1)).map(chain(), quad()).schedule
+GOOD = OptimizedModel(NativeEngine(num_spatial_mappings=1)).map(chain(), quad()).schedule
 
 
 def shifted(schedule: Schedule, chosen: Callable[[Execution | Transfer], bool], cycles: float) -> Schedule:

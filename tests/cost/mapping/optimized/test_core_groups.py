@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from offramp.cost.mapping.optimized.core_groups import chips, without_private_dram
-from offramp.cost.mapping.optimized.roofline import dram_bits_per_cycle, roofline
 from offramp.cost.mapping.optimized.tensor_regions import Axis, Layout, TensorShape
 from offramp.cost.mapping.optimized.transfers import Router
 from offramp.cost.schedule import Region
@@ -13,7 +12,7 @@ from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import CoreKind
 from offramp.workload.layer import Op
 from tests.cost.mapping.optimized.networks import quad, team_of
-from tests.cost.toys import toy_accelerator, two_exit_workload
+from tests.cost.toys import toy_accelerator
 
 
 def test_private_dram_goes_and_the_scratchpads_stay() -> None:
@@ -49,8 +48,6 @@ def test_without_dram_or_compute_core_there_is_no_mapping() -> None:
     bare = replace(full, cores=tuple(x for x in full.cores if x.kind is not CoreKind.COMPUTE))
     with pytest.raises(AcceleratorError, match="compute core"):
         chips(bare)
-    with pytest.raises(AcceleratorError, match="roofline"):
-        roofline(two_exit_workload(), bare)
 
 
 def test_each_kind_of_compute_core_is_a_team() -> None:
@@ -102,19 +99,3 @@ def test_links_with_the_simd_core_take_no_time() -> None:
     moved = router.traffic(tensor, Layout(Axis.WHOLE, ("core0",)), [tensor.whole], ("simd",))
     assert moved.least_cycles == 0
     assert moved.energy_pj == pytest.approx(416.16 + 2 * 75)
-
-
-def test_roofline_by_hand() -> None:
-    workload = two_exit_workload()
-    first, second = roofline(workload, quad())
-    # conv 3 -> 4, conv 4 -> 4 (3 x 3, 8 x 8), dense 16 -> 10.
-    macs = 64 * 9 * (3 * 4 + 4 * 4) + 160
-    assert first.macs == macs
-    assert first.dram_bits == 8 * (9 * 12 + 9 * 16 + 160 + 3 * 64 + 10)
-    assert first.compute_cycles == macs / 4096
-    assert first.dram_cycles == first.dram_bits / 64
-    assert first.latency_cycles == first.dram_cycles
-    assert first.energy_pj == pytest.approx(macs * 0.04 + first.dram_bits * 1000 / 64)
-    assert second.macs == macs + 64 * 9 * 16 + 160
-    assert second.exit == "fc1"
-    assert dram_bits_per_cycle(quad()) == 64

@@ -5,13 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from benchmarks.mapping import cumulative_steps
+from benchmarks.roofline import roofline
 
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
-from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, NO_STEPS, Step, cumulative_steps
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel, Mapping
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
+from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedModel
 from offramp.cost.mapping.optimized.plan_simulation import Speculation
-from offramp.cost.mapping.optimized.roofline import roofline
 from offramp.cost.schedule import TransferKind
 from offramp.errors import InputError, UnsupportedLayerError
 from offramp.hardware.loader import load_accelerator
@@ -42,7 +43,7 @@ def two_layers() -> Workload:
 
 
 def test_baseline_by_hand() -> None:
-    mapping = MappedCostModel(ToyEngine(), NO_STEPS).map(two_layers(), team_of(1))
+    mapping = OptimizedModel(ToyEngine(), frozenset()).map(two_layers(), team_of(1))
     # Bits over 64 a cycle: input 1536, weights 864, result 2048 out and in, weights 20480, logits 80.
     # ToyEngine: 105 cycles and 7 pJ a layer.
     transfers = 24 + 14 + 32 + 32 + 320 + 2
@@ -54,18 +55,22 @@ def test_baseline_by_hand() -> None:
 
 
 def test_on_chip_and_prefetch_by_hand() -> None:
-    kept = MappedCostModel(ToyEngine(), frozenset({Step.ON_CHIP})).map(two_layers(), team_of(1))
+    kept = OptimizedModel(ToyEngine(), frozenset({MappingStep.ON_CHIP})).map(two_layers(), team_of(1))
     assert kept.report.stages[-1].latency_to_exit_cycles == 24 + 14 + 320 + 2 + 2 * 105
-    ahead = MappedCostModel(ToyEngine(), frozenset({Step.ON_CHIP, Step.PREFETCH})).map(two_layers(), team_of(1))
+    ahead = OptimizedModel(ToyEngine(), frozenset({MappingStep.ON_CHIP, MappingStep.PREFETCH})).map(
+        two_layers(), team_of(1)
+    )
     # Two blocks of 5 channels would not be needed: 2.5 KiB fit; the weights follow those of the first layer.
     assert ahead.report.stages[-1].latency_to_exit_cycles == 24 + 14 + 320 + 105 + 2
     assert ahead.report.stages[-1].energy_to_exit_pj == kept.report.stages[-1].energy_to_exit_pj
 
 
 def test_without_split_one_compute_core_works() -> None:
-    plain = MappedCostModel(ENGINE, frozenset({Step.ON_CHIP, Step.PREFETCH})).map(chain(), quad())
+    plain = OptimizedModel(ENGINE, frozenset({MappingStep.ON_CHIP, MappingStep.PREFETCH})).map(chain(), quad())
     assert {piece.core for piece in plain.schedule.executions} == {"core0", "pooling"}
-    split = MappedCostModel(ENGINE, frozenset({Step.ON_CHIP, Step.PREFETCH, Step.SPLIT})).map(chain(), quad())
+    split = OptimizedModel(ENGINE, frozenset({MappingStep.ON_CHIP, MappingStep.PREFETCH, MappingStep.SPLIT})).map(
+        chain(), quad()
+    )
     assert {f"core{i}" for i in range(4)} <= {piece.core for piece in split.schedule.executions}
 
 
@@ -81,21 +86,21 @@ def two_stages(width: int = 32) -> Workload:
 
 
 def test_nothing_starts_before_the_verdict_without_rates() -> None:
-    mapping = MappedCostModel(ENGINE).map(two_stages(), quad())
+    mapping = OptimizedModel(ENGINE).map(two_stages(), quad())
     assert early_work(mapping.schedule, two_stages(), 0) == []
     assert mapping.report.stages[0].speculation_energy_pj == 0
 
 
 def test_speculation_is_chosen_by_what_it_is_worth() -> None:
-    unlikely = MappedCostModel(ENGINE, exit_rates=(0.01, 0.99)).map(two_stages(), quad())
+    unlikely = OptimizedModel(ENGINE, exit_rates=(0.01, 0.99)).map(two_stages(), quad())
     assert unlikely.speculation[0] is not Speculation.WAIT
     assert early_work(unlikely.schedule, two_stages(), 0)
     first = unlikely.report.stages[0]
     assert first.speculation_energy_pj > 0
     assert first.energy_to_exit_pj == pytest.approx(first.stage_energy_pj + first.speculation_energy_pj)
-    waits = MappedCostModel(ENGINE, ALL_STEPS - {Step.BESIDE}, exit_rates=(0.01, 0.99)).map(two_stages(), quad())
+    waits = OptimizedModel(ENGINE, ALL_STEPS - {MappingStep.BESIDE}, exit_rates=(0.01, 0.99)).map(two_stages(), quad())
     assert unlikely.report.stages[1].latency_to_exit_cycles < waits.report.stages[1].latency_to_exit_cycles
-    certain = MappedCostModel(ENGINE, exit_rates=(1.0, 0.0)).map(two_stages(), quad())
+    certain = OptimizedModel(ENGINE, exit_rates=(1.0, 0.0)).map(two_stages(), quad())
     assert certain.speculation[0] is Speculation.WAIT
 
 
@@ -113,8 +118,8 @@ def wide_chain() -> Workload:
 
 def test_fusing_keeps_wide_tensors_off_the_dram() -> None:
     small = quad(activation_kib=2)
-    apart = MappedCostModel(ENGINE, ALL_STEPS - {Step.FUSE}).map(wide_chain(), small)
-    fused = MappedCostModel(ENGINE).map(wide_chain(), small)
+    apart = OptimizedModel(ENGINE, ALL_STEPS - {MappingStep.FUSE}).map(wide_chain(), small)
+    fused = OptimizedModel(ENGINE).map(wide_chain(), small)
     assert any(len(task.layers) > 1 and len(task.tiles) > 1 for task in fused.tasks)
     assert all(len(task.layers) == 1 for task in apart.tasks)
     assert faults(fused.schedule, wide_chain(), small) == []
@@ -124,12 +129,12 @@ def test_fusing_keeps_wide_tensors_off_the_dram() -> None:
 
 
 def test_nothing_is_fused_where_all_fits() -> None:
-    mapping = MappedCostModel(ENGINE).map(wide_chain(), quad())
+    mapping = OptimizedModel(ENGINE).map(wide_chain(), quad())
     assert all(len(task.layers) == 1 and len(task.tiles) == 1 for task in mapping.tasks)
 
 
 def test_compulsory_traffic_alone_when_all_fits() -> None:
-    mapping = MappedCostModel(ENGINE).map(chain(), quad())
+    mapping = OptimizedModel(ENGINE).map(chain(), quad())
     (bound,) = roofline(chain(), quad())
     # Rows of the input that two cores need come twice; all else crosses the link once.
     halo = dram_bits(mapping, TransferKind.INPUT) - 3 * 64 * 8
@@ -139,26 +144,26 @@ def test_compulsory_traffic_alone_when_all_fits() -> None:
 
 def test_what_fits_nowhere_is_named() -> None:
     with pytest.raises(UnsupportedLayerError, match=r"fc0.*dense"):
-        MappedCostModel(ENGINE).map(chain(), quad(activation_kib=0.02))
+        OptimizedModel(ENGINE).map(chain(), quad(activation_kib=0.02))
 
 
 def test_rates_must_fit_the_exits() -> None:
     with pytest.raises(InputError, match="one value per exit"):
-        MappedCostModel(ENGINE, exit_rates=(0.5, 0.3, 0.2)).map(two_stages(), quad())
+        OptimizedModel(ENGINE, exit_rates=(0.5, 0.3, 0.2)).map(two_stages(), quad())
 
 
 def test_reports_name_the_mapping() -> None:
-    model = MappedCostModel(ENGINE)
+    model = OptimizedModel(ENGINE)
     report = model.estimate(chain(), quad())
     assert report.mapping == "optimized"
     assert "optimized" in model.name
     assert "optimized" in report.engine_version
-    assert report == MappedCostModel(ENGINE).estimate(chain(), quad())
+    assert report == OptimizedModel(ENGINE).estimate(chain(), quad())
 
 
 def test_steps_add_up() -> None:
     columns = cumulative_steps()
-    assert columns[0] == NO_STEPS
+    assert columns[0] == frozenset()
     assert columns[-1] == ALL_STEPS
     assert all(len(more - less) == 1 and less < more for less, more in pairwise(columns))
 
@@ -171,7 +176,7 @@ def test_reference_networks(reference: Path, name: str) -> None:
     accelerator = load_accelerator("edge-tpu-quad")
     products = []
     for steps in cumulative_steps():
-        mapping = MappedCostModel(ENGINE, steps, exit_rates=rates).map(workload, accelerator, bound=True)
+        mapping = OptimizedModel(ENGINE, steps, exit_rates=rates).map(workload, accelerator, bound=True)
         expected = expected_cost(mapping.report, rates).energy_delay_product_j_cycles
         assert mapping.product == pytest.approx(expected)
         assert mapping.bound is not None

@@ -1,13 +1,14 @@
 """Mapped schedules of random networks obey an independent reading of the rules, and cost what their parts cost."""
 
 import pytest
+from benchmarks.mapping import cumulative_steps
+from benchmarks.roofline import roofline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.native.engine import NativeEngine
-from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, Step, cumulative_steps
-from offramp.cost.mapping.optimized.optimized_model import MappedCostModel, Mapping
-from offramp.cost.mapping.optimized.roofline import roofline
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
+from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedModel
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Workload
 from tests.cost.mapping.optimized.checker import faults
@@ -44,17 +45,17 @@ def check(mapping: Mapping, workload: Workload, accelerator: Accelerator) -> Non
 @pytest.mark.parametrize("name", ACCELERATORS)
 @RELAXED
 @given(workload=networks(), steps=st.sampled_from(cumulative_steps()), informed=st.booleans())
-def test_random_networks(name: str, workload: Workload, steps: frozenset[Step], informed: bool) -> None:
+def test_random_networks(name: str, workload: Workload, steps: frozenset[MappingStep], informed: bool) -> None:
     accelerator = ACCELERATORS[name]
     count = workload.num_stages
     rates = tuple([0.5**i for i in range(1, count)] + [0.5 ** (count - 1)]) if informed else None
-    model = MappedCostModel(ENGINE, steps, exit_rates=rates)
+    model = OptimizedModel(ENGINE, steps, exit_rates=rates)
     check(model.map(workload, accelerator, bound=True), workload, accelerator)
 
 
 @RELAXED
 @given(workload=networks())
 def test_all_steps_are_never_worse_than_none(workload: Workload) -> None:
-    least = MappedCostModel(ENGINE, frozenset()).map(workload, quad())
-    most = MappedCostModel(ENGINE, ALL_STEPS).map(workload, quad())
+    least = OptimizedModel(ENGINE, frozenset()).map(workload, quad())
+    most = OptimizedModel(ENGINE, ALL_STEPS).map(workload, quad())
     assert most.product <= least.product

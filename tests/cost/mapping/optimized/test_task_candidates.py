@@ -5,7 +5,7 @@ import pytest
 from offramp.cost.mapping.optimized.core_groups import chips
 from offramp.cost.mapping.optimized.layer_blocks import Pricer
 from offramp.cost.mapping.optimized.layer_fusion import group_layers
-from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, NO_STEPS, Step
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
 from offramp.cost.mapping.optimized.tasks import Task
 from offramp.cost.mapping.optimized.tensor_regions import Axis
@@ -21,7 +21,7 @@ TEAM = ("core0", "core1", "core3", "core2")
 
 
 def builder_of(
-    workload: Workload, accelerator: Accelerator | None = None, steps: frozenset[Step] = ALL_STEPS
+    workload: Workload, accelerator: Accelerator | None = None, steps: frozenset[MappingStep] = ALL_STEPS
 ) -> TaskBuilder:
     return TaskBuilder(workload, chips(accelerator or quad())[0], Pricer([ToyEngine()]), steps)
 
@@ -38,7 +38,7 @@ def network(*shapes: LayerShape) -> Workload:
     return Workload("n", (*layers, *branch(0, source, last.g * last.k, last.oy)), ("fc0",))
 
 
-def options(workload: Workload, index: int, steps: frozenset[Step] = ALL_STEPS, **sizes: float) -> list[Task]:
+def options(workload: Workload, index: int, steps: frozenset[MappingStep] = ALL_STEPS, **sizes: float) -> list[Task]:
     builder = builder_of(workload, quad(**sizes), steps)
     return builder.options((builder.layers[index],))
 
@@ -73,7 +73,7 @@ def test_groups_are_never_parted() -> None:
 
 
 def test_without_steps_everything_goes_off_chip_from_one_core() -> None:
-    (task,) = options(network(conv(8, 3, 64, 3)), 0, NO_STEPS)
+    (task,) = options(network(conv(8, 3, 64, 3)), 0, frozenset())
     assert (task.cores, task.layout.cores, task.num_blocks) == (("core0",), ("offchip",), 1)
 
 
@@ -144,14 +144,14 @@ def test_chains_form_only_where_something_does_not_fit() -> None:
     groups = group_layers(tight, tight.chip, ALL_STEPS)
     assert max(len(group) for group in groups) > 1
     assert [layer.name for group in groups for layer in group] == [layer.name for layer in tight.layers]
-    without = group_layers(tight, tight.chip, ALL_STEPS - {Step.FUSE})
+    without = group_layers(tight, tight.chip, ALL_STEPS - {MappingStep.FUSE})
     assert all(len(group) == 1 for group in without)
 
 
 def test_tiles_of_a_chain_make_the_halo_again() -> None:
     builder = builder_of(wide_chain(), team_of(1))
     wide, deep, slim = builder.layers[1:4]
-    tight = builder_of(wide_chain(), quad(activation_kib=4), ALL_STEPS - {Step.SPLIT})
+    tight = builder_of(wide_chain(), quad(activation_kib=4), ALL_STEPS - {MappingStep.SPLIT})
     (task, *_) = tight.options((wide, deep, slim))
     assert len(task.tiles) > 1
     assert task.resident

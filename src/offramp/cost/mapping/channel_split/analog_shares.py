@@ -50,10 +50,6 @@ def _rounded(share: float, channels: int, step: int) -> int:
     return channels if share == 1.0 else min(channels, math.floor(share * channels / step + 0.5) * step)
 
 
-def has_analog_shares(architecture: Architecture) -> bool:
-    return any(stage.analog_shares for stage in architecture.stages) or any(x.analog_share for x in architecture.exits)
-
-
 def plan_analog(workload: Workload, architecture: Architecture, accelerator: Accelerator) -> AnalogPlan:
     """Channels of every layer that the architecture gives a share of to the analog core.
 
@@ -63,7 +59,7 @@ def plan_analog(workload: Workload, architecture: Architecture, accelerator: Acc
     digital, with the reason.
     """
     chip = accelerator.formulas
-    if chip is None or chip.analog is None or not has_analog_shares(architecture):
+    if chip is None or chip.analog is None or not architecture.has_analog_shares:
         return AnalogPlan({}, {})
     channels: dict[str, int] = {}
     refused: dict[str, str] = {}
@@ -98,7 +94,7 @@ def _blocks(workload: Workload) -> list[list[Layer]]:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class AnalogRefusal:
     """Layers that the analog core cannot run, for one reason."""
 
     core: str
@@ -115,7 +111,7 @@ class Refusal:
 _SHOWN = 3
 
 
-def analog_refusals(workload: Workload, accelerator: Accelerator) -> tuple[Refusal, ...]:
+def analog_refusals(workload: Workload, accelerator: Accelerator) -> tuple[AnalogRefusal, ...]:
     """Convolutions and linear layers that stay digital whatever is decided, by reason; none without an analog core."""
     chip: ChipFormulas | None = accelerator.formulas
     if chip is None or chip.analog is None:
@@ -124,4 +120,4 @@ def analog_refusals(workload: Workload, accelerator: Accelerator) -> tuple[Refus
     for layer in workload.layers:
         if layer.shape.op in MATRIX_OPS and (reason := analog_refusal(chip, layer)):
             found.setdefault(reason, []).append(layer.name)
-    return tuple(Refusal(chip.analog.core, reason, tuple(names)) for reason, names in found.items())
+    return tuple(AnalogRefusal(chip.analog.core, reason, tuple(names)) for reason, names in found.items())

@@ -34,7 +34,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class FormulaCostModel:
+class ChannelSplitModel:
     """Assigns layers to the cores of a chip that has formulas, for ``goal``, and prices the schedule.
 
     ``free``: layers about which nothing is decided may go to the analog core, whose weights are ternary; otherwise they

@@ -20,7 +20,7 @@ NOTICEABLE_WAIT = 0.05
 
 
 @dataclass(frozen=True)
-class ScheduledCostModel:
+class LayerByLayerModel:
     """Prices each layer with ``engine`` and schedules all of them, in order, with one compute core.
 
     Of several different compute cores the one with the lowest energy-delay product to the final exit is taken.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cost.mapping.optimized.core_groups import Chip
-from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.partial_plans import (
     BACKBONE,
     BRANCH,
@@ -83,14 +83,14 @@ class Optimizer:
         builder: TaskBuilder,
         router: Router,
         chip: Chip,
-        steps: frozenset[Step],
+        steps: frozenset[MappingStep],
         choices: Sequence[Sequence[Task]],
         weights: Sequence[float],
         waits: bool,
         exits: Sequence[str],
     ) -> None:
         self._builder, self._router, self._chip = builder, router, chip
-        self._prefetch, self._waits = Step.PREFETCH in steps, waits
+        self._prefetch, self._waits = MappingStep.PREFETCH in steps, waits
         self._choices, self._weights = choices, weights
         self._exit_of = {name: stage for stage, name in enumerate(exits)}
         self._costs = [self._choice(options) for options in choices]

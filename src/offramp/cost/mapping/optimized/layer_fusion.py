@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from offramp.cost.mapping.optimized.core_groups import Chip
-from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
 from offramp.cost.mapping.optimized.tasks import Task
 from offramp.cost.unsupported import UnpricedJobsError
@@ -14,9 +14,9 @@ LONGEST_CHAIN = 6
 _NEVER = float("inf")
 
 
-def group_layers(builder: TaskBuilder, chip: Chip, steps: frozenset[Step]) -> list[tuple[Layer, ...]]:
+def group_layers(builder: TaskBuilder, chip: Chip, steps: frozenset[MappingStep]) -> list[tuple[Layer, ...]]:
     """Layers in order, alone or in chains."""
-    if Step.FUSE not in steps or Step.ON_CHIP not in steps:
+    if MappingStep.FUSE not in steps or MappingStep.ON_CHIP not in steps:
         return [(layer,) for layer in builder.layers]
     groups: list[tuple[Layer, ...]] = []
     for run in _runs(builder):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Step(StrEnum):
+class MappingStep(StrEnum):
     """What the mapper may do beyond running layer after layer on one core with everything through the DRAM."""
 
     ON_CHIP = "on_chip"
@@ -20,10 +20,4 @@ class Step(StrEnum):
     """Dynamic programming over layers, splits and loop orders instead of the best choice layer by layer."""
 
 
-ALL_STEPS: frozenset[Step] = frozenset(Step)
-NO_STEPS: frozenset[Step] = frozenset()
-
-
-def cumulative_steps() -> tuple[frozenset[Step], ...]:
-    """Nothing, then one step more each time, in the order in which they are listed."""
-    return tuple(frozenset(list(Step)[:count]) for count in range(len(Step) + 1))
+ALL_STEPS: frozenset[MappingStep] = frozenset(MappingStep)

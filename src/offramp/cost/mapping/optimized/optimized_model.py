@@ -10,7 +10,7 @@ from offramp.cost.mapping.optimized.dynamic_programming import Optimizer
 from offramp.cost.mapping.optimized.layer_blocks import Pricer
 from offramp.cost.mapping.optimized.layer_fusion import group_layers
 from offramp.cost.mapping.optimized.mapped_report import layer_reports, stage_costs
-from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, Step
+from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.plan_simulation import Speculation
 from offramp.cost.mapping.optimized.plan_trials import Rehearsals
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
@@ -42,7 +42,7 @@ class Mapping:
 
 
 @dataclass(frozen=True)
-class MappedCostModel:
+class OptimizedModel:
     """Maps each layer onto all cores of one kind, with one DRAM that everything shares.
 
     ``alternatives``: engines with other goals, whose loop orders are considered too. ``exit_rates`` (one per exit)
@@ -51,7 +51,7 @@ class MappedCostModel:
     """
 
     engine: LayerEngine
-    steps: frozenset[Step] = ALL_STEPS
+    steps: frozenset[MappingStep] = ALL_STEPS
     alternatives: tuple[LayerEngine, ...] = ()
     exit_rates: tuple[float, ...] | None = None
     _pricer: list[Pricer] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -106,13 +106,13 @@ class MappedCostModel:
     ) -> Mapping:
         choices = self._choices(builder, groups)
         chip = builder.chip
-        speculates = Step.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
+        speculates = MappingStep.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
 
         trials = Rehearsals(workload, builder, router, self.steps, tuple(rates), speculates=speculates)
         plan = simple = optimizer.greedy()
-        if Step.OPTIMUM in self.steps:
+        if MappingStep.OPTIMUM in self.steps:
             plan = optimizer.best(simple)
         best = trials.rehearse(plan)
         # An estimate leaves out conflicts, so it flatters: a plan that really costs less than that needs no comparison.
@@ -148,6 +148,6 @@ class MappedCostModel:
             layers=layers,
             warnings=schedule.warnings,
             mapping="optimized",
-            mapping_steps=tuple(step.value for step in Step if step in self.steps),
+            mapping_steps=tuple(step.value for step in MappingStep if step in self.steps),
             leaves_out=(NEVER_COUNTED,),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from offramp.cost.mapping.optimized.core_groups import Chip
-from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.memory_occupancy import Stay
 from offramp.cost.mapping.optimized.shared_resources import Fabric, Spending
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
@@ -60,14 +60,14 @@ class Simulator:
         chip: Chip,
         builder: TaskBuilder,
         router: Router,
-        steps: frozenset[Step],
+        steps: frozenset[MappingStep],
         speculation: Sequence[Speculation],
         tasks: Sequence[Task],
     ) -> None:
         self._tasks = tasks
         self._chip, self._builder, self._router = chip, builder, router
         self._steps = steps
-        self._prefetch = Step.PREFETCH in steps
+        self._prefetch = MappingStep.PREFETCH in steps
         self._speculation = speculation
         self._fabric = Fabric()
         self._memories = Memories(chip, builder, router, self._fabric)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from offramp.cost.mapping.optimized.dynamic_programming import Plan
 from offramp.cost.mapping.optimized.mapped_report import weighted_product
-from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.plan_simulation import Simulator, Speculation
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
 from offramp.cost.mapping.optimized.transfers import Router
@@ -31,7 +31,7 @@ class Rehearsals:
         workload: Workload,
         builder: TaskBuilder,
         router: Router,
-        steps: frozenset[Step],
+        steps: frozenset[MappingStep],
         rates: tuple[float, ...],
         *,
         speculates: bool,

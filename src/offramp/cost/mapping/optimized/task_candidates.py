@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from offramp.cost.mapping.optimized.core_groups import Chip
 from offramp.cost.mapping.optimized.layer_blocks import Blocks, Cut, Pricer, cut_into_blocks
-from offramp.cost.mapping.optimized.mapping_steps import Step
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.tasks import Source, Stretch, Task
 from offramp.cost.mapping.optimized.tensor_regions import (
     Axis,
@@ -40,7 +40,7 @@ class _Template:
 class TaskBuilder:
     """Builds tasks for the layers of one workload on one chip."""
 
-    def __init__(self, workload: Workload, chip: Chip, pricer: Pricer, steps: frozenset[Step]) -> None:
+    def __init__(self, workload: Workload, chip: Chip, pricer: Pricer, steps: frozenset[MappingStep]) -> None:
         self.chip = chip
         self._pricer = pricer
         self._steps = steps
@@ -98,12 +98,12 @@ class TaskBuilder:
 
     def _cuts(self, layers: Sequence[Layer]) -> list[Cut]:
         """More blocks let results travel earlier, but a convolution then reads its input more often."""
-        engines = range(len(self._pricer.engines) if Step.OPTIMUM in self._steps else 1)
-        if Step.PREFETCH not in self._steps or len(layers) > 1:
+        engines = range(len(self._pricer.engines) if MappingStep.OPTIMUM in self._steps else 1)
+        if MappingStep.PREFETCH not in self._steps or len(layers) > 1:
             return [Cut(engine) for engine in engines]
         if _channels_apart(layers[0]):
             return [Cut(engine, PIPELINE_BLOCKS) for engine in engines]
-        counts = (1, PIPELINE_BLOCKS) if Step.OPTIMUM in self._steps else (1,)
+        counts = (1, PIPELINE_BLOCKS) if MappingStep.OPTIMUM in self._steps else (1,)
         return [Cut(engine, least) for engine in engines for least in counts]
 
     def _layouts(self, layers: Sequence[Layer]) -> Iterator[Layout]:
@@ -115,7 +115,7 @@ class TaskBuilder:
             yield Layout(Axis.WHOLE, (fixed.name,))
             return
         yield Layout(Axis.WHOLE, team[:1])
-        if Step.SPLIT not in self._steps or len(team) < 2:
+        if MappingStep.SPLIT not in self._steps or len(team) < 2:
             return
         rows = min(len(team), shape.oy)
         if rows > 1:
@@ -140,7 +140,7 @@ class TaskBuilder:
 
     def _homes(self, layer: Layer, layout: Layout) -> list[Layout]:
         """Where the result may lie afterwards, the best first."""
-        if Step.ON_CHIP not in self._steps:
+        if MappingStep.ON_CHIP not in self._steps:
             return [self.offchip]
         tensor = self.tensors[layer.name]
         team = tuple(core.name for core in self.chip.team)
