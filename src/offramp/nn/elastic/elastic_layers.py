@@ -21,7 +21,8 @@ from offramp.nn.elastic.elastic_quantizer import (
 )
 from offramp.nn.quantization.precision_marks import mark_precision_
 from offramp.space.architecture import FLOAT_BITS, Precision
-from offramp.workload.layer import LayerShape, Op, conv_output_size
+from offramp.workload.layer import LayerShape
+from offramp.workload.layer_constructors import BitWidths, FeatureMap, Window, convolution
 
 Activation = Literal["relu", "relu6"]
 Kernel = int | tuple[int, int]
@@ -110,24 +111,11 @@ class ElasticConv2d(nn.Module):
     def _layer_shape(self, inputs: Tensor) -> LayerShape:
         """As the layer would be priced; bit widths only as far as they tell quantised layers from others."""
         (fy, fx), (rows, columns), (iy, ix) = _sides(self.kernel_size), self.padding, inputs.shape[2:]
+        window = Window(fy, fx, self.stride, self.stride, padding=(rows, columns, rows, columns))
+        result = FeatureMap(self.out_channels, *window.output_size(iy, ix))
         is_float = self.quantizer is not None and self.quantizer.index is None
-        each = 1 if self.depthwise else self.in_channels
-        return LayerShape(
-            Op.CONV,
-            g=self.groups,
-            k=self.out_channels // self.groups,
-            c=each,
-            oy=conv_output_size(iy, fy, self.stride, 2 * rows),
-            ox=conv_output_size(ix, fx, self.stride, 2 * columns),
-            fy=fy,
-            fx=fx,
-            iy=iy,
-            ix=ix,
-            stride_y=self.stride,
-            stride_x=self.stride,
-            padding=(rows, columns, rows, columns),
-            weight_bits=FLOAT_BITS if is_float else 8,
-        )
+        bits = BitWidths(weights=FLOAT_BITS if is_float else 8)
+        return convolution(FeatureMap(self.in_channels, iy, ix), result, window, self.groups, bits)
 
     def extract(self) -> nn.Conv2d:
         static = nn.Conv2d(

@@ -11,6 +11,16 @@ from torch import Tensor
 
 from offramp.space.architecture import Precision
 from offramp.workload.layer import LayerShape, Op
+from offramp.workload.layer_constructors import (
+    BitWidths,
+    FeatureMap,
+    Window,
+    convolution,
+    dense,
+    elementwise,
+    global_pooling,
+    pooling,
+)
 
 Pair = int | Sequence[int]
 
@@ -21,9 +31,13 @@ class NotPriceableError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the tensors computed from the image, in order, and the result, all for one image.
+    """One call of a torch function, for one image.
 
-    ``precision`` is that of the layer, ``input_bits`` the widths at which it reads the tensors.
+    Attributes:
+        inputs: The operands that are computed from the image, in order.
+        output: The result.
+        precision: Bit widths of the layer.
+        input_bits: The width at which it reads each of ``inputs``.
     """
 
     inputs: tuple[Tensor, ...]
@@ -33,19 +47,52 @@ class Call:
 
     @property
     def single_input(self) -> Tensor:
+        """The only operand that depends on the image; raises NotPriceableError if there are several."""
         if len(self.inputs) != 1:
             raise NotPriceableError("only one operand may depend on the image")
         return self.inputs[0]
 
-    def map_size(self, tensor: Tensor) -> tuple[int, int, int, int]:
-        """Batch, channels, height and width; flat features are a map of one pixel, tokens (1, N, C) a column."""
-        sizes = tuple(tensor.shape)
-        if len(sizes) == 3:
-            return sizes[0], sizes[2], sizes[1], 1
-        if len(sizes) not in (2, 4):
-            raise NotPriceableError(f"tensors must have shape (1, C), (1, N, C) or (1, C, H, W), got {sizes}")
-        batch, channels, height, width = sizes if len(sizes) == 4 else (*sizes, 1, 1)
-        return batch, channels, height, width
+    @property
+    def bits(self) -> BitWidths:
+        """The layer's bit widths, those of its inputs included."""
+        return BitWidths(self.precision.weight_bits, self.precision.activation_bits, self.input_bits)
+
+
+def feature_map(tensor: Tensor) -> FeatureMap:
+    """The sizes of a tensor: flat features (1, C), tokens (1, N, C) as a column, or a map (1, C, H, W).
+
+    Args:
+        tensor: A tensor of one image.
+
+    Returns:
+        Its sizes.
+
+    Raises:
+        NotPriceableError: It has another number of axes.
+    """
+    sizes = tuple(tensor.shape)
+    if len(sizes) == 3:
+        return FeatureMap(sizes[2], sizes[1], 1, sizes[0])
+    if len(sizes) not in (2, 4):
+        raise NotPriceableError(f"tensors must have shape (1, C), (1, N, C) or (1, C, H, W), got {sizes}")
+    batch, channels, height, width = sizes if len(sizes) == 4 else (*sizes, 1, 1)
+    return FeatureMap(channels, height, width, batch)
+
+
+def written_values(call: Call) -> FeatureMap:
+    """The sizes of a call's result, for layers that treat every value alike; more than four axes are tokens.
+
+    Args:
+        call: The call.
+
+    Returns:
+        The sizes of its result.
+
+    Raises:
+        NotPriceableError: The result has one axis.
+    """
+    sizes = tuple(call.output.shape)
+    return FeatureMap.of_tokens(sizes) if len(sizes) > 4 else feature_map(call.output)
 
 
 def conv2d(
@@ -58,31 +105,9 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> LayerShape:
-    batch, channels, height, width = call.map_size(call.single_input)
-    _, out_channels, out_height, out_width = call.map_size(call.output)
-    kernel = _pair(weight.shape[-2:])
-    steps, spread = _pair(stride), _pair(dilation)
-    return LayerShape(
-        Op.CONV,
-        b=batch,
-        g=groups,
-        k=out_channels // groups,
-        c=channels // groups,
-        oy=out_height,
-        ox=out_width,
-        fy=kernel[0],
-        fx=kernel[1],
-        iy=height,
-        ix=width,
-        stride_y=steps[0],
-        stride_x=steps[1],
-        dilation_y=spread[0],
-        dilation_x=spread[1],
-        padding=_padding(padding, kernel, spread),
-        weight_bits=call.precision.weight_bits,
-        activation_bits=call.precision.activation_bits,
-        input_bits=call.input_bits,
-    )
+    kernel, spread = _pair(weight.shape[-2:]), _pair(dilation)
+    window = Window(*kernel, *_pair(stride), *spread, _padding(padding, kernel, spread))
+    return convolution(feature_map(call.single_input), feature_map(call.output), window, groups, call.bits)
 
 
 def analog_conv2d(
@@ -99,16 +124,8 @@ def analog_conv2d(
 
 
 def linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
-    rows = call.single_input.numel() // weight.shape[1]
-    return LayerShape(
-        Op.DENSE,
-        b=rows,
-        k=weight.shape[0],
-        c=weight.shape[1],
-        weight_bits=call.precision.weight_bits,
-        activation_bits=call.precision.activation_bits,
-        input_bits=call.input_bits,
-    )
+    outputs, inputs = weight.shape
+    return dense(call.single_input.numel() // inputs, inputs, outputs, call.bits)
 
 
 def max_pool2d(
@@ -121,7 +138,9 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> LayerShape:
-    return _pool(call, Op.MAX_POOL, _pair(kernel_size), _pair(stride or kernel_size), _pair(padding), _pair(dilation))
+    top, left = _pair(padding)
+    steps = _pair(stride or kernel_size)
+    return _pool(call, Op.MAX_POOL, Window(*_pair(kernel_size), *steps, *_pair(dilation), (top, left, top, left)))
 
 
 def avg_pool2d(
@@ -134,7 +153,9 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> LayerShape:
-    return _pool(call, Op.AVG_POOL, _pair(kernel_size), _pair(stride or kernel_size), _pair(padding), (1, 1))
+    top, left = _pair(padding)
+    steps = _pair(stride or kernel_size)
+    return _pool(call, Op.AVG_POOL, Window(*_pair(kernel_size), *steps, padding=(top, left, top, left)))
 
 
 def adaptive_avg_pool2d(call: Call, input: Tensor, output_size: object) -> LayerShape:
@@ -165,98 +186,40 @@ def _check_axes(input: Tensor, dim: Pair | None, what: str) -> None:
 
 
 def add(call: Call, input: object, other: object, *, alpha: float = 1) -> LayerShape:
-    return element_wise(call, Op.ADD)
+    return elementwise(Op.ADD, written_values(call), call.bits)
 
 
 def mul(call: Call, input: object, other: object) -> LayerShape:
-    return element_wise(call, Op.MULTIPLY)
+    return elementwise(Op.MULTIPLY, written_values(call), call.bits)
 
 
 def cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
     if dim % call.output.dim() != 1:
         raise NotPriceableError(f"only channels or tokens can be concatenated (`dim` 1), got `dim` {dim}")
-    return element_wise(call, Op.CONCAT)
+    return elementwise(Op.CONCAT, written_values(call), call.bits)
 
 
-def _pool(
-    call: Call,
-    op: Op,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> LayerShape:
-    batch, channels, height, width = call.map_size(call.single_input)
-    _, _, out_height, out_width = call.map_size(call.output)
-    return LayerShape(
-        op,
-        b=batch,
-        g=channels,
-        oy=out_height,
-        ox=out_width,
-        fy=kernel[0],
-        fx=kernel[1],
-        iy=height,
-        ix=width,
-        stride_y=stride[0],
-        stride_x=stride[1],
-        dilation_y=dilation[0],
-        dilation_x=dilation[1],
-        padding=(padding[0], padding[1], padding[0], padding[1]),
-        weight_bits=call.precision.weight_bits,
-        activation_bits=call.precision.activation_bits,
-        input_bits=call.input_bits,
-    )
+def _pool(call: Call, op: Op, window: Window) -> LayerShape:
+    return pooling(op, feature_map(call.single_input), feature_map(call.output), window, call.bits)
 
 
 def _global_pool(call: Call, op: Op) -> LayerShape:
-    batch, channels, height, width = call.map_size(call.single_input)
-    if call.output.numel() == batch * width != batch * channels:  # channels are the last axis
-        channels, height, width = width, channels, height
-    return LayerShape(
-        op,
-        b=batch,
-        g=channels,
-        fy=height,
-        fx=width,
-        iy=height,
-        ix=width,
-        weight_bits=call.precision.weight_bits,
-        activation_bits=call.precision.activation_bits,
-        input_bits=call.input_bits,
-    )
+    source = feature_map(call.single_input)
+    if call.output.numel() == source.batch * source.width != source.batch * source.channels:
+        source = FeatureMap(source.width, source.channels, source.height, source.batch)  # channels are the last axis
+    return global_pooling(op, source, call.bits)
 
 
 def _adaptive_pool(call: Call, op: Op) -> LayerShape:
-    _, _, height, width = call.map_size(call.single_input)
-    _, _, out_height, out_width = call.map_size(call.output)
-    if (out_height, out_width) == (1, 1):
+    source, result = feature_map(call.single_input), feature_map(call.output)
+    if (result.height, result.width) == (1, 1):
         return _global_pool(call, op)
-    if height % out_height or width % out_width:
-        raise NotPriceableError(f"windows differ in size where {height}x{width} is pooled to {out_height}x{out_width}")
-    kernel = (height // out_height, width // out_width)
-    return _pool(call, op, kernel, kernel, (0, 0), (1, 1))
-
-
-def element_wise(call: Call, op: Op) -> LayerShape:
-    """As many operations as the result has values; a result of more axes than a map counts as a column of tokens."""
-    sizes = tuple(call.output.shape)
-    if len(sizes) > 4:
-        batch, channels, height, width = 1, sizes[-1], call.output.numel() // sizes[-1], 1
-    else:
-        batch, channels, height, width = call.map_size(call.output)
-    return LayerShape(
-        op,
-        b=batch,
-        g=channels,
-        oy=height,
-        ox=width,
-        iy=height,
-        ix=width,
-        weight_bits=call.precision.weight_bits,
-        activation_bits=call.precision.activation_bits,
-        input_bits=call.input_bits,
-    )
+    if source.height % result.height or source.width % result.width:
+        raise NotPriceableError(
+            f"windows differ in size where {source.height}x{source.width} is pooled to {result.height}x{result.width}"
+        )
+    kernel = (source.height // result.height, source.width // result.width)
+    return _pool(call, op, Window(*kernel, *kernel))
 
 
 def _pair(value: Pair) -> tuple[int, int]:

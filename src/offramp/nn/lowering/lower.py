@@ -26,13 +26,23 @@ _RULES = LAYER_RULES | ATTENTION_RULES
 
 
 def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
-    """The layers of ``network`` for one image, at the bit widths its architecture and its parts state.
+    """The layers of a network for one image, at the bit widths that its architecture and its parts state.
 
     A layer writes at its own width and reads what its producers wrote; only what enters a branch, or was in floating
     point before, is narrowed to the reader's width on the way in. Images have 8 bits where they are quantised.
-    Batch norm, activations and changes of shape are free: they are done by the layer that comes before. The rules for
-    transformers are in `lower_attention`. Raises UnsupportedLayerError naming all operators that a workload cannot
-    hold.
+    Batch norm, activations and changes of shape are free: the layer before does them. The rules for transformers are in
+    `offramp.workload.layer_constructors`.
+
+    Args:
+        network: The network; it is run once, in evaluation mode.
+        name: The workload's name; the backbone's where none is given.
+
+    Returns:
+        The workload: layers in order of execution.
+
+    Raises:
+        UnsupportedLayerError: A workload cannot hold some of the operators; the error names all of them.
+        WorkloadError: A part does not give one tensor that is computed from its input, or an exit computes nothing.
     """
     watcher = _Watcher(network)
     exits = []

@@ -38,7 +38,7 @@ def workload_from_onnx(
 
     Free, since computed where the producing layer writes its output: batch normalisation, activation functions,
     reshaping, moving, quantisation, element-wise operators with a constant or with inputs from one layer alone (x times
-    sigmoid of x). The rules for transformers are in `onnx_attention`.
+    sigmoid of x). The rules for transformers are in `workload.layer_constructors`.
     Exits are the graph's outputs in the order in which they leave: by the position of the last layer that they share
     with another output. Of the outputs that leave last, the final one is the one with twice as many layers of its
     own as any other, else the last in the file.

@@ -1,13 +1,11 @@
 """One ONNX operator as loop sizes: which operators are layers, which are free, and the shape of each layer."""
 
 import math
-from dataclasses import dataclass
 
 from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product
 from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
 from offramp.workload.from_onnx.tensor_sizes import (
     Contradiction,
-    Feature,
     UnknownShape,
     Unpriceable,
     feature,
@@ -15,7 +13,17 @@ from offramp.workload.from_onnx.tensor_sizes import (
     sizes,
     values,
 )
-from offramp.workload.layer import LayerShape, Op, conv_output_size
+from offramp.workload.layer import LayerShape, Op
+from offramp.workload.layer_constructors import (
+    FeatureMap,
+    Window,
+    convolution,
+    dense,
+    elementwise,
+    global_pooling,
+    normalization,
+    pooling,
+)
 
 _ACTIVATION_FUNCTIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu"}
@@ -70,12 +78,12 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         if node.op in ELEMENTWISE_OPS:
             if len(data) != 2:
                 raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
-            return _elementwise(ELEMENTWISE_OPS[node.op], node.outputs[0], graph)
+            return elementwise(ELEMENTWISE_OPS[node.op], values(graph, node.outputs[0]))
         if node.op == "Concat":
             return _concat(node, graph)
         if node.op in NORM_OPS or node.op == "Softmax":
             # Of the size of its input, which shape inference knows more often.
-            return _elementwise(Op.MULTIPLY, node.inputs[0], graph)
+            return normalization(values(graph, node.inputs[0]))
     except ValueError as exc:
         raise Contradiction(str(exc).rstrip(".")) from exc
     hint = OTHER_FORMS.get(node.op)
@@ -97,41 +105,10 @@ def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape
     kernel = node.integers("kernel_shape") or tuple(size for size in weight[2:] if size is not None)
     if not kernel:
         raise UnknownShape(node.inputs[position] if len(node.inputs) > position else node.name)
-    window = _window(node, kernel, source, result)
-    return LayerShape(
-        op=Op.CONV,
-        b=source.batch,
-        g=groups,
-        k=result.channels // groups,
-        c=per_group,
-        oy=result.height,
-        ox=result.width,
-        fy=window.fy,
-        fx=window.fx,
-        iy=source.height,
-        ix=source.width,
-        stride_y=window.stride_y,
-        stride_x=window.stride_x,
-        dilation_y=window.dilation_y,
-        dilation_x=window.dilation_x,
-        padding=window.padding,
-    )
+    return convolution(source, result, _window(node, kernel, source, result), groups)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """A sliding window with everything that says where it goes."""
-
-    fy: int
-    fx: int
-    stride_y: int
-    stride_x: int
-    dilation_y: int
-    dilation_x: int
-    padding: tuple[int, int, int, int]
-
-
-def _window(node: OnnxNode, kernel: tuple[int, ...], source: Feature, result: Feature) -> _Window:
+def _window(node: OnnxNode, kernel: tuple[int, ...], source: FeatureMap, result: FeatureMap) -> Window:
     """The window of a convolution or pooling, checked against the sizes before and after it."""
     if len(kernel) not in (1, 2):
         raise Unpriceable(f"has a window with {len(kernel)} axes; 1 or 2 are understood")
@@ -148,21 +125,13 @@ def _window(node: OnnxNode, kernel: tuple[int, ...], source: Feature, result: Fe
     before, after = (source.height, source.width), (result.height, result.width)
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         pads = _same_pads(auto, before, after, kernel, strides, dilations)
-    for axis in range(2):
-        padding = pads[axis] + pads[axis + 2]
-        size = conv_output_size(before[axis], kernel[axis], strides[axis], padding, dilations[axis])
-        rounded_up = node.integer("ceil_mode", 0) and after[axis] == size + 1
-        if size != after[axis] and not rounded_up:
-            raise Contradiction(f"its window makes {before[axis]} into {size}, but its output has size {after[axis]}")
-    return _Window(
-        fy=kernel[0],
-        fx=kernel[1],
-        stride_y=strides[0],
-        stride_x=strides[1],
-        dilation_y=dilations[0],
-        dilation_x=dilations[1],
-        padding=(pads[0], pads[1], pads[2], pads[3]),
-    )
+    (fy, fx), (stride_y, stride_x), (dilation_y, dilation_x) = kernel, strides, dilations
+    window = Window(fy, fx, stride_y, stride_x, dilation_y, dilation_x, (pads[0], pads[1], pads[2], pads[3]))
+    for old, size, new in zip(before, window.output_size(*before), after, strict=True):
+        rounded_up = node.integer("ceil_mode", 0) and new == size + 1
+        if size != new and not rounded_up:
+            raise Contradiction(f"its window makes {old} into {size}, but its output has size {new}")
+    return window
 
 
 def _same_pads(
@@ -200,7 +169,7 @@ def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShap
         if weight != wanted:
             raise Contradiction(f"its weight has shape {weight}, its tensors need {wanted}")
     rows = per_sample(graph, node.inputs[0]) * math.prod(source[:-1])
-    return LayerShape(op=Op.DENSE, b=rows, k=result[-1], c=source[-1])
+    return dense(rows, source[-1], result[-1])
 
 
 def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
@@ -208,41 +177,17 @@ def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     kernel = node.integers("kernel_shape")
     if not kernel:
         raise Contradiction("it has no `kernel_shape`")
-    window = _window(node, kernel, source, result)
-    return LayerShape(
-        op=POOL_OPS[node.op],
-        b=source.batch,
-        g=result.channels,
-        oy=result.height,
-        ox=result.width,
-        fy=window.fy,
-        fx=window.fx,
-        iy=source.height,
-        ix=source.width,
-        stride_y=window.stride_y,
-        stride_x=window.stride_x,
-        dilation_y=window.dilation_y,
-        dilation_x=window.dilation_x,
-        padding=window.padding,
-    )
+    return pooling(POOL_OPS[node.op], source, result, _window(node, kernel, source, result))
 
 
 def _global_pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     source = _pooled(node, graph)
     if math.prod(sizes(graph, node.outputs[0])) != source.channels:
         raise Unpriceable("does not reduce height and width alone")
-    return LayerShape(
-        op=GLOBAL_POOL_OPS[node.op],
-        b=source.batch,
-        g=source.channels,
-        fy=source.height,
-        fx=source.width,
-        iy=source.height,
-        ix=source.width,
-    )
+    return global_pooling(GLOBAL_POOL_OPS[node.op], source)
 
 
-def _pooled(node: OnnxNode, graph: OnnxGraph) -> Feature:
+def _pooled(node: OnnxNode, graph: OnnxGraph) -> FeatureMap:
     """The map that a reduction works on, whose channels may be the last axis."""
     source, found = feature(graph, node.inputs[0]), sizes(graph, node.inputs[0])
     axes = node.integers("axes")
@@ -251,7 +196,7 @@ def _pooled(node: OnnxNode, graph: OnnxGraph) -> Feature:
     rank = len(found) + 1
     reduced = tuple(sorted(axis % rank for axis in axes)) if axes else tuple(range(2, rank))
     if reduced == (1, 2) and rank == 4:
-        return Feature(found[2], found[0], found[1], source.batch)
+        return FeatureMap(found[2], found[0], found[1], source.batch)
     if not reduced or reduced != ((1,) if rank == 3 and graph.has_tokens else tuple(range(2, rank))):
         hint = f" ({OTHER_FORMS['ReduceMean']})" if reduced == (rank - 1,) and node.op == "ReduceMean" else ""
         raise Unpriceable(
@@ -261,16 +206,9 @@ def _pooled(node: OnnxNode, graph: OnnxGraph) -> Feature:
     return source
 
 
-def _elementwise(op: Op, tensor: str, graph: OnnxGraph) -> LayerShape:
-    """As many operations as the tensor has values."""
-    result = values(graph, tensor)
-    height, width = result.height, result.width
-    return LayerShape(op=op, b=result.batch, g=result.channels, oy=height, ox=width, iy=height, ix=width)
-
-
 def _concat(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     rank = len(sizes(graph, node.outputs[0])) + 1
     axis = node.integer("axis", 1)
     if axis % rank != 1:
         raise Unpriceable(f"joins along axis {axis}; only channels or tokens (axis 1) are understood")
-    return _elementwise(Op.CONCAT, node.outputs[0], graph)
+    return elementwise(Op.CONCAT, values(graph, node.outputs[0]))

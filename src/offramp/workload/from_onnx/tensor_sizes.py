@@ -1,9 +1,7 @@
 """Sizes of an ONNX graph's tensors for one sample, and why a node may have none."""
 
-import math
-from dataclasses import dataclass
-
 from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.layer_constructors import FeatureMap
 
 
 class Unpriceable(Exception):  # noqa: N818 - becomes a clause of an UnsupportedLayerError
@@ -16,16 +14,6 @@ class UnknownShape(Exception):  # noqa: N818 - becomes a clause of a WorkloadErr
 
 class Contradiction(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
     """Two statements of the file about one layer that cannot both hold."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A tensor of one sample; ``batch`` is more than 1 where windows or heads are the batch."""
-
-    channels: int
-    height: int = 1
-    width: int = 1
-    batch: int = 1
 
 
 def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
@@ -47,21 +35,23 @@ def per_sample(graph: OnnxGraph, tensor: str) -> int:
     return size // batch if size % batch == 0 else 1
 
 
-def feature(graph: OnnxGraph, tensor: str) -> Feature:
+def feature(graph: OnnxGraph, tensor: str) -> FeatureMap:
     """A map (batch, C, H, W), flat features, or three axes: tokens (batch, N, C), a column; or (batch, C, W)."""
     found, batch = sizes(graph, tensor), per_sample(graph, tensor)
     if len(found) == 1:
-        return Feature(found[0], batch=batch)
+        return FeatureMap(found[0], batch=batch)
     if len(found) == 2:
-        return Feature(found[1], found[0], 1, batch) if graph.has_tokens else Feature(found[0], 1, found[1], batch)
+        return (
+            FeatureMap(found[1], found[0], 1, batch) if graph.has_tokens else FeatureMap(found[0], 1, found[1], batch)
+        )
     if len(found) == 3:
-        return Feature(*found, batch=batch)
+        return FeatureMap(*found, batch=batch)
     raise Unpriceable(f"works on a tensor with {len(found) + 1} axes; at most 4 are understood")
 
 
-def values(graph: OnnxGraph, tensor: str) -> Feature:
+def values(graph: OnnxGraph, tensor: str) -> FeatureMap:
     """As `feature`, for what treats every value alike: more axes count as a column of tokens."""
     found = sizes(graph, tensor)
     if len(found) <= 3:
         return feature(graph, tensor)
-    return Feature(found[-1], per_sample(graph, tensor) * math.prod(found[:-1]))
+    return FeatureMap.of_tokens((per_sample(graph, tensor), *found))
