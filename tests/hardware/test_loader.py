@@ -149,6 +149,15 @@ def test_the_example_of_the_how_to_loads_and_its_faults_read_as_printed(tmp_path
     assert str(caught.value) in " ".join(page.split())
 
 
+def test_the_table_of_the_how_to_is_the_catalogue() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "add-an-accelerator.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.split("\n## ")[0].splitlines() if line.startswith("| `")]
+    shown = {name.strip(" `"): peak.strip() for name, _, peak in rows}
+    assert len(shown) == len(rows)
+    catalogue = {name: load_accelerator(name).cores_of(CoreKind.COMPUTE) for name in accelerator_names()}
+    assert shown == {name: f"{sum(x.peak_macs_per_cycle for x in cores):,}" for name, cores in catalogue.items()}
+
+
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.text(max_size=5)
 VALUES = st.recursive(SCALARS, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=4), x, max_size=3))
 PLACES: list[tuple[str | int, ...]] = [

@@ -118,7 +118,7 @@ def detect(
     test = _errors(network, sounds.test, preprocessing, compute).of_exits(best.kept)
     achieved = profile_anomalies(test, best.fitted.policy)
     workload = lower(best.network)
-    model = build_cost_model(CostConfig(accelerator=settings.accelerator))
+    model = build_cost_model(CostConfig(accelerator=settings.accelerator), accelerator=accelerator)
     report, static = (model.estimate(w, accelerator) for w in (workload, workload.static()))
     manifest = DetectorManifest(
         sounds.name,

@@ -124,11 +124,11 @@ def search(
 
 
 def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:
-    check_settings(config)
+    accelerator = check_settings(config)
     if config.execution.cluster is not None:
         # Not after an hour of training.
         connect(config.execution.cluster).close()
-    return build_context(config, build_dataset(config, reporter), model)
+    return build_context(config, build_dataset(config, reporter), model, accelerator)
 
 
 def _check_same_model(store: RunStore, context: Context) -> None:

@@ -11,6 +11,7 @@ from offramp.data.labelled_data import Dataset, load_dataset
 from offramp.data.mini_batches import default_augmentation
 from offramp.deploy.bundle.licence import read_licence
 from offramp.errors import ConfigError
+from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
 from offramp.nn.adoption.timm_models import PREFIX as TIMM
@@ -40,8 +41,19 @@ _IMAGES_TO_TRAIN_ON = 1_200_000
 _MIN_EPOCHS, _MAX_EPOCHS = 10, 40
 
 
-def check_settings(config: Config) -> None:
-    """Fail at once, before data are read, on a name or a rule that cannot be understood."""
+def check_settings(config: Config) -> Accelerator:
+    """Fail at once, before data are read, on a name or a rule that cannot be understood.
+
+    Args:
+        config: All settings of a search.
+
+    Returns:
+        The accelerator of the settings, read and checked; pass it on to `build_context`.
+
+    Raises:
+        InputError: A setting is unknown, or contradicts another one or the accelerator.
+    """
+    accelerator = load_accelerator(config.cost.accelerator)
     _check_backbone(config)
     _check_execution(config)
     for branch in config.space.branches:
@@ -52,16 +64,17 @@ def check_settings(config: Config) -> None:
     for rule in config.fine_tune.picks:
         check_rule(rule)
     read_licence(config.deploy.licence)
-    _check_analog(config)
-    _check_pruning(config)
+    _check_analog(config, accelerator)
+    _check_pruning(config, accelerator)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = _precisions(config)
         check_precision(backbone, "backbone")
         check_precision(branches, "branches")
+    return accelerator
 
 
-def _check_analog(config: Config) -> None:
-    formulas = load_accelerator(config.cost.accelerator).formulas
+def _check_analog(config: Config, accelerator: Accelerator) -> None:
+    formulas = accelerator.formulas
     if any(config.space.analog_shares) and (formulas is None or formulas.analog is None):
         raise ConfigError(
             f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
@@ -69,12 +82,12 @@ def _check_analog(config: Config) -> None:
         )
 
 
-def _check_pruning(config: Config) -> None:
+def _check_pruning(config: Config, accelerator: Accelerator) -> None:
     """Zeros are worth training for only where the accelerator's description says that it gains from them."""
     density = config.fine_tune.weight_density
     if density is None:
         return
-    accelerator, cost = load_accelerator(config.cost.accelerator), config.cost
+    cost = config.cost
     if not accelerator.gains_from_zero_weights:
         raise ConfigError(
             f"fine_tune.weight_density is for accelerators that gain from weights that are zero, which "
@@ -204,10 +217,22 @@ def _branch_layers(config: Config) -> BranchLayerChoices:
     return BranchLayerChoices(layered, layer_choices(), MAX_LAYERS) if layered else NO_LAYERS
 
 
-def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None = None) -> Context:
-    """All parts of a run; ``model`` is the backbone, where it was brought along.
+def build_context(
+    config: Config, dataset: Dataset, model: AdoptedModel | None = None, accelerator: Accelerator | None = None
+) -> Context:
+    """All parts of a run.
 
-    Raises InputError for a setting or a model that does not fit the data.
+    Args:
+        config: All settings of the search.
+        dataset: The data to train, choose and test on.
+        model: The backbone, where it was given in Python; None takes the one that the settings name.
+        accelerator: The accelerator of the settings, where its file has been read already; None reads it.
+
+    Returns:
+        The context that a run works with.
+
+    Raises:
+        InputError: A setting or a model does not fit the data.
     """
     _, height, width = dataset.input_shape
     if min(height, width) < 4:
@@ -215,7 +240,7 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
     set_threads(config.train.threads, max(height, width))
     family = build_family(config, dataset, model)
     space = build_space(config, dataset, family)
-    accelerator = load_accelerator(config.cost.accelerator)
+    accelerator = accelerator or load_accelerator(config.cost.accelerator)
     train = config.train
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
@@ -236,8 +261,8 @@ def build_context(config: Config, dataset: Dataset, model: AdoptedModel | None =
         ),
         compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
         accelerator=accelerator,
-        search_cost=build_cost_model(config.cost, coarse=True),
-        report_cost=build_cost_model(config.cost),
+        search_cost=build_cost_model(config.cost, coarse=True, accelerator=accelerator),
+        report_cost=build_cost_model(config.cost, accelerator=accelerator),
         objectives=parse_objectives(config.search.objectives),
         constraints=parse_constraints(config.search.constraints),
         augmentation=default_augmentation(dataset) if config.data.augment else None,
