@@ -15,7 +15,7 @@ from tests.conftest import small_config
 from tests.workload.from_onnx.onnx_samples import two_exits
 
 
-class ReachedPipeline(Exception):
+class PipelineReachedError(Exception):
     """Everything before the pipeline has been done."""
 
 
@@ -38,11 +38,11 @@ def test_a_search_reads_it_once(
     reads: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, str]
 ) -> None:
     def reached(_self: Pipeline) -> None:
-        raise ReachedPipeline
+        raise PipelineReachedError
 
     monkeypatch.setattr(Pipeline, "run", reached)
     config = small_config(**changes)
-    with pytest.raises(ReachedPipeline):
+    with pytest.raises(PipelineReachedError):
         search(config, run=tmp_path / "run")
     assert reads == [f"{config.cost.accelerator}.yaml"]
 
