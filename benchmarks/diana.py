@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from benchmarks.diana_networks import Bench, Logits
 from benchmarks.record import save_result
 from offramp.cost.expected import expected_cost
 from offramp.cost.report import CostReport
-from offramp.data.labelled_data import Dataset, Split, Splits, load_dataset
+from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits, load_dataset
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.thresholds import trade_off_curve
 from offramp.hardware.loader import load_accelerator
@@ -96,7 +96,7 @@ def _part(data: Dataset, count: int, seed: int) -> Dataset:
     parts = Splits(
         splits.train.subset(count, seed), splits.validation.subset(count, seed), splits.test.subset(count, seed)
     )
-    return Dataset(data.name, data.class_names, parts, data.fingerprint)
+    return replace(data, splits=parts, preprocessing=Preprocessing.of(parts.train.images))
 
 
 def _train_all(bench: Bench, arguments: argparse.Namespace) -> dict[str, Entry]:

@@ -8,8 +8,8 @@ import pytest
 
 from offramp.anomaly import machine_sounds
 from offramp.anomaly.machine_sounds import MachineSounds, load_machine_sounds, windows
-from offramp.anomaly.reconstruction import sound_statistics, training_windows
-from offramp.data.labelled_data import load_dataset
+from offramp.anomaly.reconstruction import training_windows
+from offramp.data.labelled_data import Preprocessing, load_dataset
 from offramp.data.sound.sound_features import machine_features
 from offramp.data.sound.wav import read_wav
 from offramp.errors import ConfigError, DataError
@@ -89,7 +89,7 @@ def test_training_windows_are_drawn_from_every_sound() -> None:
 def test_statistics_are_of_all_bands_together() -> None:
     features = np.zeros((1, 1, 200, 128), dtype=np.uint8)
     features[:, :, 100:] = 255
-    found = sound_statistics(features)
+    found = Preprocessing.of(features)
     assert found.mean == pytest.approx((0.5,))
     assert found.std == pytest.approx((0.5,))
 

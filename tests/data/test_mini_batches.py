@@ -105,7 +105,7 @@ def test_defaults_by_size_colour_and_class_names(
     names: tuple[str, ...], channels: int, size: int, expected: Augmentation
 ) -> None:
     split = toy(2, channels, size)
-    assert default_augmentation(Dataset("toy", names, Splits(split, split, split))) == expected
+    assert default_augmentation(Dataset("toy", names, Splits(split, split, split), PLAIN)) == expected
 
 
 def test_normalisation_worked_out_by_hand() -> None:

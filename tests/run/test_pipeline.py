@@ -79,7 +79,7 @@ def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet(tmp_path: Path) 
     summary = search(config, run=tmp_path / "run").summary
     assert summary.static_reference.accuracy_test is None
     assert summary.static_reference.name.endswith("as in the supernet")
-    assert not (tmp_path / "run" / "networks" / "reference").exists()
+    assert sorted(folder.name for folder in (tmp_path / "run" / "chosen").iterdir()) == ["cheapest"]
     assert summary.chosen[0].test is not None
 
 

@@ -3,7 +3,6 @@
 import json
 import secrets
 import shutil
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -38,7 +37,7 @@ class DetectorManifest:
     """What a runtime must know: a window of ``input_shape`` is ``byte / 255`` less ``mean``, divided by ``std``.
 
     The error of an exit is the mean squared difference between its output and the window, over all windows of a sound.
-    ``files`` are the graphs of the stages; none are listed in detectors of before they had checksums.
+    ``files`` are the graphs of the stages with their checksums; none are listed before the graphs are written.
     """
 
     name: str
@@ -131,11 +130,7 @@ class DetectorSession:
         what = f"Detector {str(self.path)!r}"
         self.manifest = loads(DetectorManifest, text, what=what, error=BundleError)
         if not self.manifest.files:
-            warnings.warn(
-                f"{what} states no checksums, as those of before offramp wrote any: whether its files were changed "
-                "cannot be told. Export it again.",
-                stacklevel=2,
-            )
+            raise BundleError(f"{what} must list its graphs with their checksums, but lists none. Export it again.")
         names = [_stage_file(index) for index in range(len(self.manifest.policy.scales))]
         self._stages = [start_content(self._content(name), str(self.path / name), 1) for name in names]
         self._check_names()
@@ -177,10 +172,8 @@ class DetectorSession:
         return (hidden if last else results[1]), results[0]
 
     def _content(self, name: str) -> bytes:
-        """A graph as it was exported, or of an older detector, as it lies there."""
-        if self.manifest.files:
-            return checked_content(open_files(self.path), self.manifest, name)
-        return read_limited(self.path / name, _MAX_GRAPH_BYTES)
+        """A graph as it was exported."""
+        return checked_content(open_files(self.path), self.manifest, name)
 
     def _check_names(self) -> None:
         for index, stage in enumerate(self._stages):

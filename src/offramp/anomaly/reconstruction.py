@@ -8,7 +8,6 @@ from torch import Tensor
 from offramp.anomaly.machine_sounds import window_view, windows
 from offramp.data.labelled_data import Preprocessing, Split
 from offramp.data.mini_batches import to_tensor
-from offramp.data.statistics import channel_statistics
 from offramp.nn.network import EarlyExitNetwork
 from offramp.train.compute import Compute
 from offramp.train.trainer import Step
@@ -23,12 +22,6 @@ def training_windows(features: NDArray[np.uint8], per_sound: int, rng: np.random
     starts = np.stack([np.sort(rng.choice(view.shape[1], count, replace=False)) for _ in features])
     chosen = view[np.arange(len(features))[:, None], starts]
     return Split(chosen.reshape(-1, 1, *view.shape[2:]), np.zeros(chosen.shape[0] * count, dtype=np.int64))
-
-
-def sound_statistics(features: NDArray[np.uint8]) -> Preprocessing:
-    """One mean and deviation for all bands, of training sounds."""
-    statistics = channel_statistics(features)
-    return Preprocessing(statistics.mean, statistics.std)
 
 
 def reconstruction_step(network: EarlyExitNetwork, compute: Compute) -> Step:

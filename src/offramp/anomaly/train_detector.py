@@ -17,7 +17,7 @@ from offramp.anomaly.anomaly_rule import (
 from offramp.anomaly.autoencoder import INPUT_SHAPE, build_autoencoder, keep_exits
 from offramp.anomaly.detector import DetectorManifest, export_detector
 from offramp.anomaly.machine_sounds import LabelledSounds, MachineSounds, load_machine_sounds, windows
-from offramp.anomaly.reconstruction import reconstruction_step, sound_errors, sound_statistics, training_windows
+from offramp.anomaly.reconstruction import reconstruction_step, sound_errors, training_windows
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.pricing import build_cost_model
 from offramp.data.labelled_data import Preprocessing
@@ -110,7 +110,7 @@ def detect(
     accelerator = load_accelerator(settings.accelerator)
     _check_run(run, resume=resume, overwrite=overwrite)
     sounds = load_machine_sounds(source, seed=settings.seed, reporter=reporter)
-    preprocessing = sound_statistics(sounds.train)
+    preprocessing = Preprocessing.of(sounds.train)
     compute = Compute(channels_last=False)
     _train(network, sounds, preprocessing, compute, settings, run, reporter, resume=resume)
     labelled = _errors(network, sounds.validation, preprocessing, compute)

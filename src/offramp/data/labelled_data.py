@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,28 @@ from offramp.progress import Reporter, SilentReporter
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Mean and standard deviation of each channel, of pixels scaled to 0..1; a network sees (pixel - mean) / std."""
+    """How pixels become inputs of a network: (pixel / 255 - mean) / std.
+
+    Attributes:
+        mean: Mean of each channel, of pixels scaled to 0..1.
+        std: Standard deviation of each channel, of pixels scaled to 0..1; above 0.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> "Preprocessing":
+        """The statistics of a set of images.
+
+        Args:
+            images: Pixels (samples, channels, height, width), those of the training split.
+
+        Returns:
+            Their channel statistics.
+        """
+        statistics = channel_statistics(images)
+        return cls(mean=statistics.mean, std=statistics.std)
 
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std):
@@ -78,16 +95,28 @@ class Splits:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set for classification; ``fingerprint`` identifies its content, whatever the split."""
+    """A data set for classification.
+
+    Attributes:
+        name: What reports and bundles call it.
+        class_names: Names of the classes, in the order of their labels.
+        splits: The samples.
+        preprocessing: Channel statistics of the training images alone, of all of them even where ``splits`` holds a
+            part.
+        fingerprint: Identifies the content, whatever the split.
+        input_kind: What the pixels are: those of images, or features of sounds.
+    """
 
     name: str
     class_names: tuple[str, ...]
     splits: Splits
+    preprocessing: Preprocessing
     fingerprint: str = ""
     input_kind: InputKind = "pixels"
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     @property
@@ -95,12 +124,6 @@ class Dataset:
         """(channels, height, width)."""
         channels, height, width = self.splits.train.images.shape[1:]
         return channels, height, width
-
-    @cached_property
-    def preprocessing(self) -> Preprocessing:
-        """Channel statistics of the training images alone."""
-        statistics = channel_statistics(self.splits.train.images)
-        return Preprocessing(mean=statistics.mean, std=statistics.std)
 
 
 def load_dataset(
@@ -156,7 +179,14 @@ def _assemble(
         test=named.get("test") or _take(train, indices.test),
     )
     fingerprint = fingerprint_of(images, encoded.labels, encoded.class_names)
-    return Dataset(raw.name, encoded.class_names, splits, fingerprint, raw.input_kind)
+    return Dataset(
+        name=raw.name,
+        class_names=encoded.class_names,
+        splits=splits,
+        preprocessing=Preprocessing.of(splits.train.images),
+        fingerprint=fingerprint,
+        input_kind=raw.input_kind,
+    )
 
 
 def _take(split: Split, indices: NDArray[np.int64]) -> Split:

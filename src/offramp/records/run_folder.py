@@ -13,8 +13,8 @@ from typing import IO
 from offramp.errors import RunError
 from offramp.records.disk_faults import readable_errors
 from offramp.records.run_record import RunStore
-from offramp.records.schema import SCHEMA_VERSION, create_tables, migrate, version_of
-from offramp.settings.config import Config, config_from_text, load_config
+from offramp.records.schema import check_version, create_tables
+from offramp.settings.config import Config, config_from_text
 
 _LOCK = ".lock"
 _SETTINGS = "config.yaml"
@@ -46,16 +46,14 @@ def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunS
 
 
 def resume_run(folder: Path) -> RunStore:
-    """Open an existing run to go on with it; a record of an older version is brought to this one."""
+    """Open an existing run to go on with it."""
     _check_is_run(folder)
     with readable_errors(folder):
         lock = _lock(folder)
     try:
         with readable_errors(folder):
             connection = _connect(folder)
-            found = version_of(connection, str(folder))
-            if found < SCHEMA_VERSION:
-                migrate(connection, found, load_config(folder / _SETTINGS).to_yaml())
+            check_version(connection, str(folder))
             for leftover in [*folder.rglob(".*.part"), *folder.rglob(".*.old")]:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         return RunStore(folder, _settings(folder, connection), connection, lock)
@@ -69,15 +67,7 @@ def read_run(folder: Path) -> RunStore:
     _check_is_run(folder)
     with readable_errors(folder):
         connection = _connect_to_read(folder)
-        found = version_of(connection, str(folder))
-        if found < SCHEMA_VERSION:
-            # What is only looked at is not changed: the copy in memory is brought to this version.
-            copy = sqlite3.connect(":memory:")
-            connection.backup(copy)
-            connection.close()
-            connection = copy
-            migrate(connection, found, load_config(folder / _SETTINGS).to_yaml())
-            connection.execute("PRAGMA query_only=ON")
+        check_version(connection, str(folder))
         return RunStore(folder, _settings(folder, connection), connection, None)
 
 

@@ -30,7 +30,12 @@ class StoredProposal:
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """Candidates that were asked for together: ``num_asked``, of which a record of an older version may lack some."""
+    """Candidates that were asked for together.
+
+    Attributes:
+        num_asked: Number of candidates of the batch.
+        proposals: The candidates in the order in which they were proposed.
+    """
 
     num_asked: int
     proposals: tuple[StoredProposal, ...]

@@ -1,23 +1,17 @@
 """Where workers of a search work: what they need as files, and what they do with the jobs they get."""
 
 import base64
-import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
-
-from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
+from offramp.data.dataset_file import read_dataset, save_dataset
+from offramp.data.labelled_data import Split, Splits
 from offramp.deadline import Deadline
 from offramp.distributed.executor import EVALUATE, Handler, Job, Progress
-from offramp.jsonio import dumps, from_data, loads, to_data
+from offramp.jsonio import dumps, loads
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context
@@ -63,16 +57,6 @@ class Desk:
     handler: str = "offramp.run.workers.worker_jobs:open_desk"
 
 
-@dataclass(frozen=True)
-class _About:
-    """What a data set is besides its arrays."""
-
-    name: str
-    class_names: tuple[str, ...]
-    fingerprint: str
-    preprocessing: Preprocessing
-
-
 def set_up_desk(context: Context, folder: Path, *, training: bool, threads: int | None) -> Desk:
     """Write what workers need: settings with all defaults resolved, weights, and data.
 
@@ -85,7 +69,7 @@ def set_up_desk(context: Context, folder: Path, *, training: bool, threads: int 
         used = evaluation_data(context)
         nothing = Split(splits.test.images[:0], splits.test.labels[:0])
         splits = Splits(used.calibration, used.validation, nothing)
-    _save_dataset(context.dataset, splits, folder / _DATA)
+    save_dataset(replace(context.dataset, splits=splits), folder / _DATA)
     save_checkpoint(folder / _WEIGHTS, context.supernet, None, LoopState(0, 1.0))
     return Desk(folder)
 
@@ -107,7 +91,7 @@ def supernet_evaluator(context: Context) -> SupernetEvaluator:
 
 def open_desk(folder: Path) -> Handler:
     """The handler of a worker that begins to work in ``folder``."""
-    dataset = _load_dataset(folder / _DATA)
+    dataset = read_dataset(folder / _DATA)
     context = build_context(load_config(folder / _SETTINGS), dataset)
     load_checkpoint(folder / _WEIGHTS, context.supernet)
     evaluator = supernet_evaluator(context)
@@ -169,23 +153,3 @@ def _finish(finisher: Finisher, job: FinishJob, progress: Progress) -> str:
             return "[]"
         files = [SentFile(name, base64.b64encode((folder / name).read_bytes()).decode()) for name in SENT_BACK]
         return dumps(files)
-
-
-def _save_dataset(dataset: Dataset, splits: Splits, path: Path) -> None:
-    about = _About(dataset.name, dataset.class_names, dataset.fingerprint, dataset.preprocessing)
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, split in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
-        arrays[f"{name}.images"] = np.ascontiguousarray(split.images)
-        arrays[f"{name}.labels"] = np.ascontiguousarray(split.labels)
-    save_file(arrays, path, metadata={"about": json.dumps(to_data(about))})
-
-
-def _load_dataset(path: Path) -> Dataset:
-    arrays = load_file(path)
-    with safe_open(path, framework="numpy") as file:
-        about = from_data(_About, json.loads(file.metadata()["about"]))
-    parts = [Split(arrays[f"{name}.images"], arrays[f"{name}.labels"]) for name in ("train", "validation", "test")]
-    dataset = Dataset(about.name, about.class_names, Splits(*parts), about.fingerprint)
-    # Statistics of the whole training split, of which only a part may have come along.
-    dataset.__dict__["preprocessing"] = about.preprocessing
-    return dataset
