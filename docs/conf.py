@@ -1,4 +1,4 @@
-"""Sphinx settings: Markdown pages, an API reference generated from the code, and the gallery's reports."""
+"""Sphinx settings: Markdown pages, pictures drawn from imports, an API reference, and the gallery's reports."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ import offramp
 project = "offramp"
 author = "The offramp developers"
 version = release = offramp.__version__
-extensions = ["myst_parser", "autoapi.extension"]
+extensions = ["myst_parser", "sphinx.ext.napoleon", "autoapi.extension", "import_pictures"]
 exclude_patterns = ["gallery"]
 html_theme = "furo"
 html_title = f"offramp {version}"
