@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.confidence_loss import ConfidenceLossSettings, CostBound, Support, confidence_step
+from benchmarks.confident_network import ConfidentNetwork, split_units
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
@@ -27,11 +29,9 @@ from offramp.data.mini_batches import to_tensor
 from offramp.data.splitting import stratified_split
 from offramp.exits.exit_rule import CachedOutputs, StoppingRule, compare_policies
 from offramp.exits.rules.cumulative import CumulativeConfidence
-from offramp.nn.confident_network import ConfidentNetwork, split_units
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.space.architecture import Architecture
-from offramp.train.confidence_loss import ConfidenceLossSettings, CostBound, Support, confidence_step
 from offramp.train.loss import LossSettings
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import WarmUp, collect_logits

@@ -21,6 +21,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.precision_study_page import (
+    PrecisionStudy,
+    StudyRow,
+    StudySetting,
+    write_study_page,
+)
 from benchmarks.record import save_result
 from offramp import jsonio
 from offramp.cost.expected import expected_cost
@@ -36,13 +42,6 @@ from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import TerminalReporter
-from offramp.report.pages.precision_study import (
-    FILE_NAME,
-    PrecisionStudy,
-    StudyRow,
-    StudySetting,
-    write_study_page,
-)
 from offramp.run.evaluators.operating_point import choose_operating_point, measure_point
 from offramp.run.evaluators.supernet_evaluator import EvaluationData, calibrate, quantize_network
 from offramp.settings.config import CostConfig
@@ -309,7 +308,7 @@ def main() -> None:
         rates = " ".join(f"{rate:.3f}" for rate in measured.profile.rates)
         print(f"{setting}: test {measured.profile.top1:.4f}, rates {rates}, {measured.epochs} epochs")
     assembled = assemble(options, study.dataset, results, len(study.train.labels))
-    jsonio.write_atomically(options.work / FILE_NAME, jsonio.dumps(assembled))
+    jsonio.write_atomically(options.work / "precision_study.json", jsonio.dumps(assembled))
     write_study_page(assembled, options.work / "precision_study.html")
     figures = {
         "options": {name: str(value) for name, value in vars(options).items()},

@@ -19,14 +19,6 @@ from offramp.report.figures.front_figure import plot_front
 from offramp.report.figures.timeline_data import busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
 from offramp.report.pages import diagram, tables
-from offramp.report.pages.precision_study import (
-    FILE_NAME,
-    PrecisionStudy,
-    load_study,
-    plot_study,
-    study_description,
-    study_table,
-)
 from offramp.report.pages.template import FigureBox, environment, figure_box
 
 if TYPE_CHECKING:
@@ -72,8 +64,15 @@ class Link:
     title: str
 
 
-def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str:
-    """The page as text; everything that stands in ``summary`` and ``study`` is escaped."""
+def render_page(summary: RunSummary) -> str:
+    """The page as text.
+
+    Args:
+        summary: What the page shows; everything in it is escaped.
+
+    Returns:
+        The HTML page.
+    """
     network = summary.recommended
     progress = figure_data.progress(summary.objectives, summary.evaluations)
     rules = {item.rule for item in summary.chosen}
@@ -90,7 +89,7 @@ def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str
             recommended=words.rule_name(network.rule) if network else "",
             split=network.measured.split if network else "",
             warnings=_warnings(summary),
-            contents=_contents(summary, bool(training), bool(progress), study is not None),
+            contents=_contents(summary, bool(training), bool(progress)),
             front_figures=_front_boxes(summary),
             thinned=_thinned(summary),
             num_statics=len(figure_data.statics_of(summary)),
@@ -101,9 +100,6 @@ def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str
             sample_network=words.rule_name(summary.samples[0].network) if summary.samples else "",
             training_figures=training,
             progress_figure=_progress_box(progress) if progress else None,
-            study=study,
-            study_figure=_study_box(study) if study else None,
-            study_table=study_table(study) if study else None,
             facts_table=tables.facts_table(summary),
             glossary=words.glossary(),
         )
@@ -111,11 +107,16 @@ def render_page(summary: RunSummary, study: PrecisionStudy | None = None) -> str
 
 
 def write_page(summary: RunSummary, path: Path) -> None:
-    """Write the page to ``path``, with the study of bit widths that lies beside it, if any.
+    """Write the page to a file.
 
-    Raises RunError where that is not possible.
+    Args:
+        summary: What the page shows.
+        path: The file; one that is there is replaced.
+
+    Raises:
+        RunError: The file cannot be written.
     """
-    page = render_page(summary, load_study(path.parent / FILE_NAME))
+    page = render_page(summary)
     try:
         jsonio.write_atomically(path, page)
     except OSError as exc:
@@ -226,11 +227,7 @@ def _warnings(summary: RunSummary) -> list[str]:
     return list(dict.fromkeys((*summary.warnings, *(text for report in reports for text in report.warnings))))
 
 
-def _study_box(study: PrecisionStudy) -> FigureBox:
-    return figure_box("figure-study", plot_study(study), "", study_description(study))
-
-
-def _contents(summary: RunSummary, training: bool, progress: bool, study: bool) -> list[Link]:
+def _contents(summary: RunSummary, training: bool, progress: bool) -> list[Link]:
     entries = [
         (True, Link("front", "Pareto front")),
         (True, Link("chosen", "Chosen networks")),
@@ -239,7 +236,6 @@ def _contents(summary: RunSummary, training: bool, progress: bool, study: bool) 
         (bool(summary.samples), Link("samples", "Test images")),
         (training, Link("training", "Training")),
         (progress, Link("progress", "Progress")),
-        (study, Link("study", "Bit widths")),
         (True, Link("settings", "Settings")),
         (True, Link("glossary", "Glossary")),
     ]

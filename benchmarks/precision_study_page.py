@@ -16,9 +16,7 @@ from offramp.version import __version__
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-FILE_NAME = "precision_study.json"
-"""Beside a run's report, a study of this name becomes a section of it."""
-
+_TEMPLATE = Path(__file__).with_name("precision_study.html")
 _COLOURS = (palette.SLATE.light, palette.BLUE.light, palette.SKY.light)
 
 
@@ -131,18 +129,11 @@ def study_description(study: PrecisionStudy) -> str:
     return f"Average energy times latency in joule x cycles ({'; '.join(parts)})."
 
 
-def load_study(path: Path) -> PrecisionStudy | None:
-    """The study in a file; None where there is no such file. Raises RunError for one that makes no sense."""
-    if not path.is_file():
-        return None
-    return jsonio.loads(PrecisionStudy, path.read_bytes(), what=f"Study '{path}'", error=RunError)
-
-
 def write_study_page(study: PrecisionStudy, path: Path) -> None:
     """One self-contained HTML page; RunError where it cannot be written."""
     text = (
         environment()
-        .get_template("precision_study.html")
+        .from_string(_TEMPLATE.read_text(encoding="utf-8"))
         .render(
             study=study,
             figure=figure_box("figure-study", plot_study(study), "", study_description(study)),

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from benchmarks.confident_network import ConfidentNetwork, split_units
 from torch import nn
 
 from offramp.errors import InputError
-from offramp.nn.confident_network import ConfidentNetwork, split_units
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import SilentReporter
 from offramp.run.factory import build_context, build_dataset

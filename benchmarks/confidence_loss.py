@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.confident_network import ConfidentNetwork, split_units
 from offramp.errors import InputError
-from offramp.nn.confident_network import ConfidentNetwork, split_units
 from offramp.nn.network import evaluating
 from offramp.train.compute import Compute
 from offramp.train.trainer import Step

@@ -1,25 +1,20 @@
-"""A study of bit widths: its table, its figure, its page, and its section in a run's report."""
+"""A study of bit widths: its table, its figure and its page."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from offramp import jsonio
-from offramp.errors import RunError
-from offramp.report.pages.precision_study import (
-    FILE_NAME,
+from benchmarks.precision_study_page import (
     PrecisionStudy,
     StudyRow,
     StudySetting,
-    load_study,
     plot_study,
     study_description,
     study_table,
     write_study_page,
 )
-from offramp.report.pages.run_page import render_page, write_page
-from tests.report import fake
+
+from offramp.errors import RunError
 
 THEIRS = StudyRow("published", (0.25, 0.75), (36.6, 1137.0), 466.7, 561967.0, 6.3e-4, 0.885)
 OURS = replace(THEIRS, source="ours", exit_rates=(0.5, 0.5), accuracy=0.8, exit_accuracies=(0.7, 0.81))
@@ -66,23 +61,3 @@ def test_the_page_is_self_contained_and_escapes_what_it_shows(tmp_path: Path) ->
     assert 'src="http' not in text
     with pytest.raises(RunError, match="cannot be written"):
         write_study_page(study(), tmp_path / "no" / "study.html")
-
-
-def test_a_run_that_has_a_study_shows_it_in_its_report(tmp_path: Path) -> None:
-    summary = fake.fake_summary()
-    assert 'id="study"' not in render_page(summary)
-    (tmp_path / FILE_NAME).write_text(jsonio.dumps(study()))
-    write_page(summary, tmp_path / "report.html")
-    text = (tmp_path / "report.html").read_text()
-    assert '<section id="study"' in text
-    assert '<a href="#study">Bit widths</a>' in text
-    assert "70.0\u00a0% right alone" in text
-
-
-def test_a_study_is_read_back_or_refused(tmp_path: Path) -> None:
-    assert load_study(tmp_path / FILE_NAME) is None
-    (tmp_path / FILE_NAME).write_text(jsonio.dumps(study()))
-    assert load_study(tmp_path / FILE_NAME) == study()
-    (tmp_path / FILE_NAME).write_text("{}")
-    with pytest.raises(RunError, match="fault"):
-        load_study(tmp_path / FILE_NAME)

@@ -5,16 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
-
-from offramp.errors import InputError
-from offramp.nn.confident_network import ConfidentNetwork
-from offramp.nn.network import EarlyExitNetwork
-from offramp.space.architecture import Architecture, ExitChoice, StageChoice
-from offramp.train.compute import Compute
-from offramp.train.confidence_loss import (
+from benchmarks.confidence_loss import (
     ConfidenceLossSettings,
     CostBound,
     Support,
@@ -24,6 +15,15 @@ from offramp.train.confidence_loss import (
     confidence_step,
     leaving_probabilities,
 )
+from benchmarks.confident_network import ConfidentNetwork
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from offramp.errors import InputError
+from offramp.nn.network import EarlyExitNetwork
+from offramp.space.architecture import Architecture, ExitChoice, StageChoice
+from offramp.train.compute import Compute
 
 NOTHING_BESIDE = ConfidenceLossSettings(right_weight=0.0, cost_weight=0.0, class_weight=0.0)
 
