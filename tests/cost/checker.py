@@ -18,7 +18,14 @@ def faults(schedule: Schedule, workload: Workload, accelerator: Accelerator) -> 
         *_tensors_travel(schedule, workload, accelerator),
         *_transfers_take_their_time(schedule, accelerator),
         *_memories_hold_what_is_used(schedule, workload, accelerator),
+        *_verdicts(schedule, workload),
     ]
+
+
+def execution_of(schedule: Schedule, layer: str) -> Execution:
+    """The only execution of a layer."""
+    (found,) = [x for x in schedule.executions if x.layer == layer]
+    return found
 
 
 def _layers_run_once(schedule: Schedule, workload: Workload) -> list[str]:
@@ -30,9 +37,9 @@ def _layers_run_once(schedule: Schedule, workload: Workload) -> list[str]:
 def _dependencies(schedule: Schedule, workload: Workload) -> list[str]:
     found = []
     for layer in workload.layers:
-        mine = schedule.execution(layer.name)
+        mine = execution_of(schedule, layer.name)
         for name in layer.inputs:
-            if name != GRAPH_INPUT and schedule.execution(name).end_cycle > mine.start_cycle:
+            if name != GRAPH_INPUT and execution_of(schedule, name).end_cycle > mine.start_cycle:
                 found.append(f"{layer.name} starts before {name} ends")
     return found
 
@@ -69,7 +76,7 @@ def _tensors_travel(schedule: Schedule, workload: Workload, accelerator: Acceler
     for layer in workload.layers:
         if layer.shape.op is Op.ACTIVATION:
             continue
-        run = schedule.execution(layer.name)
+        run = execution_of(schedule, layer.name)
         needed = [source[name] for name in layer.inputs]
         needed += [f"weights of {layer.name}"] if layer.shape.num_weights else []
         for tensor in needed:
@@ -77,7 +84,7 @@ def _tensors_travel(schedule: Schedule, workload: Workload, accelerator: Acceler
             if not any(time <= run.start_cycle for time in times):
                 found.append(f"{layer.name} starts before {tensor} is there")
     sent = {x.tensor for x in schedule.transfers if x.receiver == offchip[0]}
-    lost = [x for x in workload.exits if source[x] not in sent and not schedule.execution(source[x]).held_media]
+    lost = [x for x in workload.exits if source[x] not in sent and not execution_of(schedule, source[x]).held_media]
     return found + [f"the result of {name} never leaves" for name in lost]
 
 
@@ -99,7 +106,7 @@ def _arrivals(schedule: Schedule, workload: Workload, offchip: str) -> dict[tupl
     has: dict[tuple[str, str], list[float]] = {(GRAPH_INPUT, offchip): [0.0]}
     for layer in workload.layers:
         has[f"weights of {layer.name}", offchip] = [0.0]
-        run = schedule.execution(layer.name)
+        run = execution_of(schedule, layer.name)
         for core in _places(run, offchip):
             has[layer.name, core] = [run.end_cycle]
     for transfer in schedule.transfers:
@@ -134,7 +141,7 @@ def _stays(core: str, schedule: Schedule, workload: Workload) -> list[_Stay]:
     source = _sources(workload)
     stays: dict[str, list[_Stay]] = {}
     for layer in workload.layers:
-        run = schedule.execution(layer.name)
+        run = execution_of(schedule, layer.name)
         if run.core == core and source[layer.name] == layer.name and not run.held_media:
             stay = _Stay(run.start_cycle, run.end_cycle, layer.shape.output_size_bits)
             stays.setdefault(layer.name, []).append(stay)
@@ -146,7 +153,7 @@ def _stays(core: str, schedule: Schedule, workload: Workload) -> list[_Stay]:
         (x.tensor, x.start_cycle, x.end_cycle) for x in schedule.transfers if x.sender == core
     ]
     for layer in workload.layers:
-        run = schedule.execution(layer.name)
+        run = execution_of(schedule, layer.name)
         if run.core == core and not run.held_media:
             read = {source[name] for name in layer.inputs} | {f"weights of {layer.name}"}
             uses += [(tensor, run.start_cycle, run.end_cycle) for tensor in read]
@@ -178,6 +185,17 @@ def _repeats(tensor: str, start: float, schedule: Schedule) -> bool:
     sent = [x for x in schedule.transfers if x.tensor == tensor and x.start_cycle == start and not x.broadcast]
     held = [x for x in schedule.executions if x.held_media and x.start_cycle == start]
     return bool(sent or held)
+
+
+def _verdicts(schedule: Schedule, workload: Workload) -> list[str]:
+    """An exit's verdict is not before its layer ends and its logits have arrived."""
+    source = _sources(workload)
+    found = []
+    for name, verdict in zip(workload.exits, schedule.verdict_cycles, strict=True):
+        sent = [x.end_cycle for x in schedule.transfers if x.tensor == source[name] and x.kind is TransferKind.LOGITS]
+        if verdict < max([execution_of(schedule, name).end_cycle, *sent]):
+            found.append(f"the verdict of {name} comes before its logits")
+    return found
 
 
 def kinds(schedule: Schedule) -> list[TransferKind]:

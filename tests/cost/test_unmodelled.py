@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
-from offramp.cost.unmodelled import NEVER_COUNTED, left_out_layer_by_layer
+from offramp.cost.unmodelled import NEVER_COUNTED, unmodelled_layer_by_layer
 from offramp.hardware.loader import load_accelerator
 from tests.cost.mapping.optimized.networks import team_of
 from tests.cost.mapping.optimized.test_mapping_steps import two_layers, two_stages
@@ -42,7 +42,7 @@ def test_only_what_holds_is_said() -> None:
     bare = replace(alone, cores=alone.cores[:1], links=())
     calm = LayerByLayerModel(ToyEngine()).estimate(two_layers(), bare)
     assert calm.leaves_out == (NEVER_COUNTED,)
-    assert left_out_layer_by_layer(bare, "offramp", calm.stages, calm.layers) == (NEVER_COUNTED,)
+    assert unmodelled_layer_by_layer(bare, "offramp", calm.stages, calm.layers) == (NEVER_COUNTED,)
 
 
 def test_the_optimized_mapping_charges_the_first_wait() -> None:

@@ -10,25 +10,30 @@ STREAMED = "operands"
 
 
 def busy_spans(schedule: Schedule) -> tuple[BusySpan, ...]:
-    """In order of place and time; spans of one layer that follow each other without a gap are one."""
-    return join_spans(_spans(schedule))
+    """List what every core and every link does and when.
 
+    Args:
+        schedule: What a mapping planned.
 
-def join_spans(spans: Iterable[BusySpan]) -> tuple[BusySpan, ...]:
-    """The same in order of place and time, with what follows each other without a gap as one."""
-    return tuple(_joined(sorted(spans, key=lambda x: (x.place, x.start_cycle, x.end_cycle))))
+    Returns:
+        Spans in order of place and time; spans of one layer that follow each other without a gap are one.
+    """
+    spans = sorted(_spans(schedule), key=lambda span: (span.place, span.start_cycle, span.end_cycle))
+    return tuple(_joined(spans))
 
 
 def _spans(schedule: Schedule) -> Iterable[BusySpan]:
-    for run in schedule.executions:
-        if run.end_cycle > run.start_cycle:
-            yield BusySpan(run.core, run.layer, run.start_cycle, run.end_cycle)
-            for medium in run.held_media:
-                yield BusySpan(medium, run.layer, run.start_cycle, run.end_cycle, STREAMED)
-    for sent in schedule.transfers:
-        if sent.end_cycle > sent.start_cycle and not sent.broadcast:
-            for medium in sent.media:
-                yield BusySpan(medium, sent.origin, sent.start_cycle, sent.end_cycle, sent.kind.value)
+    for execution in schedule.executions:
+        start, end = execution.start_cycle, execution.end_cycle
+        if end > start:
+            yield BusySpan(execution.core, execution.layer, start, end)
+            for medium in execution.held_media:
+                yield BusySpan(medium, execution.layer, start, end, STREAMED)
+    for transfer in schedule.transfers:
+        start, end = transfer.start_cycle, transfer.end_cycle
+        if end > start and not transfer.broadcast:
+            for medium in transfer.media:
+                yield BusySpan(medium, transfer.origin, start, end, transfer.kind.value)
 
 
 def _joined(spans: Iterable[BusySpan]) -> Iterable[BusySpan]:

@@ -36,7 +36,18 @@ class ExpectedCost:
 
 
 def expected_cost(report: CostReport, exit_rates: Sequence[float]) -> ExpectedCost:
-    """Weight the cumulative cost of each exit with the share of samples that leave there."""
+    """Weight the cumulative cost of each exit with the share of samples that leave there.
+
+    Args:
+        report: Cost to each exit.
+        exit_rates: Share of the samples that leave at each exit, the final one included.
+
+    Returns:
+        Means over all samples.
+
+    Raises:
+        InputError: The rates do not fit the exits.
+    """
     check_exit_rates(exit_rates, len(report.stages))
     latency = energy = macs = product = 0.0
     for stage, rate in zip(report.stages, exit_rates, strict=True):
@@ -47,8 +58,35 @@ def expected_cost(report: CostReport, exit_rates: Sequence[float]) -> ExpectedCo
     return ExpectedCost(latency, energy, macs, product, energy * 1e-12 * latency)
 
 
+def exit_weights(exit_rates: Sequence[float] | None, num_exits: int) -> tuple[float, ...]:
+    """Weights of the exits for a mapping that compares schedules.
+
+    Args:
+        exit_rates: Share of the samples that leave at each exit; None = not known.
+        num_exits: Number of exits of the network that is mapped.
+
+    Returns:
+        The rates; equal weights where they are not known, or where the network is the static one of several exits.
+
+    Raises:
+        InputError: The rates do not fit the exits.
+    """
+    if exit_rates is None or (num_exits == 1 and len(exit_rates) > 1):
+        return (1.0 / num_exits,) * num_exits
+    check_exit_rates(exit_rates, num_exits)
+    return tuple(exit_rates)
+
+
 def check_exit_rates(exit_rates: Sequence[float], num_exits: int) -> None:
-    """Rates must be one per exit, each from 0 to 1, and sum to 1 (printed rates are rounded: within 0.005)."""
+    """Check that there is one rate per exit and that rates are shares that sum to 1.
+
+    Args:
+        exit_rates: Share of the samples that leave at each exit; printed rates are rounded, so 0.005 is tolerated.
+        num_exits: Number of exits, the final one included.
+
+    Raises:
+        InputError: The number of rates, a rate, or their sum is wrong.
+    """
     if len(exit_rates) != num_exits:
         raise InputError(
             f"Exit rates must have one value per exit ({num_exits}, the final one included), "

@@ -1,4 +1,4 @@
-"""Schedule: which core makes what when, and what travels when; plain values that can be checked on their own."""
+"""A schedule: which core computes what and when, and what is transferred when. Every mapping fills in this type."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from offramp.cost.report import MemoryEnergy
 
 
 class TransferKind(StrEnum):
-    """Why a tensor travels."""
+    """Why a tensor is transferred."""
 
     WEIGHTS = "weights"
     INPUT = "input"
@@ -18,7 +18,14 @@ class TransferKind(StrEnum):
 
 @dataclass(frozen=True)
 class Region:
-    """Channels ``first_channel`` to ``end_channel`` (exclusive) of rows ``first_row`` to ``end_row`` (exclusive)."""
+    """A rectangular part of a tensor: a range of channels and a range of rows.
+
+    Attributes:
+        first_channel: First channel, from 0.
+        end_channel: One past the last channel.
+        first_row: First row, from 0.
+        end_row: One past the last row.
+    """
 
     first_channel: int
     end_channel: int
@@ -27,13 +34,23 @@ class Region:
 
     @property
     def rows(self) -> int:
+        """Number of rows."""
         return max(0, self.end_row - self.first_row)
 
     @property
     def channels(self) -> int:
+        """Number of channels."""
         return max(0, self.end_channel - self.first_channel)
 
     def overlap(self, other: "Region") -> "Region":
+        """The part that belongs to both regions.
+
+        Args:
+            other: A region of the same tensor.
+
+        Returns:
+            The common part; it is empty where the regions do not meet.
+        """
         return Region(
             max(self.first_channel, other.first_channel),
             min(self.end_channel, other.end_channel),
@@ -42,7 +59,14 @@ class Region:
         )
 
     def meets(self, other: "Region") -> bool:
-        """Whether anything belongs to both."""
+        """Whether the regions have a common part.
+
+        Args:
+            other: A region of the same tensor.
+
+        Returns:
+            True where at least one element belongs to both.
+        """
         return (
             self.first_channel < other.end_channel
             and other.first_channel < self.end_channel
@@ -53,15 +77,25 @@ class Region:
 
     @property
     def empty(self) -> bool:
+        """Whether the region has no element."""
         return self.end_channel <= self.first_channel or self.end_row <= self.first_row
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A layer, or the part ``result`` of its result (None = all), on a core from ``start_cycle`` to ``end_cycle``.
+    """A layer, or a part of it, on one core.
 
-    ``held_media`` are taken for all of that time. ``weights`` names the block of weights that it uses, if they come in
-    blocks. Energies are those of the core; they are 0 in a plan that knows durations only.
+    Attributes:
+        layer: Name of the layer.
+        core: Name of the core.
+        start_cycle: When the core starts.
+        end_cycle: When the core is done.
+        held_media: Links that are busy for all of that time, because operands are streamed over them.
+        result: The part of the layer's result that is computed; None = all of it.
+        mac_energy_pj: Energy of the multiply-accumulate units.
+        memory_energy: Energy of the core's memories, by memory and operand.
+        weights: Name of the block of weights that is used, where weights are loaded in blocks.
+        utilization: Share of the array that the engine says is used; None = to be worked out from MACs and cycles.
     """
 
     layer: str
@@ -70,23 +104,36 @@ class Execution:
     end_cycle: float
     held_media: tuple[str, ...] = ()
     result: Region | None = None
-    macs: int = 0
     mac_energy_pj: float = 0.0
     memory_energy: tuple[MemoryEnergy, ...] = ()
     weights: str = ""
+    utilization: float | None = None
 
     @property
     def energy_pj(self) -> float:
+        """Energy that the core spends."""
         return self.mac_energy_pj + sum(part.energy_pj for part in self.memory_energy)
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """A tensor, or its part ``region``, on its way from one core to another over ``media``, all of them at once.
+    """A tensor, or a part of it, sent over links that are all busy at the same time.
 
-    ``tensor`` is the layer that makes it, the graph input, or weights (``weights of <layer>``, with the block where
-    they come in blocks). ``origin`` is the layer that is charged. A ``broadcast`` listens to the same tensor already on
-    the same media, so it takes none of their time.
+    Attributes:
+        tensor: The layer that computes the tensor, the graph input, or ``weights of <layer>`` (with the block where
+            weights are loaded in blocks).
+        kind: Why it is transferred.
+        origin: The layer that is charged for the energy.
+        sender: Name of the core, or of the shared memory, that sends.
+        receiver: Name of the core, or of the shared memory, that receives.
+        media: The links that are busy.
+        start_cycle: When the transfer starts.
+        end_cycle: When all bits have arrived.
+        bits: Number of bits.
+        energy_pj: Energy of reading, sending and writing.
+        broadcast: Whether the receiver listens to a transfer of the same tensor that is on the links anyway; then no
+            time of the links is taken.
+        region: The part of the tensor; None = all of it.
     """
 
     tensor: str
@@ -105,7 +152,17 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Holding:
-    """Room taken in a memory of a core for a part of a tensor."""
+    """Space taken in a memory of a core by a part of a tensor.
+
+    Attributes:
+        core: Name of the core.
+        memory: Name of the memory.
+        tensor: Name of the tensor, as in `Transfer`.
+        region: The part of the tensor.
+        bits: Number of bits.
+        start_cycle: When the space is reserved.
+        end_cycle: When the space is free again.
+    """
 
     core: str
     memory: str
@@ -117,10 +174,29 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Executions and transfers in the order in which they were planned.
+class IdlePower:
+    """Power that an accelerator takes in every cycle, whatever runs.
 
-    ``holdings`` and ``verdict_cycles`` (when each exit's logits are out) are those of a mapped schedule.
+    Attributes:
+        pj_per_cycle: Energy per cycle.
+        memory: The name under which reports list this energy among those of the memories.
+    """
+
+    pj_per_cycle: float
+    memory: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a mapping decides, in plain values that can be checked on their own.
+
+    Attributes:
+        executions: What cores compute, in the order in which it was planned.
+        transfers: What is sent, in the order in which it was planned.
+        warnings: Sentences for the user.
+        holdings: What takes space in memories; empty where a mapping does not say.
+        verdict_cycles: Per exit, the cycle in which its logits are available.
+        idle_power: Power that comes on top of the energies of executions and transfers; None = none.
     """
 
     executions: tuple[Execution, ...]
@@ -128,15 +204,4 @@ class Schedule:
     warnings: tuple[str, ...] = ()
     holdings: tuple[Holding, ...] = ()
     verdict_cycles: tuple[float, ...] = ()
-
-    @property
-    def end_cycle(self) -> float:
-        ends = [item.end_cycle for item in self.executions] + [item.end_cycle for item in self.transfers]
-        return max(ends, default=0.0)
-
-    def execution(self, layer: str) -> Execution:
-        """The first one of ``layer``; KeyError without any."""
-        for item in self.executions:
-            if item.layer == layer:
-                return item
-        raise KeyError(layer)
+    idle_power: IdlePower | None = None

@@ -10,10 +10,20 @@ from offramp.workload.layer import Op
 NEVER_COUNTED = "Leakage, the host and the comparison with the threshold cost nothing here."
 
 
-def left_out_layer_by_layer(
+def unmodelled_layer_by_layer(
     accelerator: Accelerator, convention: Convention, stages: Sequence[StageCost], layers: Sequence[LayerReport]
 ) -> tuple[str, ...]:
-    """Of the reference's schedule: private DRAMs, waits that no stage is charged for, idle cores."""
+    """Name what the reference's schedule leaves out: a shared DRAM, waits between stages, idle cores.
+
+    Args:
+        accelerator: What the network runs on.
+        convention: What is charged.
+        stages: Costs of the stages.
+        layers: Reports of the layers.
+
+    Returns:
+        One sentence each, for the user.
+    """
     compute = accelerator.cores_of(CoreKind.COMPUTE)
     offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
     found = []

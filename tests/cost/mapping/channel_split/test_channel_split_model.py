@@ -9,18 +9,29 @@ from hypothesis import strategies as st
 from offramp.cost.engines.formula.engine import FormulaEngine
 from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel, Goal
 from offramp.cost.mapping.channel_split.core_options import layer_options
-from offramp.cost.mapping.channel_split.in_order import ChipSimulator
-from offramp.cost.mapping.channel_split.power_report import energies_to_exit
-from offramp.cost.mapping.channel_split.split_schedule import ChipSchedule, schedule_faults
+from offramp.cost.mapping.channel_split.in_order_simulator import InOrderSimulator
+from offramp.cost.report import StageCost
+from offramp.cost.schedule import Schedule
+from offramp.cost.schedule_report import StageBoundary, layer_reports, stage_costs
 from offramp.errors import UnsupportedLayerError
 from offramp.hardware.loader import load_accelerator
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
+from tests.cost.mapping.channel_split.checker import faults
 from tests.cost.mapping.channel_split.networks import add, average, conv, depthwise, residual_network, two_exits
 
 DIANA = load_accelerator("diana")
 ENGINE = FormulaEngine(DIANA)
 FREE = ChannelSplitModel(free=True, overlapping=True)
+
+
+def energies_to_exit(network: Workload, schedule: Schedule) -> list[float]:
+    return [stage.energy_to_exit_pj for stage in stages_of(network, schedule)]
+
+
+def stages_of(network: Workload, schedule: Schedule) -> tuple[StageCost, ...]:
+    layers = layer_reports(network, DIANA, schedule)
+    return stage_costs(network, schedule, layers, StageBoundary.VERDICTS)
 
 
 def test_a_chip_of_both_cores_reaches_the_published_efficiency() -> None:
@@ -54,13 +65,13 @@ def test_a_split_layer_takes_as_long_as_its_slower_part_and_the_power_of_both() 
     stem = Layer("stem", conv(16, 4, 16), (GRAPH_INPUT,), 0, Role.BACKBONE)
     network = Workload("two", (stem, Layer("conv", conv(32, 16, 16), ("stem",), 0, Role.BACKBONE)), ("conv",))
     schedule = ChannelSplitModel().assign(network.with_analog_channels({"conv": 16}), DIANA).schedule
-    pieces = {x.part.core: x for x in schedule.pieces if x.layer == "conv"}
-    analog, digital = (pieces[x].end_cycle - pieces[x].start_cycle for x in ("analog", "digital"))
+    parts = {x.core: x for x in schedule.executions if x.layer == "conv"}
+    analog, digital = (parts[x].end_cycle - parts[x].start_cycle for x in ("analog", "digital"))
     assert analog == pytest.approx(8 * 16 * 9 + 256 / 4 * 18.2)
     assert digital == 16 * 16 * 9 + 256 * 32 / 8
-    assert pieces["analog"].start_cycle == pieces["digital"].start_cycle
-    energies = energies_to_exit(network, schedule, ENGINE)
-    alone = schedule.pieces[0]
+    assert parts["analog"].start_cycle == parts["digital"].start_cycle
+    energies = energies_to_exit(network, schedule)
+    alone = schedule.executions[0]
     # ODiMO: 42.39 mW while both work, then that of the longer one.
     both, rest = min(analog, digital), abs(analog - digital)
     published = 42.39 * both + (24.96 if digital > analog else 28.74) * rest
@@ -84,11 +95,11 @@ def test_the_assignment_is_the_best_of_all_where_all_can_be_tried(goal: Goal) ->
     network = two_exits()
     model = ChannelSplitModel(free=True, overlapping=True, goal=goal)
     options = layer_options(network, ENGINE, free=True)
-    simulator = ChipSimulator(network, ENGINE, overlapping=True)
+    simulator = InOrderSimulator(network, ENGINE, overlapping=True)
     values = []
     for ways in itertools.product(*options.values()):
-        schedule = simulator.run(dict(zip(options, ways, strict=True)))
-        energy = energies_to_exit(network, schedule, ENGINE)
+        schedule = simulator.run(dict(zip(options, ways, strict=True))).schedule()
+        energy = energies_to_exit(network, schedule)
         pairs = list(zip(energy, schedule.verdict_cycles, strict=True))
         values.append(sum({"latency": c, "energy": e, "energy_delay_product": e * c}[goal] for e, c in pairs) / 2)
     assert len(values) > 20
@@ -97,13 +108,13 @@ def test_the_assignment_is_the_best_of_all_where_all_can_be_tried(goal: Goal) ->
 
 def test_exit_rates_decide_what_is_worth_it() -> None:
     rates = ChannelSplitModel(free=True, exit_rates=(1.0, 0.0)).assign(two_exits(), DIANA)
-    energy = energies_to_exit(two_exits(), rates.schedule, ENGINE)[0]
+    energy = energies_to_exit(two_exits(), rates.schedule)[0]
     assert rates.value == pytest.approx(energy * rates.schedule.verdict_cycles[0])
 
 
 def test_later_stages_wait_for_the_verdict() -> None:
     schedule = FREE.assign(two_exits(), DIANA).schedule
-    assert min(x.start_cycle for x in schedule.pieces if x.layer == "block") >= schedule.verdict_cycles[0]
+    assert min(x.start_cycle for x in schedule.executions if x.layer == "block") >= schedule.verdict_cycles[0]
 
 
 def test_energies_of_layers_add_up_to_those_of_stages() -> None:
@@ -194,42 +205,58 @@ def test_any_choice_gives_a_schedule_without_faults(workload: Workload, overlapp
     options = layer_options(workload, ENGINE, free=True)
     rng = np.random.default_rng(seed)
     choice = {name: ways[rng.integers(len(ways))] for name, ways in options.items()}
-    schedule = ChipSimulator(workload, ENGINE, overlapping=overlapping).run(choice)
-    assert schedule_faults(schedule, workload, ENGINE) == []
+    schedule = InOrderSimulator(workload, ENGINE, overlapping=overlapping).run(choice).schedule()
+    assert faults(schedule, workload, ENGINE) == []
 
 
-def spoilt(schedule: ChipSchedule, kind: str) -> ChipSchedule:
-    pieces, fetches = list(schedule.pieces), list(schedule.fetches)
-    last = pieces[-2]
+def spoilt(schedule: Schedule, kind: str) -> Schedule:
+    executions, transfers, holdings = list(schedule.executions), list(schedule.transfers), schedule.holdings
+    verdicts = schedule.verdict_cycles
+    last = executions[-2]
     if kind == "missing":
-        del pieces[0]
+        del executions[0]
     elif kind == "early":
-        pieces[-2] = replace(last, start_cycle=last.start_cycle - 50, end_cycle=last.end_cycle - 50)
+        executions[-2] = replace(last, start_cycle=last.start_cycle - 50, end_cycle=last.end_cycle - 50)
     elif kind == "fast":
-        pieces[-2] = replace(last, end_cycle=last.start_cycle + 1)
+        executions[-2] = replace(last, end_cycle=last.start_cycle + 1)
     elif kind == "weights":
-        fetches = [x for x in fetches if x.layer != "stem"]
+        transfers = [x for x in transfers if x.origin != "stem"]
     elif kind == "transfers":
-        fetches[1] = replace(fetches[1], start_cycle=fetches[0].start_cycle)
+        transfers[1] = replace(transfers[1], start_cycle=transfers[0].start_cycle)
     elif kind == "core":
-        index = next(i for i, x in enumerate(pieces) if x.layer == "stem")
-        pieces[index] = replace(pieces[index], part=replace(pieces[index].part, core="analog"))
-    return replace(schedule, pieces=tuple(pieces), fetches=tuple(fetches))
+        index = next(i for i, x in enumerate(executions) if x.layer == "stem")
+        executions[index] = replace(executions[index], core="analog")
+    elif kind == "memory":
+        holdings = tuple(replace(x, bits=x.bits * 100) for x in holdings)
+    elif kind == "nowhere":
+        holdings = holdings[1:]
+    elif kind == "verdict":
+        verdicts = (verdicts[0] - 10,)
+    return replace(
+        schedule,
+        executions=tuple(executions),
+        transfers=tuple(transfers),
+        holdings=holdings,
+        verdict_cycles=verdicts,
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("missing", "not made once each"),
+        ("missing", "not computed once each"),
         ("early", "its inputs are there at"),
         ("fast", "is faster"),
-        ("weights", "never fetched"),
+        ("weights", "never loaded"),
         ("transfers", "at the same time"),
         ("core", "runs on analog, but the first layer"),
+        ("memory", "bits of"),
+        ("nowhere", "takes no space"),
+        ("verdict", "is not the end"),
     ],
 )
 def test_the_check_finds_spoilt_schedules(kind: str, words: str) -> None:
     network = residual_network(1)
     schedule = FREE.assign(network, DIANA).schedule
-    assert schedule_faults(schedule, network, ENGINE) == []
-    assert any(words in fault for fault in schedule_faults(spoilt(schedule, kind), network, ENGINE))
+    assert faults(schedule, network, ENGINE) == []
+    assert any(words in fault for fault in faults(spoilt(schedule, kind), network, ENGINE))

@@ -6,7 +6,6 @@ import pytest
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import (
     LayerByLayerModel,
     different_compute_cores,
-    runtime_cycles,
 )
 from offramp.cost.report import LayerCost, LayerEngine
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
@@ -69,12 +68,6 @@ def test_more_cycles_never_cost_less() -> None:
         report = LayerByLayerModel(ToyEngine(cycles)).estimate(two_exit_workload(), toy_accelerator())
         ends.append(report.stages[-1].latency_to_exit_cycles)
     assert ends == sorted(ends)
-
-
-def test_runtime_is_cut_to_whole_cycles_on_compute_cores_only() -> None:
-    cost = LayerCost(10.75, 0.5, 2.0, 3.5, 0.0, (), 0.0)
-    assert runtime_cycles(cost, CoreKind.COMPUTE) == 13.0
-    assert runtime_cycles(cost, CoreKind.POOLING) == runtime_cycles(cost, CoreKind.SIMD) == 16.75
 
 
 class TwoSpeeds(ToyEngine):

@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.cost.mapping.layer_by_layer.link_scheduling import plan_layer_by_layer
+from offramp.cost.mapping.layer_by_layer.link_scheduling import plan_layer_by_layer, runtime_cycles
 from offramp.cost.mapping.placement import place
+from offramp.cost.report import LayerCost
 from offramp.cost.schedule import Schedule, Transfer, TransferKind
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
-from tests.cost.checker import faults, kinds
+from tests.cost.checker import execution_of, faults, kinds
 from tests.cost.toys import add, conv, core, dense, layer, pool, toy_accelerator, two_exit_workload
 
 Convention = Literal["offramp", "published"]
@@ -22,8 +23,8 @@ def plan(
     workload: Workload, accelerator: Accelerator, convention: Convention = "offramp", cycles: float = 100.0
 ) -> Schedule:
     placements = place(workload, accelerator, accelerator.core("npu"), convention)
-    runtimes = {x.layer.name: cycles for x in placements}
-    return plan_layer_by_layer(workload, placements, runtimes, accelerator, convention)
+    costs = {x.layer.name: LayerCost(cycles, 0.0, 0.0, 0.0, 0.0, (), 0.0) for x in placements}
+    return plan_layer_by_layer(workload, placements, costs, accelerator, convention)
 
 
 def times(schedule: Schedule) -> dict[str, tuple[float, float]]:
@@ -50,7 +51,7 @@ def test_schedule_worked_out_by_hand() -> None:
         "pool1": (720, 820),
         "fc1": (824, 924),
     }
-    assert schedule.end_cycle == 926  # The last logits, 80 bits, are off chip two cycles after they are made.
+    assert schedule.verdict_cycles[-1] == 926  # The last logits, 80 bits, are off chip two cycles after they are made.
     assert faults(schedule, two_exit_workload(), toy_accelerator()) == []
 
 
@@ -206,7 +207,7 @@ def test_layer_that_does_not_fit_works_off_chip() -> None:
     """Maps of 2048 bits reach the off-chip memory in 32 cycles; while the sum runs nothing else uses the bus."""
     accelerator = toy_accelerator(simd_bits=5000)
     schedule = plan(streaming_workload(), accelerator)
-    run = schedule.execution("sum")
+    run = execution_of(schedule, "sum")
     assert run.held_media == ("bus",)
     assert run.start_cycle == times(schedule)["b"][1] + 32
     assert [(x.sender, x.receiver) for x in sent(schedule, "a")] == [("npu", "dram")]
@@ -224,7 +225,7 @@ def test_one_passage_over_a_shared_link_serves_two_listeners() -> None:
 
 def test_published_convention_sends_no_inputs_to_a_layer_that_does_not_fit() -> None:
     schedule = plan(streaming_workload(), toy_accelerator(simd_bits=5000), "published")
-    assert schedule.execution("sum").start_cycle == times(schedule)["b"][1]
+    assert execution_of(schedule, "sum").start_cycle == times(schedule)["b"][1]
     assert sent(schedule, "a") == sent(schedule, "b") == []
 
 
@@ -303,3 +304,9 @@ def test_published_schedules_are_complete_even_where_memories_overflow(
     schedule = plan(workload, accelerator, "published")
     liberties = ("before it has it", "is there", "never leaves")
     assert [x for x in faults(schedule, workload, accelerator) if not x.endswith(liberties) and "holds" not in x] == []
+
+
+def test_runtime_is_cut_to_whole_cycles_on_compute_cores_only() -> None:
+    cost = LayerCost(10.75, 0.5, 2.0, 3.5, 0.0, (), 0.0)
+    assert runtime_cycles(cost, CoreKind.COMPUTE) == 13.0
+    assert runtime_cycles(cost, CoreKind.POOLING) == runtime_cycles(cost, CoreKind.SIMD) == 16.75

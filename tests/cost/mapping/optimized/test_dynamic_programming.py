@@ -10,12 +10,12 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.optimized.core_groups import Chip, chips
 from offramp.cost.mapping.optimized.dynamic_programming import Optimizer
 from offramp.cost.mapping.optimized.layer_blocks import Pricer
-from offramp.cost.mapping.optimized.mapped_report import layer_reports, stage_costs
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS
 from offramp.cost.mapping.optimized.plan_simulation import Simulator, Speculation
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
 from offramp.cost.mapping.optimized.tasks import Task
 from offramp.cost.mapping.optimized.transfers import Router
+from offramp.cost.schedule_report import StageBoundary, layer_reports, stage_costs
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, team_of
@@ -29,7 +29,7 @@ class Setting:
     """All that plans are made of, for one workload on one accelerator."""
 
     def __init__(self, workload: Workload, accelerator: Accelerator) -> None:
-        self.workload = workload
+        self.workload, self.accelerator = workload, accelerator
         self.chip: Chip = chips(accelerator)[0]
         self.builder = TaskBuilder(workload, self.chip, PRICER, ALL_STEPS)
         self.router = Router(self.chip)
@@ -46,7 +46,8 @@ class Setting:
         simulator = Simulator(self.chip, self.builder, self.router, ALL_STEPS, modes, tasks)
         simulator.run()
         schedule = simulator.schedule()
-        stages = stage_costs(self.workload, schedule, layer_reports(self.workload, schedule, self.chip))
+        layers = layer_reports(self.workload, self.accelerator, schedule)
+        stages = stage_costs(self.workload, schedule, layers, StageBoundary.VERDICTS)
         return sum(
             rate * stage.energy_to_exit_pj * stage.latency_to_exit_cycles
             for rate, stage in zip(self.rates, stages, strict=True)

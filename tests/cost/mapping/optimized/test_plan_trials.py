@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from offramp.cost.mapping.optimized.mapped_report import layer_reports, stage_costs
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS
 from offramp.cost.mapping.optimized.plan_simulation import Simulator, Speculation
 from offramp.cost.mapping.optimized.plan_trials import Rehearsals
+from offramp.cost.schedule_report import StageBoundary, layer_reports, stage_costs
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Workload
 from tests.cost.mapping.optimized.networks import networks, quad
@@ -63,7 +63,7 @@ def test_products_are_those_of_the_report(workload: Workload) -> None:
         rehearsals(setting, setting.rates).rehearse(setting.optimizer().greedy())
     )
     schedule = best.simulator.schedule()
-    stages = stage_costs(workload, schedule, layer_reports(workload, schedule, setting.chip))
+    stages = stage_costs(workload, schedule, layer_reports(workload, quad(), schedule), StageBoundary.VERDICTS)
     pairs = zip(setting.rates, stages, strict=True)
     product = sum(rate * x.energy_to_exit_pj * 1e-12 * x.latency_to_exit_cycles for rate, x in pairs)
     assert best.product == pytest.approx(product, rel=1e-12)
@@ -80,7 +80,8 @@ def test_speculation_is_the_best_of_all_modes_of_one_exit() -> None:
             fork = waiting.entries[1].fork((mode, Speculation.WAIT))
             fork.run()
             schedule = fork.schedule()
-            stages = stage_costs(setting.workload, schedule, layer_reports(setting.workload, schedule, setting.chip))
+            layers = layer_reports(setting.workload, quad(), schedule)
+            stages = stage_costs(setting.workload, schedule, layers, StageBoundary.VERDICTS)
             pairs = zip(rates, stages, strict=True)
             products.append(sum(r * x.energy_to_exit_pj * 1e-12 * x.latency_to_exit_cycles for r, x in pairs))
         assert best.product == pytest.approx(min(products))

@@ -1,33 +1,50 @@
-"""Cost of whole workloads on a chip with published formulas: assignment, schedule, energy by powers."""
+"""Cost of whole workloads on a chip with published formulas: assignment of layers, schedule, energy from powers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from offramp.cost.engines.formula.engine import FormulaEngine
-from offramp.cost.expected import check_exit_rates
-from offramp.cost.mapping.channel_split.core_options import Option, layer_options
-from offramp.cost.mapping.channel_split.in_order import ChipSimulator
-from offramp.cost.mapping.channel_split.power_report import busy_spans, energies_to_exit, layer_reports, stage_costs
-from offramp.cost.mapping.channel_split.split_schedule import ChipSchedule
-from offramp.cost.report import CostReport, Goal, MappingKind
+from offramp.cost.expected import exit_weights
+from offramp.cost.mapping.channel_split.core_options import CoreOption, layer_options
+from offramp.cost.mapping.channel_split.in_order_simulator import InOrderRun, InOrderSimulator
+from offramp.cost.mapping.exit_energy import energies_to_exits
+from offramp.cost.report import CostReport, MappingKind
+from offramp.cost.schedule import Schedule
+from offramp.cost.schedule_report import ReportOrigin, StageBoundary, build_report
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Workload
 from offramp.workload.layer import Op
 
+Goal = Literal["latency", "energy", "product"]
+
 MAX_ROUNDS = 4
-"""Times all layers' choices are gone through; usually nothing changes in the second."""
+"""Passes over the choices of all layers; usually nothing changes in the second."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which way each layer runs, the schedule that follows, and the figure it was chosen for."""
+    """Which cores each layer runs on, and what follows.
 
-    options: Mapping[str, Option]
-    schedule: ChipSchedule
+    Attributes:
+        options: The chosen option of each layer but activation functions, by name.
+        schedule: The schedule that follows.
+        value: The figure that was minimized.
+    """
+
+    options: Mapping[str, CoreOption]
+    schedule: Schedule
     value: float
 
     def analog_channels(self, core: str) -> dict[str, int]:
-        """Output channels of each layer on ``core``; layers without any are left out."""
+        """Output channels of each layer on one core.
+
+        Args:
+            core: Name of the core.
+
+        Returns:
+            Channels by layer; layers without any there are left out.
+        """
         return {
             name: part.channels for name, option in self.options.items() for part in option.parts if part.core == core
         }
@@ -35,21 +52,28 @@ class Assignment:
 
 @dataclass(frozen=True)
 class ChannelSplitModel:
-    """Assigns layers to the cores of a chip that has formulas, for ``goal``, and prices the schedule.
+    """Assigns layers, or parts of their channels, to the cores of a chip that has formulas, and prices the schedule.
 
-    ``free``: layers about which nothing is decided may go to the analog core, whose weights are ternary; otherwise they
-    stay digital. ``overlapping``: layers that do not need each other run at the same time. Energy: powers over time.
-    ``exit_rates`` weigh the exits when ways are compared; without them all count alike.
+    Energy is power over time: idle power in every cycle, and that of each core while it runs. Stages are charged by
+    ``StageBoundary.VERDICTS``.
+
+    Attributes:
+        free: Whether layers about which nothing is decided may go to the analog core, whose weights are ternary;
+            otherwise they stay digital.
+        overlapping: Whether layers that do not depend on each other run at the same time.
+        goal: What the assignment minimizes.
+        exit_rates: Weights of the exits when assignments are compared; None = all count alike.
     """
 
     free: bool = False
     overlapping: bool = False
-    goal: Goal = "energy_delay_product"
+    goal: Goal = "product"
     exit_rates: tuple[float, ...] | None = None
     _engines: dict[Accelerator, FormulaEngine] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
+        """What prices the layers."""
         return "published formulas"
 
     @property
@@ -57,68 +81,82 @@ class ChannelSplitModel:
         return "optimized" if self.overlapping else "layer_by_layer"
 
     def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport:
-        """Raises UnsupportedLayerError naming every layer that cannot run where it was decided to."""
+        """Price a network.
+
+        Args:
+            workload: The network.
+            accelerator: What it runs on; it must have formulas.
+
+        Returns:
+            Cost per layer, per stage and to each exit.
+
+        Raises:
+            AcceleratorError: The accelerator has no formulas.
+            InputError: The exit rates do not fit the exits.
+            UnsupportedLayerError: Layers cannot run where it was decided; all are named.
+        """
         assignment = self.assign(workload, accelerator)
         engine = self._engine(accelerator)
-        layers = layer_reports(workload, assignment.schedule, engine)
-        return CostReport(
-            accelerator=accelerator.name,
-            engine=engine.name,
-            engine_version=engine.version,
-            convention="offramp",
-            stages=stage_costs(workload, assignment.schedule, layers, engine),
-            layers=layers,
-            warnings=(*assignment.schedule.warnings, *self._ternary(workload, assignment, engine)),
-            mapping=self._mapping,
-            busy=busy_spans(assignment.schedule),
-        )
+        origin = ReportOrigin(engine.name, engine.version, self._mapping)
+        report = build_report(workload, accelerator, assignment.schedule, StageBoundary.VERDICTS, origin)
+        return replace(report, warnings=(*report.warnings, *self._ternary(workload, assignment, engine)))
 
     def assign(self, workload: Workload, accelerator: Accelerator) -> Assignment:
-        """The best way that is found: each layer's best alone, then one layer after the other, all others fixed."""
+        """Choose the cores of all layers: each layer's fastest alone, then one layer after the other, all others fixed.
+
+        Args:
+            workload: The network.
+            accelerator: What it runs on; it must have formulas.
+
+        Returns:
+            The best assignment that was found.
+
+        Raises:
+            AcceleratorError: The accelerator has no formulas.
+            InputError: The exit rates do not fit the exits.
+            UnsupportedLayerError: Layers cannot run where it was decided; all are named.
+        """
         engine = self._engine(accelerator)
         options = layer_options(workload, engine, free=self.free)
-        simulator = ChipSimulator(workload, engine, overlapping=self.overlapping)
-        rates = self._rates(workload.num_stages)
+        simulator = InOrderSimulator(workload, engine, overlapping=self.overlapping)
+        weights = exit_weights(self.exit_rates, workload.num_stages)
+        stage_of = {layer.name: layer.stage for layer in workload.layers}
 
-        def judged(choice: Mapping[str, Option]) -> Assignment:
-            schedule = simulator.run(choice)
-            return Assignment(dict(choice), schedule, self._value(workload, schedule, engine, rates))
+        def value_of(run: InOrderRun) -> float:
+            energies = energies_to_exits(run.charges, stage_of, run.verdict_cycles, simulator.idle_pj_per_cycle)
+            return self._value(energies, run.verdict_cycles, weights)
 
-        best = judged({name: min(ways, key=lambda way: _alone(way)) for name, ways in options.items()})
-        open_layers = [name for name, ways in options.items() if len(ways) > 1]
+        best = {name: min(candidates, key=_slowest_part) for name, candidates in options.items()}
+        best_run = simulator.run(best)
+        least = value_of(best_run)
+        open_layers = [name for name, candidates in options.items() if len(candidates) > 1]
         for _ in range(MAX_ROUNDS if open_layers else 0):
-            before = best.value
+            before = least
             for name in open_layers:
-                for way in options[name]:
-                    if way is not best.options[name]:
-                        other = judged({**best.options, name: way})
-                        if other.value < best.value:
-                            best = other
-            if best.value >= before:
+                for option in options[name]:
+                    if option is best[name]:
+                        continue
+                    changed = {**best, name: option}
+                    run = simulator.run(changed)
+                    value = value_of(run)
+                    if value < least:
+                        best, best_run, least = changed, run, value
+            if least >= before:
                 break
-        return best
+        return Assignment(best, best_run.schedule(), least)
 
     def _engine(self, accelerator: Accelerator) -> FormulaEngine:
         if accelerator not in self._engines:
             self._engines[accelerator] = FormulaEngine(accelerator)
         return self._engines[accelerator]
 
-    def _rates(self, count: int) -> Sequence[float]:
-        if self.exit_rates is None or (count == 1 and len(self.exit_rates) > 1):
-            return (1.0 / count,) * count
-        check_exit_rates(self.exit_rates, count)
-        return self.exit_rates
-
-    def _value(
-        self, workload: Workload, schedule: ChipSchedule, engine: FormulaEngine, rates: Sequence[float]
-    ) -> float:
-        energies = energies_to_exit(workload, schedule, engine)
-        figures = zip(rates, energies, schedule.verdict_cycles, strict=True)
+    def _value(self, energies: Sequence[float], cycles: Sequence[float], weights: Sequence[float]) -> float:
+        figures = zip(weights, energies, cycles, strict=True)
         if self.goal == "latency":
-            return sum(rate * cycles for rate, _, cycles in figures)
+            return sum(weight * latency for weight, _, latency in figures)
         if self.goal == "energy":
-            return sum(rate * energy for rate, energy, _ in figures)
-        return sum(rate * energy * cycles for rate, energy, cycles in figures)
+            return sum(weight * energy for weight, energy, _ in figures)
+        return sum(weight * energy * latency for weight, energy, latency in figures)
 
     def _ternary(self, workload: Workload, assignment: Assignment, engine: FormulaEngine) -> list[str]:
         """A free assignment counts on ternary weights that nobody trained."""
@@ -136,5 +174,5 @@ class ChannelSplitModel:
         ]
 
 
-def _alone(option: Option) -> float:
+def _slowest_part(option: CoreOption) -> float:
     return max(part.cycles for part in option.parts)

@@ -16,7 +16,7 @@ SPLIT_SHARES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
-class Part:
+class CorePart:
     """Some of a layer's output channels on one core, its cycles there, and the bits of weights to be fetched for it."""
 
     core: str
@@ -31,20 +31,20 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Option:
+class CoreOption:
     """One way to run a layer: its parts run at the same time, on different cores."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[CorePart, ...]
 
 
-def layer_options(workload: Workload, engine: FormulaEngine, *, free: bool) -> dict[str, tuple[Option, ...]]:
+def layer_options(workload: Workload, engine: FormulaEngine, *, free: bool) -> dict[str, tuple[CoreOption, ...]]:
     """All ways to run each layer but activations, at least one each.
 
     A layer whose ``analog_channels`` are decided has one way. Others may go to the analog core only where ``free``:
     their weights would have to become ternary. Raises UnsupportedLayerError naming every decision that breaks a rule.
     """
     chip = formulas_of(engine.accelerator)
-    found: dict[str, tuple[Option, ...]] = {}
+    found: dict[str, tuple[CoreOption, ...]] = {}
     faults: list[str] = []
     for layer in workload.layers:
         if layer.shape.op is Op.ACTIVATION:
@@ -68,7 +68,7 @@ def analog_refusal(chip: ChipFormulas, layer: Layer) -> str:
     return why_not(chip.analog, layer.shape, first=GRAPH_INPUT in layer.inputs)
 
 
-def _options(layer: Layer, chip: ChipFormulas, engine: FormulaEngine, *, free: bool) -> tuple[list[Option], str]:
+def _options(layer: Layer, chip: ChipFormulas, engine: FormulaEngine, *, free: bool) -> tuple[list[CoreOption], str]:
     shape, first = layer.shape, GRAPH_INPUT in layer.inputs
     channels = shape.g * shape.k
     analog, refusal = chip.analog, analog_refusal(chip, layer)
@@ -77,9 +77,9 @@ def _options(layer: Layer, chip: ChipFormulas, engine: FormulaEngine, *, free: b
     able = able or [x for x in chip.cores if x.is_software and not why_not(x, shape, first=first)]
     if wanted:
         return _decided(shape, wanted, analog, able, refusal, engine)
-    options = [Option((_part(x, shape, 0, engine),)) for x in able]
+    options = [CoreOption((_part(x, shape, 0, engine),)) for x in able]
     if wanted is None and free and analog is not None and not refusal:
-        options.append(Option((_part(analog, shape, 0, engine),)))
+        options.append(CoreOption((_part(analog, shape, 0, engine),)))
         step = chip.split_channels
         for count in sorted({round(share * channels / step) * step for share in SPLIT_SHARES} - {0, channels}):
             options += [o for x in able if (o := _split(shape, count, analog, x, engine)) is not None]
@@ -95,13 +95,13 @@ def _decided(
     able: Sequence[CoreFormula],
     refusal: str,
     engine: FormulaEngine,
-) -> tuple[list[Option], str]:
+) -> tuple[list[CoreOption], str]:
     if analog is None or refusal:
         return [], f"{wanted} channels are to be analog, but {refusal}"
     if wanted > shape.k:
         return [], f"{wanted} channels are to be analog, but it has {shape.k}"
     if wanted == shape.k:
-        return [Option((_part(analog, shape, 0, engine),))], ""
+        return [CoreOption((_part(analog, shape, 0, engine),))], ""
     options = [_split(shape, wanted, analog, x, engine) for x in able if not x.is_software]
     found = [option for option in options if option is not None]
     return found, "" if found else "no digital core runs the rest of its channels"
@@ -109,17 +109,17 @@ def _decided(
 
 def _split(
     shape: LayerShape, count: int, analog: CoreFormula, other: CoreFormula, engine: FormulaEngine
-) -> Option | None:
+) -> CoreOption | None:
     """The first ``count`` channels analog, the rest on ``other``; None where the rest cannot run there."""
     mine, rest = replace(shape, k=count), replace(shape, k=shape.k - count)
     if other.is_software or why_not(analog, mine) or why_not(other, rest):
         return None
-    return Option((_part(analog, mine, 0, engine), _part(other, rest, count, engine)))
+    return CoreOption((_part(analog, mine, 0, engine), _part(other, rest, count, engine)))
 
 
-def _part(formula: CoreFormula, shape: LayerShape, first_channel: int, engine: FormulaEngine) -> Part:
+def _part(formula: CoreFormula, shape: LayerShape, first_channel: int, engine: FormulaEngine) -> CorePart:
     bits = 0
     if formula.weights:
         copies = formula.depthwise_weight_copies if shape.g > 1 else 1
         bits = shape.num_weights * max(shape.weight_bits, 8) * copies
-    return Part(formula.core, shape, first_channel, engine.cycles(shape, formula).total, bits)
+    return CorePart(formula.core, shape, first_channel, engine.cycles(shape, formula).total, bits)

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from offramp.cost.busy_times import busy_spans
 from offramp.cost.mapping.layer_by_layer.link_scheduling import plan_layer_by_layer
 from offramp.cost.mapping.placement import Placement, place
-from offramp.cost.report import Convention, CostReport, LayerCost, LayerEngine, LayerReport, StageCost
-from offramp.cost.schedule import Execution, Schedule
-from offramp.cost.unmodelled import left_out_layer_by_layer
+from offramp.cost.report import Convention, CostReport, LayerCost, LayerEngine, StageCost
+from offramp.cost.schedule import Schedule
+from offramp.cost.schedule_report import ReportOrigin, StageBoundary, build_report
+from offramp.cost.unmodelled import unmodelled_layer_by_layer
 from offramp.cost.unsupported import UnpricedJobsError, describe
 from offramp.errors import AcceleratorError, UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind
-from offramp.workload.graph import Role, Workload
-from offramp.workload.layer import LayerShape, Op
+from offramp.workload.graph import Workload
+from offramp.workload.layer import LayerShape
 
 NOTICEABLE_WAIT = 0.05
 """Share of the whole latency above which waiting that no stage is charged for gets a warning."""
@@ -24,10 +24,14 @@ class LayerByLayerModel:
     """Prices each layer with ``engine`` and schedules all of them, in order, with one compute core.
 
     Of several different compute cores the one with the lowest energy-delay product to the final exit is taken.
-    Pooling and element-wise operators go to the pooling and the SIMD core where there is one. A stage is charged from
-    the start of its first backbone layer to the end of its branch; what passes before that, above all the wait for the
-    first weights and the graph input, is charged to no stage. Energies: weights to the layer that uses them, an
-    activation's journey to the layer that made it. Source: asyms/stream, branch expl-eenn.
+    Pooling and element-wise operators go to the pooling and the SIMD core where there is one. Stages are charged by
+    ``StageBoundary.LAYERS``: what passes before a stage's first layer, above all the wait for the first weights and the
+    graph input, is charged to no stage. The transfer of weights is charged to the layer that uses them, that of an
+    activation to the layer that computes it. Source: asyms/stream, branch expl-eenn.
+
+    Attributes:
+        engine: Prices single layers.
+        convention: What is charged; ``published`` follows the reference evaluation.
     """
 
     engine: LayerEngine
@@ -35,10 +39,23 @@ class LayerByLayerModel:
 
     @property
     def name(self) -> str:
+        """Name and version of the engine."""
         return f"{self.engine.name} {self.engine.version}"
 
     def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport:
-        """Raises UnsupportedLayerError naming all layers that the engine cannot price."""
+        """Price a network.
+
+        Args:
+            workload: The network.
+            accelerator: What it runs on.
+
+        Returns:
+            Cost per layer, per stage and to each exit.
+
+        Raises:
+            AcceleratorError: There is no compute core, or links are missing.
+            UnsupportedLayerError: The engine cannot price some layers; all are named.
+        """
         variants = [
             place(workload, accelerator, core, self.convention) for core in different_compute_cores(accelerator)
         ]
@@ -46,7 +63,7 @@ class LayerByLayerModel:
         reports = [self._report(workload, accelerator, placements, costs) for placements in variants]
         return min(reports, key=lambda r: r.stages[-1].energy_to_exit_pj * r.stages[-1].latency_to_exit_cycles)
 
-    def _price(self, variants: Sequence[Sequence[Placement]]) -> "dict[tuple[LayerShape, Core], LayerCost]":
+    def _price(self, variants: Sequence[Sequence[Placement]]) -> dict[tuple[LayerShape, Core], LayerCost]:
         jobs = list(dict.fromkeys((x.priced_shape, x.priced_core) for placements in variants for x in placements))
         try:
             return dict(zip(jobs, self.engine.price(jobs), strict=True))
@@ -58,28 +75,31 @@ class LayerByLayerModel:
         workload: Workload,
         accelerator: Accelerator,
         placements: Sequence[Placement],
-        costs: "Mapping[tuple[LayerShape, Core], LayerCost]",
+        costs: Mapping[tuple[LayerShape, Core], LayerCost],
     ) -> CostReport:
         layer_costs = {x.layer.name: costs[x.priced_shape, x.priced_core] for x in placements}
-        runtimes = {x.layer.name: runtime_cycles(layer_costs[x.layer.name], x.core.kind) for x in placements}
-        schedule = plan_layer_by_layer(workload, placements, runtimes, accelerator, self.convention)
-        layers = layer_reports(workload, schedule, layer_costs)
-        stages = stage_costs(workload, layers)
-        return CostReport(
-            accelerator=accelerator.name,
-            engine=self.engine.name,
-            engine_version=self.engine.version,
-            convention=self.convention,
-            stages=stages,
-            layers=layers,
-            warnings=(*schedule.warnings, *_waiting(stages, schedule)),
-            busy=busy_spans(schedule),
-            leaves_out=left_out_layer_by_layer(accelerator, self.convention, stages, layers),
+        schedule = plan_layer_by_layer(workload, placements, layer_costs, accelerator, self.convention)
+        origin = ReportOrigin(self.engine.name, self.engine.version, "layer_by_layer", self.convention)
+        report = build_report(workload, accelerator, schedule, StageBoundary.LAYERS, origin)
+        return replace(
+            report,
+            warnings=(*report.warnings, *_waiting(report.stages, schedule)),
+            leaves_out=unmodelled_layer_by_layer(accelerator, self.convention, report.stages, report.layers),
         )
 
 
 def different_compute_cores(accelerator: Accelerator) -> list[Core]:
-    """One compute core of each description, the first listed; AcceleratorError when there is none."""
+    """Choose one compute core of each description.
+
+    Args:
+        accelerator: What has the cores.
+
+    Returns:
+        The first listed core of each description, in the order of the accelerator.
+
+    Raises:
+        AcceleratorError: There is no compute core.
+    """
     different = {replace(core, name="", source=""): core for core in reversed(accelerator.cores_of(CoreKind.COMPUTE))}
     if not different:
         raise AcceleratorError(
@@ -90,79 +110,8 @@ def different_compute_cores(accelerator: Accelerator) -> list[Core]:
     return sorted(different.values(), key=lambda core: order.index(core.name))
 
 
-def runtime_cycles(cost: LayerCost, kind: CoreKind) -> float:
-    """Cycles a core is busy: whole cycles to the last result on compute cores, with draining on the others."""
-    if kind is CoreKind.COMPUTE:
-        return float(int(cost.latency_without_offload_cycles))
-    return cost.latency_cycles
-
-
-def layer_reports(workload: Workload, schedule: Schedule, costs: Mapping[str, LayerCost]) -> tuple[LayerReport, ...]:
-    """One report per layer, in order; a transfer's energy goes to the layer that is its origin."""
-    travelled: dict[str, float] = {}
-    for transfer in schedule.transfers:
-        travelled[transfer.origin] = travelled.get(transfer.origin, 0.0) + transfer.energy_pj
-    reports = []
-    for layer, execution in zip(workload.layers, schedule.executions, strict=True):
-        cost = costs[layer.name]
-        reports.append(
-            LayerReport(
-                name=layer.name,
-                op=layer.shape.op.value,
-                core=execution.core,
-                stage=layer.stage,
-                role=layer.role,
-                start_cycle=execution.start_cycle,
-                end_cycle=execution.end_cycle,
-                macs=layer.shape.macs,
-                compute_energy_pj=cost.energy_pj,
-                transfer_energy_pj=travelled.get(layer.name, 0.0),
-                utilization=cost.utilization,
-                memory_energy=cost.memory_energy,
-            )
-        )
-    return tuple(reports)
-
-
-def stage_costs(workload: Workload, layers: Sequence[LayerReport]) -> tuple[StageCost, ...]:
-    """Latency and energy stage by stage, and cumulative to each exit."""
-    stages: list[StageCost] = []
-    latency = energy = 0.0
-    for stage, (exit_name, macs) in enumerate(zip(workload.exits, workload.macs_to_exit(), strict=True)):
-        members = [layer for layer in layers if layer.stage == stage]
-        # Free activation functions stand where their producer ends, which may be in the stage before.
-        timed = [layer for layer in members if layer.op != Op.ACTIVATION.value]
-        backbone = _span([layer for layer in timed if layer.role is Role.BACKBONE])
-        branch = _span([layer for layer in timed if layer.role is Role.BRANCH])
-        whole = _span(timed)
-        latency += whole
-        stage_energy = sum(layer.energy_pj for layer in members)
-        energy += stage_energy
-        stages.append(
-            StageCost(
-                exit=exit_name,
-                backbone_latency_cycles=backbone,
-                gap_cycles=whole - backbone - branch,
-                branch_latency_cycles=branch,
-                stage_latency_cycles=whole,
-                stage_energy_pj=stage_energy,
-                latency_to_exit_cycles=latency,
-                energy_to_exit_pj=energy,
-                macs_to_exit=macs,
-            )
-        )
-    return tuple(stages)
-
-
-def _span(layers: Sequence[LayerReport]) -> float:
-    if not layers:
-        return 0.0
-    return max(layer.end_cycle for layer in layers) - min(layer.start_cycle for layer in layers)
-
-
 def _waiting(stages: Sequence[StageCost], schedule: Schedule) -> list[str]:
-    computed: list[Execution] = list(schedule.executions)
-    end = max((item.end_cycle for item in computed), default=0.0)
+    end = max((item.end_cycle for item in schedule.executions), default=0.0)
     unseen = end - stages[-1].latency_to_exit_cycles
     if end <= 0 or unseen <= NOTICEABLE_WAIT * end:
         return []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from offramp.cost.mapping.placement import Placement
 from offramp.cost.mapping.resource_timeline import Store, Stored, Timeline
 from offramp.cost.mapping.topology import Topology, read_energy_pj, top_memory, write_energy_pj
-from offramp.cost.report import Convention
+from offramp.cost.report import Convention, LayerCost
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from offramp.cost.sparsity_gain import stored_weight_bits
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryOperand
@@ -30,15 +30,44 @@ _NEVER = float("inf")
 def plan_layer_by_layer(
     workload: Workload,
     placements: Sequence[Placement],
-    runtimes_cycles: Mapping[str, float],
+    costs: Mapping[str, LayerCost],
     accelerator: Accelerator,
     convention: Convention = "offramp",
 ) -> Schedule:
-    """Schedule placed layers, ``runtimes_cycles`` by layer name; AcceleratorError where links are missing."""
+    """Schedule layers that are already placed on cores.
+
+    Args:
+        workload: The network.
+        placements: Where each layer runs, in order.
+        costs: What each layer costs there, by name.
+        accelerator: What it runs on.
+        convention: ``published`` keeps the liberties of the reference.
+
+    Returns:
+        Executions in the order of the layers, and all transfers.
+
+    Raises:
+        AcceleratorError: Links that a tensor needs are missing.
+    """
     planner = _Planner(workload, placements, accelerator, convention)
     for placement in placements:
-        planner.plan(placement, runtimes_cycles[placement.layer.name])
-    return Schedule(tuple(planner.executions), tuple(planner.transfers), tuple(planner.warnings))
+        planner.plan(placement, costs[placement.layer.name])
+    return planner.schedule()
+
+
+def runtime_cycles(cost: LayerCost, kind: CoreKind) -> float:
+    """Cycles that a core is busy with a layer.
+
+    Args:
+        cost: What the layer costs on the core.
+        kind: Kind of the core.
+
+    Returns:
+        Whole cycles to the last result on compute cores; on others also the cycles that draining the result takes.
+    """
+    if kind is CoreKind.COMPUTE:
+        return float(int(cost.latency_without_offload_cycles))
+    return cost.latency_cycles
 
 
 @dataclass(frozen=True)
@@ -59,7 +88,8 @@ class _Planner:
         self.transfers: list[Transfer] = []
         self.warnings: list[str] = []
         self._published = convention == "published"
-        self._exits = frozenset(workload.exits)
+        self._exits = workload.exits
+        self._verdicts = dict.fromkeys(workload.exits, 0.0)
         self._cores = accelerator.cores
         self._offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
         self._topology = Topology(accelerator)
@@ -112,12 +142,18 @@ class _Planner:
             needs.append(_Need(tensor, operand, kind, layer.name if given else tensor))
         return needs
 
-    def plan(self, placement: Placement, runtime: float) -> None:
+    def schedule(self) -> Schedule:
+        """All that has been planned."""
+        verdicts = tuple(self._verdicts[name] for name in self._exits)
+        return Schedule(tuple(self.executions), tuple(self.transfers), tuple(self.warnings), verdict_cycles=verdicts)
+
+    def plan(self, placement: Placement, cost: LayerCost) -> None:
         layer, core = placement.layer, placement.core
+        runtime = runtime_cycles(cost, core.kind)
         made = max(self._ends[name] for name in layer.inputs)
         if layer.shape.op is Op.ACTIVATION:
             maker = self._maker.get(self._source[layer.name], core.name)
-            self._record(Execution(layer.name, maker, made, made))
+            self._record(layer.name, maker, made, made, cost)
             return
         needs = self._needs(layer)
         keep = {need.tensor for need in needs} | {layer.name}
@@ -140,16 +176,29 @@ class _Planner:
         self._store(home, "O").put(Stored(layer.name, self._bits[layer.name], start, end))
         self._maker[layer.name] = home.name
         self._idle[core.name] = end
-        self._record(Execution(layer.name, core.name, start, end, media))
+        self._record(layer.name, core.name, start, end, cost, media)
         for need in needs:
             if not (self._published and need.operand in placement.streamed):
                 self._used(need.tensor, core.name, end)
 
-    def _record(self, execution: Execution) -> None:
-        self.executions.append(execution)
-        self._ends[execution.layer] = execution.end_cycle
-        if execution.layer in self._exits:
-            self._send_result(self._source[execution.layer])
+    def _record(
+        self, layer: str, core: str, start: float, end: float, cost: LayerCost, media: tuple[str, ...] = ()
+    ) -> None:
+        self.executions.append(
+            Execution(
+                layer=layer,
+                core=core,
+                start_cycle=start,
+                end_cycle=end,
+                held_media=media,
+                mac_energy_pj=cost.mac_energy_pj,
+                memory_energy=cost.memory_energy,
+                utilization=cost.utilization,
+            )
+        )
+        self._ends[layer] = end
+        if layer in self._verdicts:
+            self._verdicts[layer] = self._send_result(self._source[layer])
 
     def _supply(self, need: _Need, placement: Placement, keep: Collection[str]) -> float:
         """Cycle at which ``need`` can be read."""
@@ -230,16 +279,20 @@ class _Planner:
                 return start
             start = later
 
-    def _send_result(self, tensor: str) -> None:
-        """An exit's logits leave the accelerator as soon as they are made."""
-        if self._offchip is None or self._find(tensor, self._offchip) is not None:
-            return
+    def _send_result(self, tensor: str) -> float:
+        """Send an exit's logits to the off-chip memory as soon as they are made; returns when they are there."""
+        if self._offchip is None:
+            return self._ends[tensor]
+        present = self._find(tensor, self._offchip)
+        if present is not None:
+            return present.available
         need = _Need(tensor, "O", TransferKind.LOGITS, tensor)
         sender = next(core for core in self._cores if core.name == self._maker[tensor])
         sent = self._send(need, sender, self._offchip, self._bits[tensor], self._ends[tensor])
         self._store(self._offchip, "O").put(Stored(tensor, sent.bits, sent.start_cycle, sent.end_cycle))
         if not any(self._uses.get(tensor, {}).values()):
             self._drop(tensor, sender, sent.end_cycle)
+        return sent.end_cycle
 
     def _make_space(self, core: Core, operand: MemoryOperand, bits: int, ready: float, keep: Collection[str]) -> float:
         """First cycle from which ``bits`` more fit, after evictions where they never would."""

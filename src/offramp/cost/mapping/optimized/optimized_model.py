@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from offramp.cost.busy_times import busy_spans
-from offramp.cost.expected import check_exit_rates
+from offramp.cost.expected import exit_weights
 from offramp.cost.mapping.optimized.core_groups import Chip, chips
 from offramp.cost.mapping.optimized.dynamic_programming import Optimizer
 from offramp.cost.mapping.optimized.layer_blocks import Pricer
 from offramp.cost.mapping.optimized.layer_fusion import group_layers
-from offramp.cost.mapping.optimized.mapped_report import layer_reports, stage_costs
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.plan_simulation import Speculation
-from offramp.cost.mapping.optimized.plan_trials import Rehearsals
+from offramp.cost.mapping.optimized.plan_trials import Rehearsals, Trial
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
 from offramp.cost.mapping.optimized.tasks import Task
 from offramp.cost.mapping.optimized.transfers import Router
 from offramp.cost.report import CostReport, LayerEngine
 from offramp.cost.schedule import Schedule
+from offramp.cost.schedule_report import ReportOrigin, StageBoundary, build_report
 from offramp.cost.unmodelled import NEVER_COUNTED
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError, describe
 from offramp.errors import UnsupportedLayerError
@@ -39,6 +38,14 @@ class Mapping:
     bound: float | None
     speculation: tuple[Speculation, ...]
     tasks: tuple[Task, ...] = field(repr=False, compare=False, default=())
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """The best plan for one kind of compute cores and one grouping of layers, and its bound if wanted."""
+
+    trial: Trial
+    bound: float | None
 
 
 @dataclass(frozen=True)
@@ -73,27 +80,25 @@ class OptimizedModel:
             self._pricer.append(Pricer((self.engine, *self.alternatives)))
         if accelerator not in self._routers:
             self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
-        rates = self._weights(workload)
+        rates = exit_weights(self.exit_rates, workload.num_stages)
         with self._pricer[0].together():
             found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
-        best = min(found, key=lambda mapping: mapping.product)
-        return replace(best, report=replace(best.report, busy=busy_spans(best.schedule)))
+        best = min(found, key=lambda candidate: candidate.trial.product)
+        schedule = best.trial.simulator.schedule()
+        report = self._report(workload, accelerator, schedule)
+        trial = best.trial
+        return Mapping(report, schedule, trial.product, best.bound, trial.speculation, trial.plan.tasks)
 
-    def _weights(self, workload: Workload) -> tuple[float, ...]:
-        count = workload.num_stages
-        if self.exit_rates is None or (count == 1 and len(self.exit_rates) > 1):
-            return (1.0 / count,) * count
-        check_exit_rates(self.exit_rates, count)
-        return self.exit_rates
-
-    def _map_on(self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool) -> Mapping:
+    def _map_on(
+        self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool
+    ) -> _Candidate:
         builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
         alone: list[tuple[Layer, ...]] = [(layer,) for layer in builder.layers]
         groups = group_layers(builder, chip, self.steps)
         # What chains save is estimated when they are formed; the schedules decide.
         tried: list[list[tuple[Layer, ...]]] = [alone] if groups == alone else [alone, groups]
         found = [self._map_groups(workload, builder, router, grouping, rates, bound) for grouping in tried]
-        return min(found, key=lambda mapping: mapping.product)
+        return min(found, key=lambda candidate: candidate.trial.product)
 
     def _map_groups(
         self,
@@ -103,7 +108,7 @@ class OptimizedModel:
         groups: Sequence[tuple[Layer, ...]],
         rates: Sequence[float],
         bound: bool,
-    ) -> Mapping:
+    ) -> _Candidate:
         choices = self._choices(builder, groups)
         chip = builder.chip
         speculates = MappingStep.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
@@ -121,9 +126,7 @@ class OptimizedModel:
         if speculates:
             best = trials.speculate(best)
         least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None
-        schedule = best.simulator.schedule()
-        report = self._report(workload, chip, schedule)
-        return Mapping(report, schedule, best.product, least, best.speculation, best.plan.tasks)
+        return _Candidate(best, least)
 
     def _choices(self, builder: TaskBuilder, groups: Sequence[tuple[Layer, ...]]) -> list[list[Task]]:
         choices, faults = [], list[tuple[Layer, UnpricedJob]]()
@@ -137,17 +140,12 @@ class OptimizedModel:
             raise UnsupportedLayerError(f"Engine {self.engine.name!r} cannot map: {'; '.join(clauses)}.")
         return choices
 
-    def _report(self, workload: Workload, chip: Chip, schedule: Schedule) -> CostReport:
-        layers = layer_reports(workload, schedule, chip)
-        return CostReport(
-            accelerator=chip.name,
+    def _report(self, workload: Workload, accelerator: Accelerator, schedule: Schedule) -> CostReport:
+        origin = ReportOrigin(
             engine=self.engine.name,
             engine_version=f"{self.engine.version}, mapping optimized",
-            convention="offramp",
-            stages=stage_costs(workload, schedule, layers),
-            layers=layers,
-            warnings=schedule.warnings,
             mapping="optimized",
             mapping_steps=tuple(step.value for step in MappingStep if step in self.steps),
-            leaves_out=(NEVER_COUNTED,),
         )
+        report = build_report(workload, accelerator, schedule, StageBoundary.VERDICTS, origin)
+        return replace(report, leaves_out=(NEVER_COUNTED,))

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from offramp.cost.mapping.exit_energy import EnergyCharge
 from offramp.cost.mapping.optimized.core_groups import Chip
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.memory_occupancy import Stay
-from offramp.cost.mapping.optimized.shared_resources import Fabric, Spending
+from offramp.cost.mapping.optimized.shared_resources import Fabric
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
 from offramp.cost.mapping.optimized.tasks import Source, Stretch, Task
 from offramp.cost.mapping.optimized.tensor_placement import HeldTensor, Memories, Part
@@ -97,8 +98,8 @@ class Simulator:
         return tuple(self._verdicts)
 
     @property
-    def spent(self) -> Sequence[Spending]:
-        return self._fabric.spent
+    def charges(self) -> Sequence[EnergyCharge]:
+        return self._fabric.charges
 
     def schedule(self) -> Schedule:
         """What has been run, in full."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from offramp.cost.mapping.exit_energy import energies_to_exits, mean_energy_delay_product
 from offramp.cost.mapping.optimized.dynamic_programming import Plan
-from offramp.cost.mapping.optimized.mapped_report import weighted_product
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.plan_simulation import Simulator, Speculation
 from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
@@ -66,5 +66,7 @@ class Rehearsals:
             if self._speculates:
                 entries[simulator.next_stage] = simulator.fork(modes)
             simulator.run_stage()
-        product = weighted_product(simulator.spent, self._stage_of, simulator.verdict_cycles, self._rates)
+        verdicts = simulator.verdict_cycles
+        energies = energies_to_exits(simulator.charges, self._stage_of, verdicts)
+        product = mean_energy_delay_product(energies, verdicts, self._rates)
         return Trial(simulator, plan, tuple(modes), product, entries)

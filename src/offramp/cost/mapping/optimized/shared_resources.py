@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from offramp.cost.mapping.exit_energy import EnergyCharge
 from offramp.cost.mapping.optimized.layer_blocks import Block
 from offramp.cost.mapping.optimized.memory_occupancy import Stay
 from offramp.cost.mapping.optimized.tasks import Stretch
@@ -10,14 +11,6 @@ from offramp.cost.mapping.optimized.transfers import Passage
 from offramp.cost.mapping.resource_timeline import Timeline
 from offramp.cost.report import LayerCost
 from offramp.cost.schedule import Execution, Region, Transfer, TransferKind
-
-
-class Spending(NamedTuple):
-    """Energy that is spent, all of it, once ``start_cycle`` is past; ``layer`` is charged."""
-
-    layer: str
-    start_cycle: float
-    energy_pj: float
 
 
 class _Sent(NamedTuple):
@@ -43,7 +36,7 @@ class Fabric:
     """
 
     def __init__(self) -> None:
-        self.spent: list[Spending] = []
+        self.charges: list[EnergyCharge] = []
         self.last_cycle = 0.0
         self._sent: list[_Sent] = []
         self._made: list[_Made] = []
@@ -53,7 +46,7 @@ class Fabric:
     def fork(self) -> "Fabric":
         """The same in a world of its own."""
         other = Fabric()
-        other.spent, other._sent, other._made = self.spent.copy(), self._sent.copy(), self._made.copy()
+        other.charges, other._sent, other._made = self.charges.copy(), self._sent.copy(), self._made.copy()
         other.last_cycle = self.last_cycle
         other._media = {name: timeline.fork() for name, timeline in self._media.items()}
         other._cores = {name: timeline.fork() for name, timeline in self._cores.items()}
@@ -64,7 +57,7 @@ class Fabric:
         duration = passage.duration
         start = _book(self._media, passage.media, ready, duration)
         self._sent.append(_Sent(passage, tensor, kind, origin, start))
-        self.spent.append(Spending(origin, start, passage.energy_pj))
+        self.charges.append(EnergyCharge(origin, start, passage.energy_pj))
         return start + duration
 
     def compute(
@@ -82,7 +75,7 @@ class Fabric:
             if duration:
                 self._cores[core].take(start, duration, ())
         self._made.append(_Made(stretch, block, cores, start, {core: stay.tensor for core, stay in reversed(stays)}))
-        self.spent.append(Spending(stretch.layer.name, start, block.energy_pj))
+        self.charges.append(EnergyCharge(stretch.layer.name, start, block.energy_pj))
         end = start + block.duration
         self.last_cycle = max(self.last_cycle, end)
         return end
@@ -154,16 +147,12 @@ def _executions(made: _Made) -> Iterable[Execution]:
 def _execution(
     stretch: Stretch, core: str, result: Region, start: float, duration: int, cost: LayerCost, weights: str
 ) -> Execution:
-    shape = stretch.layer.shape
-    share = shape.macs * result.channels * result.rows
-    whole = shape.g * shape.k * shape.oy
     return Execution(
         layer=stretch.layer.name,
         core=core,
         result=result,
         start_cycle=start,
         end_cycle=start + duration,
-        macs=share // whole,
         mac_energy_pj=cost.mac_energy_pj,
         memory_energy=cost.memory_energy,
         weights=weights,
