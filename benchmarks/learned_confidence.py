@@ -12,6 +12,7 @@ What is finished is kept in the folder. Writes benchmarks/results/learned_confid
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -27,8 +28,10 @@ from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
 from offramp.data.labelled_data import Split
 from offramp.data.mini_batches import to_tensor
 from offramp.data.splitting import stratified_split
-from offramp.exits.exit_rule import CachedOutputs, StoppingRule, compare_policies
-from offramp.exits.rules.cumulative import CumulativeConfidence
+from offramp.exits.exit_rule import CachedOutputs, ExitRule
+from offramp.exits.rule_curve import rule_curve
+from offramp.exits.score_thresholds import ScoreChoice, ThresholdGrid, score_curve
+from offramp.exits.threshold_combinations import ScoredSamples
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.space.architecture import Architecture
@@ -124,11 +127,30 @@ def learned_outputs(
     return logits, tuple(1.0 / (1.0 + np.exp(-unit.astype(np.float64))) for unit in units)
 
 
-def chosen(task: Task, outputs: CachedOutputs, name: str) -> StoppingRule:
+def chosen(task: Task, outputs: CachedOutputs, name: str) -> ExitRule:
     """The most accurate rule of a kind that keeps the bound on these samples; the cheapest where none does."""
-    points = compare_policies(outputs, (name,))[0].points
+    points = rule_curve(name, outputs)
     within = [point for point in points if point.expected_cost <= task.most]
     return max(within, key=lambda point: point.accuracy).rule if within else points[0].rule
+
+
+def accumulated(confidences: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """The cumulative confidence 1 - (1 - c_1) ... (1 - c_i) up to each exit i: (exits, samples)."""
+    return 1.0 - np.cumprod(1.0 - np.stack(confidences).astype(np.float64), axis=0)
+
+
+def learned_curve(
+    outputs: CachedOutputs, confidences: Sequence[NDArray[np.floating]], grid: ThresholdGrid | None = None
+) -> tuple[ScoreChoice, ...]:
+    """The trade-off curve of thresholds on the learned confidences, (samples,) per early exit, added up."""
+    samples = outputs.scored()
+    return score_curve(ScoredSamples(accumulated(confidences), samples.correct, samples.costs), grid)
+
+
+def learned_exits(thresholds: Sequence[float], confidences: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
+    """At which exit each sample leaves by thresholds on the learned confidences added up."""
+    reached = np.vstack([accumulated(confidences) >= np.asarray(thresholds)[:, None], np.ones_like(confidences[0])])
+    return reached.argmax(axis=0)
 
 
 def reached(task: Task, exits: NDArray[np.intp], logits: tuple[NDArray[np.float32], ...], split: Split) -> Reached:
@@ -150,11 +172,12 @@ def measure(task: Task) -> dict[str, Reached]:
         found[name] = reached(task, rule.decide(unseen), unseen, test)
     network = confidently_trained(task)
     logits, confidences = learned_outputs(task, network, validation)
-    learned = chosen(task, CachedOutputs(logits, validation.labels, task.costs, confidences), "cumulative")
-    assert isinstance(learned, CumulativeConfidence)
+    curve = learned_curve(CachedOutputs(logits, validation.labels, task.costs), confidences)
+    within = [point for point in curve if point.expected_cost <= task.most]
+    learned = max(within, key=lambda point: point.accuracy) if within else curve[0]
     rule = chosen(task, CachedOutputs(logits, validation.labels, task.costs), "threshold")
     logits, confidences = learned_outputs(task, network, test)
-    found[LEARNED] = reached(task, learned.decide(logits, confidences), logits, test)
+    found[LEARNED] = reached(task, learned_exits(learned.thresholds, confidences), logits, test)
     found["threshold, the network of learned confidences"] = reached(task, rule.decide(logits), logits, test)
     return found
 

@@ -18,8 +18,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.best_policy import best_policy
 from benchmarks.record import save_result
-from offramp.exits.thresholds import ThresholdGrid, best_policy, score_samples, trade_off_curve
+from offramp.exits.score_thresholds import ThresholdGrid, score_samples
+from offramp.exits.thresholds import trade_off_curve
 
 NUM_SAMPLES, NUM_CLASSES, REPETITIONS, REQUIRED_PER_SECOND = 10_000, 10, 7, 1e7
 

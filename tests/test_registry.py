@@ -141,7 +141,7 @@ REGISTRIES = {
     "offramp.data_sets": "offramp.data.raw_data:BUILTIN",
     "offramp.algorithms": "offramp.algorithms.algorithm:ALGORITHMS",
     "offramp.trackers": "offramp.run.trackers.tracker:TRACKERS",
-    "offramp.exit_rules": "offramp.exits.exit_rule:STOPPING_RULES",
+    "offramp.exit_rules": "offramp.exits.exit_rule:EXIT_RULES",
 }
 
 

@@ -1,79 +1,88 @@
-"""Policies of all kinds on the same logits: fair, complete, and by one interface."""
+"""Exit rules as notation, as text, and between bounds."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from offramp.errors import InputError, UnknownNameError
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import STOPPING_RULES, CachedOutputs, compare_policies
-from offramp.exits.thresholds import ThresholdGrid
-from tests.exits.synthetic import outputs
+from offramp.exits.exit_rule import ExitRule, RuleNotation, parse_rule
+from offramp.exits.rules.cumulative import CumulativeConfidence
+from offramp.exits.rules.patience import Patience
 
-GRID = ThresholdGrid(0.1, 3)
-
-
-def cached(num_samples: int = 300, num_exits: int = 4) -> CachedOutputs:
-    strengths = np.linspace(1.2, 3.0, num_exits).tolist()
-    made = outputs(num_samples, np.random.default_rng(0), strengths=strengths, num_classes=4)
-    return CachedOutputs(made.logits, made.labels, tuple(float(index + 1) for index in range(num_exits)))
-
-
-def test_every_point_is_what_its_rule_does_and_none_is_beaten() -> None:
-    given = cached()
-    curves = compare_policies(given, grid=GRID)
-    assert [curve.name for curve in curves] == ["cumulative", "patience", "threshold"]
-    for curve in curves:
-        assert len(curve.points) >= 3
-        for point in curve.points:
-            exits = point.rule.decide(given.logits)
-            answers = np.stack([item.argmax(axis=1) for item in given.logits])[exits, np.arange(300)]
-            assert point.accuracy == np.mean(answers == given.labels)
-            assert point.expected_cost == pytest.approx(np.mean(exits + 1.0))
-        for cheap, dear in zip(curve.points, curve.points[1:], strict=False):
-            assert cheap.expected_cost < dear.expected_cost
-            assert cheap.accuracy < dear.accuracy
-        # Leaving at once is the cheapest there is.
-        assert curve.points[0].expected_cost == 1.0
+PLAIN = RuleNotation("threshold", "entropy", (0.5, 0.6), (1.0, 2.0, 1.0))
+RULES: list[ExitRule] = [
+    Patience(1),
+    Patience(2),
+    Patience(3),
+    CumulativeConfidence((0.9, 0.97)),
+    CumulativeConfidence((0.6, 0.8), "entropy"),
+    ExitPolicy("margin", (0.5, 0.6), (1.0, 2.0, 3.0)),
+]
 
 
-def test_kinds_can_be_named() -> None:
-    assert [curve.name for curve in compare_policies(cached(), ["patience"], GRID)] == ["patience"]
-    with pytest.raises(UnknownNameError, match="Did you mean 'patience'"):
-        compare_policies(cached(), ["patients"], GRID)
-    assert "threshold" in STOPPING_RULES
+def test_one_notation_for_all_rules() -> None:
+    for rule in RULES:
+        assert rule.notation(3).rule == rule
+    assert Patience(10**400).notation(3).thresholds == (3.0, 3.0)
+    assert Patience(7).notation(1).rule.decide([np.zeros((2, 3))]).tolist() == [0, 0]
+    assert CumulativeConfidence((-np.inf, np.inf)).notation(3).thresholds == (-1.0, 2.0)
 
 
-def test_one_exit_alone() -> None:
-    for curve in compare_policies(cached(num_exits=1), grid=GRID):
-        assert [point.expected_cost for point in curve.points] == [1.0]
+def test_who_could_go_another_way() -> None:
+    # Two equal answers of two exits; the second exit's best classes are 0.2, 0.02 and 2 apart.
+    first = np.array([[3.0, 0.0, 0.0]] * 3)
+    second = np.array([[1.0, 0.8, -5.0], [1.0, 0.98, 0.0], [2.0, 0.0, 0.0]])
+    logits, off = (first, second, first), np.full(3, 0.05)
+    assert Patience(2).undecided(logits, off).tolist() == [False, True, False]
+    sure = PLAIN.confidence(second, 1)
+    edge = replace(PLAIN, thresholds=(5.0, float(sure[0]) + 0.04))
+    # Off by 0.05 on both sides and divided by a temperature of 2: 0.05.
+    assert edge.rule.undecided(logits, off).tolist() == [True, abs(sure[1] - sure[0] - 0.04) <= 0.05, False]
+    one = RuleNotation("cumulative", "max_probability", (5.0, 0.99))
+    together = 1 - (1 - one.confidence(first, 0)) * (1 - one.confidence(second, 1))
+    # Both confidences may be off by 0.002.
+    assert one.rule.undecided(logits, np.full(3, 0.001)).tolist() == (abs(together - 0.99) <= 0.004).tolist()
+    assert Patience(2).undecided((first,), off).tolist() == [False] * 3
+    assert (
+        RuleNotation("patience", "margin", (2.0,)).rule.undecided((first[:, :1], first[:, :1]), off).tolist()
+        == [False] * 3
+    )
 
 
-def test_thresholds_are_exit_policies() -> None:
-    (curve,) = compare_policies(cached(), ["threshold"], GRID)
-    assert all(isinstance(point.rule, ExitPolicy) for point in curve.points)
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("patience:2", Patience(2)),
+        (" cumulative:0.9, 0.95", CumulativeConfidence((0.9, 0.95), "entropy")),
+        ("threshold:0.9,1e-3", ExitPolicy("entropy", (0.9, 1e-3), (1.0, 2.0, 1.0))),
+        ("threshold:0.9", ExitPolicy("entropy", (0.9,))),
+    ],
+)
+def test_rules_in_words(text: str, rule: ExitRule) -> None:
+    assert parse_rule(text, PLAIN) == rule
 
 
-def test_learned_confidences_are_used_where_they_are_given() -> None:
-    """An oracle that knows where an exit is right gives the best accuracy there can be."""
-    given = cached()
-    right = [(item.argmax(axis=1) == given.labels).astype(float) for item in given.logits]
-    oracle = CachedOutputs(given.logits, given.labels, given.costs, tuple(right[:-1]))
-    (known,) = compare_policies(oracle, ["cumulative"], GRID)
-    (stand_in,) = compare_policies(given, ["cumulative"], GRID)
-    assert known.points[-1].accuracy == np.mean(np.max(right, axis=0))
-    assert stand_in.points[-1].accuracy < known.points[-1].accuracy
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("patience", "'patience' must be written as .* how many exits in a row must agree, .* such as patience:2; got"),
+        ("patience:0", "'patience' must be written"),
+        ("patience:1.5", "'patience' must be written"),
+        ("patience:2,2", "'patience' must be written"),
+        ("patience:inf", "'patience' must be written"),
+        ("threshold:nan", "'threshold' must be .* a threshold per early exit, such as threshold:0.9,0.8; got"),
+        ("cumulative:nan", "'cumulative' must be written"),
+        ("threshold:a", "'threshold' must be written"),
+    ],
+)
+def test_text_that_is_no_rule_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_rule(text, PLAIN)
 
 
-def test_outputs_that_do_not_fit_are_refused() -> None:
-    given = cached(20, 3)
-    good = np.full(20, 0.5)
-    for confidences, fault in [
-        ((good,), "one array of 20 samples per early exit"),
-        ((good, good[:-1]), "one array of 20 samples"),
-        ((good, good + 0.6), "from 0 to 1"),
-        ((good, good * np.nan), "from 0 to 1"),
-    ]:
-        with pytest.raises(InputError, match=fault):
-            CachedOutputs(given.logits, given.labels, given.costs, confidences)
-    with pytest.raises(InputError, match="`costs` must have"):
-        CachedOutputs(given.logits, given.labels, given.costs[:-1])
+@pytest.mark.parametrize("text", ["", "luck:3", "patients:2"])
+def test_text_that_names_no_rule_is_answered_with_the_names(text: str) -> None:
+    with pytest.raises(UnknownNameError, match="Available: cumulative, patience, threshold"):
+        parse_rule(text, PLAIN)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from benchmarks.best_policy import best_policy
 from scipy.stats import binom
 
 from offramp.errors import InputError
@@ -9,7 +10,7 @@ from offramp.exits import risk_control as module
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.exit_policy import ExitPolicy, profile
 from offramp.exits.risk_control import CertifiedPolicy, certified_policies
-from offramp.exits.thresholds import NEVER, ThresholdGrid, best_policy
+from offramp.exits.score_thresholds import NEVER, ThresholdGrid
 from tests.exits.synthetic import Outputs, outputs
 
 COSTS = (1.0, 2.5, 4.0)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from offramp.exits.confidence_measures import MEASURES
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import ExitRule
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.exits.rules.patience import Patience
 
 
-def step_by_step(rule: StepwiseRule, logits: list[np.ndarray]) -> list[int]:
+def step_by_step(rule: ExitRule, logits: list[np.ndarray]) -> list[int]:
     """As a runtime does it: one sample, one exit after the other."""
     exits = []
     for sample in range(len(logits[0])):
@@ -36,7 +36,7 @@ def test_step_by_step_and_at_once(
     rng = np.random.default_rng(seed)
     logits = [rng.normal(scale=2.0, size=(8, 3)) for _ in range(num_exits)]
     thresholds = tuple(rng.uniform(0.3, 1.0, size=num_exits - 1).tolist())
-    rules: list[StepwiseRule] = [
+    rules: list[ExitRule] = [
         ExitPolicy(measure, thresholds, (temperature,) * num_exits),
         CumulativeConfidence(thresholds, measure),
         Patience(num_agreeing),

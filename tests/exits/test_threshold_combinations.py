@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from benchmarks.best_policy import cheapest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.exits.threshold_combinations import (
     Outcomes,
     ScoredSamples,
-    cheapest,
     evaluate_combinations,
     thin,
     undominated,

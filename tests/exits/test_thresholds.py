@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from benchmarks.best_policy import best_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.errors import InputError
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence
 from offramp.exits.exit_policy import ExitPolicy, profile
-from offramp.exits.thresholds import NEVER, ThresholdChoice, ThresholdGrid, best_policy, trade_off_curve
+from offramp.exits.score_thresholds import NEVER, ThresholdGrid
+from offramp.exits.thresholds import ThresholdChoice, trade_off_curve
 
 COARSE = ThresholdGrid(step=0.25, num_quantiles=2)
 

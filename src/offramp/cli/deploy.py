@@ -24,7 +24,7 @@ def predict(
     rule: Annotated[
         str | None,
         typer.Option(
-            help="Decide by this, not by the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8."
+            help="Exit rule to use in place of the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
@@ -36,12 +36,12 @@ def predict(
         predict_sounds(bundle, images, as_json=as_json)
         return
     from offramp.deploy.bundle.manifest import load_manifest
-    from offramp.deploy.bundle.rule_notation import parse_rule
     from offramp.deploy.runtime.session import EarlyExitSession
+    from offramp.exits.exit_rule import parse_rule
     from offramp.jsonio import to_data
 
     # The next files are decoded while one is being classified.
-    decides = None if rule is None else parse_rule(rule, load_manifest(bundle).stopping)
+    decides = None if rule is None else parse_rule(rule, load_manifest(bundle).rule_notation)
     predictions = EarlyExitSession(bundle, rule=decides).stream(images, prefetch=8)
     if as_json:
         rows = [{"image": str(path), **to_data(p)} for path, p in zip(images, predictions, strict=True)]

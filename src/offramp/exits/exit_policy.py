@@ -2,29 +2,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.exits.confidence_measures import Measure, confidence, tempered
-
-if TYPE_CHECKING:
-    from offramp.exits.exit_rule import StoppingRule
+from offramp.exits.exit_rule import ExitRule, PerExitThresholds, Score
+from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 
 
 def is_temperature(value: float) -> bool:
-    """Whether logits may be divided by it: far from where float64 would overflow."""
+    """Check a temperature.
+
+    Args:
+        value: The temperature.
+
+    Returns:
+        Whether logits may be divided by it: it is far from where float64 would overflow.
+    """
     return 1e-6 <= value <= 1e6
 
 
 @dataclass(frozen=True)
-class ExitPolicy:
+class ExitPolicy(PerExitThresholds):
     """A sample leaves at the first exit whose confidence is at least the exit's threshold; the last takes the rest.
 
-    A threshold above 1 means that nobody leaves there. ``temperatures`` are what each exit's logits, the final one's
-    included, are divided by before the confidence is taken; none given means 1 everywhere.
+    Attributes:
+        measure: The confidence measure.
+        thresholds: One threshold per early exit; above 1, nobody leaves there.
+        temperatures: What each exit's logits, the final one's included, are divided by before the confidence is taken,
+            from 1e-6 to 1e6; none given means 1 everywhere.
     """
+
+    name: ClassVar[str] = "threshold"
+    description: ClassVar[str] = "a threshold per exit on the confidence of that exit alone"
+    example: ClassVar[str] = "threshold:0.9,0.8"
+    looks_back: ClassVar[bool] = False
+    has_temperatures: ClassVar[bool] = True
 
     measure: Measure
     thresholds: tuple[float, ...]
@@ -39,43 +54,33 @@ class ExitPolicy:
         if not all(is_temperature(value) for value in self.temperatures):
             raise ValueError(f"`temperatures` must be from 1e-6 to 1e6, got {self.temperatures}.")
 
-    def temperature(self, exit_index: int) -> float:
-        """What the logits of an exit are divided by."""
-        return self.temperatures[exit_index] if self.temperatures else 1.0
-
-    @property
-    def num_exits(self) -> int:
-        """The final exit included."""
-        return len(self.thresholds) + 1
-
-    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
-        """Whether samples leave at the last of these exits; one (samples, classes) array per exit so far."""
-        index = len(logits) - 1
-        return self.confidence(logits[index], index) >= self.thresholds[index]
+    def score(self, arithmetic: Arithmetic, logits: Value, exit_index: int, state: State) -> Score:
+        """See `ExitRule.score`; the score is the confidence of the exit."""
+        return Score(arithmetic.confidence(logits, self.measure, self.temperature(exit_index)))
 
     def confidence(self, logits: NDArray[np.floating], exit_index: int) -> NDArray[np.float64]:
-        """How sure exit ``exit_index`` is, given its logits (..., classes): shape (...)."""
-        return confidence(tempered(logits, self.temperature(exit_index)), self.measure)
+        """Give the confidence of an exit.
 
-    def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
-        """Exit index of each sample; ``logits`` holds one (samples, classes) array per exit, the final one included."""
-        if len(logits) != len(self.thresholds) + 1:
-            raise ValueError(
-                f"`thresholds` must have one value per exit except the last ({len(logits) - 1}), "
-                f"got {len(self.thresholds)}: {self.thresholds}."
-            )
-        chosen = np.full(logits[-1].shape[0], len(logits) - 1, dtype=np.intp)
-        for index in range(len(logits) - 2, -1, -1):
-            chosen[self.confidence(logits[index], index) >= self.thresholds[index]] = index
-        return chosen
+        Args:
+            logits: Logits of this exit, (..., classes).
+            exit_index: Index of the exit, from 0.
+
+        Returns:
+            Confidences from 0 to 1, (...).
+        """
+        return confidence(tempered(logits, self.temperature(exit_index)), self.measure)
 
 
 @dataclass(frozen=True)
 class ExitProfile:
-    """What happened to ``num_samples`` samples: the share that left at each exit and how often they were right.
+    """Where samples left and how often they were right.
 
-    ``accuracies`` are over the samples that left there (0 where none did); ``top1`` is over all samples;
-    ``full_accuracies`` are each exit's accuracy if everybody left there.
+    Attributes:
+        rates: The share of the samples that left at each exit; they add up to 1.
+        accuracies: Accuracy over the samples that left at each exit; 0 where none did.
+        full_accuracies: Accuracy of each exit over all samples.
+        top1: Accuracy over all samples, each at the exit where it left.
+        num_samples: The number of samples.
     """
 
     rates: tuple[float, ...]
@@ -89,8 +94,20 @@ class ExitProfile:
             raise ValueError(f"`rates` must sum to 1, got {self.rates}.")
 
 
-def profile(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: "StoppingRule") -> ExitProfile:
-    """Apply a policy, or another rule, to cached logits; ``labels`` has shape (samples,)."""
+def profile(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: ExitRule) -> ExitProfile:
+    """Apply an exit rule to cached logits.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        labels: Classes, (samples,).
+        policy: The rule.
+
+    Returns:
+        Where the samples left and how often they were right.
+
+    Raises:
+        ValueError: If the rule is for another number of exits.
+    """
     chosen = policy.decide(logits)
     correct = np.stack([exit_logits.argmax(axis=1) == labels for exit_logits in logits])
     samples = labels.shape[0]

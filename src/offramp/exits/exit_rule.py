@@ -1,134 +1,407 @@
-"""Ways to decide where a sample leaves, compared on the same cached logits.
+"""Exit rules: at which exit a sample leaves. One recurrence over the exits defines a rule in every deployed form."""
 
-`ExitPolicy` is what is searched and exported; the others are here for comparison.
-"""
-
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
-from offramp.exits.threshold_combinations import ScoredSamples, with_slack
-from offramp.exits.thresholds import ThresholdGrid, score_samples
+from offramp.exits.confidence_measures import MEASURES, Measure, confidence, tempered
+from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits
+from offramp.exits.rule_arithmetic import NUMPY, Arithmetic, State, Value
+from offramp.exits.score_thresholds import ScoreChoice, ThresholdGrid, score_curve, score_samples
+from offramp.exits.threshold_combinations import ScoredSamples
+from offramp.jsonio import shortened
 from offramp.registry import Registry
 
-
-class StoppingRule(Protocol):
-    """Decides, from the logits of all exits, at which exit each sample leaves."""
-
-    def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
-        """Exit index of each sample; ``logits`` holds one (samples, classes) array per exit, the final one included."""
-        ...
+# Scores lie in 0..1: beyond it every threshold means the same, and JSON has no infinity.
+_LEAST, _MOST = -1.0, 2.0
 
 
-class StepwiseRule(StoppingRule, Protocol):
-    """A stopping rule that needs to know only the exits that a sample went through: what a runtime can follow."""
+@dataclass(frozen=True)
+class RuleNotation:
+    """How a bundle's manifest states a rule.
+
+    Attributes:
+        name: The registered name of the rule.
+        measure: The confidence measure.
+        thresholds: One threshold per early exit, finite.
+        temperatures: What each exit's logits are divided by, the final one's included; none given means 1.
+    """
+
+    name: str
+    measure: Measure
+    thresholds: tuple[float, ...]
+    temperatures: tuple[float, ...] = ()
 
     @property
-    def num_exits(self) -> int | None:
-        """How many exits the rule is for, the final one included; None where it fits any number."""
-        ...
+    def rule(self) -> "ExitRule":
+        """The rule; raises UnknownNameError where none of this name is registered."""
+        return EXIT_RULES.get(self.name).from_notation(self)
 
-    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
-        """Whether each sample that has not left before leaves at the last of these exits, which is not the final one.
+    def temperature(self, exit_index: int) -> float:
+        """Give the temperature of an exit.
 
-        ``logits`` holds one (samples, classes) array for each exit that the samples went through, this one included.
+        Args:
+            exit_index: Index of the exit, from 0.
+
+        Returns:
+            What its logits are divided by before a confidence is taken.
         """
-        ...
+        return self.temperatures[exit_index] if self.temperatures else 1.0
+
+    def confidence(self, logits: NDArray[np.floating], exit_index: int) -> NDArray[np.float64]:
+        """Give the confidence of an exit by the measure of the bundle.
+
+        Args:
+            logits: Logits of this exit, (..., classes).
+            exit_index: Index of the exit, from 0.
+
+        Returns:
+            Confidences from 0 to 1, (...).
+        """
+        return confidence(tempered(logits, self.temperature(exit_index)), self.measure)
 
 
 @dataclass(frozen=True, eq=False)
 class CachedOutputs:
-    """What a network said about samples: logits (samples, classes) per exit, the final one last.
+    """What a network gave for labelled samples, to choose thresholds on.
 
-    ``costs``: what a sample costs that leaves at each exit, all branches on the way included. ``confidences``: learned
-    ones from 0 to 1, (samples,) per early exit, for rules that use them. Raises InputError where parts do not fit.
+    Attributes:
+        logits: Logits (samples, classes) per exit, the final one last.
+        labels: Classes, (samples,).
+        costs: What a sample costs that leaves at each exit, all branches on the way included.
     """
 
     logits: tuple[NDArray[np.floating], ...]
     labels: NDArray[np.integer]
     costs: tuple[float, ...]
-    confidences: tuple[NDArray[np.floating], ...] | None = None
 
     def __post_init__(self) -> None:
         self.scored()
-        if self.confidences is None:
-            return
-        shapes = [np.shape(item) for item in self.confidences]
-        if shapes != [np.shape(self.labels)] * (len(self.logits) - 1):
-            raise InputError(
-                f"`confidences` must have one array of {len(self.labels)} samples per early exit "
-                f"({len(self.logits) - 1}), got shapes {shapes}."
+
+    def scored(self, measure: Measure = "max_probability") -> ScoredSamples:
+        """Give confidences as scores, correctness and costs.
+
+        Args:
+            measure: The confidence measure.
+
+        Returns:
+            The samples with one score per early exit.
+
+        Raises:
+            InputError: If logits, labels and costs do not fit together, or are not finite.
+        """
+        return score_samples(self.logits, self.labels, self.costs, measure)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One step of a rule's recurrence.
+
+    Attributes:
+        value: What is compared with the threshold of the exit, (samples,); larger means that leaving is safer.
+        state: What the next exits need to know; empty where they need nothing.
+    """
+
+    value: Value
+    state: State = ()
+
+
+class ExitRule(ABC):
+    """A sample leaves at the first exit whose score is at least the threshold of the exit; the final takes the rest.
+
+    A rule is a frozen dataclass that derives from this class, or from `PerExitThresholds`, and is registered in
+    `EXIT_RULES`. It defines its score once, by `score`; all forms that are deployed are made from that.
+
+    Attributes:
+        name: The registered name.
+        description: What the rule does, in one line.
+        numbers: What its numbers mean where it is written as text, such as ``a threshold per early exit``.
+        example: Such a text, ``name:number,number``.
+        looks_back: Whether the score of an exit depends on exits before it.
+        has_temperatures: Whether the rule divides logits by temperatures.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    numbers: ClassVar[str]
+    example: ClassVar[str]
+    looks_back: ClassVar[bool] = True
+    has_temperatures: ClassVar[bool] = False
+
+    @abstractmethod
+    def score(self, arithmetic: Arithmetic, logits: Value, exit_index: int, state: State) -> Score:
+        """Give the score of an early exit, using ``arithmetic`` and operators on values alone.
+
+        Args:
+            arithmetic: The operations to use.
+            logits: Logits of this exit, (samples, classes).
+            exit_index: Index of the exit, from 0.
+            state: The state that the exit before gave; empty at the first exit.
+
+        Returns:
+            The score and the state for the next exit.
+        """
+
+    @abstractmethod
+    def threshold(self, exit_index: int) -> float:
+        """Give the threshold of an early exit.
+
+        Args:
+            exit_index: Index of the exit, from 0.
+
+        Returns:
+            The score from which on samples leave there.
+        """
+
+    @property
+    @abstractmethod
+    def num_exits(self) -> int | None:
+        """How many exits the rule is for, the final one included; None where it fits any number."""
+
+    @abstractmethod
+    def notation(self, num_exits: int) -> RuleNotation:
+        """Give the notation of the rule in a manifest.
+
+        Args:
+            num_exits: How many exits the network has, the final one included.
+
+        Returns:
+            The notation, from which `from_notation` makes a rule that decides alike.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_notation(cls, notation: RuleNotation) -> Self:
+        """Make the rule that a manifest states.
+
+        Args:
+            notation: The notation of a rule of this kind, without `faults`.
+
+        Returns:
+            The rule.
+        """
+
+    @classmethod
+    @abstractmethod
+    def choices(cls, outputs: CachedOutputs, grid: ThresholdGrid) -> Iterator[Self]:
+        """Give the settings of this kind of rule that are worth trying on these samples.
+
+        Args:
+            outputs: Cached outputs of a network.
+            grid: Which thresholds are tried.
+
+        Returns:
+            Rules for as many exits as the network has.
+        """
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[float], like: RuleNotation) -> Self:
+        """Make a rule of numbers that a user wrote.
+
+        Args:
+            numbers: The numbers.
+            like: The rule of the bundle, which gives the measure and, where the rule has them, the temperatures.
+
+        Returns:
+            The rule; it may be for another number of exits than the bundle has.
+
+        Raises:
+            ValueError: If the numbers are not those of such a rule.
+        """
+        if any(np.isnan(numbers)):
+            raise ValueError("thresholds must be numbers")
+        fits = cls.has_temperatures and len(numbers) == len(like.thresholds)
+        temperatures = like.temperatures if fits else ()
+        return cls.from_notation(RuleNotation(cls.name, like.measure, tuple(numbers), temperatures))
+
+    @classmethod
+    def faults(cls, notation: RuleNotation, num_exits: int) -> Iterator[str]:
+        """Say what is wrong with a notation that was read from a file.
+
+        Args:
+            notation: The notation; thresholds and temperatures are known to be finite.
+            num_exits: How many exits the network has, the final one included.
+
+        Yields:
+            One clause for each fault.
+        """
+        if not cls.has_temperatures and any(value != 1.0 for value in notation.temperatures):
+            yield f"`rule` {cls.name!r} knows no temperatures other than 1"
+
+    def scores(self, logits: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:
+        """Give the scores of early exits.
+
+        Args:
+            logits: Logits (samples, classes) per early exit.
+
+        Returns:
+            Scores (samples,) per early exit.
+        """
+        return list(self._scores(NUMPY, logits))
+
+    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+        """Say which samples leave at an early exit, of those that have not left before.
+
+        Args:
+            logits: Logits (samples, classes) of each exit that the samples went through, this one last.
+
+        Returns:
+            Truth values, (samples,).
+        """
+        index = len(logits) - 1
+        value = self.scores(logits)[-1] if self.looks_back else self.score(NUMPY, logits[-1], index, ()).value
+        left: NDArray[np.bool_] = value >= self.threshold(index)
+        return left
+
+    def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
+        """Say at which exit each sample leaves.
+
+        Args:
+            logits: Logits (samples, classes) per exit, the final one included.
+
+        Returns:
+            Exit indices, (samples,).
+
+        Raises:
+            ValueError: If the rule is for another number of exits.
+        """
+        if self.num_exits not in (None, len(logits)):
+            raise ValueError(
+                f"`thresholds` must have one value per exit except the last ({len(logits) - 1}), got {self}."
             )
-        # Put this way round so that NaN fails.
-        if not all(((item >= 0.0) & (item <= 1.0)).all() for item in self.confidences):
-            raise InputError("`confidences` must be from 0 to 1.")
+        final = len(logits) - 1
+        chosen = np.full(len(logits[-1]), final, dtype=np.intp)
+        for index, value in enumerate(self._scores(NUMPY, logits[:-1])):
+            chosen[(chosen == final) & (value >= self.threshold(index))] = index
+        return chosen
 
-    def scored(self) -> ScoredSamples:
-        """Largest probabilities as scores, correctness and costs."""
-        return score_samples(self.logits, self.labels, self.costs, "max_probability")
+    def undecided(self, logits: Sequence[NDArray[np.floating]], errors: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Say which samples may leave elsewhere when their logits are not exact.
 
+        Args:
+            logits: Logits (samples, classes) per exit, the final one included.
+            errors: By how much the logits of each sample may be off, (samples,).
 
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """A rule and the exits (samples,) that it sends the cached samples to."""
+        Returns:
+            Truth values, (samples,): whether a score may be on the other side of its threshold.
+        """
+        result = np.zeros(len(errors), dtype=bool)
+        rough = [RoughLogits(item, errors) for item in logits[:-1]]
+        for index, bounds in enumerate(self._scores(INTERVALS, rough)):
+            threshold = self.threshold(index)
+            result |= (bounds.low < threshold) & (threshold <= bounds.high)
+        return result
 
-    rule: StoppingRule
-    exits: NDArray[np.intp]
-
-
-class RuleFamily(Protocol):
-    """All settings of one kind of rule that are worth trying on these samples."""
-
-    def __call__(self, outputs: CachedOutputs, grid: ThresholdGrid) -> Iterable[Proposal]: ...
-
-
-STOPPING_RULES: Registry[RuleFamily] = Registry("exit policy", "offramp.exits.rules", entry_points="offramp.exit_rules")
-
-
-@dataclass(frozen=True)
-class RulePoint:
-    """A rule and what it reaches."""
-
-    rule: StoppingRule
-    accuracy: float
-    expected_cost: float
+    def _scores(self, arithmetic: Arithmetic, logits: Sequence[Value]) -> Iterator[Value]:
+        state: State = ()
+        for index, item in enumerate(logits):
+            score = self.score(arithmetic, item, index, state)
+            state = score.state
+            yield score.value
 
 
-@dataclass(frozen=True)
-class RuleCurve:
-    """The rules of one kind that no other of that kind beats in both accuracy and cost, cheapest first."""
+class PerExitThresholds(ExitRule):
+    """An exit rule whose scores lie in 0..1, with a threshold of its own for each early exit.
 
-    name: str
-    points: tuple[RulePoint, ...]
+    A dataclass that derives from it has the two fields and needs to define `score` alone. A rule with temperatures
+    has a third field, ``temperatures``.
+
+    Attributes:
+        measure: The confidence measure.
+        thresholds: One threshold per early exit; nobody leaves at an exit whose threshold is above 1.
+    """
+
+    measure: Measure
+    thresholds: tuple[float, ...]
+    numbers: ClassVar[str] = "a threshold per early exit"
+
+    def threshold(self, exit_index: int) -> float:
+        """See `ExitRule.threshold`."""
+        return self.thresholds[exit_index]
+
+    @property
+    def num_exits(self) -> int:
+        """How many exits the rule is for, the final one included."""
+        return len(self.thresholds) + 1
+
+    def temperature(self, exit_index: int) -> float:
+        """Give the temperature of an exit.
+
+        Args:
+            exit_index: Index of the exit, from 0.
+
+        Returns:
+            What its logits are divided by; 1 where the rule has no temperatures.
+        """
+        temperatures: tuple[float, ...] = getattr(self, "temperatures", ())
+        return temperatures[exit_index] if temperatures else 1.0
+
+    def notation(self, num_exits: int) -> RuleNotation:
+        """See `ExitRule.notation`; thresholds are limited to -1..2, beyond which nothing changes."""
+        thresholds = tuple(min(max(float(value), _LEAST), _MOST) for value in self.thresholds)
+        return RuleNotation(self.name, self.measure, thresholds, getattr(self, "temperatures", ()))
+
+    @classmethod
+    def from_notation(cls, notation: RuleNotation) -> Self:
+        """See `ExitRule.from_notation`."""
+        temperatures = {"temperatures": notation.temperatures} if cls.has_temperatures else {}
+        return cls(measure=notation.measure, thresholds=notation.thresholds, **temperatures)  # type: ignore[call-arg]
+
+    @classmethod
+    def choices(cls, outputs: CachedOutputs, grid: ThresholdGrid) -> Iterator[Self]:
+        """See `ExitRule.choices`; gives the trade-off curve of each confidence measure."""
+        for measure in MEASURES:
+            for choice in cls.curve(outputs, measure, grid):
+                yield cls.from_notation(RuleNotation(cls.name, measure, choice.thresholds))
+
+    @classmethod
+    def curve(cls, outputs: CachedOutputs, measure: Measure, grid: ThresholdGrid) -> tuple[ScoreChoice, ...]:
+        """Give the thresholds that no others beat in both accuracy and expected cost.
+
+        Args:
+            outputs: Cached outputs of a network.
+            measure: The confidence measure.
+            grid: Which thresholds are tried.
+
+        Returns:
+            Thresholds with the accuracy and expected cost that they reach, cheapest first.
+        """
+        samples = outputs.scored(measure)
+        rule = cls.from_notation(RuleNotation(cls.name, measure, (_MOST,) * (len(outputs.logits) - 1)))
+        scores = rule.scores(outputs.logits[:-1])
+        return score_curve(
+            ScoredSamples(np.stack(scores) if scores else samples.scores, samples.correct, samples.costs), grid
+        )
 
 
-def compare_policies(
-    outputs: CachedOutputs, names: Sequence[str] | None = None, grid: ThresholdGrid | None = None
-) -> tuple[RuleCurve, ...]:
-    """The trade-off curve of each kind of policy on the same samples; all registered kinds where none are named."""
-    samples = outputs.scored()
-    curves = []
-    for name in STOPPING_RULES if names is None else names:
-        proposals = STOPPING_RULES.get(name)(outputs, grid or ThresholdGrid())
-        curves.append(RuleCurve(name, _undominated([_measured(item, samples) for item in proposals])))
-    return tuple(curves)
+EXIT_RULES: Registry[type[ExitRule]] = Registry("exit rule", "offramp.exits.rules", entry_points="offramp.exit_rules")
 
 
-def _measured(proposal: Proposal, samples: ScoredSamples) -> RulePoint:
-    right = samples.correct[proposal.exits, np.arange(samples.num_samples)]
-    return RulePoint(proposal.rule, float(right.mean()), float(samples.costs[proposal.exits].mean()))
+def parse_rule(text: str, like: RuleNotation) -> ExitRule:
+    """Read a rule that a user wrote.
 
+    Args:
+        text: The name of a registered rule and its numbers, such as ``patience:2`` or ``cumulative:0.9,0.95``.
+        like: The rule of the bundle, which gives the confidence measure and temperatures.
 
-def _undominated(points: Sequence[RulePoint]) -> tuple[RulePoint, ...]:
-    kept: list[RulePoint] = []
-    for point in sorted(points, key=lambda item: (item.expected_cost, -item.accuracy)):
-        if not kept or point.accuracy > kept[-1].accuracy:
-            # Costs that differ by rounding alone are the same cost.
-            if kept and point.expected_cost <= float(with_slack(np.asarray(kept[-1].expected_cost))):
-                kept.pop()
-            kept.append(point)
-    return tuple(kept)
+    Returns:
+        The rule; whether it fits the exits of a bundle is checked by its session.
+
+    Raises:
+        UnknownNameError: If no rule of this name is registered.
+        InputError: If the numbers are not those of such a rule.
+    """
+    name, _, numbers = text.strip().partition(":")
+    kind = EXIT_RULES.get(name)
+    try:
+        return kind.from_numbers(tuple(float(part) for part in numbers.split(",")), like)
+    except (ValueError, OverflowError) as exc:
+        raise InputError(
+            f"A rule {name!r} must be written as its name, a colon and {kind.numbers}, such as {kind.example}; "
+            f"got {shortened(repr(text))}."
+        ) from exc

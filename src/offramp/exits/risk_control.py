@@ -17,8 +17,8 @@ from offramp.exits.calibration import calibrated, fit_temperatures
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet
+from offramp.exits.score_thresholds import NEVER, ThresholdGrid, score_curve, score_samples
 from offramp.exits.threshold_combinations import ScoredSamples
-from offramp.exits.thresholds import NEVER, ThresholdGrid, score_curve, score_samples
 
 # Policies more cautious than the first of the trade-off curve, so that one unlucky test does not end everything.
 _CAUTIOUS_SHARES = tuple(step / 8 for step in range(1, 8))
@@ -50,7 +50,7 @@ def certified_policies(
     ``seed``, settles which policies are tested in which order and by which test; the other half tests them one after
     the other up to the first that fails. ``seen`` marks samples that had a part in choosing the network: they go to
     the first half as far as it has room. ``calibrate`` fits temperatures, on the first half. Other arguments and
-    errors as for `best_policy`.
+    errors as for `trade_off_curve`.
     """
     everything = score_samples(logits, labels, costs, measure)
     labels = np.asarray(labels)

@@ -85,18 +85,6 @@ def _cumulative(
     return counts
 
 
-def cheapest(outcomes: Outcomes, needed: int) -> int:
-    """Flat index of the cheapest combination with at least ``needed`` right answers.
-
-    Of equally cheap ones the one with most right answers, then the one with higher thresholds.
-    """
-    right, cost = outcomes.right.ravel(), outcomes.cost.ravel()
-    allowed = np.where(right >= needed, cost, np.inf)
-    ties = np.flatnonzero(allowed <= with_slack(allowed.min()))
-    best = ties[right[ties] == right[ties].max()]
-    return int(best[-1])
-
-
 def undominated(outcomes: Outcomes, num_samples: int) -> NDArray[np.intp]:
     """Flat indices of the combinations that no other beats in both right answers and cost, cheapest first."""
     right, cost = outcomes.right.ravel(), outcomes.cost.ravel()

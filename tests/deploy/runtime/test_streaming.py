@@ -16,7 +16,7 @@ from offramp.deploy.bundle.export_bundle import ExportRecord
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import DataError, InputError
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import ExitRule
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.nn.network import EarlyExitNetwork
 from tests.deploy import toys
@@ -99,13 +99,13 @@ def test_many_threads_predict_and_stream_on_one_session(session: EarlyExitSessio
             assert [pair for part in pool.map(work, range(6)) for pair in part] == wanted
 
 
-RULES: list[StepwiseRule] = [*LOOKING_BACK, ExitPolicy("margin", (0.5, 0.6))]
+RULES: list[ExitRule] = [*LOOKING_BACK, ExitPolicy("margin", (0.5, 0.6))]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_rules_decide_as_on_the_networks_own_logits(
-    record: ExportRecord, network: EarlyExitNetwork, rule: StepwiseRule, batch_size: int
+    record: ExportRecord, network: EarlyExitNetwork, rule: ExitRule, batch_size: int
 ) -> None:
     inputs = toys.samples(150, seed=21)
     logits = toys.logits_of(network, inputs)

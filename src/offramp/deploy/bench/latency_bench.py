@@ -27,7 +27,7 @@ from offramp.deploy.runtime.graph_check import check_graph
 from offramp.deploy.runtime.graph_sessions import checked_content, run, start_file, start_trusted
 from offramp.deploy.runtime.session import EarlyExitSession, Images
 from offramp.errors import BundleError, InputError
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import ExitRule
 
 # Below any score of any rule and above any: everybody leaves, or nobody.
 _LEAVE, _STAY = -1.0, 1e6
@@ -192,7 +192,7 @@ def _chain_calls(session: EarlyExitSession, sample: NDArray[np.float32]) -> list
     return [call(index) for index in range(len(session.manifest.exits))]
 
 
-def _run_chain(session: EarlyExitSession, rule: StepwiseRule, sample: NDArray[np.float32], last: int) -> None:
+def _run_chain(session: EarlyExitSession, rule: ExitRule, sample: NDArray[np.float32], last: int) -> None:
     features, logits = sample, []
     for index in range(last + 1):
         output = session.run_stage(index, features)

@@ -33,14 +33,13 @@ from offramp.deploy.bundle.manifest import (
     color_mode_of,
     manifest_text,
 )
-from offramp.deploy.bundle.rule_notation import BundleRule
 from offramp.deploy.bundle.verification import Agreement, network_logits, rounding_tolerance, verify_bundle
 from offramp.deploy.onnx.nested_if import early_exit_model
 from offramp.deploy.onnx.stage_graphs import joined_model, opset_of, stage_models
 from offramp.errors import ExportError, InputError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitProfile
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
 from offramp.jsonio import sync_folder, write_atomically
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import is_prepared, narrowest_activation_bits
@@ -73,7 +72,7 @@ def export_bundle(
     network: EarlyExitNetwork,
     destination: Path,
     *,
-    policy: StepwiseRule,
+    policy: ExitRule,
     class_names: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
@@ -95,7 +94,7 @@ def export_bundle(
     forms are compared with the network first, on ``checks`` and, where these are fewer, on disturbed copies of them,
     1,000 inputs in all; the manifest says how many there were of each.
 
-    ``policy`` must be an `ExitPolicy`, `Patience` or `CumulativeConfidence`, which all forms then follow.
+    ``policy`` is a registered exit rule, which all forms then follow.
     ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
     ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
     ``destination`` is replaced only with ``overwrite``.
@@ -106,9 +105,9 @@ def export_bundle(
     prepared for quantisation it is one step of its narrowest activations (8 bits: 1/128), for 19 of 20 samples: a value
     halfway between two steps may be rounded to either, and what follows from that is larger in some.
     """
-    rule = BundleRule.of(policy, network.num_exits)
+    rule = _notation(policy, network.num_exits)
     # Written and compared is what a reader of the manifest makes of it.
-    policy = rule.stepwise
+    policy = rule.rule
     rounds = tolerance is None and not is_prepared(network)
     tolerance = _tolerance(network) if tolerance is None else tolerance
     given = _checked_inputs(network, checks)
@@ -168,7 +167,7 @@ class _Checks:
 
     inputs: NDArray[np.float32]
     num_given: int
-    policy: StepwiseRule
+    policy: ExitRule
     tolerance: float
 
 
@@ -249,9 +248,18 @@ def _checked_inputs(network: EarlyExitNetwork, checks: NDArray[np.float32]) -> N
     return inputs
 
 
+def _notation(policy: ExitRule, num_exits: int) -> RuleNotation:
+    if not isinstance(policy, ExitRule) or EXIT_RULES.get(policy.name) is not type(policy):
+        raise InputError(
+            f"A bundle's rule must be a registered exit rule ({', '.join(EXIT_RULES)}), got {type(policy).__name__}. "
+            "Register the class in EXIT_RULES, or give the rule to EarlyExitSession(bundle, rule=...)."
+        )
+    return policy.notation(num_exits)
+
+
 def _check_sizes(
     network: EarlyExitNetwork,
-    rule: BundleRule,
+    rule: RuleNotation,
     class_names: Sequence[str],
     cost: CostReport | None,
     profile: ExitProfile | None,
@@ -284,7 +292,7 @@ def _checked_target(destination: Path, *, overwrite: bool) -> Path:
 
 
 def _exits(
-    network: EarlyExitNetwork, rule: BundleRule, cost: CostReport | None, profile: ExitProfile | None
+    network: EarlyExitNetwork, rule: RuleNotation, cost: CostReport | None, profile: ExitProfile | None
 ) -> tuple[BundleExit, ...]:
     architecture = network.architecture
     taps = [*(choice.tap for choice in architecture.exits), None]

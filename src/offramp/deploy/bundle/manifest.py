@@ -15,12 +15,11 @@ from offramp.cost.report import Convention
 from offramp.data.sound.sound_features import InputKind
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, BundleFiles, open_files
 from offramp.deploy.bundle.licence import NOT_STATED
-from offramp.deploy.bundle.rule_notation import BundleRule, RuleName
 from offramp.errors import BundleError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import is_temperature
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
 from offramp.jsonio import from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
@@ -132,7 +131,7 @@ class Manifest:
     """The contents of ``manifest.json``; checks itself when built.
 
     ``input_shape`` is (channels, height, width) of one normalised float32 sample; ``licence`` is None in older bundles.
-    ``rule`` says what the exits' thresholds are for, see `BundleRule`.
+    ``rule`` is the name of the exit rule whose thresholds the exits have, see `RuleNotation`.
     """
 
     name: str
@@ -156,7 +155,7 @@ class Manifest:
     verification: Verification | None = None
     format: Literal["offramp-bundle"] = FORMAT
     schema: Literal[1, 2] = SCHEMA
-    rule: RuleName = "threshold"
+    rule: str = "threshold"
 
     def __post_init__(self) -> None:
         faults = [
@@ -171,10 +170,10 @@ class Manifest:
             raise ValueError("; ".join(faults))
 
     @property
-    def stopping(self) -> BundleRule:
-        """When a sample leaves."""
+    def rule_notation(self) -> RuleNotation:
+        """The exit rule as the manifest states it."""
         temperatures = tuple(e.temperature for e in self.exits)
-        return BundleRule(
+        return RuleNotation(
             self.rule,
             self.measure,
             tuple(e.threshold for e in self.exits if e.threshold is not None),
@@ -182,9 +181,9 @@ class Manifest:
         )
 
     @property
-    def policy(self) -> StepwiseRule:
-        """The rule that decides where a sample leaves."""
-        return self.stopping.stepwise
+    def policy(self) -> ExitRule:
+        """The exit rule that decides where a sample leaves."""
+        return self.rule_notation.rule
 
 
 def _input_faults(manifest: Manifest) -> Iterator[str]:
@@ -231,15 +230,16 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
 
 
 def _rule_faults(manifest: Manifest) -> Iterator[str]:
+    if manifest.rule not in EXIT_RULES:
+        yield (
+            f"`rule` {manifest.rule!r} must be a registered exit rule ({', '.join(EXIT_RULES)}); "
+            "a rule of another package needs that package to be installed"
+        )
+        return
     if manifest.rule != "threshold" and manifest.schema != SCHEMA_WITH_RULE:
         yield f"`rule` {manifest.rule!r} needs schema {SCHEMA_WITH_RULE}, got {manifest.schema}"
-    if manifest.rule != "threshold" and any(e.temperature != 1.0 for e in manifest.exits):
-        yield f"`rule` {manifest.rule!r} knows no temperatures other than 1"
-    thresholds = {e.threshold for e in manifest.exits[:-1] if e.threshold is not None}
-    if manifest.rule == "patience" and not all(1 <= t <= len(manifest.exits) and t == int(t) for t in thresholds):
-        yield f"thresholds of patience must be whole numbers from 1 to {len(manifest.exits)}, got {sorted(thresholds)}"
-    if manifest.rule == "patience" and len(thresholds) > 1:
-        yield f"thresholds of patience must all be the same, got {sorted(thresholds)}"
+    if manifest.exits and all(e.threshold is not None and math.isfinite(e.threshold) for e in manifest.exits[:-1]):
+        yield from EXIT_RULES.get(manifest.rule).faults(manifest.rule_notation, len(manifest.exits))
 
 
 def _cost_faults(manifest: Manifest) -> Iterator[str]:

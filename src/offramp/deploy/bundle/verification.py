@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, MODEL_FILE
-from offramp.deploy.bundle.rule_notation import BundleRule
 from offramp.deploy.onnx.stage_graphs import frozen_copy
 from offramp.deploy.onnx.value_names import EXIT, IMAGES, LOGITS, exit_name
 from offramp.deploy.runtime.graph_sessions import start_content
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import BundleError, ExportError
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import ExitRule
 from offramp.nn.network import EarlyExitNetwork
 
 _BATCH = 64
@@ -72,7 +71,7 @@ def verify_bundle(
     bundle: Path,
     expected: Logits,
     inputs: NDArray[np.float32],
-    policy: StepwiseRule,
+    policy: ExitRule,
     tolerance: float,
     stray_share: float = 0.0,
 ) -> Agreement:
@@ -95,7 +94,7 @@ def _compare(
     bundle: Path,
     expected: Logits,
     inputs: NDArray[np.float32],
-    policy: StepwiseRule,
+    policy: ExitRule,
     tolerance: float,
     stray_share: float,
 ) -> Agreement:
@@ -114,7 +113,7 @@ def _compare(
         if len(rows):
             theirs = np.stack([early.logits[row] for row in rows])
             comparison.add(EARLY_EXIT_FILE, index, rows, ours[rows], theirs, tolerance * scales[index])
-    on_threshold = BundleRule.of(policy, len(expected)).undecided(expected, comparison.slack())
+    on_threshold = policy.undecided(expected, comparison.slack())
     wanted = policy.decide(expected)
     moved = np.zeros(len(inputs), dtype=bool)
     answers = session.predict(inputs)

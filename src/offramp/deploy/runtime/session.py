@@ -16,7 +16,7 @@ from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
 from offramp.deploy.runtime.sample_inputs import load_sample, normalise
 from offramp.errors import BundleError, InputError
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_rule import ExitRule
 
 Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
@@ -43,15 +43,15 @@ class EarlyExitSession:
     ``rule`` decides instead of the bundle's own; raises InputError where it is for another number of exits.
     """
 
-    def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: StepwiseRule | None = None) -> None:
+    def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: ExitRule | None = None) -> None:
         if num_threads < 1:
             raise InputError(f"`num_threads` must be >= 1, got {num_threads}.")
         self.path = Path(bundle)
         files = open_files(self.path)
         self.manifest: Manifest = load_manifest(files)
         # Made once: building a policy checks it, which a sample need not wait for.
-        self._stopping = self.manifest.stopping
-        self._rule: StepwiseRule = self._stopping.stepwise if rule is None else rule
+        self._notation = self.manifest.rule_notation
+        self._rule: ExitRule = self._notation.rule if rule is None else rule
         if self._rule.num_exits not in (None, len(self.manifest.exits)):
             raise InputError(
                 f"`rule` must be for the {len(self.manifest.exits)} exits of {str(self.path)!r}, "
@@ -65,7 +65,7 @@ class EarlyExitSession:
         self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
 
     @property
-    def rule(self) -> StepwiseRule:
+    def rule(self) -> ExitRule:
         """What decides where a sample leaves."""
         return self._rule
 
@@ -142,7 +142,7 @@ class EarlyExitSession:
         answers: list[Prediction | None] = [None] * count
         for group in left:
             item = self.manifest.exits[group.exit]
-            sure = self._stopping.confidence(group.logits, group.exit)
+            sure = self._notation.confidence(group.logits, group.exit)
             for row, label, confidence in zip(group.rows, group.logits.argmax(axis=1), sure, strict=True):
                 name = self.manifest.class_names[label]
                 answers[row] = Prediction(int(label), name, item.index, float(confidence), item.cost)

@@ -1,4 +1,4 @@
-"""Patience: a sample leaves once several exits in a row have given the same answer.
+"""Patience: a sample leaves once several exits in a row have predicted the same class.
 
 Source: Zhou, Xu, Ge, McAuley, Xu and Wei, "BERT Loses Patience: Fast and Robust Inference with Early Exit", NeurIPS
 2020, section 3.2.
@@ -6,20 +6,31 @@ Source: Zhou, Xu, Ge, McAuley, Xu and Wei, "BERT Loses Patience: Fast and Robust
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from offramp.exits.exit_rule import EXIT_RULES, CachedOutputs, ExitRule, RuleNotation, Score
+from offramp.exits.rule_arithmetic import Arithmetic, State, Value
+from offramp.exits.score_thresholds import ThresholdGrid
 
-from offramp.exits.exit_rule import STOPPING_RULES, CachedOutputs, Proposal
-from offramp.exits.thresholds import ThresholdGrid
+# No network has as many exits; the number has an exact float.
+_MOST = 2**53
 
 
+@EXIT_RULES.register("patience")
 @dataclass(frozen=True)
-class Patience:
-    """Leave at the exit that makes ``num_agreeing`` exits in a row with one answer; the final exit takes the rest.
+class Patience(ExitRule):
+    """Leave at the exit that makes ``num_agreeing`` exits in a row with one class; the final exit takes the rest.
 
     With 1 every sample leaves at the first exit. The paper counts confirmations: its patience is one less.
+
+    Attributes:
+        num_agreeing: How many exits in a row must predict the same class, >= 1.
     """
+
+    name: ClassVar[str] = "patience"
+    description: ClassVar[str] = "leave once a number of exits in a row have predicted the same class"
+    numbers: ClassVar[str] = "how many exits in a row must agree, a whole number >= 1"
+    example: ClassVar[str] = "patience:2"
 
     num_agreeing: int
 
@@ -27,33 +38,53 @@ class Patience:
         if self.num_agreeing < 1:
             raise ValueError(f"`num_agreeing` must be >= 1, got {self.num_agreeing}.")
 
+    def score(self, arithmetic: Arithmetic, logits: Value, exit_index: int, state: State) -> Score:
+        """See `ExitRule.score`; the score is how many exits in a row, this one last, agree."""
+        predicted = arithmetic.predicted_class(logits)
+        if state:
+            before, count = state
+            in_a_row = arithmetic.where(arithmetic.equal(predicted, before), count + 1.0, 1.0)
+        else:
+            in_a_row = arithmetic.constant(1.0, logits)
+        return Score(in_a_row, (predicted, in_a_row))
+
+    def threshold(self, exit_index: int) -> float:
+        """See `ExitRule.threshold`; the same number for all exits."""
+        return float(min(self.num_agreeing, _MOST))
+
     @property
     def num_exits(self) -> None:
-        """Fits any number of exits."""
+        """None: the rule fits any number of exits."""
         return None
 
-    def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
-        """Whether samples leave at the last of these exits; one (samples, classes) array per exit so far."""
-        answers = np.stack([item.argmax(axis=1) for item in logits[-self.num_agreeing :]])
-        agree: NDArray[np.bool_] = (answers == answers[-1]).all(axis=0)
-        return agree & (len(logits) >= self.num_agreeing)
+    def notation(self, num_exits: int) -> RuleNotation:
+        """See `ExitRule.notation`; the thresholds are ``num_agreeing``, at most the number of exits."""
+        return RuleNotation(self.name, "max_probability", (float(min(self.num_agreeing, num_exits)),) * (num_exits - 1))
 
-    def decide(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.intp]:
-        """Exit index of each sample; ``logits`` holds one (samples, classes) array per exit, the final one included."""
-        answers = [item.argmax(axis=1) for item in logits]
-        final = len(logits) - 1
-        chosen = np.full(len(answers[0]), final, dtype=np.intp)
-        in_a_row = np.zeros(len(answers[0]), dtype=np.intp)
-        for index in range(final):
-            same = answers[index] == answers[index - 1] if index else np.zeros(len(chosen), dtype=bool)
-            in_a_row = np.where(same, in_a_row + 1, 1)
-            chosen[(chosen == final) & (in_a_row >= self.num_agreeing)] = index
-        return chosen
+    @classmethod
+    def from_notation(cls, notation: RuleNotation) -> Self:
+        """See `ExitRule.from_notation`."""
+        return cls(int(notation.thresholds[0]) if notation.thresholds else 1)
 
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[float], like: RuleNotation) -> Self:
+        """See `ExitRule.from_numbers`; one whole number."""
+        (count,) = numbers
+        if count != int(count):
+            raise ValueError(f"`num_agreeing` must be a whole number, got {count}.")
+        return cls(int(count))
 
-@STOPPING_RULES.register("patience")
-def patience(outputs: CachedOutputs, grid: ThresholdGrid) -> Iterator[Proposal]:
-    """Every number of agreeing exits that makes a difference."""
-    for num_agreeing in range(1, len(outputs.logits) + 1):
-        rule = Patience(num_agreeing)
-        yield Proposal(rule, rule.decide(outputs.logits))
+    @classmethod
+    def choices(cls, outputs: CachedOutputs, grid: ThresholdGrid) -> Iterator[Self]:
+        """See `ExitRule.choices`; every number of agreeing exits that makes a difference."""
+        return (cls(num_agreeing) for num_agreeing in range(1, len(outputs.logits) + 1))
+
+    @classmethod
+    def faults(cls, notation: RuleNotation, num_exits: int) -> Iterator[str]:
+        """See `ExitRule.faults`."""
+        yield from super().faults(notation, num_exits)
+        thresholds = set(notation.thresholds)
+        if not all(1 <= value <= num_exits and value == int(value) for value in thresholds):
+            yield f"thresholds of patience must be whole numbers from 1 to {num_exits}, got {sorted(thresholds)}"
+        if len(thresholds) > 1:
+            yield f"thresholds of patience must all be the same, got {sorted(thresholds)}"

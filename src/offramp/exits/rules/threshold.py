@@ -1,15 +1,6 @@
-"""A threshold per exit on the confidence of that exit alone: offramp's own policy."""
+"""A threshold per exit on the confidence of that exit alone: the rule that a search chooses."""
 
-from collections.abc import Iterator
+from offramp.exits.exit_policy import ExitPolicy
+from offramp.exits.exit_rule import EXIT_RULES
 
-from offramp.exits.confidence_measures import MEASURES
-from offramp.exits.exit_rule import STOPPING_RULES, CachedOutputs, Proposal
-from offramp.exits.thresholds import ThresholdGrid, trade_off_curve
-
-
-@STOPPING_RULES.register("threshold")
-def threshold(outputs: CachedOutputs, grid: ThresholdGrid) -> Iterator[Proposal]:
-    """The trade-off curves of all confidence measures."""
-    for measure in MEASURES:
-        for choice in trade_off_curve(outputs.logits, outputs.labels, outputs.costs, measure, grid):
-            yield Proposal(choice.policy, choice.policy.decide(outputs.logits))
+EXIT_RULES.add(ExitPolicy.name, ExitPolicy)

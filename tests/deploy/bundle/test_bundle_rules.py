@@ -1,7 +1,6 @@
 """Rules that look back at earlier exits: in the manifest, in the one file that stops, and in what is measured."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from offramp.deploy.bench.latency_bench import bench
 from offramp.deploy.bench.paired_timing import BenchSettings
 from offramp.deploy.bundle.export_bundle import ExportRecord
 from offramp.deploy.bundle.manifest import load_manifest
-from offramp.deploy.bundle.rule_notation import BundleRule, parse_rule
 from offramp.deploy.onnx.nested_if import early_exit_model
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import BundleError, InputError
-from offramp.exits.exit_policy import ExitPolicy, profile
-from offramp.exits.exit_rule import StepwiseRule
+from offramp.exits.exit_policy import profile
+from offramp.exits.exit_rule import ExitRule
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.exits.rules.patience import Patience
 from offramp.nn.network import EarlyExitNetwork
@@ -31,7 +29,7 @@ from tests.deploy.bench.test_latency_bench import fake
 from tests.deploy.conftest import Export
 from tests.deploy.onnx.test_nested_if import pass_through, start
 
-LOOKING_BACK: list[StepwiseRule] = [
+LOOKING_BACK: list[ExitRule] = [
     Patience(1),
     Patience(2),
     Patience(3),
@@ -39,11 +37,10 @@ LOOKING_BACK: list[StepwiseRule] = [
     CumulativeConfidence((0.6, 0.8), "entropy"),
     CumulativeConfidence((0.4, 0.7), "margin"),
 ]
-PLAIN = BundleRule("threshold", "entropy", (0.5, 0.6), (1.0, 2.0, 1.0))
 
 
 @pytest.mark.parametrize("rule", LOOKING_BACK, ids=repr)
-def test_the_one_file_follows_it(network: EarlyExitNetwork, models: list[Any], rule: StepwiseRule) -> None:
+def test_the_one_file_follows_it(network: EarlyExitNetwork, models: list[Any], rule: ExitRule) -> None:
     inputs = toys.samples(150, seed=21)
     wanted = rule.decide(toys.logits_of(network, inputs))
     model = start(early_exit_model(models, rule, len(toys.CLASSES)))
@@ -78,7 +75,7 @@ def test_patience_counts_equal_answers_in_a_row(answers: list[int], num_agreeing
 
 @pytest.mark.parametrize("rule", [Patience(2), CumulativeConfidence((0.9, 0.97))], ids=repr)
 def test_a_bundle_holds_it_and_every_form_follows(
-    network: EarlyExitNetwork, quick_export: Export, tmp_path: Path, rule: StepwiseRule
+    network: EarlyExitNetwork, quick_export: Export, tmp_path: Path, rule: ExitRule
 ) -> None:
     inputs = toys.samples(120, seed=3)
     logits = toys.logits_of(network, inputs)
@@ -120,7 +117,7 @@ def test_plain_thresholds_stay_readable_for_older_readers(record: ExportRecord) 
     ("changes", "words"),
     [
         ({"schema": 1}, "needs schema 2"),
-        ({"rule": "guessing"}, "rule"),
+        ({"rule": "guessing"}, "`rule` 'guessing' must be a registered exit rule .*cumulative, patience, threshold"),
         ({"thresholds": (1.5, 1.5)}, "whole numbers from 1 to 3"),
         ({"thresholds": (1.0, 2.0)}, "must all be the same"),
         ({"thresholds": (0.0, 0.0)}, "whole numbers from 1 to 3"),
@@ -139,53 +136,6 @@ def test_manifests_that_make_no_sense_are_refused(
     file.write_text(json.dumps(data | changes))
     with pytest.raises(BundleError, match=words):
         load_manifest(bundle)
-
-
-def test_one_notation_for_all_rules() -> None:
-    for rule in (*LOOKING_BACK, ExitPolicy("margin", (0.5, 0.6), (1.0, 2.0, 3.0))):
-        assert BundleRule.of(rule, 3).stepwise == rule
-    assert BundleRule.of(Patience(10**400), 3).thresholds == (3.0, 3.0)
-    assert BundleRule.of(Patience(7), 1).stepwise.decide([np.zeros((2, 3))]).tolist() == [0, 0]
-    assert BundleRule.of(CumulativeConfidence((-np.inf, np.inf)), 3).thresholds == (-1.0, 2.0)
-
-
-def test_who_could_go_another_way() -> None:
-    # Two equal answers of two exits; the second exit's best classes are 0.2, 0.02 and 2 apart.
-    first = np.array([[3.0, 0.0, 0.0]] * 3)
-    second = np.array([[1.0, 0.8, -5.0], [1.0, 0.98, 0.0], [2.0, 0.0, 0.0]])
-    logits, off = (first, second, first), np.full(3, 0.05)
-    assert BundleRule.of(Patience(2), 3).undecided(logits, off).tolist() == [False, True, False]
-    sure = PLAIN.confidence(second, 1)
-    edge = replace(PLAIN, thresholds=(5.0, float(sure[0]) + 0.04))
-    # Off by 0.05 on both sides and divided by a temperature of 2: 0.05.
-    assert edge.undecided(logits, off).tolist() == [True, abs(sure[1] - sure[0] - 0.04) <= 0.05, False]
-    one = BundleRule("cumulative", "max_probability", (5.0, 0.99))
-    together = 1 - (1 - one.confidence(first, 0)) * (1 - one.confidence(second, 1))
-    # Both confidences may be off by 0.002.
-    assert one.undecided(logits, np.full(3, 0.001)).tolist() == (abs(together - 0.99) <= 0.004).tolist()
-    assert BundleRule.of(Patience(2), 1).undecided((first,), off).tolist() == [False] * 3
-    assert BundleRule("patience", "margin", (2.0,)).undecided((first[:, :1], first[:, :1]), off).tolist() == [False] * 3
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("patience:2", Patience(2)),
-        (" cumulative:0.9, 0.95", CumulativeConfidence((0.9, 0.95), "entropy")),
-        ("threshold:0.9,1e-3", ExitPolicy("entropy", (0.9, 1e-3), (1.0, 2.0, 1.0))),
-        ("threshold:0.9", ExitPolicy("entropy", (0.9,))),
-    ],
-)
-def test_rules_in_words(text: str, rule: StepwiseRule) -> None:
-    assert parse_rule(text, PLAIN) == rule
-
-
-@pytest.mark.parametrize(
-    "text", ["", "patience", "patience:0", "patience:1.5", "patience:2,2", "patience:inf", "luck:3", "threshold:nan"]
-)
-def test_words_that_are_no_rule_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="A rule must be patience:N"):
-        parse_rule(text, PLAIN)
 
 
 def test_predict_decides_by_the_rule_given(record: ExportRecord, tmp_path: Path) -> None:
