@@ -20,7 +20,7 @@ from offramp.exits.exit_rule import ExitRule
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.nn.network import EarlyExitNetwork
 from tests.deploy import toys
-from tests.deploy.bundle.test_rule_notation import LOOKING_BACK
+from tests.deploy.bundle.test_bundle_rules import LOOKING_BACK
 from tests.deploy.conftest import Export
 
 
