@@ -27,7 +27,8 @@ from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm
 from offramp.progress import SilentReporter
 from offramp.run.api import search
 from offramp.run.factory import build_dataset
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 
 BACKBONES = (
     "resnet10t",

@@ -16,7 +16,8 @@ from benchmarks.record import save_result
 from offramp.cost.expected import expected_cost
 from offramp.progress import TerminalReporter
 from offramp.run.api import search
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 
 
 def measure(seed: int) -> dict[str, float | int]:

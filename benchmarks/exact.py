@@ -32,7 +32,7 @@ from offramp.nn.supernet.supernet import Supernet
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front, values_to_minimize
 from offramp.run.evaluators.exit_costs import costs_to_exits, exit_costs
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
 

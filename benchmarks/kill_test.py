@@ -56,7 +56,8 @@ with SilentReporter().task("") as task:
 _WHOLE = """
 import sys
 from pathlib import Path
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from offramp.run.api import search
 folder, algorithm, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) or None
 settings = with_settings(Config(), {

@@ -23,7 +23,7 @@ from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedMod
 from offramp.cost.pricing import build_cost_model
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 

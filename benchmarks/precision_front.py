@@ -25,7 +25,8 @@ from offramp.run.context import Context
 from offramp.run.factory import build_algorithm, build_context, build_dataset
 from offramp.run.study import Study
 from offramp.run.workers.worker_jobs import supernet_evaluator
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
 

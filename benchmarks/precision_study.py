@@ -44,7 +44,7 @@ from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import TerminalReporter
 from offramp.run.evaluators.operating_point import choose_operating_point, measure_point
 from offramp.run.evaluators.supernet_evaluator import EvaluationData, calibrate, quantize_network
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.checkpoint import load_checkpoint

@@ -22,7 +22,7 @@ from benchmarks.mapping import DEFAULT_FOLDER, NETWORKS
 from benchmarks.record import save_result
 from offramp.cost.pricing import build_cost_model, price_onnx
 from offramp.hardware.loader import load_accelerator
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Role, Workload
 

@@ -42,7 +42,8 @@ from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
 from offramp.run.factory import build_algorithm, build_context, build_dataset
 from offramp.run.study import BatchEvaluator, OneByOne, Study
 from offramp.run.workers.worker_jobs import Desk, set_up_desk, supernet_evaluator
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 
 NUM_WORKERS, NUM_EMPTY, REQUIRED = 2, 400, 0.85
 LINK_BYTES_PER_S = 125e6

@@ -14,7 +14,8 @@ from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, calibra
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finish import evaluation_data
 from offramp.run.workers.worker_jobs import supernet_evaluator
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLoop, WarmUp

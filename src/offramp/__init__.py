@@ -9,22 +9,65 @@ if TYPE_CHECKING:
     from offramp.deploy.runtime.session import EarlyExitSession
     from offramp.nn.adoption.adopt import adopt
     from offramp.run.api import SearchResult, search
-    from offramp.settings.config import Config, load_config
+    from offramp.settings.budget_config import BudgetConfig
+    from offramp.settings.by_name import with_settings
+    from offramp.settings.config import Config
+    from offramp.settings.config_file import load_config
+    from offramp.settings.cost_config import CostConfig
+    from offramp.settings.data_config import DataConfig
+    from offramp.settings.deploy_config import DeployConfig
+    from offramp.settings.execution_config import ExecutionConfig
+    from offramp.settings.fine_tune_config import FineTuneConfig
+    from offramp.settings.search_config import SearchConfig
+    from offramp.settings.space_config import SpaceConfig
+    from offramp.settings.train_config import TrainConfig
 
 # Loaded on first use, so that `import offramp` and the quick commands need no torch.
 _HOMES = {
     "adopt": "offramp.nn.adoption.adopt",
-    "Config": "offramp.settings.config",
-    "load_config": "offramp.settings.config",
     "EarlyExitSession": "offramp.deploy.runtime.session",
     "SearchResult": "offramp.run.api",
     "search": "offramp.run.api",
+    "BudgetConfig": "offramp.settings.budget_config",
+    "with_settings": "offramp.settings.by_name",
+    "Config": "offramp.settings.config",
+    "load_config": "offramp.settings.config_file",
+    "CostConfig": "offramp.settings.cost_config",
+    "DataConfig": "offramp.settings.data_config",
+    "DeployConfig": "offramp.settings.deploy_config",
+    "ExecutionConfig": "offramp.settings.execution_config",
+    "FineTuneConfig": "offramp.settings.fine_tune_config",
+    "SearchConfig": "offramp.settings.search_config",
+    "SpaceConfig": "offramp.settings.space_config",
+    "TrainConfig": "offramp.settings.train_config",
 }
 
-__all__ = ["Config", "EarlyExitSession", "SearchResult", "__version__", "adopt", "load_config", "search"]
+__all__ = [
+    "BudgetConfig",
+    "Config",
+    "CostConfig",
+    "DataConfig",
+    "DeployConfig",
+    "EarlyExitSession",
+    "ExecutionConfig",
+    "FineTuneConfig",
+    "SearchConfig",
+    "SearchResult",
+    "SpaceConfig",
+    "TrainConfig",
+    "__version__",
+    "adopt",
+    "load_config",
+    "search",
+    "with_settings",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'offramp' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,7 +9,7 @@ import pytest
 
 from offramp.cost.pricing import build_cost_model, price_onnx
 from offramp.errors import ConfigError, InputError
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import Op
 
@@ -54,7 +54,7 @@ def test_zigzag_is_named_with_its_variant(tmp_path: Path) -> None:
 def test_pricing_needs_no_torch(reference: Path) -> None:
     model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
     code = (
-        "import sys; from pathlib import Path; from offramp.settings.config import CostConfig\n"
+        "import sys; from pathlib import Path; from offramp.settings.cost_config import CostConfig\n"
         "from offramp.cost.pricing import price_onnx\n"
         f"price_onnx(Path({str(model)!r}), CostConfig()); assert not {{'torch', 'zigzag'}} & set(sys.modules)\n"
     )

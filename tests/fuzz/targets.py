@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.settings.config import Config, CostConfig, load_config
+from offramp.settings.config import Config
+from offramp.settings.config_file import load_config
+from offramp.settings.cost_config import CostConfig
 from tests.fuzz import seeds
 
 Read = Callable[[Path], None]
@@ -47,7 +49,7 @@ def _accelerator(name: str, *, price: bool = True) -> Read:
 def _onnx(mapping: str) -> Read:
     def read(folder: Path) -> None:
         from offramp.cost.pricing import price_onnx
-        from offramp.settings.config import build_section
+        from offramp.settings.section import build_section
 
         price_onnx(folder / "model.onnx", build_section(CostConfig, {"mapping": mapping}))
 

@@ -20,7 +20,8 @@ from offramp.records import (
     resume_run,
 )
 from offramp.records.run_record import EvaluationOrigin
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from tests.records.record_samples import append_all, some_evaluations
 
 

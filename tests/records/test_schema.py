@@ -7,7 +7,8 @@ import pytest
 
 from offramp.errors import RunError
 from offramp.records import create_run, read_run, resume_run
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 
 CONFIG = with_settings(Config(), {"seed": 9})
 

@@ -10,7 +10,7 @@ from offramp.cost.pricing import price_onnx
 from offramp.hardware import loader
 from offramp.run.api import search
 from offramp.run.pipeline import Pipeline
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from tests.conftest import small_config
 from tests.workload.from_onnx.onnx_samples import two_exits
 

@@ -18,7 +18,8 @@ from offramp.run.analog_networks import analog_notes, assigned_workload, make_as
 from offramp.run.context import Context
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.factory import build_context, build_dataset, check_settings
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from offramp.space.architecture import Architecture, PolicyChoice
 from offramp.space.early_exit_space import EarlyExitSpace
 

@@ -14,7 +14,7 @@ from offramp.records import read_run
 from offramp.records.run_summary import load_summary
 from offramp.run.api import search
 from offramp.run.finishing.finish import Selection, select
-from offramp.settings.config import load_config
+from offramp.settings.config_file import load_config
 from tests.conftest import small_config
 
 
@@ -108,7 +108,7 @@ def test_impossible_constraints_name_the_nearest_candidate(tmp_path: Path) -> No
 def test_goals_that_contradict_each_other_are_refused_before_any_work(
     settings: dict[str, tuple[str, ...]], fault: str, tmp_path: Path
 ) -> None:
-    from offramp.settings.config import with_settings
+    from offramp.settings.by_name import with_settings
 
     with pytest.raises(ConstraintError, match=fault):
         search(small_config(**settings), run=tmp_path / "config")

@@ -28,7 +28,7 @@ from offramp.jsonio import dumps, write_atomically
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import Reporter, SilentReporter
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.train.compute import Compute, set_threads
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
 

@@ -159,7 +159,10 @@ def search(
     """Search early-exit networks for your data and accelerator, and export the best."""
     from offramp.exits.accuracy_guarantee import parse_target
     from offramp.progress import SilentReporter, TerminalReporter
-    from offramp.settings.config import Config, load_config, parse_budget, with_settings
+    from offramp.settings.budget_config import parse_budget
+    from offramp.settings.by_name import with_settings
+    from offramp.settings.config import Config
+    from offramp.settings.config_file import load_config
 
     if guarantee is not None:
         parse_target(guarantee)
@@ -198,7 +201,13 @@ def search(
     from offramp.run.api import search as run_search
 
     result = run_search(
-        settings, run=run, resume=resume, overwrite=overwrite, reporter=reporter, started=_STARTED, **how
+        None if resume else settings,
+        run=run,
+        resume=resume,
+        overwrite=overwrite,
+        reporter=reporter,
+        started=_STARTED,
+        **how,
     )
     _print_result(result.folder, result.interrupted)
 
@@ -317,7 +326,8 @@ def cost(
     """Price an early-exit ONNX graph on an accelerator."""
     from offramp.cost.pricing import price_onnx
     from offramp.report.terminal.text import cost_json, cost_table
-    from offramp.settings.config import CostConfig, build_section, parse_steps
+    from offramp.settings.cost_config import CostConfig, parse_mapping_steps
+    from offramp.settings.section import build_section
 
     settings = build_section(
         CostConfig,
@@ -330,7 +340,7 @@ def cost(
             "activation_bits": activation_bits,
             "branch_weight_bits": branch_bits or weight_bits,
             "branch_activation_bits": branch_bits or activation_bits,
-            "mapping_steps": parse_steps(mapping_steps, without_step or []),
+            "mapping_steps": parse_mapping_steps(mapping_steps, without_step or []),
         },
     )
     priced = price_onnx(model, settings, _parse_rates(exit_rates))

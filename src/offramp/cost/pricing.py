@@ -15,7 +15,7 @@ from offramp.cost.report import CostModel, CostReport, LayerEngine
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 

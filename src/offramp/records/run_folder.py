@@ -14,7 +14,8 @@ from offramp.errors import RunError
 from offramp.records.disk_faults import readable_errors
 from offramp.records.run_record import RunStore
 from offramp.records.schema import check_version, create_tables
-from offramp.settings.config import Config, config_from_text
+from offramp.settings.config import Config
+from offramp.settings.config_file import config_from_text
 
 _LOCK = ".lock"
 _SETTINGS = "config.yaml"

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from offramp.distributed.dask_cluster import connect
 from offramp.errors import Interrupted, RunError
@@ -23,14 +23,25 @@ from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset, check_settings
 from offramp.run.finishing.finish import FinishedNetwork
 from offramp.run.pipeline import Pipeline
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import dotted, with_settings
+from offramp.settings.config import Config
+from offramp.settings.keywords import KeywordSettings
 
 _MODEL = "model"  # where a run's record holds the fingerprint of a model that was brought along
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found. ``front`` holds validation figures; ``chosen`` the finished networks with test figures."""
+    """What a search found.
+
+    Attributes:
+        folder: The run folder.
+        config: The settings of the run.
+        front: The Pareto front, with validation figures.
+        finished: The finished networks, the recommended one first.
+        summary: The record that the report is made from; None where the search ended before there was one.
+        interrupted: Whether the user stopped the search.
+    """
 
     folder: Path
     config: Config
@@ -41,20 +52,46 @@ class SearchResult:
 
     @property
     def chosen(self) -> tuple[ChosenNetwork, ...]:
+        """The records of the finished networks, with validation and test figures."""
         return tuple(item.record for item in self.finished)
 
     def pick(self, rule: str = "knee") -> Evaluation:
-        """A point of the front: ``knee``, ``most_accurate``, ``cheapest``, an index, or a bound like ``macs<=2M``."""
+        """Return a point of the front.
+
+        Args:
+            rule: ``knee``, ``most_accurate``, ``cheapest``, an index, or a bound like ``macs<=2M``.
+
+        Returns:
+            The picked evaluation, with validation figures.
+        """
         return pick(self.front, rule)
 
     def report(self) -> str:
-        """The report as one self-contained HTML page."""
+        """Return the report as one self-contained HTML page.
+
+        Returns:
+            The page.
+
+        Raises:
+            RunError: The search ended before there was anything to report.
+        """
         if self.summary is None:
             raise RunError(f"The search in {str(self.folder)!r} ended before there was anything to report.")
         return render_page(self.summary)
 
     def export(self, destination: str | Path, rule: str = "knee") -> Path:
-        """Copy the bundle of a finished network to a new folder."""
+        """Copy the bundle of a finished network to a new folder.
+
+        Args:
+            destination: The folder to make.
+            rule: The pick that the network was finished for, as in ``fine_tune.picks``.
+
+        Returns:
+            The new folder.
+
+        Raises:
+            RunError: The destination exists, or no network was finished for this pick.
+        """
         for item in self.finished:
             if rule in item.record.rule.split("+"):
                 target = Path(destination)
@@ -75,41 +112,35 @@ def search(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     started: float | None = None,
-    **settings: Any,
+    **settings: Unpack[KeywordSettings],
 ) -> SearchResult:
     """Search, train and export early-exit networks.
 
-    ``model`` is a backbone of your own, from `offramp.adopt`; a run with one is resumed with the same. ``settings``
-    are settings by name with ``__`` for the dot, for example ``data__source="digits"`` or
-    ``cost__accelerator="edge-tpu-quad"``. ``run`` is the run folder (a new one under ``runs/`` if None); with
-    ``resume`` the run goes on with its own settings, but for those of ``execution``.
-    Raises InputError for anything wrong that was given.
+    Args:
+        config: All settings as one value (default: the defaults); ``settings`` change it.
+        model: A backbone of your own, from `offramp.adopt`. A run with one is resumed with the same model.
+        run: The run folder (default: a new one under ``runs/``).
+        resume: Whether to continue the run in ``run``, with its own settings except those of ``execution``.
+        overwrite: Whether to replace a run that is already in ``run``.
+        reporter: What shows the progress (default: nothing does).
+        started: The time, on the clock of `time.monotonic`, from which a wall-time budget counts (default: now).
+        settings: Sections, such as ``data=DataConfig(source="digits")``, the ``seed``, or single settings with two
+            underscores for the dot, such as ``data__source="digits"``. See `KeywordSettings` for all of them.
+
+    Returns:
+        What the search found; also after Ctrl-C, as far as it came.
+
+    Raises:
+        RunError: The run folder cannot be used, or a resumed run is given another model or other settings.
+        InputError: Anything else that was given is wrong; no run folder is made then.
+        Interrupted: The user stopped the search before there was a result.
     """
     began = time.monotonic() if started is None else started
     shown = reporter or SilentReporter()
     if resume:
-        if run is None:
-            raise RunError("To resume, say which run: give its folder with --run.")
-        changes = {name.replace("__", "."): value for name, value in settings.items()}
-        if any(not name.startswith("execution.") for name in changes):
-            raise RunError("A run is resumed with its own settings; only those of `execution` may be others.")
-        store = resume_run(Path(run))
-        try:
-            context = _context(with_settings(store.config, changes), shown, model)
-            _check_same_model(store, context)
-        except BaseException:
-            store.close()
-            raise
+        context, store = _resumed(config, run, shown, model, settings)
     else:
-        changes = {name.replace("__", "."): value for name, value in settings.items()}
-        if model is not None:
-            changes["space.backbone"] = model.name
-        chosen = with_settings(config or Config(), changes)
-        # What can be wrong with settings and data is found out before a folder is made.
-        context = _context(chosen, shown, model)
-        store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
-        if isinstance(context.family, AdoptedModel):
-            store.set(_MODEL, context.family.fingerprint)
+        context, store = _begun(config or Config(), run, shown, model, settings, overwrite)
     try:
         end = Pipeline(context, store, shown, resume=resume, started=began).run()
     except OSError as exc:
@@ -121,6 +152,48 @@ def search(
     finally:
         store.close()
     return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
+
+
+def _begun(
+    config: Config,
+    run: str | Path | None,
+    reporter: Reporter,
+    model: AdoptedModel | None,
+    settings: KeywordSettings,
+    overwrite: bool,
+) -> tuple[Context, RunStore]:
+    """The parts and the record of a new run."""
+    chosen = with_settings(config, **settings)
+    if model is not None:
+        chosen = with_settings(chosen, space__backbone=model.name)
+    # What can be wrong with settings and data is found out before a folder is made.
+    context = _context(chosen, reporter, model)
+    store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
+    if isinstance(context.family, AdoptedModel):
+        store.set(_MODEL, context.family.fingerprint)
+    return context, store
+
+
+def _resumed(
+    config: Config | None,
+    run: str | Path | None,
+    reporter: Reporter,
+    model: AdoptedModel | None,
+    settings: KeywordSettings,
+) -> tuple[Context, RunStore]:
+    """The parts and the record of a run that is there."""
+    if run is None:
+        raise RunError("To resume, say which run: give its folder with --run.")
+    if config is not None or any(name.partition(".")[0] != "execution" for name in dotted(settings)):
+        raise RunError("A run is resumed with its own settings; only those of `execution` may be others.")
+    store = resume_run(Path(run))
+    try:
+        context = _context(with_settings(store.config, **settings), reporter, model)
+        _check_same_model(store, context)
+    except BaseException:
+        store.close()
+        raise
+    return context, store
 
 
 def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:
@@ -143,7 +216,14 @@ def _check_same_model(store: RunStore, context: Context) -> None:
 
 
 def default_run_folder(config: Config) -> Path:
-    """``runs/<time>-<data>``, with a number behind it where the clock was put back and that is taken."""
+    """Name a run folder that does not exist yet.
+
+    Args:
+        config: The settings of the run.
+
+    Returns:
+        ``runs/<time>-<data>``, with a number behind it where that is taken.
+    """
     name = Path(config.data.source).name or "data"
     first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
     numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))

@@ -13,7 +13,8 @@ from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import BundleError, InputError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.run.factory import check_settings
-from offramp.settings.config import Config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from tests.deploy.conftest import Export
 
 OWN = "Do with it what you like.\n"

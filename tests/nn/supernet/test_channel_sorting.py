@@ -16,7 +16,7 @@ from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d
 from offramp.nn.lowering.lower import lower
 from offramp.nn.supernet.channel_sorting import ChannelGroup, channel_groups, sort_channels_
 from offramp.nn.supernet.supernet import Supernet
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Precision
 from offramp.space.early_exit_space import EarlyExitSpace
 from tests.nn import members

@@ -26,7 +26,7 @@ from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_algorithm, build_context, build_dataset
 from offramp.run.finishing.finish import evaluation_data
 from offramp.run.workers.worker_jobs import supernet_evaluator
-from offramp.settings.config import with_settings
+from offramp.settings.by_name import with_settings
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.search_space import StageSpace

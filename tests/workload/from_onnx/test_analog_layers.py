@@ -20,7 +20,7 @@ from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import prepare_
 from offramp.nn.supernet.supernet import Supernet
-from offramp.settings.config import CostConfig
+from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import Op

@@ -13,7 +13,7 @@ from offramp.report import units
 from offramp.report.architecture_layout import layout_of
 from offramp.report.figures.figure_data import cost_of
 from offramp.report.wording import rule_name
-from offramp.settings.config import ALL_MAPPING_STEPS
+from offramp.settings.cost_config import ALL_MAPPING_STEPS
 from offramp.space.architecture import Architecture
 
 if TYPE_CHECKING:

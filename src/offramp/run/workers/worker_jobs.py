@@ -16,7 +16,9 @@ from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context
 from offramp.run.finishing.finish import WEIGHTS, Finisher, Selection, evaluation_data
-from offramp.settings.config import Config, load_config, with_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
+from offramp.settings.config_file import load_config
 from offramp.space.architecture import Architecture
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
 

@@ -1,41 +1,13 @@
-"""Settings survive the way to a file and back, and say what is wrong with them."""
+"""Settings survive the way to a file and back, and a bad file says what is wrong with it."""
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.errors import ConfigError
-from offramp.settings.config import (
-    ALL_MAPPING_STEPS,
-    BudgetConfig,
-    Config,
-    CostConfig,
-    build_section,
-    load_config,
-    parse_budget,
-    parse_steps,
-    with_settings,
-)
-
-
-def test_mapping_steps_are_switched_on_and_off() -> None:
-    assert tuple(step.value for step in MappingStep) == ALL_MAPPING_STEPS
-    assert parse_steps(None, ()) == ALL_MAPPING_STEPS
-    assert parse_steps("none", ()) == ()
-    assert parse_steps("split, on_chip", ["split"]) == ("on_chip",)
-    assert parse_steps(None, ["fuse", "beside"]) == ("on_chip", "prefetch", "split", "optimum")
-    for text, without in (("speculate", []), (None, ["split,fuse"]), ("", [])):
-        with pytest.raises(ConfigError, match="on_chip, prefetch, split"):
-            parse_steps(text, without)
-
-
-def test_mapping_steps_need_the_optimized_mapping() -> None:
-    assert CostConfig(mapping="optimized", mapping_steps=()).mapping_steps == ()
-    with pytest.raises(ValueError, match="mapping optimized"):
-        CostConfig(mapping_steps=("on_chip",))
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
+from offramp.settings.config_file import load_config
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
@@ -109,49 +81,6 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "huge.yaml").write_text("a" * 1_000_001)
     with pytest.raises(ConfigError, match="smaller than 1 MB"):
         load_config(tmp_path / "huge.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("90s", BudgetConfig(seconds=90)),
-        ("40m", BudgetConfig(seconds=2400)),
-        ("1.5h", BudgetConfig(seconds=5400)),
-        (" 2 min ", BudgetConfig(seconds=120)),
-        ("250", BudgetConfig(evaluations=250)),
-    ],
-)
-def test_budgets(text: str, expected: BudgetConfig) -> None:
-    assert parse_budget(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "0", "0s", "-3m", "2.5", "ten", "5d", "1e9", "nan", "inf s", "3s3"])
-def test_wrong_budgets(text: str) -> None:
-    with pytest.raises(ConfigError, match="such as 90s"):
-        parse_budget(text)
-
-
-@given(st.text(max_size=12))
-def test_no_text_makes_a_budget_raise_anything_else(text: str) -> None:
-    try:
-        budget = parse_budget(text)
-    except ConfigError:
-        return
-    assert (budget.seconds is None) != (budget.evaluations is None)
-
-
-def test_settings_by_dotted_name() -> None:
-    assert with_settings(Config(), {"cost.weight_bits": 4}).cost.weight_bits == 4
-    with pytest.raises(ConfigError, match=r"no setting .cost\.bits."):
-        with_settings(Config(), {"cost.bits": 4})
-    with pytest.raises(ConfigError, match="weight_bits"):
-        with_settings(Config(), {"cost.weight_bits": 0})
-
-
-def test_sections_check_themselves() -> None:
-    assert build_section(CostConfig, {"weight_bits": 2}).weight_bits == 2
-    with pytest.raises(ConfigError, match="convention"):
-        build_section(CostConfig, {"convention": "mine"})
 
 
 def test_a_guarantee_is_kept_as_it_was_written(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Settings of the data: where labelled samples come from and how they are split."""
+
+from pydantic import Field, model_validator
+
+from offramp.settings.section import Count, Section, Share
+
+
+class DataConfig(Section):
+    """Where the labelled samples come from and how they are split."""
+
+    source: str = Field(default="digits", description="`digits`, or a file or folder with labelled images or sounds.")
+    validation_share: Share = Field(
+        default=0.2, description="Share of the samples for validation, where the data name none."
+    )
+    test_share: Share = Field(default=0.2, description="Share of the samples for the test, where the data name none.")
+    image_column: str | None = Field(
+        default=None, description="Parquet column that holds the images (default: the only one that can be)."
+    )
+    label_column: str | None = Field(
+        default=None, description="Parquet column that holds the labels (default: the only one that can be)."
+    )
+    image_size: Count | None = Field(
+        default=None, description="Height and width in pixels that images are resized to (default: as they are)."
+    )
+    augment: bool = Field(
+        default=True,
+        description="Whether training images are cropped and mirrored at random, where that suits the data.",
+    )
+
+    @model_validator(mode="after")
+    def _something_left_to_train_on(self) -> "DataConfig":
+        if self.validation_share + self.test_share >= 1.0:
+            raise ValueError("validation_share + test_share must leave something to train on (sum below 1)")
+        return self

@@ -1,0 +1,16 @@
+"""Settings of the exported bundles."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from offramp.settings.section import Section
+
+
+class DeployConfig(Section):
+    """What an exported bundle holds beside the network and its figures."""
+
+    licence: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        description="Licence of the exported networks: a name such as CC-BY-4.0, or a text file (default: none).",
+    )

@@ -1,0 +1,47 @@
+"""Settings of how the work is done, as opposed to what is searched."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from offramp.settings.section import Section
+
+Resources = dict[str, Annotated[float, Field(gt=0.0)]]
+"""What a job of a cluster needs, such as ``{GPU: 1}``."""
+
+
+class ExecutionConfig(Section):
+    """How the work is done; a run may be resumed with other values.
+
+    Without workers and without a cluster this process does all the work.
+    """
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="Processes of this machine that evaluate and fine-tune (default: this one alone)."
+    )
+    cluster: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        default=None,
+        description="Scheduler of a Dask cluster that evaluates and fine-tunes: tcp://host:8786 (default: none).",
+    )
+    evaluation_timeout_s: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="Seconds after which a candidate counts as failed (default: never)."
+    )
+    max_failures: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="More failed candidates than this end the search (default: half of all, from twenty on).",
+    )
+    evaluation_resources: Resources = Field(
+        default={}, description="Resources of a cluster's worker that an evaluation needs, such as {GPU: 1}."
+    )
+    training_resources: Resources = Field(
+        default={}, description="Resources of a cluster's worker that a training needs, such as {GPU: 1}."
+    )
+    tracker: str | None = Field(
+        default=None, description="Where figures are logged, too (see `offramp list trackers`; default: nowhere)."
+    )
+
+    @model_validator(mode="after")
+    def _one_place_to_work(self) -> "ExecutionConfig":
+        if self.workers is not None and self.cluster is not None:
+            raise ValueError("workers are of this machine and cluster names others: give one of the two")
+        return self

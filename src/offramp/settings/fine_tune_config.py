@@ -1,0 +1,83 @@
+"""Settings of what happens to the chosen networks."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from offramp.errors import ConfigError
+from offramp.exits.accuracy_guarantee import parse_target
+from offramp.settings.section import Section, Share
+
+
+class FineTuneConfig(Section):
+    """What happens to the chosen networks and to the static reference that savings are measured against.
+
+    Where bit widths are searched (``space.precision``), networks are always quantised as with ``quantize``.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Epochs of fine-tuning (default: as many as the supernet was trained for)."
+    )
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(
+        default=0.05, description="Largest learning rate of the schedule."
+    )
+    reference: bool = Field(
+        default=True,
+        description="Whether the static reference is fine-tuned and tested, too; false is for comparisons of runs.",
+    )
+    teacher: Literal["final_exit", "reference"] = Field(
+        default="final_exit",
+        description="What exits learn from beside the labels: final_exit (early exits only) or reference (all exits).",
+    )
+    early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
+        default=1.0, description="Weight of the loss of each early exit, relative to that of the final exit."
+    )
+    drop_exits: bool = Field(
+        default=False,
+        description="Whether exits that do not pay for their branches are removed from a trained network.",
+    )
+    picks: tuple[str, ...] = Field(
+        default=("knee", "most_accurate", "cheapest"),
+        description='Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds ("macs<=2M").',
+    )
+    guarantee: Annotated[str, Field(max_length=40)] | None = Field(
+        default=None,
+        description="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95 (default: none).",
+    )
+    quantize: bool = Field(
+        default=False, description="Whether the networks are trained and exported at the bit widths that are priced."
+    )
+    weight_density: Share | None = Field(
+        default=None,
+        description="Share of nonzero weights to prune to, for an accelerator that gains from zeros (default: all).",
+    )
+
+    @model_validator(mode="after")
+    def _pruning_needs_training(self) -> "FineTuneConfig":
+        if self.weight_density is not None and self.epochs == 0:
+            raise ValueError("weight_density prunes while networks are fine-tuned, which needs epochs of at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _a_guarantee_is_for_fixed_exits(self) -> "FineTuneConfig":
+        if self.drop_exits and self.guarantee is not None:
+            raise ValueError(
+                "drop_exits chooses on the validation samples that a guarantee is certified on: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_is_trained(self) -> "FineTuneConfig":
+        if self.teacher == "reference" and not self.reference:
+            raise ValueError("teacher reference needs a reference that is trained: leave `reference` true")
+        return self
+
+    @field_validator("guarantee")
+    @classmethod
+    def _understood(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_target(value)
+            except ConfigError as exc:
+                raise ValueError(str(exc)) from exc
+        return value

@@ -1,0 +1,30 @@
+"""Settings of the search: which candidates are tried, and what is better."""
+
+from pydantic import Field
+
+from offramp.settings.section import Count, Section
+
+
+class SearchConfig(Section):
+    """Which candidates are tried, and what is better."""
+
+    algorithm: str = Field(default="nsga2", description="Search algorithm (see `offramp list algorithms`).")
+    evaluations: Count = Field(default=200, description="Candidates to evaluate, where no budget says otherwise.")
+    batch: Count = Field(default=20, description="Candidates proposed at a time.")
+    objectives: tuple[str, ...] = Field(
+        default=("accuracy", "energy_pj", "latency_cycles"),
+        description="Metrics to optimise: accuracy, energy_pj, latency_cycles, macs, energy_delay_product_j_cycles.",
+    )
+    constraints: tuple[str, ...] = Field(
+        default=(), description='Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".'
+    )
+    validation_samples: Count = Field(
+        default=2000, description="Largest number of validation samples to judge candidates on."
+    )
+    calibration_samples: Count = Field(
+        default=1024, description="Training samples that set the batch-norm statistics of a candidate."
+    )
+    calibrate_confidences: bool = Field(
+        default=False,
+        description="Whether each exit gets a temperature, fitted on validation samples, before its threshold.",
+    )

@@ -1,0 +1,56 @@
+"""What all sections of the settings share: they are frozen, refuse unknown names, and describe their fields."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from offramp.errors import ConfigError
+from offramp.jsonio import describe_faults
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""A fraction between 0 and 1, both excluded."""
+
+ClosedShare = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A fraction from 0 to 1, both included."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number of at least 1."""
+
+
+class Section(BaseModel):
+    """Settings that belong together.
+
+    The docstring of a section gets an ``Attributes`` block, made from the descriptions of its fields.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        fields = [f"    {name}: {field.description}" for name, field in cls.model_fields.items() if field.description]
+        if fields:
+            cls.__doc__ = "\n".join([cls.__doc__ or "", "", "Attributes:", *fields])
+
+
+S = TypeVar("S", bound=Section)
+
+
+def build_section(kind: type[S], data: dict[str, Any], origin: str = "Settings") -> S:
+    """Check plain data and make a section of them.
+
+    Args:
+        kind: The section to build.
+        data: Values by name; what is left out keeps its default.
+        origin: Where the data came from, for the error message.
+
+    Returns:
+        The section.
+
+    Raises:
+        ConfigError: A name is unknown or a value is not allowed; the message lists all faults.
+    """
+    try:
+        return kind.model_validate(data)
+    except ValidationError as exc:
+        raise ConfigError(f"{origin}: {exc.error_count()} fault(s): {describe_faults(exc)}.") from exc

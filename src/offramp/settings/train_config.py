@@ -1,0 +1,46 @@
+"""Settings of the training of the supernet."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from offramp.settings.section import ClosedShare, Count, Section, Share
+
+
+class TrainConfig(Section):
+    """Training of the supernet, the one network that contains all candidates."""
+
+    epochs: Count | None = Field(
+        default=None, description="Epochs of training (default: more for small data sets, 10 to 40, within the budget)."
+    )
+    batch_size: Count = Field(default=128, description="Samples of a training step.")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(
+        default=0.05, description="Largest learning rate of the schedule."
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=5e-4, description="Weight decay.")
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.9, description="Momentum of gradient descent.")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0, description="Share of a label's weight that is spread over all classes."
+    )
+    random_subnets: Annotated[int, Field(ge=0, le=8)] = Field(
+        default=1, description="Random subnets trained in each step, beside the largest and the smallest."
+    )
+    sort_channels: bool = Field(
+        default=False,
+        description="Whether only full widths are trained at first and channels are then sorted by importance.",
+    )
+    full_width_share: Share = Field(
+        default=0.15, description="Share of the training at full widths, where channels are sorted."
+    )
+    distillation_weight: ClosedShare = Field(
+        default=0.5, description="Weight of distillation in the loss; the labels have the rest."
+    )
+    distillation_temperature: Annotated[float, Field(gt=0.0)] = Field(
+        default=1.0, description="Temperature that softens the outputs for distillation."
+    )
+    device: str = Field(default="cpu", description="Device to train on, as torch names it: cpu, cuda, cuda:1.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Number format of the training: auto (bf16 where it is fast), fp32 or bf16."
+    )
+    channels_last: bool = Field(default=True, description="Whether feature maps are laid out with channels last.")
+    threads: Count | None = Field(default=None, description="Threads of torch (default: what suits the images' size).")
