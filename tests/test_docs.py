@@ -1,5 +1,6 @@
 """The README and the documentation say what is there: commands exist, links lead somewhere, Python runs."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,13 @@ from offramp.cli.main import main
 from offramp.run.api import SearchResult, search
 
 ROOT = Path(__file__).parents[1]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+FILES = {
+    str(path.relative_to(ROOT))
+    for folder in ("src", "tests", "benchmarks", "docs", "examples")
+    for path in (ROOT / folder).rglob("*")
+    if "__pycache__" not in path.parts
+}
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
 # Pages whose Python is run here; that of all others is run by a test that names the page.
 RUN_HERE = ("README.md", "docs/quickstart.md", "docs/concepts/costs.md")
@@ -73,3 +81,45 @@ def test_links_lead_somewhere(page: str) -> None:
         if target.startswith("reference/"):
             continue  # made when the documentation is built
         assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def texts() -> list[tuple[str, str]]:
+    return [(str(path.relative_to(ROOT)), path.read_text()) for path in TEXTS]
+
+
+def test_every_dotted_name_is_there() -> None:
+    named = {(page, name) for page, text in texts() for name in re.findall(r"\bofframp(?:\.[a-zA-Z_]\w*)+", text)}
+    assert len(named) > 40
+    assert [f"{page}: {name}" for page, name in sorted(named) if not is_importable(name)] == []
+
+
+def is_importable(name: str) -> bool:
+    """Whether a name is a module or an attribute of one, at any depth."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", [page for page, _ in texts()])
+def test_every_path_is_there(page: str) -> None:
+    """Files and folders of the repository exist; a file that the reader is asked to save goes to a folder that does."""
+    text = " ".join((ROOT / page).read_text().split())
+    to_save = set(re.findall(r"(?:[Ss]ave (?:it|this) as|Add) `([^`]+)`", text))
+    mentioned = set(re.findall(r"(?<![\w./-])(?:src|tests|benchmarks|examples|docs)/[\w./-]*[\w/]", text))
+    mentioned |= {f"benchmarks/{name}" for name in re.findall(r"-m benchmarks\.(\w+)", text)}
+    for path in mentioned - to_save:
+        known = {path.rstrip("/"), f"{path}.py", f"{path}/__main__.py"}
+        assert known & FILES, f"{page} mentions {path}"
+    for path in to_save:
+        assert str(Path(path).parent) in (".", *FILES), f"{page} asks to save {path}"
+    for path in set(re.findall(r"`([\w/]+/\w+\.py)`", text)) - to_save:
+        assert any(f"/{file}".endswith(f"/{path}") for file in FILES), f"{page} mentions {path}"
