@@ -102,7 +102,7 @@ def draw_packages(imports: Mapping[str, frozenset[str]], on_path: frozenset[str]
 
 
 def draw_path(modules: Sequence[str], imports: Mapping[str, frozenset[str]]) -> str:
-    """Numbered boxes from top to bottom; an arrow leads to each from the first one that imports it.
+    """Numbered boxes from top to bottom; an arrow leads to each from the last one above that imports it.
 
     Args:
         modules: names in the order in which a run passes them.
@@ -114,7 +114,7 @@ def draw_path(modules: Sequence[str], imports: Mapping[str, frozenset[str]]) -> 
     depth: dict[str, int] = {}
     parts = []
     for row, name in enumerate(modules):
-        parent = next((other for other in modules[:row] if name in imports[other]), None)
+        parent = next((other for other in reversed(modules[:row]) if name in imports[other]), None)
         depth[name] = 0 if parent is None else depth[parent] + 1
         x, y = 1 + depth[name] * 20, row * 30 + 2
         parts.append(_box(f"{row + 1}  {name}", x, y, 290 - depth[name] * 20, True))

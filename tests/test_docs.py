@@ -90,7 +90,9 @@ def texts() -> list[tuple[str, str]]:
 def test_every_dotted_name_is_there() -> None:
     named = {(page, name) for page, text in texts() for name in re.findall(r"\bofframp(?:\.[a-zA-Z_]\w*)+", text)}
     assert len(named) > 40
-    assert [f"{page}: {name}" for page, name in sorted(named) if not is_importable(name)] == []
+    # Groups of entry points, which packages name in their pyproject.toml, look alike.
+    groups = {name for path in ROOT.glob("src/**/*.py") for name in re.findall(r'"(offramp\.\w+)"', path.read_text())}
+    assert [f"{page}: {name}" for page, name in sorted(named) if name not in groups and not is_importable(name)] == []
 
 
 def is_importable(name: str) -> bool:
