@@ -39,7 +39,6 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("data: {validation_share: 0.6, test_share: 0.6}", "leave something to train on"),
         ("space: {branches: []}", "at least one"),
         ("space: {branches: [conv, conv]}", "no entry twice"),
-        ("cost: {engine: guess}", "cost.engine"),
         ("fine_tune: {guarantee: 0.01}", "fine_tune.guarantee"),
         ("fine_tune: {drop_exits: true, guarantee: 0.01@0.95}", "leave one of them out"),
         ("fine_tune: {teacher: reference, reference: false}", "teacher reference needs a reference that is trained"),

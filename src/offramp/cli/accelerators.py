@@ -21,16 +21,14 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Validate an accelerator, draw it, and compare with its published figures. Exit code 2 when something is wrong."""
-    from offramp.cost.engines.formula.engine import FormulaEngine
     from offramp.cost.engines.formula.peak_efficiency import compare_peaks
-    from offramp.cost.engines.native.engine import NativeEngine
+    from offramp.cost.pricing import engine_for
     from offramp.cost.published_figures import compare_with_reference
     from offramp.hardware.loader import load_accelerator
     from offramp.report.terminal.accelerator_tree import accelerator_json, accelerator_tree, reference_table
 
     accelerator = load_accelerator(file)
-    engine = NativeEngine() if accelerator.formulas is None else FormulaEngine(accelerator)
-    rows = (*compare_with_reference(accelerator, engine), *compare_peaks(accelerator))
+    rows = (*compare_with_reference(accelerator, engine_for(accelerator)), *compare_peaks(accelerator))
     if as_json:
         print(json.dumps(accelerator_json(accelerator, rows), indent=2))
     else:

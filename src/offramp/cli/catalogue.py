@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from offramp.errors import UnknownNameError
 from offramp.registry import unknown_name_message
 
-KINDS = ("accelerators", "algorithms", "backbones", "branches")
+KINDS = ("accelerators", "algorithms", "backbones", "branches", "engines")
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,8 @@ def describe(kind: str) -> tuple[CatalogueEntry, ...]:
         from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 
         return tuple(CatalogueEntry(name, EXIT_BRANCHES.get(name).description) for name in EXIT_BRANCHES)
+    if kind == "engines":
+        from offramp.cost.engines.cost_engine import COST_ENGINES
+
+        return tuple(CatalogueEntry(name, COST_ENGINES.get(name).description) for name in COST_ENGINES)
     raise UnknownNameError(unknown_name_message("kind", kind, list(KINDS)))

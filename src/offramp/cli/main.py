@@ -147,7 +147,7 @@ def search(
     max_failures: Annotated[
         int | None, typer.Option(help="More failed candidates than this end the search (default: half of all).")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="Cost engine: native or zigzag.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Cost engine: see `offramp list engines`.")] = None,
     mapping: Annotated[str | None, typer.Option(help="layer_by_layer (one core) or optimized (all cores).")] = None,
     track: Annotated[str | None, typer.Option(help="Log figures elsewhere too: tensorboard.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder (default: a new one under runs/).")] = None,
@@ -304,7 +304,7 @@ def cost(
         int | None, typer.Option(min=1, max=32, help="Bits of branches (default: as backbone).")
     ] = None,
     exit_rates: Annotated[str | None, typer.Option(help="Share of samples leaving at each exit: 0.7,0.3.")] = None,
-    engine: Annotated[str, typer.Option(help="native or zigzag.")] = "native",
+    engine: Annotated[str, typer.Option(help="Cost engine: see `offramp list engines`.")] = "native",
     convention: Annotated[
         str, typer.Option(help="offramp, or published (pooling charged as in the reference).")
     ] = "offramp",

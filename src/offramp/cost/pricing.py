@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from offramp.cost.engines.cost_engine import COST_ENGINES, EngineOptions, build_engines
 from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
 from offramp.cost.mapping.channel_split.analog_shares import analog_refusals
 from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
@@ -11,13 +12,16 @@ from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLaye
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.price_cache import CachedEngine, default_cache_path
-from offramp.cost.report import CostModel, CostReport, LayerEngine
+from offramp.cost.report import CostModel, CostReport, Goal, LayerEngine
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.settings.cost_config import CostConfig
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
+
+DEFAULT_ENGINE = "native"
+FORMULA_ENGINE = "formula"
 
 
 @dataclass(frozen=True)
@@ -45,56 +49,75 @@ def build_cost_model(
     free_assignment: bool = False,
     accelerator: Accelerator | None = None,
 ) -> CostModel:
-    """The cost model of the settings; ``coarse`` prefers speed, for engines that offer the choice.
+    """Build the cost model of the settings.
 
-    ``exit_rates``, where known, tell the optimized mapping what is worth starting before an exit's verdict.
-    ``accelerator``: that of the settings, where it has been read already. ``free_assignment``: layers may be put on an
-    analog core though nothing says that their weights are ternary.
+    Args:
+        cost: Accelerator, engine, convention and mapping.
+        coarse: Whether speed is preferred to the best mapping of a layer, for engines that offer the choice.
+        cache: The file that keeps prices of layers; None for the user's own.
+        exit_rates: The share of samples that leaves at each exit. Where known, it tells the optimized mapping what is
+            worth starting before an exit's verdict.
+        free_assignment: Whether layers may be put on an analog core though nothing says that their weights are ternary.
+        accelerator: The accelerator of the settings, where it has been read already.
+
+    Returns:
+        A model that prices whole workloads.
+
+    Raises:
+        ConfigError: The engine or the convention does not fit the accelerator, or a package is missing.
+        UnknownNameError: No engine or accelerator has the name that is set.
+        AcceleratorError: The description of the accelerator has faults.
     """
-    if (accelerator or load_accelerator(cost.accelerator)).formulas is not None:
-        return _build_formulas(cost, exit_rates, free_assignment)
-    if cost.mapping == "optimized":
-        return _build_mapped(cost, coarse, cache, exit_rates)
-    return LayerByLayerModel(
-        CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path()), cost.convention
-    )
+    accelerator = accelerator or load_accelerator(cost.accelerator)
+    rates = None if exit_rates is None else tuple(exit_rates)
+    check_engine(cost, accelerator)
+    if accelerator.formulas is not None:
+        return ChannelSplitModel(free=free_assignment, overlapping=cost.mapping == "optimized", exit_rates=rates)
+    optimized = cost.mapping == "optimized"
+    goals: tuple[Goal, ...] = ("energy_delay_product", "energy") if optimized else ("latency",)
+    path = cache or default_cache_path()
+    engines = [
+        CachedEngine(engine, path) for engine in build_engines(cost.engine, EngineOptions(goals, coarse, accelerator))
+    ]
+    if optimized:
+        steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
+        return OptimizedModel(engines[0], steps, tuple(engines[1:]), rates)
+    return LayerByLayerModel(engines[0], cost.convention)
 
 
-def _build_formulas(cost: CostConfig, exit_rates: Sequence[float] | None, free: bool) -> ChannelSplitModel:
-    if cost.engine != "native" or cost.convention != "offramp":
+def check_engine(cost: CostConfig, accelerator: Accelerator) -> None:
+    """Check that the engine of the settings exists and fits the accelerator.
+
+    Args:
+        cost: The settings.
+        accelerator: The accelerator that the settings name.
+
+    Raises:
+        UnknownNameError: No engine has this name.
+        ConfigError: The accelerator is priced by its own formulas, and the settings ask for something else.
+    """
+    COST_ENGINES.get(cost.engine)
+    if accelerator.formulas is None:
+        return
+    if cost.engine not in (DEFAULT_ENGINE, FORMULA_ENGINE) or cost.convention != "offramp":
         raise ConfigError(
-            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine 'native' and "
-            f"convention 'offramp', got {cost.engine!r} and {cost.convention!r}. Leave both at their defaults."
+            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine "
+            f"{FORMULA_ENGINE!r} and convention 'offramp', got {cost.engine!r} and {cost.convention!r}. Leave both at "
+            "their defaults."
         )
-    rates = None if exit_rates is None else tuple(exit_rates)
-    return ChannelSplitModel(free=free, overlapping=cost.mapping == "optimized", exit_rates=rates)
 
 
-def _build_mapped(
-    cost: CostConfig, coarse: bool, cache: Path | None, exit_rates: Sequence[float] | None
-) -> OptimizedModel:
-    rates = None if exit_rates is None else tuple(exit_rates)
-    steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
-    if cost.engine == "native":
-        from offramp.cost.engines.native.engine import NativeEngine
+def engine_for(accelerator: Accelerator) -> LayerEngine:
+    """Build the engine that prices an accelerator when the settings name none.
 
-        native = NativeEngine(goal="energy_delay_product")
-        path = cache or default_cache_path()
-        engines = [CachedEngine(engine, path) for engine in (native, native.sibling("energy"))]
-        return OptimizedModel(engines[0], steps, (engines[1],), rates)
-    engine = CachedEngine(_build_engine(cost.engine, coarse), cache or default_cache_path())
-    return OptimizedModel(engine, steps, exit_rates=rates)
+    Args:
+        accelerator: Any accelerator.
 
-
-def _build_engine(name: str, coarse: bool) -> LayerEngine:
-    # Imported here so that pricing with one engine does not load the other.
-    if name == "native":
-        from offramp.cost.engines.native.engine import NativeEngine
-
-        return NativeEngine()
-    from offramp.cost.engines.zigzag.engine import ZigzagEngine
-
-    return ZigzagEngine.coarse() if coarse else ZigzagEngine()
+    Returns:
+        The formulas of a chip that has them, the native engine for all others.
+    """
+    name = DEFAULT_ENGINE if accelerator.formulas is None else FORMULA_ENGINE
+    return build_engines(name, EngineOptions(accelerator=accelerator))[0]
 
 
 def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None) -> PricedModel:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.algorithms.exact.exit_table import ExitTables, UsesExitTables
+from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.cost.mapping.channel_split.analog_shares import analog_split
-from offramp.cost.pricing import build_cost_model
+from offramp.cost.pricing import build_cost_model, check_engine
 from offramp.cost.sparsity_gain import gain_of
 from offramp.data.labelled_data import Dataset, load_dataset
 from offramp.data.mini_batches import default_augmentation
@@ -59,6 +60,7 @@ def check_settings(config: Config) -> Accelerator:
     for branch in config.space.branches:
         EXIT_BRANCHES.get(branch)
     ALGORITHMS.get(config.search.algorithm)
+    check_engine(config.cost, accelerator)
     parse_objectives(config.search.objectives)
     parse_constraints(config.search.constraints)
     for rule in config.fine_tune.picks:
@@ -94,9 +96,10 @@ def _check_pruning(config: Config, accelerator: Accelerator) -> None:
             f"{accelerator.name!r} does not: no core of its description has a block `sparsity`. Leave it out, or state "
             "what the chip gains and where that was published."
         )
-    if cost.engine != "native":
+    if not COST_ENGINES.get(cost.engine).prices_zero_weights:
+        able = " or ".join(repr(name) for name in COST_ENGINES if COST_ENGINES.get(name).prices_zero_weights)
         raise ConfigError(
-            f"fine_tune.weight_density needs the cost engine 'native', got {cost.engine!r}, which knows nothing of "
+            f"fine_tune.weight_density needs the cost engine {able}, got {cost.engine!r}, which knows nothing of "
             "weights that are zero. Leave one of the two out."
         )
     bits = {cost.weight_bits, cost.branch_weight_bits}

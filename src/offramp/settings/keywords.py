@@ -49,7 +49,7 @@ class KeywordSettings(TypedDict, total=False):
     space__precisions: tuple[str, ...] | list[str]
     space__analog_shares: tuple[float, ...] | list[float]
     cost__accelerator: str
-    cost__engine: Literal["native", "zigzag"]
+    cost__engine: str
     cost__convention: Literal["offramp", "published"]
     cost__mapping: Literal["layer_by_layer", "optimized"]
     cost__mapping_steps: (

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.native import engine as native_engine
-from offramp.cost.engines.native.engine import Goal, NativeEngine
+from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.operator_rules import rule_cost
-from offramp.cost.report import LayerCost
+from offramp.cost.report import Goal, LayerCost
 from offramp.errors import UnsupportedLayerError
 from offramp.hardware.accelerator import Core, CoreKind
 from offramp.hardware.loader import load_accelerator

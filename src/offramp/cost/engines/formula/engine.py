@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions
 from offramp.cost.engines.formula.closed_form_cycles import FormulaCycles, layer_cycles
 from offramp.cost.engines.formula.core_limits import why_not
-from offramp.cost.report import LayerCost, MemoryEnergy
+from offramp.cost.report import LayerCost, LayerEngine, MemoryEnergy
+from offramp.cost.sparsity_gain import gain_of
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
-from offramp.errors import AcceleratorError
+from offramp.errors import AcceleratorError, ConfigError
 from offramp.hardware.accelerator import Accelerator, Core
 from offramp.hardware.chip_formulas import ChipFormulas, CoreFormula
 from offramp.workload.layer import LayerShape, Op
@@ -16,6 +18,7 @@ ENGINE = "published formulas"
 VERSION = "1"
 REST = "memories, control and clock"
 """All of the chip's energy that its arrays do not take."""
+_SPARSE = "the chip's formulas know nothing of weights that are zero, which this core gains from"
 
 
 def formulas_of(accelerator: Accelerator) -> ChipFormulas:
@@ -58,9 +61,12 @@ class FormulaEngine:
         chip = formulas_of(self.accelerator)
         costs, unpriced = [], []
         for shape, core in jobs:
-            formula = chip.core(core.name)
-            reason = "" if shape.op is Op.ACTIVATION else why_not(formula, shape)
-            if reason:
+            formula = next((item for item in chip.cores if item.core == core.name), None)
+            if formula is None:
+                unpriced.append(UnpricedJob(shape, core.name, "the chip's formulas know no such core"))
+            elif gain_of(shape, core):
+                unpriced.append(UnpricedJob(shape, core.name, _SPARSE))
+            elif shape.op is not Op.ACTIVATION and (reason := why_not(formula, shape)):
                 unpriced.append(UnpricedJob(shape, core.name, reason))
             else:
                 costs.append(self._cost(shape, formula, chip.idle_power_mw))
@@ -93,3 +99,13 @@ class FormulaEngine:
             spatial_mapping=f"{cycles.unrolled} positions side by side" if cycles.unrolled > 1 else "",
             temporal_mapping=formula.source,
         )
+
+
+def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
+    if options.accelerator is None:
+        raise ConfigError("The cost engine 'formula' needs the accelerator whose formulas it evaluates, got none.")
+    formulas_of(options.accelerator)
+    return (FormulaEngine(options.accelerator),)
+
+
+COST_ENGINES.add("formula", CostEngine("published formulas of a chip that has them, such as diana", _build))

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions
 from offramp.cost.engines.native.in_memory_arrays import ImcGeometry, why_not
 from offramp.cost.engines.native.intra_core import MappingCosts, evaluate_orderings
 from offramp.cost.engines.native.loop_mapping import (
@@ -20,7 +21,7 @@ from offramp.cost.engines.native.loop_nest import LoopNest, loop_nest, sparse_ne
 from offramp.cost.engines.native.memory_levels import CoreView, unserved_movement, view_core
 from offramp.cost.engines.native.spatial_unrolling import SpatialSearch, spatial_mappings
 from offramp.cost.operator_rules import RULE_OPS, rule_cost
-from offramp.cost.report import Goal, LayerCost, MemoryEnergy
+from offramp.cost.report import Goal, LayerCost, LayerEngine, MemoryEnergy
 from offramp.cost.sparsity_gain import gain_of
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
@@ -226,3 +227,14 @@ def _describe_order(nest: LoopNest, costs: MappingCosts, column: int) -> str:
             start = stop
         parts.append(f"{operand.name}: {' | '.join(levels)}")
     return "; ".join(parts)
+
+
+def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
+    first = NativeEngine(goal=options.goals[0])
+    return first, *(first.sibling(goal) for goal in options.goals[1:])
+
+
+COST_ENGINES.add(
+    "native",
+    CostEngine("offramp's own: all loop orders of a layer at once", _build, prices_zero_weights=True),
+)

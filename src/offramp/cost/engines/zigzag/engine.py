@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
+from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions
 from offramp.cost.engines.zigzag.pricing_process import Answer, Job, answer_jobs
 from offramp.cost.engines.zigzag.zigzag_call import ZigzagSettings, load_zigzag
 from offramp.cost.operator_rules import RULE_OPS, rule_cost
-from offramp.cost.report import LayerCost
+from offramp.cost.report import LayerCost, LayerEngine
 from offramp.cost.sparsity_gain import gain_of
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
 from offramp.errors import ConfigError
@@ -97,3 +98,10 @@ _SPARSE = "zigzag-dse knows nothing of weights that are zero, which this core ga
 def _effort(shape: LayerShape) -> int:
     """Number of loops that are longer than one: what ZigZag's time depends on most."""
     return sum(size > 1 for size in (shape.b, shape.g, shape.k, shape.c, shape.oy, shape.ox, shape.fy, shape.fx))
+
+
+def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
+    return (ZigzagEngine.coarse() if options.coarse else ZigzagEngine(),)
+
+
+COST_ENGINES.add("zigzag", CostEngine("zigzag-dse itself, seconds per layer; needs offramp[zigzag]", _build))
