@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from offramp.cli.catalogue import KINDS
 from offramp.cli.main import main
 
 
@@ -60,6 +61,11 @@ def test_list(offramp, kind: str, member: str) -> None:  # type: ignore[no-untyp
     lines = offramp("list", kind).out.splitlines()
     row = next(line for line in lines if line.split()[0] == member)
     assert len(row.split()) > 2, "a name needs a description"
+
+
+def test_list_without_a_kind_shows_the_kinds(offramp) -> None:  # type: ignore[no-untyped-def]
+    lines = offramp("list").out.splitlines()
+    assert [line.split()[0] for line in lines] == list(KINDS)
 
 
 def test_front_as_json(offramp, finished_run: Path) -> None:  # type: ignore[no-untyped-def]
@@ -123,6 +129,11 @@ BAD_INPUT = [
     (("cost", "missing.onnx"), "missing.onnx"),
     (("predict", "nowhere", "a.png"), "nowhere"),
     (("list", "colours"), "Available"),
+    (("search", "--set", "fine_tune.drop_exit=true"), "Did you mean 'fine_tune.drop_exits'"),
+    (("search", "--set", "train.batch_size=many"), "train.batch_size"),
+    (("search", "--set", "search.constraints=[macs<=1M, macs>=2M]"), "Constraints on macs exclude each other"),
+    (("search", "--resume", "--run", "nowhere", "--set", "seed=1"), "leave out"),
+    (("search", "--resume", "--run", "nowhere", "--set", "execution.workers=2"), "run.sqlite"),
     (("search", "--weight-density", "0.5"), "'edge-tpu-quad' does not: no core of its description has a block"),
     (("search", "--weight-density", "1.5"), "fine_tune.weight_density"),
 ]

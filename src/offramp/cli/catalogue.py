@@ -1,41 +1,112 @@
 """What can be named in settings, with a line about each."""
 
+import importlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from offramp.errors import UnknownNameError
-from offramp.registry import unknown_name_message
-
-KINDS = ("accelerators", "algorithms", "backbones", "branches", "engines")
+from offramp.registry import Registry, unknown_name_message
 
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A name and what stands behind it."""
+    """A name and what stands behind it.
+
+    Attributes:
+        name: What to write in the settings.
+        description: One line for people.
+    """
 
     name: str
     description: str
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of names.
+
+    Attributes:
+        description: What its names are, and where they are used.
+        entries: Loads all of its names.
+    """
+
+    description: str
+    entries: Callable[[], Iterator[CatalogueEntry]]
+
+
+def _registered(home: str) -> Callable[[], Iterator[CatalogueEntry]]:
+    """The plug-ins of a registry, given as ``module:NAME``; its module is loaded when they are listed."""
+
+    def entries() -> Iterator[CatalogueEntry]:
+        module, _, name = home.partition(":")
+        registry: Registry[Any] = getattr(importlib.import_module(module), name)
+        for key in registry:
+            item = registry.get(key)
+            described = getattr(item, "description", None) or (item.__doc__ or "").strip().partition("\n")[0]
+            yield CatalogueEntry(key, described)
+
+    return entries
+
+
+def _accelerators() -> Iterator[CatalogueEntry]:
+    from offramp.hardware.loader import accelerator_names, load_accelerator
+
+    for name in accelerator_names():
+        yield CatalogueEntry(name, load_accelerator(name).description)
+
+
+def _settings() -> Iterator[CatalogueEntry]:
+    from offramp.cli.setting_options import default_text
+    from offramp.settings.by_name import SETTINGS
+
+    for name, setting in SETTINGS.items():
+        default = default_text(setting)
+        yield CatalogueEntry(name, f"{setting.description} [default: {default}]" if default else setting.description)
+
+
+KINDS: dict[str, Kind] = {
+    "accelerators": Kind("Accelerator descriptions that come with offramp (cost.accelerator).", _accelerators),
+    "algorithms": Kind("Search algorithms (search.algorithm).", _registered("offramp.algorithms.algorithm:ALGORITHMS")),
+    "backbones": Kind("Families of backbones (space.backbone).", _registered("offramp.nn.backbone:BACKBONES")),
+    "branch-layers": Kind(
+        "Layers that a searched exit branch is built from (space.branches: searched).",
+        _registered("offramp.nn.branches.branch_layer:BRANCH_LAYERS"),
+    ),
+    "branches": Kind(
+        "Types of exit branches (space.branches).", _registered("offramp.nn.branches.exit_branch:EXIT_BRANCHES")
+    ),
+    "data-formats": Kind("Formats of data that are read (data.source).", _registered("offramp.data.raw_data:READERS")),
+    "data-sets": Kind("Data sets that come with offramp (data.source).", _registered("offramp.data.raw_data:BUILTIN")),
+    "engines": Kind(
+        "Engines that estimate the cost of a layer (cost.engine).",
+        _registered("offramp.cost.engines.cost_engine:COST_ENGINES"),
+    ),
+    "exit-rules": Kind(
+        "Rules that decide where a sample leaves (offramp predict --rule).",
+        _registered("offramp.exits.exit_rule:EXIT_RULES"),
+    ),
+    "settings": Kind("All settings, for files, --set and Python.", _settings),
+    "trackers": Kind(
+        "Where figures of a search can be logged, too (execution.tracker).",
+        _registered("offramp.run.trackers.tracker:TRACKERS"),
+    ),
+}
+"""What `offramp list` shows; a registry takes one entry here."""
+
+
 def describe(kind: str) -> tuple[CatalogueEntry, ...]:
-    """All entries of one kind; an unknown kind raises UnknownNameError."""
-    if kind == "accelerators":
-        from offramp.hardware.loader import accelerator_names, load_accelerator
+    """List all names of one kind.
 
-        return tuple(CatalogueEntry(name, load_accelerator(name).description) for name in accelerator_names())
-    if kind == "algorithms":
-        from offramp.algorithms.algorithm import ALGORITHMS
+    Args:
+        kind: One of `KINDS`.
 
-        return tuple(CatalogueEntry(name, ALGORITHMS.get(name).description) for name in ALGORITHMS)
-    if kind == "backbones":
-        from offramp.nn.backbone import BACKBONES
+    Returns:
+        The names, each with its description.
 
-        return tuple(CatalogueEntry(name, BACKBONES.get(name).description) for name in BACKBONES)
-    if kind == "branches":
-        from offramp.nn.branches.exit_branch import EXIT_BRANCHES
-
-        return tuple(CatalogueEntry(name, EXIT_BRANCHES.get(name).description) for name in EXIT_BRANCHES)
-    if kind == "engines":
-        from offramp.cost.engines.cost_engine import COST_ENGINES
-
-        return tuple(CatalogueEntry(name, COST_ENGINES.get(name).description) for name in COST_ENGINES)
-    raise UnknownNameError(unknown_name_message("kind", kind, list(KINDS)))
+    Raises:
+        UnknownNameError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError(unknown_name_message("kind", kind, list(KINDS)))
+    return tuple(KINDS[kind].entries())

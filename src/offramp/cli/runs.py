@@ -1,5 +1,6 @@
-"""Commands that look at a run, finished or not: `offramp watch` and `export-results`."""
+"""Commands that show a run, finished or not: `offramp front`, `report`, `watch` and `export-results`."""
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,46 @@ import typer
 if TYPE_CHECKING:
     from offramp.report.terminal.live import LiveState
 
-_Run = Annotated[Path, typer.Argument(help="Run folder, of a finished search or one that is still going on.")]
+_Run = Annotated[Path, typer.Argument(help="Run folder of a search that has finished or is still running.")]
+
+
+def report(
+    run: _Run,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the page (default: report.html in the run).")
+    ] = None,
+) -> None:
+    """Write the HTML report of a run."""
+    from offramp.records.run_summary import load_summary
+    from offramp.report.pages.run_page import write_page
+
+    target = output or run / "report.html"
+    write_page(load_summary(run / "summary.json"), target)
+    print(target)
+
+
+def front(
+    run: _Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object a point.")] = False,
+) -> None:
+    """Show the Pareto front of a run."""
+    from offramp.objectives.pareto import pareto_front
+    from offramp.objectives.parse import parse_objectives
+    from offramp.records import read_run
+    from offramp.report.terminal.text import evaluations_table, front_json
+
+    store = read_run(run)
+    try:
+        objectives = parse_objectives(store.config.search.objectives)
+        members = pareto_front(store.evaluations(), objectives).evaluations
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps(front_json(members), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(evaluations_table(members))
 
 
 def watch(

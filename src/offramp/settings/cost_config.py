@@ -21,7 +21,7 @@ class CostConfig(Section):
     accelerator: str = Field(
         default="edge-tpu-quad", description="Accelerator: a name (see `offramp list accelerators`) or a YAML file."
     )
-    engine: str = Field(default="native", description="Cost engine; `offramp list engines` names all.")
+    engine: str = Field(default="native", description="Cost engine (see `offramp list engines`).")
     convention: Literal["offramp", "published"] = Field(
         default="offramp", description="How pooling is charged: offramp, or published (as in the reference)."
     )

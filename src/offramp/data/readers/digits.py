@@ -9,7 +9,7 @@ _HIGHEST_LEVEL = 16
 
 @BUILTIN.register("digits")
 def read_digits() -> RawDataset:
-    """Its 17 grey levels are spread over 0..255."""
+    """scikit-learn's 8x8 handwritten digits; the 17 grey levels are spread over 0..255."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

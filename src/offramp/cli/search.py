@@ -1,0 +1,83 @@
+"""The command `offramp search`."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from offramp.cli import STARTED
+from offramp.cli.setting_options import COMMON, SEARCH_OPTIONS, takes_settings
+from offramp.errors import InputError, Interrupted
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
+from offramp.settings.config_file import load_config
+from offramp.settings.keywords import KeywordSettings
+
+
+@takes_settings(SEARCH_OPTIONS)
+def search(
+    changes: dict[str, object],
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder (default: a new one under runs/).", rich_help_panel=COMMON)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file (YAML); options override it.", rich_help_panel=COMMON)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --run.", rich_help_panel=COMMON)] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --run.", rich_help_panel=COMMON)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=COMMON)] = False,
+) -> None:
+    """Search early-exit networks for your data and accelerator, and export the best.
+
+    Args:
+        changes: Settings that were given as options, by name.
+
+    Raises:
+        InputError: A run is resumed with other settings than those of `execution`.
+    """
+    if resume and (config is not None or any(not name.startswith("execution.") for name in changes)):
+        raise InputError(
+            "--resume continues with the settings of the run; leave out the others. Only --workers, --cluster, "
+            "--evaluation-timeout, --max-failures, --track and --set execution.* may change."
+        )
+    if "execution.workers" in changes or "execution.cluster" in changes:
+        # Workers of one kind take the place of the others.
+        changes = {"execution.workers": None, "execution.cluster": None, **changes}
+    settings = None if resume else with_settings(load_config(config) if config else Config(), changes)
+    by_keyword = {name.replace(".", "__"): value for name, value in changes.items()} if resume else {}
+    # Loads torch: only now that the settings can be understood.
+    from offramp.progress import SilentReporter, TerminalReporter
+    from offramp.run.api import search as run_search
+
+    result = run_search(
+        settings,
+        run=run,
+        resume=resume,
+        overwrite=overwrite,
+        reporter=SilentReporter() if quiet else TerminalReporter(),
+        started=STARTED,
+        **cast(KeywordSettings, by_keyword),
+    )
+    _print_result(result.folder, result.interrupted)
+
+
+def _print_result(folder: Path, interrupted: bool) -> None:
+    from rich.console import Console
+
+    from offramp.records.run_summary import load_summary
+    from offramp.report.terminal.text import chosen_table, front_table
+
+    console = Console()
+    summary = load_summary(folder / "summary.json")
+    console.print(front_table(summary))
+    if summary.chosen:
+        console.print(chosen_table(summary))
+    for network in summary.chosen:
+        console.print(f"Bundle ({network.rule}): {folder / network.bundle}", highlight=False, markup=False)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False, markup=False)
+    if interrupted:
+        raise Interrupted(
+            f"The search was stopped; this is what it found. Resume it with: offramp search --run {folder} --resume"
+        )
