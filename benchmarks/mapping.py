@@ -19,7 +19,7 @@ from benchmarks.roofline import RooflineBound, roofline
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
-from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedMapping, OptimizedModel
 from offramp.cost.pricing import build_cost_model
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -94,7 +94,7 @@ def weighted_roofline(bounds: tuple[RooflineBound, ...], rates: tuple[float, ...
     return sum(r * x.latency_cycles * x.energy_pj * 1e-12 for r, x in zip(rates, bounds, strict=True))
 
 
-def energy_shares(mapping: Mapping) -> dict[str, float]:
+def energy_shares(mapping: OptimizedMapping) -> dict[str, float]:
     """Where the energy of a sample that leaves last goes, in uJ."""
     shares: dict[str, float] = defaultdict(float)
     for piece in mapping.schedule.executions:
@@ -106,7 +106,7 @@ def energy_shares(mapping: Mapping) -> dict[str, float]:
     return {name: round(value, 3) for name, value in sorted(shares.items(), key=lambda item: -item[1])}
 
 
-def link_busy_share(mapping: Mapping, offchip: str) -> float:
+def link_busy_share(mapping: OptimizedMapping, offchip: str) -> float:
     busy = sum(
         move.end_cycle - move.start_cycle
         for move in mapping.schedule.transfers

@@ -10,7 +10,7 @@ from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from tests.cost.mapping.optimized.checker import faults
 from tests.cost.mapping.optimized.networks import quad
-from tests.cost.mapping.optimized.test_dynamic_programming import chain
+from tests.cost.mapping.optimized.planning.test_plan_optimizer import chain
 
 GOOD = OptimizedModel(NativeEngine(num_spatial_mappings=1)).map(chain(), quad()).schedule
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from offramp.cost.mapping.optimized.core_groups import chips, without_private_dram
+from offramp.cost.mapping.optimized.core_groups import core_groups, without_private_dram
+from offramp.cost.mapping.optimized.router import Router
 from offramp.cost.mapping.optimized.tensor_regions import Axis, Layout, TensorShape
-from offramp.cost.mapping.optimized.transfers import Router
 from offramp.cost.schedule import Region
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import CoreKind
@@ -16,85 +16,87 @@ from tests.cost.toys import toy_accelerator
 
 
 def test_private_dram_goes_and_the_scratchpads_stay() -> None:
-    chip = chips(quad())[0]
-    assert [memory.name for memory in chip.team[0].memories] == ["rf_W", "rf_O", "sram_32KB", "sram_2MB"]
-    assert chip.rooms["core0"].size_bits == 2 * 1024 * 8192
-    assert chip.weight_rooms["core0"].size_bits == 32 * 8192
-    assert chip.core_for(Op.CONV) is None
-    assert chip.core_for(Op.ADD) is chip.simd
-    assert chip.core_for(Op.MAX_POOL) is chip.pooling
+    group = core_groups(quad())[0]
+    assert [memory.name for memory in group.compute_cores[0].memories] == ["rf_W", "rf_O", "sram_32KB", "sram_2MB"]
+    assert group.activation_memories["core0"].size_bits == 2 * 1024 * 8192
+    assert group.weight_memories["core0"].size_bits == 32 * 8192
+    assert group.core_for(Op.CONV) is None
+    assert group.core_for(Op.ADD) is group.simd
+    assert group.core_for(Op.MAX_POOL) is group.pooling
 
 
 def test_a_memory_that_is_all_a_core_has_stays() -> None:
     accelerator = toy_accelerator(compute_bits=10**9)
-    chip = chips(accelerator)[0]
-    assert chip.team[0].memories == accelerator.cores[0].memories
+    group = core_groups(accelerator)[0]
+    assert group.compute_cores[0].memories == accelerator.cores[0].memories
     # Shared by weights and activations: a quarter and the rest.
-    assert chip.weight_rooms["npu"].size_bits == 10**9 // 4
-    assert chip.rooms["npu"].size_bits == 10**9 - 10**9 // 4
+    assert group.weight_memories["npu"].size_bits == 10**9 // 4
+    assert group.activation_memories["npu"].size_bits == 10**9 - 10**9 // 4
     assert without_private_dram(accelerator.cores[0], accelerator.core("dram")) is accelerator.cores[0]
 
 
 def test_rows_go_to_neighbours() -> None:
     # In the mesh core1 and core2 are two links apart.
-    assert [core.name for core in chips(quad())[0].team] == ["core0", "core1", "core3", "core2"]
-    assert [core.name for core in chips(team_of(3))[0].team] == ["npu0", "npu1", "npu2"]
+    assert [core.name for core in core_groups(quad())[0].compute_cores] == ["core0", "core1", "core3", "core2"]
+    assert [core.name for core in core_groups(team_of(3))[0].compute_cores] == ["npu0", "npu1", "npu2"]
 
 
 def test_without_dram_or_compute_core_there_is_no_mapping() -> None:
     with pytest.raises(AcceleratorError, match="offchip"):
-        chips(toy_accelerator(offchip=False))
+        core_groups(toy_accelerator(offchip=False))
     full = quad()
     bare = replace(full, cores=tuple(x for x in full.cores if x.kind is not CoreKind.COMPUTE))
     with pytest.raises(AcceleratorError, match="compute core"):
-        chips(bare)
+        core_groups(bare)
 
 
 def test_each_kind_of_compute_core_is_a_team() -> None:
     full = quad()
     odd = replace(full.cores[3], mac_energy_pj=9.0)
-    teams = [len(chip.team) for chip in chips(replace(full, cores=(*full.cores[:3], odd, *full.cores[4:])))]
+    teams = [
+        len(group.compute_cores) for group in core_groups(replace(full, cores=(*full.cores[:3], odd, *full.cores[4:])))
+    ]
     assert teams == [3, 1]
 
 
 def test_halo_scatter_and_gather_by_hand() -> None:
-    router = Router(chips(quad())[0])
+    router = Router(core_groups(quad())[0])
     tensor = TensorShape(4, 8, 64)  # 4 channels of 8 rows of 8 bytes.
     line = ("core0", "core1", "core3", "core2")
     rows = Layout(Axis.ROWS, line)
     needs = [Region(0, 4, 0, 3), Region(0, 4, 1, 5), Region(0, 4, 3, 7), Region(0, 4, 5, 8)]
     halo = router.traffic(tensor, rows, needs, line)
     # Three borders, a row of 4 x 64 bits in each direction, each on its own link of 32 bits a cycle.
-    assert len(halo.passages) == 6
-    assert {x.duration for x in halo.passages} == {8}
+    assert len(halo.transfers) == 6
+    assert {x.duration for x in halo.transfers} == {8}
     assert halo.least_cycles == 8
     # 256 bits: one access of 2048 bits at either end.
     assert halo.energy_pj == pytest.approx(6 * (416.16 + 378.4))
     whole = router.traffic(tensor, rows, [tensor.whole], ("core0",))
-    assert [x.sender for x in whole.passages] == ["core1", "core3", "core2"]
+    assert [x.sender for x in whole.transfers] == ["core1", "core3", "core2"]
     # What core3 sends comes over core1's link too: 512 bits from each.
     assert whole.least_cycles == 32
     nothing = router.traffic(tensor, rows, rows.regions(tensor), line)
-    assert (nothing.passages, nothing.energy_pj) == ((), 0)
+    assert (nothing.transfers, nothing.energy_pj) == ((), 0)
 
 
 def test_a_broadcast_takes_each_link_once_and_reads_once() -> None:
-    router = Router(chips(quad())[0])
-    passage = router.passage("offchip", ("core0", "core1", "core2"), Region(0, 1, 0, 1), 640, weights=True)
-    assert passage.media == ("offchip",)
-    assert passage.duration == 10
-    assert passage.energy_pj == pytest.approx(10 * 1000 + 3 * 2 * 52.01)
+    router = Router(core_groups(quad())[0])
+    routed = router.route_transfer("offchip", ("core0", "core1", "core2"), Region(0, 1, 0, 1), 640, weights=True)
+    assert routed.media == ("offchip",)
+    assert routed.duration == 10
+    assert routed.energy_pj == pytest.approx(10 * 1000 + 3 * 2 * 52.01)
     tensor = TensorShape(1, 1, 320)
     one = Layout(Axis.WHOLE, ("core0",))
     spread = router.traffic(tensor, one, [tensor.whole] * 4, ("core0", "core1", "core3", "core2"))
-    (tree,) = spread.passages
+    (tree,) = spread.transfers
     assert tree.duration == 10
     assert len(tree.media) == 3
     assert tree.energy_pj == pytest.approx(416.16 + 3 * 378.4)
 
 
 def test_links_with_the_simd_core_take_no_time() -> None:
-    router = Router(chips(quad())[0])
+    router = Router(core_groups(quad())[0])
     tensor = TensorShape(1, 1, 1024)
     moved = router.traffic(tensor, Layout(Axis.WHOLE, ("core0",)), [tensor.whole], ("simd",))
     assert moved.least_cycles == 0

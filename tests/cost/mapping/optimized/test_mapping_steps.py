@@ -11,8 +11,8 @@ from benchmarks.roofline import roofline
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
-from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedModel
-from offramp.cost.mapping.optimized.plan_simulation import Speculation
+from offramp.cost.mapping.optimized.optimized_model import OptimizedMapping, OptimizedModel
+from offramp.cost.mapping.optimized.simulation.plan_simulator import Speculation
 from offramp.cost.schedule import TransferKind
 from offramp.errors import InputError, UnsupportedLayerError
 from offramp.hardware.loader import load_accelerator
@@ -21,13 +21,13 @@ from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapping.optimized.checker import early_work, faults
 from tests.cost.mapping.optimized.networks import branch, conv, quad, team_of
-from tests.cost.mapping.optimized.test_dynamic_programming import chain
+from tests.cost.mapping.optimized.planning.test_plan_optimizer import chain
 from tests.cost.toys import ToyEngine
 
 ENGINE = NativeEngine(goal="energy_delay_product", num_spatial_mappings=1)
 
 
-def dram_bits(mapping: Mapping, *kinds: TransferKind) -> int:
+def dram_bits(mapping: OptimizedMapping, *kinds: TransferKind) -> int:
     return sum(
         x.bits
         for x in mapping.schedule.transfers

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
-from offramp.cost.mapping.optimized.optimized_model import Mapping, OptimizedModel
+from offramp.cost.mapping.optimized.optimized_model import OptimizedMapping, OptimizedModel
+from offramp.cost.mapping.optimized.plan_trials import PlanTrials
 from offramp.hardware.accelerator import Accelerator
-from offramp.workload.graph import Workload
+from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from tests.cost.mapping.optimized.checker import faults
-from tests.cost.mapping.optimized.networks import networks, quad, team_of
+from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, team_of
+from tests.cost.mapping.optimized.planning.test_plan_optimizer import Setting
 
 ENGINE = NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1)
 RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -26,7 +28,7 @@ ACCELERATORS = {
 }
 
 
-def check(mapping: Mapping, workload: Workload, accelerator: Accelerator) -> None:
+def check(mapping: OptimizedMapping, workload: Workload, accelerator: Accelerator) -> None:
     assert faults(mapping.schedule, workload, accelerator) == []
     report = mapping.report
     moved = sum(move.energy_pj for move in mapping.schedule.transfers)
@@ -59,3 +61,16 @@ def test_all_steps_are_never_worse_than_none(workload: Workload) -> None:
     least = OptimizedModel(ENGINE, frozenset()).map(workload, quad())
     most = OptimizedModel(ENGINE, ALL_STEPS).map(workload, quad())
     assert most.product <= least.product
+
+
+def test_the_greedy_plan_is_taken_where_it_runs_better_than_the_one_that_was_estimated_to_be_best() -> None:
+    first = Layer("wide", conv(24, 3, 48, 1), (GRAPH_INPUT,), 0, Role.BACKBONE)
+    workload = Workload("one layer and a branch", (first, *branch(0, "wide", 48, 24)), ("fc0",))
+    setting = Setting(workload, quad(activation_kib=3))
+    greedy = setting.optimizer().greedy()
+    estimated = setting.optimizer().best(greedy)
+    trials = PlanTrials(workload, setting.builder, setting.router, ALL_STEPS, (1.0,), speculates=False)
+    assert estimated.product < greedy.product
+    assert trials.run(greedy).product < trials.run(estimated).product
+    mapping = OptimizedModel(ENGINE).map(workload, quad(activation_kib=3))
+    assert mapping.product == pytest.approx(trials.run(greedy).product, rel=1e-12)

@@ -4,25 +4,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS
-from offramp.cost.mapping.optimized.plan_simulation import Simulator, Speculation
-from offramp.cost.mapping.optimized.plan_trials import Rehearsals
+from offramp.cost.mapping.optimized.plan_trials import PlanTrials
+from offramp.cost.mapping.optimized.simulation.plan_simulator import PlanSimulator, Speculation
 from offramp.cost.schedule_report import StageBoundary, layer_reports, stage_costs
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Workload
 from tests.cost.mapping.optimized.networks import networks, quad
-from tests.cost.mapping.optimized.test_dynamic_programming import Setting
+from tests.cost.mapping.optimized.planning.test_plan_optimizer import Setting
 from tests.cost.mapping.optimized.test_mapping_steps import two_stages
 
 QUIET = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 MODES = (Speculation.WAIT, Speculation.LOAD, Speculation.START)
 
 
-def rehearsals(setting: Setting, rates: tuple[float, ...], *, speculates: bool = True) -> Rehearsals:
-    return Rehearsals(setting.workload, setting.builder, setting.router, ALL_STEPS, rates, speculates=speculates)
+def plan_trials(setting: Setting, rates: tuple[float, ...], *, speculates: bool = True) -> PlanTrials:
+    return PlanTrials(setting.workload, setting.builder, setting.router, ALL_STEPS, rates, speculates=speculates)
 
 
-def from_the_start(setting: Setting, tasks: tuple, modes: tuple[Speculation, ...]) -> Simulator:  # type: ignore[type-arg]
-    simulator = Simulator(setting.chip, setting.builder, setting.router, ALL_STEPS, modes, tasks)
+def from_the_start(setting: Setting, tasks: tuple, modes: tuple[Speculation, ...]) -> PlanSimulator:  # type: ignore[type-arg]
+    simulator = PlanSimulator(setting.group, setting.builder, setting.router, ALL_STEPS, modes, tasks)
     simulator.run()
     return simulator
 
@@ -31,7 +31,7 @@ def check_forks(workload: Workload, accelerator: Accelerator) -> None:
     setting = Setting(workload, accelerator)
     plan = setting.optimizer().greedy()
     waits = (Speculation.WAIT,) * workload.num_stages
-    trial = rehearsals(setting, setting.rates).rehearse(plan)
+    trial = plan_trials(setting, setting.rates).run(plan)
     assert trial.simulator.schedule() == from_the_start(setting, plan.tasks, waits).schedule()
     for stage, entry in trial.entries.items():
         for mode in MODES:
@@ -59,8 +59,8 @@ def test_a_fork_has_memories_of_its_own(workload: Workload) -> None:
 @given(workload=networks())
 def test_products_are_those_of_the_report(workload: Workload) -> None:
     setting = Setting(workload, quad())
-    best = rehearsals(setting, setting.rates).speculate(
-        rehearsals(setting, setting.rates).rehearse(setting.optimizer().greedy())
+    best = plan_trials(setting, setting.rates).speculate(
+        plan_trials(setting, setting.rates).run(setting.optimizer().greedy())
     )
     schedule = best.simulator.schedule()
     stages = stage_costs(workload, schedule, layer_reports(workload, quad(), schedule), StageBoundary.VERDICTS)
@@ -72,8 +72,8 @@ def test_products_are_those_of_the_report(workload: Workload) -> None:
 def test_speculation_is_the_best_of_all_modes_of_one_exit() -> None:
     setting = Setting(two_stages(), quad())
     for rates in ((0.01, 0.99), (0.5, 0.5), (0.99, 0.01)):
-        trials = rehearsals(setting, rates)
-        waiting = trials.rehearse(setting.optimizer(waits=False).greedy())
+        trials = plan_trials(setting, rates)
+        waiting = trials.run(setting.optimizer(waits=False).greedy())
         best = trials.speculate(waiting)
         products = []
         for mode in MODES:
@@ -90,6 +90,6 @@ def test_speculation_is_the_best_of_all_modes_of_one_exit() -> None:
 
 def test_without_speculation_nothing_is_kept() -> None:
     setting = Setting(two_stages(), quad())
-    trial = rehearsals(setting, (0.5, 0.5), speculates=False).rehearse(setting.optimizer().greedy())
+    trial = plan_trials(setting, (0.5, 0.5), speculates=False).run(setting.optimizer().greedy())
     assert trial.entries == {}
-    assert rehearsals(setting, (0.5, 0.5)).speculate(trial) is trial
+    assert plan_trials(setting, (0.5, 0.5)).speculate(trial) is trial

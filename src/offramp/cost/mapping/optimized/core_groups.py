@@ -1,4 +1,4 @@
-"""The accelerator as the mapper sees it: teams of equal cores around one DRAM that all of them share."""
+"""The accelerator as the optimized mapping sees it: groups of equal cores around one DRAM that all of them share."""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,8 +13,17 @@ SHARED_WEIGHT_PART = 4
 
 
 @dataclass(frozen=True)
-class Room:
-    """A core's memory for one purpose. ``size_bits`` is what may be used of it."""
+class MemoryBudget:
+    """A core's memory for one purpose, activations or weights.
+
+    Attributes:
+        memory: Name of the memory.
+        size_bits: How much of it may be used.
+        read_bits: Bits per read access.
+        read_pj: Energy per read access.
+        write_bits: Bits per write access.
+        write_pj: Energy per write access.
+    """
 
     memory: str
     size_bits: int
@@ -24,94 +33,160 @@ class Room:
     write_pj: float
 
     def read_energy_pj(self, bits: int) -> float:
+        """Energy of reading.
+
+        Args:
+            bits: How many.
+
+        Returns:
+            pJ of whole accesses.
+        """
         return -(-bits // self.read_bits) * self.read_pj
 
     def write_energy_pj(self, bits: int) -> float:
+        """Energy of writing.
+
+        Args:
+            bits: How many.
+
+        Returns:
+            pJ of whole accesses.
+        """
         return -(-bits // self.write_bits) * self.write_pj
 
 
 @dataclass(frozen=True, eq=False)
-class Chip:
-    """``team``: equal compute cores without private DRAM. ``rooms`` and ``weight_rooms`` by core name."""
+class CoreGroup:
+    """Equal compute cores and what they share.
+
+    Attributes:
+        name: Name of the accelerator.
+        compute_cores: The compute cores, without private DRAM.
+        pooling: The pooling core, if there is one.
+        simd: The core for element-wise operators, if there is one.
+        offchip: The off-chip memory.
+        activation_memories: Memory for activations, by core.
+        weight_memories: Memory for weights, by core.
+        topology: Routes between the cores.
+    """
 
     name: str
-    team: tuple[Core, ...]
+    compute_cores: tuple[Core, ...]
     pooling: Core | None
     simd: Core | None
     offchip: Core
-    rooms: dict[str, Room]
-    weight_rooms: dict[str, Room]
+    activation_memories: dict[str, MemoryBudget]
+    weight_memories: dict[str, MemoryBudget]
     topology: Topology
     _routes: dict[tuple[str, str], Route] = field(default_factory=dict)
 
     def core_for(self, op: Op) -> Core | None:
-        """The core that alone is there for ``op``; None = the team."""
+        """Find the only core that runs an operator.
+
+        Args:
+            op: The operator.
+
+        Returns:
+            The core; None = all compute cores.
+        """
         if op in POOL_OPS:
-            return self.pooling or self.team[0]
+            return self.pooling or self.compute_cores[0]
         if op in ELEMENT_WISE_OPS:
-            return self.simd or self.team[0]
+            return self.simd or self.compute_cores[0]
         return None
 
     def route(self, sender: str, receiver: str) -> Route:
+        """Find the way from one core to another.
+
+        Args:
+            sender: Name of the core that sends.
+            receiver: Name of the core that receives.
+
+        Returns:
+            The links on the way.
+
+        Raises:
+            AcceleratorError: There is no way.
+        """
         key = (sender, receiver)
         if key not in self._routes:
             self._routes[key] = self.topology.route(sender, receiver)
         return self._routes[key]
 
 
-def chips(accelerator: Accelerator) -> list[Chip]:
-    """One view per kind of compute core; AcceleratorError without compute cores or without an off-chip memory."""
+def core_groups(accelerator: Accelerator) -> list[CoreGroup]:
+    """Group the cores of an accelerator.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        One group per kind of compute core.
+
+    Raises:
+        AcceleratorError: There is no compute core or no off-chip memory.
+    """
     offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
     if offchip is None:
         raise AcceleratorError(
             f"Accelerator {accelerator.name!r} must have a core of kind 'offchip' (its DRAM) for the optimized "
             "mapping, got none. Add one, or use the mapping layer_by_layer."
         )
-    teams: dict[Core, list[Core]] = {}
+    kinds: dict[Core, list[Core]] = {}
     for core in accelerator.cores_of(CoreKind.COMPUTE):
-        teams.setdefault(replace(core, name="", source=""), []).append(core)
-    if not teams:
+        kinds.setdefault(replace(core, name="", source=""), []).append(core)
+    if not kinds:
         raise AcceleratorError(f"Accelerator {accelerator.name!r} must have a compute core, got none. Add one.")
     pooling = next(iter(accelerator.cores_of(CoreKind.POOLING)), None)
     simd = next(iter(accelerator.cores_of(CoreKind.SIMD)), None)
     topology = Topology(accelerator)
-    return [_chip(accelerator.name, team, pooling, simd, offchip, topology) for team in teams.values()]
+    return [
+        _group(accelerator.name, compute_cores, pooling, simd, offchip, topology) for compute_cores in kinds.values()
+    ]
 
 
-def _chip(
-    name: str, team: list[Core], pooling: Core | None, simd: Core | None, offchip: Core, topology: Topology
-) -> Chip:
-    bare = tuple(without_private_dram(core, offchip) for core in _neighbours_in_line(team, topology))
-    fixed = [without_private_dram(core, offchip) for core in (pooling, simd) if core is not None]
-    rooms = {core.name: _activation_room(core) for core in (*bare, *fixed)}
-    weight_rooms = {core.name: _weight_room(core) for core in (*bare, *fixed)}
-    off = _room(offchip, offchip.top_memory.name, offchip.top_memory.size_bits)
-    rooms[offchip.name] = weight_rooms[offchip.name] = off
-    by_name = {core.name: core for core in fixed}
-    return Chip(
+def _group(
+    name: str, compute_cores: list[Core], pooling: Core | None, simd: Core | None, offchip: Core, topology: Topology
+) -> CoreGroup:
+    compute = tuple(without_private_dram(core, offchip) for core in _neighbours_in_line(compute_cores, topology))
+    other_cores = [without_private_dram(core, offchip) for core in (pooling, simd) if core is not None]
+    activation_memories = {core.name: _activation_budget(core) for core in (*compute, *other_cores)}
+    weight_memories = {core.name: _weight_budget(core) for core in (*compute, *other_cores)}
+    dram = _budget(offchip, offchip.top_memory.name, offchip.top_memory.size_bits)
+    activation_memories[offchip.name] = weight_memories[offchip.name] = dram
+    by_name = {core.name: core for core in other_cores}
+    return CoreGroup(
         name=name,
-        team=bare,
+        compute_cores=compute,
         pooling=by_name[pooling.name] if pooling else None,
         simd=by_name[simd.name] if simd else None,
         offchip=offchip,
-        rooms=rooms,
-        weight_rooms=weight_rooms,
+        activation_memories=activation_memories,
+        weight_memories=weight_memories,
         topology=topology,
     )
 
 
-def _neighbours_in_line(team: list[Core], topology: Topology) -> list[Core]:
+def _neighbours_in_line(compute_cores: list[Core], topology: Topology) -> list[Core]:
     """The cores in an order in which each is as few links as possible from the one before: rows go to neighbours."""
-    line, rest = [team[0]], team[1:]
+    ordered, rest = [compute_cores[0]], compute_cores[1:]
     while rest:
-        nearest = min(rest, key=lambda core: len(topology.route(line[-1].name, core.name).links))
+        nearest = min(rest, key=lambda core: len(topology.route(ordered[-1].name, core.name).links))
         rest.remove(nearest)
-        line.append(nearest)
-    return line
+        ordered.append(nearest)
+    return ordered
 
 
 def without_private_dram(core: Core, offchip: Core) -> Core:
-    """``core`` without an outermost memory that is as large as the shared DRAM, if others lie beneath it."""
+    """Remove an outermost memory that stands for a DRAM of the core's own.
+
+    Args:
+        core: The core.
+        offchip: The shared DRAM.
+
+    Returns:
+        The core without an outermost memory that is at least as large as the DRAM, if others hold its operands too.
+    """
     top = core.top_memory
     rest = core.memories[:-1]
     covered = all(any(operand in memory.operands for memory in rest) for operand in top.operands)
@@ -120,9 +195,9 @@ def without_private_dram(core: Core, offchip: Core) -> Core:
     return replace(core, memories=rest)
 
 
-def _room(core: Core, memory_name: str, size_bits: int) -> Room:
+def _budget(core: Core, memory_name: str, size_bits: int) -> MemoryBudget:
     memory = next(item for item in core.memories if item.name == memory_name)
-    return Room(
+    return MemoryBudget(
         memory_name,
         size_bits,
         memory.read_bandwidth_bits,
@@ -132,16 +207,16 @@ def _room(core: Core, memory_name: str, size_bits: int) -> Room:
     )
 
 
-def _activation_room(core: Core) -> Room:
+def _activation_budget(core: Core) -> MemoryBudget:
     """The smaller of the outermost memories of input and output, less what is set apart for weights."""
     memory = min((top_memory(core, x) for x in OPERANDS if x != "I2"), key=lambda item: item.size_bits)
     size = memory.size_bits
     if core.kind is CoreKind.COMPUTE and top_memory(core, "I2") == memory:
         size -= size // SHARED_WEIGHT_PART
-    return _room(core, memory.name, size)
+    return _budget(core, memory.name, size)
 
 
-def _weight_room(core: Core) -> Room:
+def _weight_budget(core: Core) -> MemoryBudget:
     memory = top_memory(core, "I2")
     shared = any(top_memory(core, x) == memory for x in OPERANDS if x != "I2")
-    return _room(core, memory.name, memory.size_bits // SHARED_WEIGHT_PART if shared else memory.size_bits)
+    return _budget(core, memory.name, memory.size_bits // SHARED_WEIGHT_PART if shared else memory.size_bits)

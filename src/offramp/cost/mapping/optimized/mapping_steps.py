@@ -1,21 +1,21 @@
-"""The steps from the layer-by-layer baseline to the full mapping, each a switch of its own."""
+"""The steps from the layer-by-layer baseline to the full optimized mapping; each can be switched on and off."""
 
 from enum import StrEnum
 
 
 class MappingStep(StrEnum):
-    """What the mapper may do beyond running layer after layer on one core with everything through the DRAM."""
+    """What the mapping may do beyond running one layer after the other on one core with all tensors in the DRAM."""
 
     ON_CHIP = "on_chip"
     """Activations stay in the scratchpads while they fit; the rest is spilled."""
     PREFETCH = "prefetch"
-    """Weights come while earlier layers compute, as far as the weight memories hold them."""
+    """Weights are loaded while earlier layers compute, as far as the weight memories hold them."""
     SPLIT = "split"
     """A layer runs on several cores: rows or channels (groups) of its result are divided."""
     BESIDE = "beside"
-    """Work for the next stage may start before the verdict of an exit, where the exit rates make it worth it."""
+    """Speculation: work for the next stage may start before the verdict of an exit, where the exit rates justify it."""
     FUSE = "fuse"
-    """Chains whose tensors do not fit run in row tiles through several layers."""
+    """Layer fusion: chains of layers whose tensors do not fit run in row tiles."""
     OPTIMUM = "optimum"
     """Dynamic programming over layers, splits and loop orders instead of the best choice layer by layer."""
 

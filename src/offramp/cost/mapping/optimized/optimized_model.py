@@ -1,19 +1,19 @@
-"""The cost model that maps a network onto the whole chip: splits, placements, prefetching and speculation."""
+"""The cost model that maps a network onto all cores: splits, tensor placement, prefetching and speculation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from offramp.cost.expected import exit_weights
-from offramp.cost.mapping.optimized.core_groups import Chip, chips
-from offramp.cost.mapping.optimized.dynamic_programming import Optimizer
-from offramp.cost.mapping.optimized.layer_blocks import Pricer
-from offramp.cost.mapping.optimized.layer_fusion import group_layers
+from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
+from offramp.cost.mapping.optimized.candidates.layer_fusion import group_layers
+from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
+from offramp.cost.mapping.optimized.candidates.tasks import Task
+from offramp.cost.mapping.optimized.core_groups import CoreGroup, core_groups
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
-from offramp.cost.mapping.optimized.plan_simulation import Speculation
-from offramp.cost.mapping.optimized.plan_trials import Rehearsals, Trial
-from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
-from offramp.cost.mapping.optimized.tasks import Task
-from offramp.cost.mapping.optimized.transfers import Router
+from offramp.cost.mapping.optimized.plan_trials import PlanTrial, PlanTrials
+from offramp.cost.mapping.optimized.planning.plan_optimizer import PlanOptimizer
+from offramp.cost.mapping.optimized.router import Router
+from offramp.cost.mapping.optimized.simulation.plan_simulator import Speculation
 from offramp.cost.report import CostReport, LayerEngine
 from offramp.cost.schedule import Schedule
 from offramp.cost.schedule_report import ReportOrigin, StageBoundary, build_report
@@ -25,11 +25,16 @@ from offramp.workload.graph import Layer, Workload
 
 
 @dataclass(frozen=True)
-class Mapping:
+class OptimizedMapping:
     """A report, the schedule behind it, and how good it can be.
 
-    ``product`` is the weighted product of energy and latency over the exits in J x cycles. No schedule of the tasks
-    that the steps allow has a smaller one than ``bound`` (None where it was not asked for).
+    Attributes:
+        report: The cost report.
+        schedule: The schedule.
+        product: Weighted product of energy and latency over the exits in J x cycles.
+        bound: No schedule of the tasks that the steps allow has a smaller product; None where it was not asked for.
+        speculation: One mode per exit.
+        tasks: The plan.
     """
 
     report: CostReport
@@ -44,7 +49,7 @@ class Mapping:
 class _Candidate:
     """The best plan for one kind of compute cores and one grouping of layers, and its bound if wanted."""
 
-    trial: Trial
+    trial: PlanTrial
     bound: float | None
 
 
@@ -52,52 +57,87 @@ class _Candidate:
 class OptimizedModel:
     """Maps each layer onto all cores of one kind, with one DRAM that everything shares.
 
-    ``alternatives``: engines with other goals, whose loop orders are considered too. ``exit_rates`` (one per exit)
-    weigh the exits; without them all count alike and nothing is started before a verdict. Of several kinds of compute
-    cores the one with the least product is taken. See docs/concepts/mapping.md for all that is assumed.
+    Of several kinds of compute cores the one with the least product is taken. Stages are charged by
+    ``StageBoundary.VERDICTS``. See docs/concepts/mapping.md for all that is assumed.
+
+    Attributes:
+        engine: Prices parts of layers.
+        steps: Steps of the mapping that are switched on.
+        alternatives: Engines with other goals, whose loop orders are considered too.
+        exit_rates: Weights of the exits; None = all count alike, and nothing is started before a verdict.
     """
 
     engine: LayerEngine
     steps: frozenset[MappingStep] = ALL_STEPS
     alternatives: tuple[LayerEngine, ...] = ()
     exit_rates: tuple[float, ...] | None = None
-    _pricer: list[Pricer] = field(default_factory=list, init=False, repr=False, compare=False)
-    _routers: dict[Accelerator, list[tuple[Chip, Router]]] = field(
+    _pricer: list[BlockPricer] = field(default_factory=list, init=False, repr=False, compare=False)
+    _routers: dict[Accelerator, list[tuple[CoreGroup, Router]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
     def name(self) -> str:
+        """Name and version of the engine, and the mapping."""
         return f"{self.engine.name} {self.engine.version}, mapping optimized"
 
     def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport:
-        """Raises UnsupportedLayerError naming the layers that cannot be priced or fit no memory."""
+        """Price a network.
+
+        Args:
+            workload: The network.
+            accelerator: What it runs on.
+
+        Returns:
+            Cost per layer, per stage and to each exit.
+
+        Raises:
+            AcceleratorError: There is no compute core or no off-chip memory, or links are missing.
+            InputError: The exit rates do not fit the exits.
+            UnsupportedLayerError: Layers cannot be priced or do not fit a memory; they are named.
+        """
         return self.map(workload, accelerator).report
 
-    def map(self, workload: Workload, accelerator: Accelerator, *, bound: bool = False) -> Mapping:
-        """As ``estimate``, with the schedule and, if wanted, the bound."""
+    def map(self, workload: Workload, accelerator: Accelerator, *, bound: bool = False) -> OptimizedMapping:
+        """Map a network.
+
+        Args:
+            workload: The network.
+            accelerator: What it runs on.
+            bound: Whether to work out a bound of the product as well.
+
+        Returns:
+            The report, the schedule and the plan.
+
+        Raises:
+            AcceleratorError: There is no compute core or no off-chip memory, or links are missing.
+            InputError: The exit rates do not fit the exits.
+            UnsupportedLayerError: Layers cannot be priced or do not fit a memory; they are named.
+        """
         if not self._pricer:
-            self._pricer.append(Pricer((self.engine, *self.alternatives)))
+            self._pricer.append(BlockPricer((self.engine, *self.alternatives)))
         if accelerator not in self._routers:
-            self._routers[accelerator] = [(chip, Router(chip)) for chip in chips(accelerator)]
+            self._routers[accelerator] = [(group, Router(group)) for group in core_groups(accelerator)]
         rates = exit_weights(self.exit_rates, workload.num_stages)
-        with self._pricer[0].together():
-            found = [self._map_on(workload, chip, router, rates, bound) for chip, router in self._routers[accelerator]]
+        with self._pricer[0].open_caches():
+            found = [
+                self._map_on(workload, group, router, rates, bound) for group, router in self._routers[accelerator]
+            ]
         best = min(found, key=lambda candidate: candidate.trial.product)
         schedule = best.trial.simulator.schedule()
         report = self._report(workload, accelerator, schedule)
         trial = best.trial
-        return Mapping(report, schedule, trial.product, best.bound, trial.speculation, trial.plan.tasks)
+        return OptimizedMapping(report, schedule, trial.product, best.bound, trial.speculation, trial.plan.tasks)
 
     def _map_on(
-        self, workload: Workload, chip: Chip, router: Router, rates: Sequence[float], bound: bool
+        self, workload: Workload, group: CoreGroup, router: Router, rates: Sequence[float], bound: bool
     ) -> _Candidate:
-        builder = TaskBuilder(workload, chip, self._pricer[0], self.steps)
-        alone: list[tuple[Layer, ...]] = [(layer,) for layer in builder.layers]
-        groups = group_layers(builder, chip, self.steps)
-        # What chains save is estimated when they are formed; the schedules decide.
-        tried: list[list[tuple[Layer, ...]]] = [alone] if groups == alone else [alone, groups]
-        found = [self._map_groups(workload, builder, router, grouping, rates, bound) for grouping in tried]
+        builder = TaskBuilder(workload, group, self._pricer[0], self.steps)
+        single: list[tuple[Layer, ...]] = [(layer,) for layer in builder.layers]
+        groups = group_layers(builder, group, self.steps)
+        # Chains are formed by an estimate of what they save; the schedules decide.
+        groupings: list[list[tuple[Layer, ...]]] = [single] if groups == single else [single, groups]
+        found = [self._map_groups(workload, builder, router, grouping, rates, bound) for grouping in groupings]
         return min(found, key=lambda candidate: candidate.trial.product)
 
     def _map_groups(
@@ -110,19 +150,19 @@ class OptimizedModel:
         bound: bool,
     ) -> _Candidate:
         choices = self._choices(builder, groups)
-        chip = builder.chip
+        group = builder.group
         speculates = MappingStep.BESIDE in self.steps and self.exit_rates is not None and workload.num_stages > 1
         exits = [builder.origin[name] for name in workload.exits]
-        optimizer = Optimizer(builder, router, chip, self.steps, choices, rates, not speculates, exits)
+        optimizer = PlanOptimizer(builder, router, group, self.steps, choices, rates, not speculates, exits)
 
-        trials = Rehearsals(workload, builder, router, self.steps, tuple(rates), speculates=speculates)
-        plan = simple = optimizer.greedy()
+        trials = PlanTrials(workload, builder, router, self.steps, tuple(rates), speculates=speculates)
+        plan = greedy = optimizer.greedy()
         if MappingStep.OPTIMUM in self.steps:
-            plan = optimizer.best(simple)
-        best = trials.rehearse(plan)
-        # An estimate leaves out conflicts, so it flatters: a plan that really costs less than that needs no comparison.
-        if plan is not simple and best.product * 1e12 > simple.product:
-            best = min(best, trials.rehearse(simple), key=lambda trial: trial.product)
+            plan = optimizer.best(greedy)
+        best = trials.run(plan)
+        # An estimate leaves out conflicts, so it is too low: a plan that really costs less needs no comparison.
+        if plan is not greedy and best.product * 1e12 > greedy.product:
+            best = min(best, trials.run(greedy), key=lambda trial: trial.product)
         if speculates:
             best = trials.speculate(best)
         least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None

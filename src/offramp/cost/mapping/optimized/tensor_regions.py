@@ -10,7 +10,13 @@ from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
 @dataclass(frozen=True)
 class TensorShape:
-    """Extent of an activation tensor; one sample, or the whole batch counted into the row."""
+    """Extent of an activation tensor.
+
+    Attributes:
+        channels: Number of channels.
+        rows: Number of rows.
+        row_bits: Bits per channel and row, for the whole batch.
+    """
 
     channels: int
     rows: int
@@ -18,18 +24,28 @@ class TensorShape:
 
     @property
     def whole(self) -> Region:
+        """The region of all channels and rows."""
         return Region(0, self.channels, 0, self.rows)
 
     def bits(self, region: Region) -> int:
+        """Size of a region.
+
+        Args:
+            region: The region.
+
+        Returns:
+            Number of bits.
+        """
         return region.channels * region.rows * self.row_bits
 
     @property
     def size_bits(self) -> int:
+        """Size of the whole tensor."""
         return self.bits(self.whole)
 
 
 class Axis(StrEnum):
-    """Along what a tensor is divided among cores."""
+    """The axis along which a tensor is divided among cores."""
 
     WHOLE = "whole"
     ROWS = "rows"
@@ -38,14 +54,27 @@ class Axis(StrEnum):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a tensor lies: one part on each of ``cores``; ``channel_step`` channels are never parted."""
+    """Where a tensor is: one part on each of several cores.
+
+    Attributes:
+        axis: How it is divided.
+        cores: Names of the cores.
+        channel_step: Number of channels that are never separated.
+    """
 
     axis: Axis
     cores: tuple[str, ...]
     channel_step: int = 1
 
     def regions(self, tensor: TensorShape) -> tuple[Region, ...]:
-        """One region per core, in order; together the whole tensor, none twice."""
+        """Divide a tensor.
+
+        Args:
+            tensor: The tensor.
+
+        Returns:
+            One region per core, in order; together the whole tensor, nothing twice.
+        """
         count = len(self.cores)
         if self.axis is Axis.ROWS:
             cuts = even_cuts(tensor.rows, count)
@@ -58,21 +87,53 @@ class Layout:
 
 
 def even_cuts(size: int, count: int) -> list[int]:
-    """Borders of ``count`` nearly equal parts of ``size``."""
+    """Divide a number into nearly equal parts.
+
+    Args:
+        size: The number.
+        count: How many parts.
+
+    Returns:
+        The ``count`` + 1 borders, from 0 to ``size``.
+    """
     return [size * index // count for index in range(count + 1)]
 
 
 def output_tensor(shape: LayerShape) -> TensorShape:
+    """Extent of the result of a layer.
+
+    Args:
+        shape: The layer.
+
+    Returns:
+        The extent.
+    """
     return TensorShape(shape.g * shape.k, shape.oy, shape.b * shape.ox * shape.activation_bits)
 
 
 def input_tensor(shape: LayerShape) -> TensorShape:
-    """What a layer reads from the graph input: without padding, which is made on chip."""
+    """Extent of the graph input that a layer reads.
+
+    Args:
+        shape: The layer.
+
+    Returns:
+        The extent, without padding, which is added on chip.
+    """
     return TensorShape(shape.g * shape.c, shape.iy, shape.b * shape.ix * shape.bits_of_input(0))
 
 
 def needed_rows(shape: LayerShape, first_row: int, end_row: int) -> tuple[int, int]:
-    """Input rows, without padding, that output rows ``first_row`` to ``end_row`` (exclusive) read."""
+    """Find the input rows that output rows depend on.
+
+    Args:
+        shape: The layer.
+        first_row: First output row.
+        end_row: One past the last output row.
+
+    Returns:
+        First input row and one past the last, without padding.
+    """
     top = shape.padding[0]
     first = first_row * shape.stride_y - top
     end = (end_row - 1) * shape.stride_y + shape.dilation_y * (shape.fy - 1) + 1 - top
@@ -80,7 +141,16 @@ def needed_rows(shape: LayerShape, first_row: int, end_row: int) -> tuple[int, i
 
 
 def needed_region(shape: LayerShape, result: Region, source: TensorShape) -> Region:
-    """The part of its first input that a layer reads to make ``result``; all of it where extents do not correspond."""
+    """Find the part of its first input that a layer reads.
+
+    Args:
+        shape: The layer.
+        result: The part of the result that is computed.
+        source: Extent of the input.
+
+    Returns:
+        The part; all of the input where its extent is not that of the layer.
+    """
     if result.empty:
         return Region(0, 0, 0, 0)
     if shape.op is Op.DENSE or source.rows != shape.iy or source.channels != shape.g * shape.c:

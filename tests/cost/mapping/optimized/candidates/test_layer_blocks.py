@@ -6,32 +6,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.cost.mapping.optimized.core_groups import chips
-from offramp.cost.mapping.optimized.layer_blocks import Blocks, Cut, Pricer, cut_into_blocks, part_of
+from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
+from offramp.cost.mapping.optimized.candidates.layer_blocks import (
+    BlockCut,
+    LayerBlocks,
+    cut_into_blocks,
+    partial_shape,
+)
+from offramp.cost.mapping.optimized.core_groups import core_groups
 from offramp.cost.schedule import Region
 from offramp.cost.unsupported import UnpricedJob
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapping.optimized.networks import conv, quad
 from tests.cost.toys import ToyEngine
 
-CHIP = chips(quad())[0]
+CHIP = core_groups(quad())[0]
 HALF_WEIGHT_ROOM = 32 * 8192 // 2
 
 
-def cut(shape: LayerShape, results: list[Region], least: int = 1) -> Blocks:
-    found = cut_into_blocks(shape, results, CHIP.team[: len(results)], CHIP, Pricer([ToyEngine()]), Cut(0, least))
-    assert isinstance(found, Blocks)
+def cut(shape: LayerShape, results: list[Region], least: int = 1) -> LayerBlocks:
+    found = cut_into_blocks(
+        shape, results, CHIP.compute_cores[: len(results)], CHIP, BlockPricer([ToyEngine()]), BlockCut(0, least)
+    )
+    assert isinstance(found, LayerBlocks)
     return found
 
 
 def test_part_of_a_convolution() -> None:
     shape = conv(8, 4, 6, kernel=3)
-    part = part_of(shape, 2, 3)
+    part = partial_shape(shape, 2, 3)
     assert (part.oy, part.k, part.iy, part.padding) == (2, 3, 4, (0, 1, 0, 1))
     assert part.macs * 4 * 2 == shape.macs
-    assert part_of(shape, 8, 6) is shape
+    assert partial_shape(shape, 8, 6) is shape
     grouped = conv(8, 8, 8, groups=4)
-    assert (part_of(grouped, 8, 4).g, part_of(grouped, 8, 4).k) == (2, 2)
+    assert (partial_shape(grouped, 8, 4).g, partial_shape(grouped, 8, 4).k) == (2, 2)
 
 
 def test_weights_within_half_the_memory_come_in_one_block() -> None:
@@ -86,17 +94,19 @@ def test_blocks_make_everything_once(
 
 def test_a_channel_whose_weights_exceed_the_memory_is_refused() -> None:
     shape = LayerShape(Op.DENSE, k=2, c=40_000)
-    found = cut_into_blocks(shape, [Region(0, 2, 0, 1)], CHIP.team[:1], CHIP, Pricer([ToyEngine()]), Cut())
+    found = cut_into_blocks(
+        shape, [Region(0, 2, 0, 1)], CHIP.compute_cores[:1], CHIP, BlockPricer([ToyEngine()]), BlockCut()
+    )
     assert isinstance(found, UnpricedJob)
     assert "one output channel" in found.reason
 
 
 def test_equal_parts_are_priced_once() -> None:
     engine = ToyEngine()
-    pricer = Pricer([engine])
+    pricer = BlockPricer([engine])
     results = [Region(0, 8, i, i + 1) for i in range(4)]
     for _ in range(2):
-        cut_into_blocks(conv(4, 8, 8), results, CHIP.team, CHIP, pricer, Cut())
+        cut_into_blocks(conv(4, 8, 8), results, CHIP.compute_cores, CHIP, pricer, BlockCut())
     assert len(engine.asked) == 1
 
 

@@ -1,17 +1,16 @@
-"""A layer cut into blocks: what each core makes between two loads of weights, and what that costs."""
+"""A layer divided into blocks: what each core computes between two loads of weights, and what that costs."""
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from offramp.cost.mapping.optimized.core_groups import Chip
-from offramp.cost.price_cache import CachedEngine
-from offramp.cost.report import LayerCost, LayerEngine
+from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
+from offramp.cost.mapping.optimized.core_groups import CoreGroup
+from offramp.cost.report import LayerCost
 from offramp.cost.schedule import Region
 from offramp.cost.sparsity_gain import as_priced, stored_weight_bits
-from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
+from offramp.cost.unsupported import UnpricedJob
 from offramp.hardware.accelerator import Core
 from offramp.workload.layer import MATRIX_OPS, LayerShape
 
@@ -19,50 +18,16 @@ LANES = 16
 """Blocks of output channels are multiples of this where they can be: arrays are filled by powers of two."""
 
 
-class Pricer:
-    """Prices of parts of layers, each asked of the engine once; ``variant`` numbers the engines."""
-
-    def __init__(self, engines: Sequence[LayerEngine]) -> None:
-        self.engines = tuple(engines)
-        self._costs: dict[tuple[int, LayerShape, str, int], LayerCost | UnpricedJob] = {}
-        self.templates: dict[Hashable, object] = {}
-        """What a builder of tasks wants to find again with the next network."""
-        self._cores: dict[Core, int] = {}
-        self._numbers: dict[int, tuple[Core, int]] = {}
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Inside, engines that keep their prices in a file leave it open."""
-        with ExitStack() as stack:
-            for engine in self.engines:
-                if isinstance(engine, CachedEngine):
-                    stack.enter_context(engine.together())
-            yield
-
-    def price(self, variant: int, shape: LayerShape, core: Core) -> LayerCost | UnpricedJob:
-        """A cost, or why the engine has none."""
-        key = (variant, shape, core.kind.value, self._number(core))
-        found = self._costs.get(key)
-        if found is None:
-            try:
-                found = self.engines[variant].price([(shape, core)])[0]
-            except UnpricedJobsError as exc:
-                found = exc.jobs[0]
-            self._costs[key] = found
-        return found
-
-    def _number(self, core: Core) -> int:
-        """Cores that differ in name only are one; hashing a whole core takes long, so by identity first."""
-        known = self._numbers.get(id(core))
-        if known is None or known[0] is not core:
-            plain = replace(core, name="", source="")
-            known = self._numbers[id(core)] = (core, self._cores.setdefault(plain, len(self._cores)))
-        return known[1]
-
-
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Made on all cores of a layout at once: per core the region, its cost and the weights that it needs there."""
+    """What all cores of a layout compute at the same time.
+
+    Attributes:
+        results: Per core, the part of the result.
+        costs: Per core, the cost of that part; None where it is empty.
+        weight_bits: Per core, the bits of weights that it needs.
+        units: Per core, the channels of these weights.
+    """
 
     results: tuple[Region, ...]
     costs: tuple[LayerCost | None, ...]
@@ -71,47 +36,66 @@ class Block:
 
     @cached_property
     def durations(self) -> tuple[int, ...]:
+        """Cycles per core."""
         return tuple(0 if cost is None else math.ceil(cost.latency_cycles) for cost in self.costs)
 
     @cached_property
     def duration(self) -> int:
+        """Cycles of the slowest core."""
         return max(self.durations)
 
     @cached_property
     def energy_pj(self) -> float:
+        """Energy of all cores."""
         return sum(cost.energy_pj for cost in self.costs if cost is not None)
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
-    """All blocks of (a row tile of) a layer. ``shared_weights``: every core needs the same weights."""
+class LayerBlocks:
+    """All blocks of a layer, or of a row tile of it.
+
+    Attributes:
+        blocks: The blocks in the order in which they are computed.
+        shared_weights: Whether every core needs the same weights.
+    """
 
     blocks: tuple[Block, ...]
     shared_weights: bool
 
     @cached_property
     def duration(self) -> int:
+        """Cycles of all blocks, one after the other."""
         return sum(block.duration for block in self.blocks)
 
     @cached_property
     def energy_pj(self) -> float:
+        """Energy of all blocks."""
         return sum(block.energy_pj for block in self.blocks)
 
     @cached_property
     def weight_bits(self) -> int:
-        """Bits that leave the DRAM once."""
+        """Bits that are read from the DRAM, each once."""
         sizes = (max(b.weight_bits) if self.shared_weights else sum(b.weight_bits) for b in self.blocks)
         return sum(sizes)
 
     @cached_property
     def resident_bits(self) -> int:
-        """Bits on the fullest core with all blocks loaded."""
+        """Bits on the fullest core when all blocks are loaded."""
         cores = range(len(self.blocks[0].weight_bits))
         return max(sum(block.weight_bits[core] for block in self.blocks) for core in cores)
 
 
-def part_of(shape: LayerShape, rows: int, channels: int) -> LayerShape:
-    """``shape`` with fewer output rows and channels; a cut-off side reads real rows instead of padding."""
+def partial_shape(shape: LayerShape, rows: int, channels: int) -> LayerShape:
+    """Take fewer output rows and channels of a layer.
+
+    Args:
+        shape: The layer.
+        rows: Output rows.
+        channels: Output channels.
+
+    Returns:
+        The layer that computes them; where rows are left out, real rows are read instead of padding.
+    """
     changes: dict[str, int | tuple[int, int, int, int]] = {}
     if rows != shape.oy:
         _, left, _, right = shape.padding
@@ -123,24 +107,44 @@ def part_of(shape: LayerShape, rows: int, channels: int) -> LayerShape:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How a layer is cut: at least so many blocks, priced by engine number ``variant``."""
+class BlockCut:
+    """How a layer is divided.
+
+    Attributes:
+        variant: Number of the engine that prices the blocks.
+        least_blocks: Least number of blocks.
+    """
 
     variant: int = 0
     least_blocks: int = 1
 
 
 def cut_into_blocks(
-    shape: LayerShape, results: Sequence[Region], cores: Sequence[Core], chip: Chip, pricer: Pricer, cut: Cut
-) -> Blocks | UnpricedJob:
-    """Blocks whose weights fill at most half of the weight memory, so that the next ones can come meanwhile.
+    shape: LayerShape,
+    results: Sequence[Region],
+    cores: Sequence[Core],
+    group: CoreGroup,
+    pricer: BlockPricer,
+    cut: BlockCut,
+) -> LayerBlocks | UnpricedJob:
+    """Divide a layer into blocks whose weights fill at most half of the weight memory.
 
-    What a block makes can travel while the next one is made. ``results``: what each of ``cores`` is to make.
-    An UnpricedJob where a single channel's weights exceed the memory or the engine finds no mapping.
+    So the next weights can be loaded meanwhile, and the result of a block can be sent while the next one is computed.
+
+    Args:
+        shape: The layer.
+        results: What each core is to compute.
+        cores: The cores.
+        group: The cores' memories.
+        pricer: Prices the blocks.
+        cut: How to divide.
+
+    Returns:
+        The blocks, or why there are none: the weights of one channel exceed the memory, or the engine has no price.
     """
     shape = as_priced(shape, cores[0])
     widths = [
-        _block_channels(shape, core, region, chip.weight_rooms[core.name].size_bits, cut.least_blocks)
+        _block_channels(shape, core, region, group.weight_memories[core.name].size_bits, cut.least_blocks)
         for region, core in _pair(results, cores)
     ]
     if min(widths) == 0:
@@ -156,7 +160,7 @@ def cut_into_blocks(
             if part.empty:
                 costs.append(None)
                 continue
-            cost = pricer.price(cut.variant, part_of(shape, part.rows, part.channels), core)
+            cost = pricer.price(cut.variant, partial_shape(shape, part.rows, part.channels), core)
             if isinstance(cost, UnpricedJob):
                 return cost
             costs.append(cost)
@@ -165,7 +169,7 @@ def cut_into_blocks(
         )
         units = tuple(Region(part.first_channel, part.end_channel, 0, 1) for part in parts)
         blocks.append(Block(tuple(parts), tuple(costs), bits, units))
-    return Blocks(tuple(blocks), shared_weights=len(same) == 1)
+    return LayerBlocks(tuple(blocks), shared_weights=len(same) == 1)
 
 
 def _pair(regions: Sequence[Region], cores: Sequence[Core]) -> list[tuple[Region, Core]]:
@@ -176,15 +180,15 @@ def _weight_bits(shape: LayerShape, core: Core, channels: int) -> int:
     return stored_weight_bits(shape, core) * channels // (shape.g * shape.k)
 
 
-def _block_channels(shape: LayerShape, core: Core, region: Region, room_bits: int, least_blocks: int) -> int:
+def _block_channels(shape: LayerShape, core: Core, region: Region, memory_bits: int, least_blocks: int) -> int:
     """Output channels per block; 0 when not even one channel's weights (one group's) fit."""
     step = 1 if shape.g == 1 else shape.k
     bits = _weight_bits(shape, core, step)
     steps = most = max(1, region.channels // step)
-    if shape.op in MATRIX_OPS and bits * steps > room_bits // 2:
-        if bits > room_bits:
+    if shape.op in MATRIX_OPS and bits * steps > memory_bits // 2:
+        if bits > memory_bits:
             return 0
-        most = max(1, room_bits // 2 // bits)
+        most = max(1, memory_bits // 2 // bits)
     lanes = max(1, LANES // step)
     wanted = -(-steps // least_blocks)
     # Up to whole lanes where the memory allows it, else down.

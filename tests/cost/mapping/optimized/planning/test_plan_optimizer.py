@@ -7,20 +7,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.native.engine import NativeEngine
-from offramp.cost.mapping.optimized.core_groups import Chip, chips
-from offramp.cost.mapping.optimized.dynamic_programming import Optimizer
-from offramp.cost.mapping.optimized.layer_blocks import Pricer
+from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
+from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
+from offramp.cost.mapping.optimized.candidates.tasks import Task
+from offramp.cost.mapping.optimized.core_groups import CoreGroup, core_groups
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS
-from offramp.cost.mapping.optimized.plan_simulation import Simulator, Speculation
-from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
-from offramp.cost.mapping.optimized.tasks import Task
-from offramp.cost.mapping.optimized.transfers import Router
+from offramp.cost.mapping.optimized.planning.plan_optimizer import PlanOptimizer
+from offramp.cost.mapping.optimized.router import Router
+from offramp.cost.mapping.optimized.simulation.plan_simulator import PlanSimulator, Speculation
 from offramp.cost.schedule_report import StageBoundary, layer_reports, stage_costs
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, team_of
 
-PRICER = Pricer([NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1)])
+PRICER = BlockPricer([NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1)])
 MOST_PLANS = 100
 QUIET = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
@@ -30,20 +30,20 @@ class Setting:
 
     def __init__(self, workload: Workload, accelerator: Accelerator) -> None:
         self.workload, self.accelerator = workload, accelerator
-        self.chip: Chip = chips(accelerator)[0]
-        self.builder = TaskBuilder(workload, self.chip, PRICER, ALL_STEPS)
-        self.router = Router(self.chip)
+        self.group: CoreGroup = core_groups(accelerator)[0]
+        self.builder = TaskBuilder(workload, self.group, PRICER, ALL_STEPS)
+        self.router = Router(self.group)
         self.choices = [self.builder.options((layer,)) for layer in self.builder.layers]
         self.rates = (1 / workload.num_stages,) * workload.num_stages
 
-    def optimizer(self, choices: list[list[Task]] | None = None, waits: bool = True) -> Optimizer:
+    def optimizer(self, choices: list[list[Task]] | None = None, waits: bool = True) -> PlanOptimizer:
         exits = [self.builder.origin[name] for name in self.workload.exits]
         chosen = self.choices if choices is None else choices
-        return Optimizer(self.builder, self.router, self.chip, ALL_STEPS, chosen, self.rates, waits, exits)
+        return PlanOptimizer(self.builder, self.router, self.group, ALL_STEPS, chosen, self.rates, waits, exits)
 
     def simulated(self, tasks: tuple[Task, ...], mode: Speculation = Speculation.WAIT) -> float:
         modes = [mode] * self.workload.num_stages
-        simulator = Simulator(self.chip, self.builder, self.router, ALL_STEPS, modes, tasks)
+        simulator = PlanSimulator(self.group, self.builder, self.router, ALL_STEPS, modes, tasks)
         simulator.run()
         schedule = simulator.schedule()
         layers = layer_reports(self.workload, self.accelerator, schedule)
@@ -108,7 +108,7 @@ def test_the_bound_holds_with_few_labels(monkeypatch: pytest.MonkeyPatch) -> Non
     setting = Setting(chain(), quad())
     best = min(setting.simulated(plan) for plan in setting.plans())
     free = setting.optimizer().bound(best)
-    monkeypatch.setattr("offramp.cost.mapping.optimized.dynamic_programming.BOUND_LABELS", 1)
+    monkeypatch.setattr("offramp.cost.mapping.optimized.planning.plan_optimizer.BOUND_LABELS", 1)
     joined = setting.optimizer().bound(best)
     assert 0 < joined <= free <= best
 

@@ -1,12 +1,13 @@
-"""The tasks that a layer may become on a chip, as far as the steps that are switched on allow."""
+"""The candidate tasks of a layer on a group of cores, as far as the steps that are switched on allow."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from offramp.cost.mapping.optimized.core_groups import Chip
-from offramp.cost.mapping.optimized.layer_blocks import Blocks, Cut, Pricer, cut_into_blocks
+from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
+from offramp.cost.mapping.optimized.candidates.layer_blocks import BlockCut, LayerBlocks, cut_into_blocks
+from offramp.cost.mapping.optimized.candidates.tasks import LayerTile, SourceTensor, Task
+from offramp.cost.mapping.optimized.core_groups import CoreGroup
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
-from offramp.cost.mapping.optimized.tasks import Source, Stretch, Task
 from offramp.cost.mapping.optimized.tensor_regions import (
     Axis,
     Layout,
@@ -22,39 +23,60 @@ from offramp.hardware.accelerator import Core
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
-KEEP_ROOM = 4
-"""A result stays on the pooling or SIMD core if that core could hold so many of it; else it goes to the team."""
+KEEP_SPACE_FOR = 4
+"""A result stays on the pooling or SIMD core if that could hold so many of it; else it goes to the compute cores."""
 
 PIPELINE_BLOCKS = 6
-"""Into how many blocks layers are cut so that results travel while more are made."""
+"""Number of blocks of a layer, so that results are sent while more are computed."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Template:
-    """The tasks of a layer that may stand for those of an equal layer."""
+    """The tasks of a layer, which can be reused for an equal layer."""
 
-    chip: Chip
+    group: CoreGroup
     tasks: list[Task]
 
 
 class TaskBuilder:
-    """Builds tasks for the layers of one workload on one chip."""
+    """Builds the candidate tasks for the layers of one network on one group of cores.
 
-    def __init__(self, workload: Workload, chip: Chip, pricer: Pricer, steps: frozenset[MappingStep]) -> None:
-        self.chip = chip
+    Attributes:
+        group: The cores.
+        offchip: The layout of a tensor in the off-chip memory.
+        origin: By layer, the layer that computes its result; activation functions change values in place.
+        tensors: Shapes of all tensors, by name.
+        exits: Names of the tensors that are logits of an exit.
+        layers: All layers but activation functions, in the order in which they run.
+    """
+
+    def __init__(
+        self, workload: Workload, group: CoreGroup, pricer: BlockPricer, steps: frozenset[MappingStep]
+    ) -> None:
+        """Collect the tensors of the network.
+
+        Args:
+            workload: The network.
+            group: The cores.
+            pricer: Prices parts of layers; keeps candidates for the next network.
+            steps: Steps of the mapping that are switched on.
+        """
+        self.group = group
         self._pricer = pricer
         self._steps = steps
-        self._cores: dict[str, Core] = {core.name: core for core in (*chip.team, chip.pooling, chip.simd) if core}
-        self.offchip = Layout(Axis.WHOLE, (chip.offchip.name,))
+        self._cores: dict[str, Core] = {
+            core.name: core for core in (*group.compute_cores, group.pooling, group.simd) if core
+        }
+        self.offchip = Layout(Axis.WHOLE, (group.offchip.name,))
         self.origin: dict[str, str] = {GRAPH_INPUT: GRAPH_INPUT}
         self.tensors: dict[str, TensorShape] = {}
-        noted = [layer for layer in workload.layers if self._note(layer)]
+        timed = [layer for layer in workload.layers if self._record_tensors(layer)]
         self.exits = frozenset(self.origin[name] for name in workload.exits)
-        # A branch may be listed among later layers; it comes before them here, which its inputs allow.
-        self.layers = tuple(sorted(noted, key=lambda layer: (layer.stage, layer.role is Role.BRANCH)))
+        # A branch may be listed among later layers; here it comes before them, which its inputs allow.
+        self.layers = tuple(sorted(timed, key=lambda layer: (layer.stage, layer.role is Role.BRANCH)))
 
-    def _note(self, layer: Layer) -> bool:
-        """Remember the tensors of ``layer``; False for activation functions, which are free."""
+    def _record_tensors(self, layer: Layer) -> bool:
+        """Record the tensors of ``layer``; False for activation functions, which are free."""
         free = layer.shape.op is Op.ACTIVATION
         self.origin[layer.name] = self.origin[layer.inputs[0]] if free else layer.name
         if free:
@@ -65,22 +87,39 @@ class TaskBuilder:
         return True
 
     def sources(self, layer: Layer) -> tuple[str, ...]:
-        """The tensors that ``layer`` reads, each once."""
+        """Name the tensors that a layer reads.
+
+        Args:
+            layer: The layer.
+
+        Returns:
+            Each name once.
+        """
         return tuple(dict.fromkeys(self.origin[name] for name in layer.inputs))
 
     def options(self, layers: Sequence[Layer]) -> list[Task]:
-        """All tasks for a layer or a chain; UnpricedJobsError when no core can do it."""
+        """Build all candidate tasks for a layer or a chain.
+
+        Args:
+            layers: The layer, or the layers of the chain in order.
+
+        Returns:
+            The candidates, without those that others beat in time and energy.
+
+        Raises:
+            UnpricedJobsError: No core can run it.
+        """
         layer = layers[0]
         if len(layers) > 1 or layer.shape.op is Op.CONCAT:
             return self._all_options(layers)
         names = self.sources(layer)
-        key = (id(self.chip), self._steps, layer.shape, tuple(self.tensors[name] for name in names))
+        key = (id(self.group), self._steps, layer.shape, tuple(self.tensors[name] for name in names))
         known = self._pricer.templates.get(key)
         if known is None:
-            # Templates of a chip must not be found by another that later has its address.
-            known = self._pricer.templates[key] = _Template(self.chip, self._all_options(layers))
+            # The template keeps its group alive, so that no other group can get the same id.
+            known = self._pricer.templates[key] = _Template(self.group, self._all_options(layers))
         assert isinstance(known, _Template)
-        return [task.named(layer, names) for task in known.tasks]
+        return [task.for_layer(layer, names) for task in known.tasks]
 
     def _all_options(self, layers: Sequence[Layer]) -> list[Task]:
         found: list[Task] = []
@@ -96,61 +135,63 @@ class TaskBuilder:
             raise UnpricedJobsError(self._pricer.engines[0].name, (faults[0],))
         return _without_dominated(found)
 
-    def _cuts(self, layers: Sequence[Layer]) -> list[Cut]:
+    def _cuts(self, layers: Sequence[Layer]) -> list[BlockCut]:
         """More blocks let results travel earlier, but a convolution then reads its input more often."""
         engines = range(len(self._pricer.engines) if MappingStep.OPTIMUM in self._steps else 1)
         if MappingStep.PREFETCH not in self._steps or len(layers) > 1:
-            return [Cut(engine) for engine in engines]
+            return [BlockCut(engine) for engine in engines]
         if _channels_apart(layers[0]):
-            return [Cut(engine, PIPELINE_BLOCKS) for engine in engines]
+            return [BlockCut(engine, PIPELINE_BLOCKS) for engine in engines]
         counts = (1, PIPELINE_BLOCKS) if MappingStep.OPTIMUM in self._steps else (1,)
-        return [Cut(engine, least) for engine in engines for least in counts]
+        return [BlockCut(engine, least) for engine in engines for least in counts]
 
     def _layouts(self, layers: Sequence[Layer]) -> Iterator[Layout]:
-        """Where the work may be done."""
+        """How the work may be divided among cores."""
         shape = layers[-1].shape
-        fixed = self.chip.core_for(shape.op)
-        team = tuple(core.name for core in self.chip.team)
+        fixed = self.group.core_for(shape.op)
+        compute_cores = tuple(core.name for core in self.group.compute_cores)
         if fixed is not None:
             yield Layout(Axis.WHOLE, (fixed.name,))
             return
-        yield Layout(Axis.WHOLE, team[:1])
-        if MappingStep.SPLIT not in self._steps or len(team) < 2:
+        yield Layout(Axis.WHOLE, compute_cores[:1])
+        if MappingStep.SPLIT not in self._steps or len(compute_cores) < 2:
             return
-        rows = min(len(team), shape.oy)
+        rows = min(len(compute_cores), shape.oy)
         if rows > 1:
-            yield Layout(Axis.ROWS, team[:rows])
+            yield Layout(Axis.ROWS, compute_cores[:rows])
         steps = shape.g if shape.g > 1 else shape.k
         if len(layers) == 1 and steps > 1:
-            yield Layout(Axis.CHANNELS, team[: min(len(team), steps)], shape.k if shape.g > 1 else 1)
+            yield Layout(Axis.CHANNELS, compute_cores[: min(len(compute_cores), steps)], shape.k if shape.g > 1 else 1)
 
-    def _task(self, layers: Sequence[Layer], layout: Layout, cut: Cut) -> Task | UnpricedJob:
+    def _task(self, layers: Sequence[Layer], layout: Layout, cut: BlockCut) -> Task | UnpricedJob:
         """Whole if it fits the cores, else in as few tiles as do, with the result off chip where it must."""
         fault = UnpricedJob(layers[0].shape, layout.cores[0], "what it needs at once exceeds the core's memory")
-        for home in self._homes(layers[-1], layout):
+        for result_layout in self._result_layouts(layers[-1], layout):
             for count in self._tile_counts(layers, layout):
                 tiles = self._tile_regions(layers, layout, count)
-                if not self._fits(layers, tiles, layout, home):
+                if not self._fits(layers, tiles, layout, result_layout):
                     continue
-                task = self._priced(layers, tiles, layout, home, cut)
+                task = self._priced(layers, tiles, layout, result_layout, cut)
                 if isinstance(task, Task):
                     return task
                 fault = task
         return fault
 
-    def _homes(self, layer: Layer, layout: Layout) -> list[Layout]:
-        """Where the result may lie afterwards, the best first."""
+    def _result_layouts(self, layer: Layer, layout: Layout) -> list[Layout]:
+        """Where the result may be kept afterwards, the best first."""
         if MappingStep.ON_CHIP not in self._steps:
             return [self.offchip]
         tensor = self.tensors[layer.name]
-        team = tuple(core.name for core in self.chip.team)
-        aside = layout.cores[0] not in team
-        if not aside:
+        compute_cores = tuple(core.name for core in self.group.compute_cores)
+        elsewhere = layout.cores[0] not in compute_cores
+        if not elsewhere:
             return [layout, self.offchip]
         spread = (
-            Layout(Axis.ROWS, team[: min(len(team), tensor.rows)]) if tensor.rows > 1 else Layout(Axis.WHOLE, team[:1])
+            Layout(Axis.ROWS, compute_cores[: min(len(compute_cores), tensor.rows)])
+            if tensor.rows > 1
+            else Layout(Axis.WHOLE, compute_cores[:1])
         )
-        if KEEP_ROOM * tensor.size_bits <= self.chip.rooms[layout.cores[0]].size_bits:
+        if KEEP_SPACE_FOR * tensor.size_bits <= self.group.activation_memories[layout.cores[0]].size_bits:
             return [layout, spread, self.offchip]
         return [spread, self.offchip]
 
@@ -167,17 +208,19 @@ class TaskBuilder:
         return [*counts, most]
 
     def _tile_regions(self, layers: Sequence[Layer], layout: Layout, count: int) -> list[tuple[Region, ...]]:
-        """Per tile and core, what is made of the last result."""
+        """Per tile and core, the part of the last result."""
         parts = layout.regions(self.tensors[layers[-1].name])
         if count == 1:
             return [parts]
         step = layers[-1].shape.k if layers[-1].shape.g > 1 else 1
         along_channels = _tiles_channels(layers)
-        return [tuple(_cut(part, index, count, along_channels, step) for part in parts) for index in range(count)]
+        return [tuple(_tile_of(part, index, count, along_channels, step) for part in parts) for index in range(count)]
 
-    def _fits(self, layers: Sequence[Layer], tiles: Sequence[tuple[Region, ...]], layout: Layout, home: Layout) -> bool:
+    def _fits(
+        self, layers: Sequence[Layer], tiles: Sequence[tuple[Region, ...]], layout: Layout, result_layout: Layout
+    ) -> bool:
         last = self.tensors[layers[-1].name]
-        stays = [last.bits(part) if home == layout else 0 for part in layout.regions(last)]
+        residencies = [last.bits(part) if result_layout == layout else 0 for part in layout.regions(last)]
         for finals in tiles:
             steps = self._backwards(layers, finals)
             for index, (layer, results) in enumerate(zip(layers, steps, strict=True)):
@@ -187,8 +230,8 @@ class TaskBuilder:
                     needs = sum(
                         self.tensors[name].bits(self._need(layer, name, result)) for name in self.sources(layer)
                     )
-                    made = 0 if final and home == layout else own.bits(result)
-                    if needs + made + stays[core] > self.chip.rooms[layout.cores[core]].size_bits:
+                    made = 0 if final and result_layout == layout else own.bits(result)
+                    if needs + made + residencies[core] > self.group.activation_memories[layout.cores[core]].size_bits:
                         return False
         return True
 
@@ -198,14 +241,14 @@ class TaskBuilder:
             return tensor.whole
         return needed_region(layer.shape, result, tensor)
 
-    def _needs_of_blocks(self, layer: Layer, source: str, blocks: Blocks) -> tuple[tuple[Region, ...], ...]:
+    def _needs_of_blocks(self, layer: Layer, source: str, blocks: LayerBlocks) -> tuple[tuple[Region, ...], ...]:
         """Per block and core; empty where every block needs the same."""
         if len(blocks.blocks) == 1 or not _channels_apart(layer):
             return ()
         return tuple(tuple(self._need(layer, source, result) for result in block.results) for block in blocks.blocks)
 
     def _backwards(self, layers: Sequence[Layer], finals: tuple[Region, ...]) -> list[tuple[Region, ...]]:
-        """What each layer of a chain has to make for the last one to make ``finals``."""
+        """What each layer of a chain has to compute for the last one to compute ``finals``."""
         steps = [finals]
         for before, layer in zip(reversed(layers[:-1]), reversed(layers[1:]), strict=True):
             steps.append(tuple(self._need(layer, before.name, result) for result in steps[-1]))
@@ -216,36 +259,36 @@ class TaskBuilder:
         layers: Sequence[Layer],
         tiles: Sequence[tuple[Region, ...]],
         layout: Layout,
-        home: Layout,
-        cut: Cut,
+        result_layout: Layout,
+        cut: BlockCut,
     ) -> Task | UnpricedJob:
         cores = [self._cores[name] for name in layout.cores]
-        done: list[tuple[Stretch, ...]] = []
+        done: list[tuple[LayerTile, ...]] = []
         for finals in tiles:
-            stretches = []
+            layer_tiles = []
             for layer, results in zip(layers, self._backwards(layers, finals), strict=True):
-                blocks = cut_into_blocks(layer.shape, results, cores, self.chip, self._pricer, cut)
+                blocks = cut_into_blocks(layer.shape, results, cores, self.group, self._pricer, cut)
                 if isinstance(blocks, UnpricedJob):
                     return blocks
                 sources = tuple(
-                    Source(
+                    SourceTensor(
                         name,
                         tuple(self._need(layer, name, result) for result in results),
                         self._needs_of_blocks(layer, name, blocks),
                     )
                     for name in self.sources(layer)
                 )
-                stretches.append(Stretch(layer, sources, results, blocks))
-            done.append(tuple(stretches))
-        room = min(self.chip.weight_rooms[name].size_bits for name in layout.cores)
-        loaded = sum(stretch.blocks.resident_bits for stretch in done[0])
+                layer_tiles.append(LayerTile(layer, sources, results, blocks))
+            done.append(tuple(layer_tiles))
+        memory_bits = min(self.group.weight_memories[name].size_bits for name in layout.cores)
+        loaded = sum(layer_tile.blocks.resident_bits for layer_tile in done[0])
         # Tiles along channels need other weights each.
-        resident = len(done) > 1 and loaded <= room and not _tiles_channels(layers)
-        return Task(tuple(layers), layout.cores, tuple(done), home, resident)
+        resident = len(done) > 1 and loaded <= memory_bits and not _tiles_channels(layers)
+        return Task(tuple(layers), layout.cores, tuple(done), result_layout, resident)
 
 
 def _tiles_channels(layers: Sequence[Layer]) -> bool:
-    """One layer that treats channels apart is tiled along them, which needs no halo; else rows are."""
+    """Whether tiles divide channels, which needs no halo: for one layer that treats channels apart; else rows."""
     shape: LayerShape = layers[0].shape
     if len(layers) > 1 or shape.op is Op.CONCAT:
         return False
@@ -258,7 +301,7 @@ def _channels_apart(layer: Layer) -> bool:
     return shape.op is not Op.CONCAT and (shape.op not in MATRIX_OPS or (shape.g > 1 and shape.op is Op.CONV))
 
 
-def _cut(part: Region, index: int, count: int, along_channels: bool, step: int) -> Region:
+def _tile_of(part: Region, index: int, count: int, along_channels: bool, step: int) -> Region:
     if along_channels:
         cuts = even_cuts(part.channels // step, count)
         first = part.first_channel
@@ -269,14 +312,16 @@ def _cut(part: Region, index: int, count: int, along_channels: bool, step: int) 
 
 
 def _without_dominated(tasks: list[Task]) -> list[Task]:
-    """Of tasks that do the same work on the same cores, those that no other beats in time and energy."""
+    """Of tasks with the same results on the same cores, those that no other beats in time and energy."""
     kept: list[Task] = []
     for task in sorted(tasks, key=lambda item: (item.duration, item.energy_pj)):
-        same = [x for x in kept if x.cores == task.cores and x.layout == task.layout and _made(x) == _made(task)]
+        same = [
+            x for x in kept if x.cores == task.cores and x.layout == task.layout and _division(x) == _division(task)
+        ]
         if not any(x.duration <= task.duration and x.energy_pj <= task.energy_pj for x in same):
             kept.append(task)
     return kept
 
 
-def _made(task: Task) -> tuple[int, tuple[Region, ...]]:
+def _division(task: Task) -> tuple[int, tuple[Region, ...]]:
     return task.num_blocks, task.tiles[0][-1].results

@@ -1,11 +1,11 @@
-"""Which layers run as a chain in row tiles: only where a tensor would otherwise not fit on chip."""
+"""Layer fusion: which layers run as a chain in row tiles, only where a tensor would otherwise not fit on chip."""
 
 from collections.abc import Sequence
 
-from offramp.cost.mapping.optimized.core_groups import Chip
+from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
+from offramp.cost.mapping.optimized.candidates.tasks import Task
+from offramp.cost.mapping.optimized.core_groups import CoreGroup
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
-from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
-from offramp.cost.mapping.optimized.tasks import Task
 from offramp.cost.unsupported import UnpricedJobsError
 from offramp.workload.graph import Layer
 from offramp.workload.layer import Op
@@ -14,8 +14,17 @@ LONGEST_CHAIN = 6
 _NEVER = float("inf")
 
 
-def group_layers(builder: TaskBuilder, chip: Chip, steps: frozenset[MappingStep]) -> list[tuple[Layer, ...]]:
-    """Layers in order, alone or in chains."""
+def group_layers(builder: TaskBuilder, group: CoreGroup, steps: frozenset[MappingStep]) -> list[tuple[Layer, ...]]:
+    """Group the layers of a network.
+
+    Args:
+        builder: Builds candidate tasks.
+        group: The cores.
+        steps: Steps of the mapping that are switched on.
+
+    Returns:
+        Layers in order, alone or in chains.
+    """
     if MappingStep.FUSE not in steps or MappingStep.ON_CHIP not in steps:
         return [(layer,) for layer in builder.layers]
     groups: list[tuple[Layer, ...]] = []
@@ -23,7 +32,7 @@ def group_layers(builder: TaskBuilder, chip: Chip, steps: frozenset[MappingStep]
         if len(run) == 1 or all(_stays_on_chip(builder, layer) for layer in run):
             groups += [(layer,) for layer in run]
         else:
-            groups += _cheapest_cuts(builder, chip, run)
+            groups += _cheapest_cuts(builder, group, run)
     return groups
 
 
@@ -64,13 +73,13 @@ def _stays_on_chip(builder: TaskBuilder, layer: Layer) -> bool:
     return any(len(task.tiles) == 1 and task.layout != builder.offchip for task in _options(builder, (layer,)))
 
 
-def _cheapest_cuts(builder: TaskBuilder, chip: Chip, run: Sequence[Layer]) -> list[tuple[Layer, ...]]:
-    """The chain cut where it costs the least energy: what goes to the DRAM and back, and what tiles do twice."""
+def _cheapest_cuts(builder: TaskBuilder, group: CoreGroup, run: Sequence[Layer]) -> list[tuple[Layer, ...]]:
+    """The chain divided where it costs the least energy for transfers to the DRAM and for what tiles compute twice."""
     best = [0.0] + [_NEVER] * len(run)
     cut = [0] * (len(run) + 1)
     for end in range(1, len(run) + 1):
         for start in range(max(0, end - LONGEST_CHAIN), end):
-            cost = best[start] + _energy_pj(builder, chip, run[start:end])
+            cost = best[start] + _energy_pj(builder, group, run[start:end])
             if cost < best[end]:
                 best[end], cut[end] = cost, start
     if best[-1] == _NEVER:
@@ -83,9 +92,9 @@ def _cheapest_cuts(builder: TaskBuilder, chip: Chip, run: Sequence[Layer]) -> li
     return groups[::-1]
 
 
-def _energy_pj(builder: TaskBuilder, chip: Chip, layers: Sequence[Layer]) -> float:
+def _energy_pj(builder: TaskBuilder, group: CoreGroup, layers: Sequence[Layer]) -> float:
     """Of the best task for ``layers``: its own energy, weights from the DRAM, the result to the DRAM and back."""
-    dram = chip.rooms[chip.offchip.name]
+    dram = group.activation_memories[group.offchip.name]
     size = builder.tensors[layers[-1].name].size_bits
     there_and_back = dram.write_energy_pj(size) + dram.read_energy_pj(size)
     return min(

@@ -2,12 +2,12 @@
 
 import pytest
 
-from offramp.cost.mapping.optimized.core_groups import chips
-from offramp.cost.mapping.optimized.layer_blocks import Pricer
-from offramp.cost.mapping.optimized.layer_fusion import group_layers
+from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
+from offramp.cost.mapping.optimized.candidates.layer_fusion import group_layers
+from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
+from offramp.cost.mapping.optimized.candidates.tasks import Task
+from offramp.cost.mapping.optimized.core_groups import core_groups
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
-from offramp.cost.mapping.optimized.task_candidates import TaskBuilder
-from offramp.cost.mapping.optimized.tasks import Task
 from offramp.cost.mapping.optimized.tensor_regions import Axis
 from offramp.cost.unsupported import UnpricedJobsError
 from offramp.hardware.accelerator import Accelerator
@@ -23,7 +23,7 @@ TEAM = ("core0", "core1", "core3", "core2")
 def builder_of(
     workload: Workload, accelerator: Accelerator | None = None, steps: frozenset[MappingStep] = ALL_STEPS
 ) -> TaskBuilder:
-    return TaskBuilder(workload, chips(accelerator or quad())[0], Pricer([ToyEngine()]), steps)
+    return TaskBuilder(workload, core_groups(accelerator or quad())[0], BlockPricer([ToyEngine()]), steps)
 
 
 def network(*shapes: LayerShape) -> Workload:
@@ -139,12 +139,12 @@ def test_equal_layers_share_their_blocks() -> None:
 
 def test_chains_form_only_where_something_does_not_fit() -> None:
     roomy, tight = builder_of(wide_chain()), builder_of(wide_chain(), quad(activation_kib=2))
-    names = [[layer.name for layer in group] for group in group_layers(roomy, roomy.chip, ALL_STEPS)]
+    names = [[layer.name for layer in group] for group in group_layers(roomy, roomy.group, ALL_STEPS)]
     assert names == [["stem"], ["wide"], ["deep"], ["slim"], ["pool0"], ["fc0"]]
-    groups = group_layers(tight, tight.chip, ALL_STEPS)
+    groups = group_layers(tight, tight.group, ALL_STEPS)
     assert max(len(group) for group in groups) > 1
     assert [layer.name for group in groups for layer in group] == [layer.name for layer in tight.layers]
-    without = group_layers(tight, tight.chip, ALL_STEPS - {MappingStep.FUSE})
+    without = group_layers(tight, tight.group, ALL_STEPS - {MappingStep.FUSE})
     assert all(len(group) == 1 for group in without)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from offramp.cost.mapping.optimized.partial_plans import (
+from offramp.cost.mapping.optimized.planning.partial_plans import (
     BACKBONE,
     BRANCH,
     ENERGY,
@@ -11,15 +11,15 @@ from offramp.cost.mapping.optimized.partial_plans import (
     FIRST_USED,
     LINK,
     NUM_COLUMNS,
-    Choice,
     Floats,
-    Journey,
-    LabelModel,
+    PartialPlanModel,
+    PositionCosts,
     TaskCost,
-    journey_figures,
+    TransferCost,
+    transfer_cost_rows,
 )
 
-STAY = Journey(0.0, 0.0, 0.0, 0.0)
+STAY = TransferCost(0.0, 0.0, 0.0, 0.0)
 
 
 def cost(
@@ -39,25 +39,25 @@ def cost(
     )
 
 
-def figures(*trips: Journey) -> Floats:
+def figures(*transfer_costs: TransferCost) -> Floats:
     """One row per option, the same for every label."""
-    return journey_figures(trips)[:, None, :]
+    return transfer_cost_rows(transfer_costs)[:, None, :]
 
 
-def after(model: LabelModel, *costs: TaskCost, trip: Journey = STAY, start: Floats | None = None) -> Floats:
+def after(model: PartialPlanModel, *costs: TaskCost, trip: TransferCost = STAY, start: Floats | None = None) -> Floats:
     """One label, moved through the tasks one after the other."""
     values = np.zeros((1, NUM_COLUMNS)) if start is None else start
     for item in costs:
-        values = model.advance(values, Choice.of([item]), figures(trip))[0]
+        values = model.advance(values, PositionCosts.of([item]), figures(trip))[0]
     return values[0]
 
 
-def model(*, prefetch: bool = True, relaxed: bool = False, waits: bool = True) -> LabelModel:
-    return LabelModel(prefetch, waits, relaxed, weight_room_bits=1000)
+def model(*, prefetch: bool = True, relaxed: bool = False, waits: bool = True) -> PartialPlanModel:
+    return PartialPlanModel(prefetch, waits, relaxed, weight_memory_bits=1000)
 
 
 def test_in_turn_everything_adds_up() -> None:
-    label = after(model(prefetch=False), cost(), cost(), trip=Journey(10, 5, 3, 2.0))
+    label = after(model(prefetch=False), cost(), cost(), trip=TransferCost(10, 5, 3, 2.0))
     assert label[BACKBONE] == 2 * (100 + 40 + 10 + 3)
     assert label[ENERGY] == 2 * (7 + 2)
 
@@ -83,7 +83,7 @@ def test_weights_wait_for_room() -> None:
 
 
 def test_only_what_is_exposed_of_a_journey_counts() -> None:
-    trip = Journey(80, 20, 0, 0.0)
+    trip = TransferCost(80, 20, 0, 0.0)
     whole = after(model(relaxed=True), cost(link=0), trip=trip)
     assert whole[BACKBONE] == 120
     # Blocks that treat channels apart start with the first channels: the last of four takes 25 cycles.
@@ -107,10 +107,10 @@ def test_all_options_at_once_are_each_one_alone() -> None:
     rng = np.random.default_rng(1)
     start = rng.integers(0, 500, (5, NUM_COLUMNS)).astype(float)
     costs = [cost(), cost(300, 100, 90), cost(80, 20, 200, bits=900)]
-    trips = [STAY, Journey(50, 20, 7, 3.0), Journey(9, 9, 0, 1.0)]
-    together = model().advance(start, Choice.of(costs), figures(*trips))
-    for index, (item, trip) in enumerate(zip(costs, trips, strict=True)):
-        alone = model().advance(start, Choice.of([item]), figures(trip))[0]
+    transfer_costs = [STAY, TransferCost(50, 20, 7, 3.0), TransferCost(9, 9, 0, 1.0)]
+    together = model().advance(start, PositionCosts.of(costs), figures(*transfer_costs))
+    for index, (item, trip) in enumerate(zip(costs, transfer_costs, strict=True)):
+        alone = model().advance(start, PositionCosts.of([item]), figures(trip))[0]
         assert np.array_equal(together[index], alone)
 
 

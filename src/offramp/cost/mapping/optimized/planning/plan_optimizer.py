@@ -1,0 +1,350 @@
+"""Dynamic programming over layers and the places of their tensors; and a bound that no plan of the same tasks beats.
+
+A state says where all tensors are that are still needed. In each state those partial plans are kept that no other beats
+in all of time, link time, energy and product so far, and that may still end below the best plan known.
+Source of the method: multi-criteria labels with dominance, Martins, EJOR 16 (1984).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
+from offramp.cost.mapping.optimized.candidates.tasks import Task
+from offramp.cost.mapping.optimized.core_groups import CoreGroup
+from offramp.cost.mapping.optimized.mapping_steps import MappingStep
+from offramp.cost.mapping.optimized.planning.partial_plans import (
+    BACKBONE,
+    BRANCH,
+    ENERGY,
+    LINK,
+    NUM_COLUMNS,
+    PRODUCT,
+    Floats,
+    PartialPlanModel,
+    PositionCosts,
+    TensorState,
+    task_cost,
+    transfer_cost,
+    transfer_cost_rows,
+)
+from offramp.cost.mapping.optimized.router import Router
+from offramp.workload.graph import GRAPH_INPUT, Role
+
+PLAN_LABELS, BOUND_LABELS = 4, 24
+"""Partial plans kept per state. Of more, a search for a plan drops the least promising ones; a bound joins them into
+one, each figure at its best."""
+
+PARTS = (1, 4, 16, 1 << 30)
+"""Numbers of parts that states distinguish."""
+
+State: TypeAlias = tuple[tuple[str, int], ...]
+"""Tensors that are still needed, and the number of the place of each."""
+
+Nodes: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A complete plan.
+
+    Attributes:
+        tasks: One task per position.
+        product: Its weighted product of energy and latency in pJ x cycles, as the model of partial plans estimates it.
+    """
+
+    tasks: tuple[Task, ...]
+    product: float
+
+
+@dataclass(eq=False)
+class _Front:
+    """All partial plans that were kept, state after state; ``owner`` is the number of a row's state."""
+
+    states: Sequence[State]
+    owner: Nodes
+    values: Floats
+    nodes: Nodes
+
+
+@dataclass(eq=False)
+class _Arrivals:
+    """Partial plans after one more task; ``target`` is the number of the state that each reaches."""
+
+    states: list[State]
+    target: Nodes
+    values: Floats
+    tasks: Nodes
+
+
+class PlanOptimizer:
+    """Chooses one task per position of the plan: one position per layer or chain of layers."""
+
+    def __init__(
+        self,
+        builder: TaskBuilder,
+        router: Router,
+        group: CoreGroup,
+        steps: frozenset[MappingStep],
+        choices: Sequence[Sequence[Task]],
+        weights: Sequence[float],
+        waits: bool,
+        exits: Sequence[str],
+    ) -> None:
+        """Work out the figures of all candidates.
+
+        Args:
+            builder: What built the candidates.
+            router: Plans transfers.
+            group: The cores.
+            steps: Steps of the mapping that are switched on.
+            choices: Candidates of each position.
+            weights: Weights of the exits.
+            waits: Whether a stage waits for the verdict before.
+            exits: Names of the tensors that end the stages.
+        """
+        self._builder, self._router, self._group = builder, router, group
+        self._prefetch, self._waits = MappingStep.PREFETCH in steps, waits
+        self._choices, self._weights = choices, weights
+        self._exit_of = {name: stage for stage, name in enumerate(exits)}
+        self._costs = [self._position_costs(options) for options in choices]
+        self._numbers: dict[TensorState, int] = {TensorState(builder.offchip): 0}
+        self._places = [
+            [self._numbers.setdefault(places, len(self._numbers)) for places in self._where(index)]
+            for index in range(len(choices))
+        ]
+        self._table = list(self._numbers)
+        self._reads = [options[0].reads for options in choices]
+        self._live = self._live_after()
+        self._ends = [next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits]
+        self._rest = self._least_rest()
+        self._known_transfer_costs: dict[tuple[int, tuple[int, ...]], Floats] = {}
+
+    def _position_costs(self, options: Sequence[Task]) -> PositionCosts:
+        """Figures of all candidates; networks that share layers share them."""
+        first = options[0]
+        branch = first.layers[0].role is Role.BRANCH
+        key = (
+            "position costs",
+            branch,
+            *((task.blocks_of_tiles, task.cores, task.layout, task.resident) for task in options),
+        )
+        return self._router.cached(key, lambda: PositionCosts.of([task_cost(task, self._group) for task in options]))
+
+    def _model(self, *, relaxed: bool) -> PartialPlanModel:
+        memory_bits = min(self._group.weight_memories[core.name].size_bits for core in self._group.compute_cores)
+        return PartialPlanModel(self._prefetch, self._waits, relaxed, memory_bits)
+
+    def _live_after(self) -> list[frozenset[str]]:
+        """Tensors that are still read after each position."""
+        live: list[frozenset[str]] = []
+        needed: frozenset[str] = frozenset()
+        for options in reversed(self._choices):
+            live.append(needed)
+            names = {layer.name for layer in options[0].layers}
+            read = {source.tensor for layer_tile in options[0].tiles[0] for source in layer_tile.sources}
+            needed = (needed | read) - names
+        return live[::-1]
+
+    def _where(self, index: int) -> list[TensorState]:
+        """Where the result is after each candidate, and how it was computed: coarsely, so that few states differ."""
+        options = self._choices[index]
+        # The longest time of all, and too many parts: parts may leave early, so the transfer is only understated.
+        longest = max(option.duration for option in options)
+        return [
+            TensorState(task.layout, next(x for x in PARTS if x >= min(task.num_blocks, PARTS[-1])), longest)
+            if self._prefetch and task.layout.cores == task.cores
+            else TensorState(task.layout)
+            for task in options
+        ]
+
+    def greedy(self) -> Plan:
+        """The candidate with the least product of time and energy, position by position."""
+        model = self._model(relaxed=False)
+        places: dict[str, int] = {GRAPH_INPUT: 0}
+        values = np.zeros((1, NUM_COLUMNS))
+        chosen = []
+        for index, options in enumerate(self._choices):
+            transfer_costs = self._transfer_costs(index, places)
+            number = min(
+                range(len(options)),
+                key=lambda i: (
+                    (options[i].duration + transfer_costs[i, 0] + 1) * (options[i].energy_pj + transfer_costs[i, 3] + 1)
+                ),
+            )
+            values = self._step(model, index, values, transfer_costs[:, None, :])[number]
+            places[options[number].result] = self._places[index][number]
+            chosen.append(options[number])
+        return Plan(tuple(chosen), float(values[0, PRODUCT]))
+
+    def best(self, known: Plan) -> Plan:
+        """Search for the best plan.
+
+        Args:
+            known: A plan that is known.
+
+        Returns:
+            The best plan that was found; its estimate is not above that of ``known``.
+        """
+        found = self._search(self._model(relaxed=False), known.product, PLAN_LABELS, join=False)
+        if found is None:
+            return known
+        product, numbers = found
+        return Plan(tuple(x[i] for x, i in zip(self._choices, numbers, strict=True)), product)
+
+    def bound(self, known_product: float) -> float:
+        """Work out a product that no schedule of the same candidates undercuts.
+
+        Args:
+            known_product: The weighted product of any schedule, in pJ x cycles.
+
+        Returns:
+            The bound in pJ x cycles.
+        """
+        found = self._search(self._model(relaxed=True), known_product, BOUND_LABELS, join=True)
+        return known_product if found is None else min(found[0], known_product)
+
+    def _search(
+        self, model: PartialPlanModel, known: float, limit: int, *, join: bool
+    ) -> tuple[float, list[int]] | None:
+        none = np.zeros(1, dtype=np.int64)
+        front = _Front([((GRAPH_INPUT, 0),)], none, np.zeros((1, NUM_COLUMNS)), none)
+        history = [np.array([[-1, -1]])]
+        offset = 1
+        for index in range(len(self._choices)):
+            front = self._selected(index, self._expand(model, index, front), known, limit, offset, history, join=join)
+            if not len(front.nodes):
+                return None
+            offset += len(front.nodes)
+        row = int(front.values[:, PRODUCT].argmin())
+        nodes, node, numbers = np.concatenate(history), int(front.nodes[row]), list[int]()
+        while node > 0:
+            numbers.append(int(nodes[node, 1]))
+            node = int(nodes[node, 0])
+        return float(front.values[row, PRODUCT]), numbers[::-1]
+
+    def _expand(self, model: PartialPlanModel, index: int, front: _Front) -> _Arrivals:
+        """All partial plans extended by all candidates."""
+        live, options = self._live[index], self._choices[index]
+        transfer_costs = np.stack([self._transfer_costs(index, dict(state)) for state in front.states], axis=1)
+        after = self._step(model, index, front.values, transfer_costs[:, front.owner])
+        numbers: dict[State, int] = {}
+        targets = np.empty((len(options), len(front.states)), dtype=np.int64)
+        for column, state in enumerate(front.states):
+            kept = tuple(item for item in state if item[0] in live)
+            for number, task in enumerate(options):
+                key = (*kept, (task.result, self._places[index][number])) if task.result in live else kept
+                targets[number, column] = numbers.setdefault(key, len(numbers))
+        tasks = np.empty((len(options), len(front.nodes), 2), dtype=np.int64)
+        tasks[:, :, 0], tasks[:, :, 1] = front.nodes, np.arange(len(options))[:, None]
+        target = targets[:, front.owner].ravel()
+        return _Arrivals(list(numbers), target, after.reshape(-1, NUM_COLUMNS), tasks.reshape(-1, 2))
+
+    def _selected(
+        self, index: int, arrived: _Arrivals, known: float, limit: int, offset: int, history: list[Nodes], *, join: bool
+    ) -> _Front:
+        """The partial plans of each state that are worth keeping, at most ``limit``; ``history`` gets their tasks."""
+        lower_bound = self._lower_bounds(index, arrived.values)
+        promising = np.flatnonzero(lower_bound <= known)
+        promising = promising[np.lexsort((lower_bound[promising], arrived.target[promising]))]
+        borders = np.searchsorted(arrived.target[promising], np.arange(len(arrived.states) + 1))
+        values, owner, tasks, states = list[Floats](), list[int](), list[Nodes](), list[State]()
+        for number, (start, stop) in enumerate(pairwise(borders.tolist())):
+            if start == stop:
+                continue
+            rows = promising[start:stop]
+            rows = rows[_non_dominated(arrived.values[rows])] if len(rows) > 1 else rows
+            kept = arrived.values[rows[:limit]]
+            if len(rows) > limit and join:
+                kept[limit - 1] = arrived.values[rows[limit - 1 :]].min(axis=0)
+            values.append(kept)
+            tasks.append(arrived.tasks[rows[:limit]])
+            owner += [len(states)] * len(kept)
+            states.append(arrived.states[number])
+        if not states:
+            return _Front([], np.zeros(0, dtype=np.int64), np.zeros((0, NUM_COLUMNS)), np.zeros(0, dtype=np.int64))
+        history += tasks
+        return _Front(states, np.array(owner), np.concatenate(values), np.arange(offset, offset + len(owner)))
+
+    def _transfer_costs(self, index: int, places: dict[str, int]) -> Floats:
+        """What each candidate of a position takes to bring its inputs and to deliver its result."""
+        key = (index, tuple(places[name] for name in self._reads[index]))
+        if key not in self._known_transfer_costs:
+            states = {name: self._table[places[name]] for name in self._reads[index]}
+            tensors = self._builder.tensors
+            options = self._choices[index]
+            signature = (
+                *(x.blocks_of_tiles for x in options),
+                *((states[name], tensors[name]) for name in self._reads[index]),
+            )
+            question = ("transfer costs", *(x.layout for x in options), *signature)
+            self._known_transfer_costs[key] = self._router.cached(
+                question, lambda: transfer_cost_rows([transfer_cost(x, states, tensors, self._router) for x in options])
+            )
+        return self._known_transfer_costs[key]
+
+    def _step(self, model: PartialPlanModel, index: int, before: Floats, transfer_costs: Floats) -> Floats:
+        """Figures of the partial plans after each candidate of a position."""
+        layer = self._choices[index][0].layers[0]
+        previous = self._choices[index - 1][0].layers[0] if index else layer
+        if previous.stage != layer.stage:
+            before = before.copy()
+            model.enter_stage(before)
+        if layer.role is Role.BRANCH and previous.role is not Role.BRANCH:
+            before = before.copy()
+            before[:, BRANCH] = before[:, BACKBONE]
+        values = model.advance(before, self._costs[index], transfer_costs)
+        stage = self._exit_of.get(self._choices[index][0].result)
+        if stage is not None:
+            end = np.maximum(values[..., BRANCH], values[..., BACKBONE])
+            values[..., PRODUCT] += self._weights[stage] * values[..., ENERGY] * end
+        return values
+
+    def _least_rest(self) -> Floats:
+        """Per position and exit: least time, link time and energy of all that follows until that exit."""
+        rest = np.zeros((len(self._choices), len(self._weights), 3))
+        least = np.array(
+            [
+                [
+                    min(getattr(c, name) for c in costs)
+                    for name in ("last_duration", "link_cycles", "energy_pj", "duration")
+                ]
+                for costs in (position.costs for position in self._costs)
+            ],
+            dtype=float,
+        )
+        branch = np.array([options[0].layers[0].role is Role.BRANCH for options in self._choices])
+        stages = np.array([options[0].layers[0].stage for options in self._choices])
+        for stage, end in enumerate(self._ends):
+            timed = least[:, 3] * (~branch | (stages == stage) | self._waits)
+            for column, figures in enumerate((timed, least[:, 1], least[:, 2])):
+                sums = np.concatenate([[0.0], np.cumsum(figures)])
+                rest[:end, stage, column] = sums[end + 1] - sums[1 : end + 1]
+        return rest
+
+    def _lower_bounds(self, index: int, values: Floats) -> Floats:
+        """The least product that each partial plan may still end with."""
+        lower_bound = values[:, PRODUCT].copy()
+        here = self._choices[index][0].layers[0]
+        for stage, weight in enumerate(self._weights):
+            if self._ends[stage] <= index:
+                continue
+            base = values[:, BACKBONE]
+            if here.role is Role.BRANCH and (self._waits or stage == here.stage):
+                base = np.maximum(base, values[:, BRANCH])
+            time, link, energy = self._rest[index, stage]
+            lower_bound += weight * (values[:, ENERGY] + energy) * np.maximum(base + time, values[:, LINK] + link)
+        return lower_bound
+
+
+def _non_dominated(values: Floats) -> Nodes:
+    """Rows that no other row dominates; of equal rows the first."""
+    rows = values[:, : PRODUCT + 1]
+    no_worse = (rows[:, None, :] >= rows[None, :, :]).all(axis=2)
+    order = np.arange(len(rows))
+    dominated = (no_worse & ((order[None, :] < order[:, None]) | ~no_worse.T)).any(axis=1)
+    return np.flatnonzero(~dominated)
