@@ -29,6 +29,7 @@ from offramp.hardware.loader import load_accelerator
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.lowering.lower import lower
 from offramp.nn.supernet.supernet import Supernet
+from offramp.numerics.dominance import covered
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front, values_to_minimize
 from offramp.run.evaluators.exit_costs import costs_to_exits, exit_costs
@@ -139,10 +140,10 @@ def main() -> int:
             told = others(name, space, evaluator)
             theirs = values_to_minimize(pareto_front(told, OBJECTIVES).evaluations, OBJECTIVES)
             # A relative 1e-12 is the rounding of sums in another order.
-            covered = (best[None] <= theirs[:, None] + 1e-12 * np.abs(theirs[:, None])).all(axis=2).any(axis=1)
+            reached = covered(theirs + 1e-12 * np.abs(theirs), best)
             equal = (np.abs(best[None] - theirs[:, None]) <= 1e-12 * np.abs(theirs[:, None])).all(axis=2).any(axis=1)
-            rows[name] = {"front": len(theirs), "not_covered": int((~covered).sum()), "also_ours": int(equal.sum())}
-            beaten += int((~covered).sum())
+            rows[name] = {"front": len(theirs), "not_covered": int((~reached).sum()), "also_ours": int(equal.sum())}
+            beaten += int((~reached).sum())
         figures[final] = {
             "networks": 3**10,
             "points": len(outcomes),

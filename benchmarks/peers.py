@@ -32,6 +32,7 @@ from offramp.algorithms.peers.nachos import Nachos
 from offramp.algorithms.peers.surrogate_search import SurrogateSettings
 from offramp.jsonio import write_atomically
 from offramp.nn.lowering.lower import lower
+from offramp.numerics.dominance import distinct_front
 from offramp.objectives.evaluation import Evaluation, Objective, SearchAlgorithm
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.workload.graph import Role
@@ -122,11 +123,8 @@ def volumes(tried: list[Tried], largest: float, budget: int, *, published: bool)
 
 
 def _undominated(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    kept: list[tuple[float, float]] = []
-    for macs, accuracy in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not kept or accuracy > kept[-1][1]:
-            kept.append((macs, accuracy))
-    return kept
+    goals = np.array([[macs, -accuracy] for macs, accuracy in points]).reshape(-1, 2)
+    return [points[index] for index in distinct_front(goals)]
 
 
 def _area(front: list[tuple[float, float]], largest: float) -> float:

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from benchmarks.record import save_result
 from offramp.nn.lowering.lower import lower
+from offramp.numerics.dominance import non_dominated
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import TerminalReporter
 from offramp.run.context import Context
@@ -104,7 +105,7 @@ def share_dominated(ours: ArmResult, theirs: ArmResult) -> float:
     """Share of their points that one of ours is at least as good as everywhere and better somewhere."""
     sign = np.array([-1.0, 1.0, 1.0])
     a, b = np.array(ours.points) * sign, np.array(theirs.points) * sign
-    return float(np.mean([((a <= point).all(1) & (a < point).any(1)).any() for point in b]))
+    return float(np.mean(~non_dominated(np.vstack([b, a]))[: len(b)]))
 
 
 def kept(folder: Path, arm: str, seed: int, epochs: int, evaluations: int) -> ArmResult:

@@ -19,6 +19,7 @@ ORDER = (
     "jsonio",
     "progress",
     "deadline",
+    "numerics",
     "distributed",
     "exits",
     "settings",

@@ -2,31 +2,14 @@
 
 import itertools
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from offramp.errors import InputError
 from offramp.objectives.evaluation import Evaluation, Objective, Status
-from offramp.objectives.pareto import ParetoFront, least_violating, non_dominated, pareto_front
+from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from tests.objectives.cases import ACCURACY_MACS, architecture, failed, point, point_3d
-
-POINTS = arrays(np.float64, st.tuples(st.integers(0, 30), st.integers(1, 4)), elements=st.integers(0, 5))
-
-
-@given(POINTS)
-def test_dominance_is_what_its_definition_says(points: np.ndarray) -> None:
-    expected = [not any((other <= row).all() and (other < row).any() for other in points) for row in points]
-    assert non_dominated(points).tolist() == expected
-
-
-def test_dominance_of_more_rows_than_one_block() -> None:
-    """On a descending line nobody dominates; one point below all of it dominates everybody."""
-    line = np.stack([np.arange(700.0), -np.arange(700.0)], axis=1)
-    assert non_dominated(line).all()
-    assert non_dominated(np.vstack([line, [[-1.0, -701.0]]])).tolist() == [False] * 700 + [True]
 
 
 def test_the_front_by_hand_best_accuracy_first() -> None:

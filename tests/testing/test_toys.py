@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from offramp.numerics.dominance import non_dominated
 from offramp.objectives.evaluation import Constraint, Objective
-from offramp.objectives.pareto import non_dominated, values_to_minimize
+from offramp.objectives.pareto import values_to_minimize
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, StageChoice
 from offramp.testing.toys import ToyEvaluator, every_architecture, small_space, tiny_space, true_front
 

@@ -8,6 +8,7 @@ import numpy as np
 from offramp.exits.exit_rule import EXIT_RULES, CachedOutputs, ExitRule
 from offramp.exits.score_thresholds import ThresholdGrid
 from offramp.exits.threshold_combinations import with_slack
+from offramp.numerics.dominance import distinct_front
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,9 @@ def rule_curve(name: str, outputs: CachedOutputs, grid: ThresholdGrid | None = N
 
 
 def _undominated(points: Sequence[RulePoint]) -> tuple[RulePoint, ...]:
-    kept: list[RulePoint] = []
-    for point in sorted(points, key=lambda item: (item.expected_cost, -item.accuracy)):
-        if not kept or point.accuracy > kept[-1].accuracy:
-            # Costs that differ by rounding alone are the same cost.
-            if kept and point.expected_cost <= float(with_slack(np.asarray(kept[-1].expected_cost))):
-                kept.pop()
-            kept.append(point)
-    return tuple(kept)
+    goals = np.array([[point.expected_cost, -point.accuracy] for point in points])
+    front = distinct_front(goals)
+    costs = goals[front, 0]
+    # Costs that differ by rounding alone are the same cost, and the next point is more accurate.
+    same = np.append(costs[1:] <= with_slack(costs[:-1]), False)
+    return tuple(points[index] for index in front[~same])

@@ -86,7 +86,12 @@ def _cumulative(
 
 
 def undominated(outcomes: Outcomes, num_samples: int) -> NDArray[np.intp]:
-    """Flat indices of the combinations that no other beats in both right answers and cost, cheapest first."""
+    """Flat indices of the combinations that no other beats in both right answers and cost, cheapest first.
+
+    This is not `numerics.dominance`: every evaluation of a search does it for up to a million combinations, whose right
+    answers are whole numbers up to the number of samples, so the cheapest of each count is found without sorting.
+    Costs that differ by rounding alone count as equal, and of equal combinations the last one is kept.
+    """
     right, cost = outcomes.right.ravel(), outcomes.cost.ravel()
     lowest = np.full(num_samples + 1, np.inf)
     np.minimum.at(lowest, right, cost)

@@ -10,6 +10,7 @@ from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.score_thresholds import ThresholdGrid, score_curve, score_samples
 from offramp.exits.threshold_combinations import evaluate_combinations
+from offramp.numerics.dominance import distinct_front
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,5 @@ def shared_trade_off_curve(
         outcome = evaluate_combinations(samples, [np.asarray([threshold])] * count)
         right, cost = int(outcome.right.ravel()[0]), float(outcome.cost.ravel()[0])
         points.append(ThresholdChoice(ExitPolicy(measure, (threshold,) * count), right / samples.num_samples, cost))
-    kept: list[ThresholdChoice] = []
-    for point in sorted(points, key=lambda item: (item.expected_cost, -item.accuracy)):
-        if not kept or point.accuracy > kept[-1].accuracy:
-            kept.append(point)
-    return tuple(kept)
+    goals = np.array([[point.expected_cost, -point.accuracy] for point in points])
+    return tuple(points[index] for index in distinct_front(goals))

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
+from offramp.numerics.dominance import distinct_front
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.space.architecture import Architecture
-
-_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,7 @@ def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objecti
             kept.setdefault(values, evaluation)
     candidates = list(kept.values())
     points = values_to_minimize(candidates, objectives)
-    members = np.flatnonzero(non_dominated(points))
-    order = sorted(members.tolist(), key=lambda index: (*points[index].tolist(), index))
-    return ParetoFront(tuple(objectives), tuple(candidates[index] for index in order))
+    return ParetoFront(tuple(objectives), tuple(candidates[index] for index in distinct_front(points)))
 
 
 def values_to_minimize(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -82,20 +79,6 @@ def values_to_minimize(evaluations: Sequence[Evaluation], objectives: Sequence[O
             raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
         rows.append([o.to_minimize(evaluation.values[o.metric]) for o in objectives])
     return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(objectives))
-
-
-def non_dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows of ``points`` (rows, objectives; smaller is better) no other row dominates.
-
-    A row dominates another when it is nowhere worse and somewhere better; equal rows do not dominate each other.
-    """
-    result = np.ones(len(points), dtype=bool)
-    for start in range(0, len(points), _BLOCK):
-        block = points[start : start + _BLOCK, None, :]
-        nowhere_worse = np.all(points[None, :, :] <= block, axis=2)
-        somewhere_better = np.any(points[None, :, :] < block, axis=2)
-        result[start : start + _BLOCK] = ~np.any(nowhere_worse & somewhere_better, axis=1)
-    return result
 
 
 def least_violating(evaluations: Sequence[Evaluation]) -> Evaluation | None:

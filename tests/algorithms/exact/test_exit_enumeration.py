@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from pymoo.indicators.hv import HV
 
-from offramp.algorithms.exact.count_fronts import undominated_rows
 from offramp.algorithms.exact.exit_enumeration import NONE, Enumeration, Outcomes
 from offramp.algorithms.exact.exit_solver import cost_columns, operating_points, solve
 from offramp.algorithms.exact.exit_table import METRICS, ExitTable, count_bits, packed
@@ -53,7 +52,7 @@ def test_branch_and_bound_keeps_the_front(columns: tuple[int, ...], shared: bool
         whole, bounded = Enumeration(table, MEASURE, 3), Enumeration(table, MEASURE, 3, columns)
         fronts = []
         for outcomes in (whole.run(), bounded.run()):
-            rows = undominated_rows(outcomes.right, outcomes.costs[:, list(columns)])
+            rows = outcomes.front(columns)
             fronts.append(np.column_stack([outcomes.right[rows], outcomes.costs[rows][:, list(columns)]]).tolist())
         assert fronts[0] == fronts[1]
         assert bounded.num_visited <= whole.num_visited

@@ -10,15 +10,15 @@ Where more extensions are left than a limit allows, those of the most promising 
 says that it was one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.algorithms.exact.count_fronts import undominated_rows
 from offramp.algorithms.exact.exit_table import ExitTable, count_bits, metric_columns, packed
 from offramp.exits.confidence_measures import Measure
+from offramp.numerics.dominance import covered, distinct_front
 
 NONE = -1
 """Stands for "no further exit" in rows of exits."""
@@ -48,7 +48,30 @@ class Outcomes:
         return len(self.right)
 
     def take(self, rows: NDArray[np.intp]) -> "Outcomes":
+        """The given rows, in their order."""
         return Outcomes(self.exits[rows], self.places[rows], self.right[rows], self.costs[rows])
+
+    def goals(self, columns: Sequence[int]) -> NDArray[np.float64]:
+        """What a front compares, smaller is better.
+
+        Args:
+            columns: Indices into `METRICS`.
+
+        Returns:
+            Per row the right answers, negated, and the named costs.
+        """
+        return np.column_stack([-self.right, self.costs[:, list(columns)]])
+
+    def front(self, columns: Sequence[int]) -> NDArray[np.intp]:
+        """The rows that no other beats in right answers and costs.
+
+        Args:
+            columns: Indices into `METRICS`.
+
+        Returns:
+            Indices of the rows, most right answers first; of equal rows the first.
+        """
+        return distinct_front(self.goals(columns))
 
 
 def joined(parts: list[Outcomes]) -> Outcomes:
@@ -237,19 +260,14 @@ class Enumeration:
     def _kept(self, outcomes: Outcomes) -> Outcomes:
         if self._columns is None:
             return outcomes
-        rows = undominated_rows(outcomes.right, outcomes.costs[:, list(self._columns)])
-        return outcomes.take(rows)
+        return outcomes.take(outcomes.front(self._columns))
 
     def _worth_extending(self, nodes: _Nodes, front: Outcomes, actions: _Actions) -> _Nodes:
         """Without those whose extensions cannot beat what was found, and within the limit."""
         if self._columns is None:
             return nodes
-        columns = list(self._columns)
         right, costs = self._best_case(nodes, actions)
-        left = np.arange(len(right))
-        for row in range(len(front)):
-            beaten = (right[left] <= front.right[row]) & (costs[left] >= front.costs[row, columns]).all(axis=1)
-            left = left[~beaten]
+        left = np.flatnonzero(~covered(np.column_stack([-right, costs]), front.goals(self._columns)))
         return self._within_limit(nodes.take(left), right[left], costs[left], actions)
 
     def _best_case(self, nodes: _Nodes, actions: _Actions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

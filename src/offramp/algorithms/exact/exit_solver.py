@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.algorithms.exact.count_fronts import undominated_rows
 from offramp.algorithms.exact.exit_enumeration import NONE, Enumeration, Outcomes, joined
 from offramp.algorithms.exact.exit_table import METRICS, ExitTable
 from offramp.exits.confidence_measures import Measure
@@ -54,7 +53,7 @@ def solve(
     outcomes = joined([part.outcomes for part in parts])
     drops = np.concatenate([part.drops for part in parts])
     measure_of = [m for m, part in zip(measures, parts, strict=True) for _ in range(len(part.outcomes))]
-    best = undominated_rows(outcomes.right, outcomes.costs[:, list(columns)])
+    best = outcomes.front(columns)
     found = [table.backbone]
     for row in best:
         found.append(_architecture(table, outcomes.exits[row], measure_of[row], float(drops[row])))
@@ -92,7 +91,7 @@ def _candidates(
         return _Part(outcomes.take(rows), drops, complete=True)
     enumeration = Enumeration(table, measure, max_exits, columns, most_extensions)
     outcomes = enumeration.run()
-    outcomes = outcomes.take(undominated_rows(outcomes.right, outcomes.costs[:, list(columns)]))
+    outcomes = outcomes.take(outcomes.front(columns))
     groups = _sets(outcomes)
     most = np.zeros(groups.max() + 1, dtype=np.int64)
     np.maximum.at(most, groups, outcomes.right)

@@ -17,8 +17,8 @@ from offramp.algorithms.nsga2 import mutate
 from offramp.algorithms.predictors import FEWEST, Features, PredictorSeries
 from offramp.algorithms.space_restriction import preferred_branches, preferred_measure, with_branches, with_policy
 from offramp.errors import InputError
+from offramp.numerics.dominance import non_dominated
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status
-from offramp.objectives.pareto import non_dominated
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 

@@ -16,8 +16,8 @@ from offramp.algorithms.algorithm import PATIENCE, Proposals, Rewindable
 from offramp.algorithms.nsga2 import mutate
 from offramp.algorithms.predictors import FEWEST, Features, PredictorSeries
 from offramp.errors import InputError
+from offramp.numerics.dominance import non_dominated
 from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, Status
-from offramp.objectives.pareto import non_dominated
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 

@@ -8,6 +8,7 @@ import numpy as np
 from offramp.cost.expected import ExpectedCost
 from offramp.cost.report import CostReport, LayerReport
 from offramp.exits.exit_policy import ExitProfile
+from offramp.numerics.dominance import covered, distinct_front
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units
@@ -218,12 +219,9 @@ def _merge_equal(points: Iterable[Point]) -> tuple[Point, ...]:
     return tuple(merged.values())
 
 
-def _undominated(points: Iterable[Point]) -> tuple[Point, ...]:
-    best: list[Point] = []
-    for item in sorted(points, key=lambda p: (p.cost, -p.accuracy)):
-        if not best or item.accuracy > best[-1].accuracy:
-            best.append(item)
-    return tuple(best)
+def _undominated(points: Sequence[Point]) -> tuple[Point, ...]:
+    goals = np.array([[point.cost, -point.accuracy] for point in points]).reshape(-1, 2)
+    return tuple(points[index] for index in distinct_front(goals))
 
 
 def exit_bars(network: ChosenNetwork) -> tuple[ExitBar, ...]:
@@ -318,9 +316,9 @@ def progress(objectives: Sequence[Objective], evaluations: Sequence[Evaluation])
     front = np.empty((0, len(objectives)))
     grown: list[tuple[int, float, int]] = []
     for (number, _), row in zip(usable, scaled, strict=True):
-        if (front <= row).all(axis=1).any():
+        if covered(row[None], front)[0]:
             continue
-        front = np.vstack([front[~(row <= front).all(axis=1)], row])
+        front = np.vstack([front[~covered(front, row[None])], row])
         grown.append((number, float(indicator(front)), len(front)))
     final = grown[-1][1]
     points = [ProgressPoint(number, volume / final, size) for number, volume, size in grown]
