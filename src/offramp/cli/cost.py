@@ -46,7 +46,7 @@ def cost(
         changes: Settings that were given as options, by name.
     """
     from offramp.cost.pricing import price_onnx
-    from offramp.report.terminal.text import cost_json, cost_table
+    from offramp.report.terminal.cost_table import cost_json, cost_table
 
     settings = _settings(changes, branch_bits, mapping_steps, without_step or [])
     priced = price_onnx(model, settings, _parse_rates(exit_rates))

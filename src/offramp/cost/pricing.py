@@ -1,18 +1,19 @@
-"""Cost models from settings, and the price of a network that comes as an ONNX file; works without torch."""
+"""Cost models from settings, and the cost of a network in an ONNX file; works without torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from offramp.cost.engines.cost_engine import COST_ENGINES, EngineOptions, build_engines
-from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
+from offramp.cost.expected import check_exit_rates, expected_cost
 from offramp.cost.mapping.channel_split.analog_shares import analog_refusals
 from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
 from offramp.cost.price_cache import CachedEngine, default_cache_path
-from offramp.cost.report import CostModel, CostReport, Goal, LayerEngine
+from offramp.cost.priced_model import PricedModel
+from offramp.cost.report import CostModel, Goal, LayerEngine
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
@@ -21,23 +22,10 @@ from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 
 DEFAULT_ENGINE = "native"
+"""The engine of accelerators without formulas of their own, when the settings name none."""
+
 FORMULA_ENGINE = "formula"
-
-
-@dataclass(frozen=True)
-class PricedModel:
-    """``expected`` is None where no exit rates were given; ``static``: backbone and final classifier alone.
-
-    ``core_names``: all but the off-chip memory. ``weight_density``: the share of nonzero weights, where the accelerator
-    gains from the others.
-    """
-
-    model: str
-    report: CostReport
-    static: CostReport
-    expected: ExpectedCost | None
-    core_names: tuple[str, ...] = ()
-    weight_density: float | None = None
+"""The engine of accelerators with formulas of their own."""
 
 
 def build_cost_model(
@@ -121,7 +109,19 @@ def engine_for(accelerator: Accelerator) -> LayerEngine:
 
 
 def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None) -> PricedModel:
-    """Price an early-exit ONNX graph. Raises InputError for a graph, accelerator or rates that do not fit."""
+    """Price an early-exit ONNX graph.
+
+    Args:
+        model: The ONNX file; its weights may be stripped.
+        cost: Accelerator, engine, convention, mapping and bit widths.
+        exit_rates: The share of samples that leaves at each exit, for the expected cost.
+
+    Returns:
+        The reports of the network and of the static network in it, and the expected cost.
+
+    Raises:
+        InputError: The graph, the accelerator, the engine or the rates do not fit.
+    """
     accelerator = load_accelerator(cost.accelerator)
     workload = workload_from_onnx(
         model,

@@ -1,15 +1,14 @@
 """The page that ``offramp cost --timeline`` writes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from offramp.cost.expected import ExpectedCost
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
-from offramp.cost.report import CostReport
+from offramp.cost.priced_model import PricedModel
 from offramp.errors import InputError
 from offramp.report.pages.timeline_page import render_timeline_page, write_timeline_page
 from tests.cost.mapping.optimized.test_mapping_steps import two_stages
@@ -17,19 +16,9 @@ from tests.cost.toys import ToyEngine
 from tests.report.figures.test_timeline_data import CORES, QUAD
 
 
-@dataclass(frozen=True)
-class Priced:
-    model: str
-    report: CostReport
-    static: CostReport
-    expected: ExpectedCost | None = None
-    core_names: tuple[str, ...] = CORES
-    weight_density: float | None = None
-
-
-def priced(model: OptimizedModel | LayerByLayerModel, name: str = "net.onnx") -> Priced:
+def priced(model: OptimizedModel | LayerByLayerModel, name: str = "net.onnx") -> PricedModel:
     workload = two_stages()
-    return Priced(name, model.estimate(workload, QUAD), model.estimate(workload.static(), QUAD))
+    return PricedModel(name, model.estimate(workload, QUAD), model.estimate(workload.static(), QUAD), None, CORES)
 
 
 class Seen(HTMLParser):

@@ -3,38 +3,55 @@
 from pathlib import Path
 
 from offramp import jsonio
+from offramp.cost.priced_model import PricedModel
+from offramp.cost.report import CostReport
 from offramp.errors import InputError
 from offramp.report import units
 from offramp.report.figures.timeline_data import Timeline, busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
 from offramp.report.pages.tables import Cell, Column, Table
 from offramp.report.pages.template import environment, figure_box
-from offramp.report.terminal.text import ModelPrice, Priced, engine_name, mapping_name, model_price
+from offramp.report.terminal.cost_table import engine_name, mapping_name
 from offramp.version import __version__
 
 
-def render_timeline_page(priced: Priced) -> str:
-    """The page as text; names from files are escaped."""
-    price = model_price(priced)
+def render_timeline_page(priced: PricedModel) -> str:
+    """Render the page of a priced model.
+
+    Args:
+        priced: The model and its cost report.
+
+    Returns:
+        The page as text; names from files are escaped.
+    """
+    report = priced.report
     data = timeline(priced.report, priced.core_names)
     return (
         environment()
         .get_template("timeline.html")
         .render(
-            title=f"{Path(price.model).name} on {price.accelerator}",
-            byline=f"{engine_name(price)}, convention {price.convention}, {mapping_name(price)}",
-            warnings=price.warnings,
-            leaves_out=price.leaves_out,
+            title=f"{Path(priced.model).name} on {report.accelerator}",
+            byline=f"{engine_name(report)}, convention {report.convention}, {mapping_name(report)}",
+            warnings=priced.warnings,
+            leaves_out=report.leaves_out,
             figure=figure_box("figure-timeline", plot_timeline(data), "", _description(data)),
             busy_table=busy_table(data),
-            exits_table=_exits_table(price),
+            exits_table=_exits_table(report),
             version=__version__,
         )
     )
 
 
-def write_timeline_page(priced: Priced, path: Path) -> None:
-    """Write the page to ``path``; InputError where that is not possible."""
+def write_timeline_page(priced: PricedModel, path: Path) -> None:
+    """Write the page of a priced model.
+
+    Args:
+        priced: The model and its cost report.
+        path: The HTML file; one that exists is replaced.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     page = render_timeline_page(priced)
     try:
         jsonio.write_atomically(path, page)
@@ -48,7 +65,7 @@ def _description(data: Timeline) -> str:
     return f"Schedule of {units.count(len(data.cores), 'core')} and {units.count(len(data.links), 'link')} ({ends})."
 
 
-def _exits_table(price: ModelPrice) -> Table:
+def _exits_table(report: CostReport) -> Table:
     columns = ("To exit", "Latency", "Energy", "MACs")
     rows = tuple(
         (
@@ -57,7 +74,7 @@ def _exits_table(price: ModelPrice) -> Table:
             Cell(units.energy(stage.energy_to_exit_pj)),
             Cell(units.macs(stage.macs_to_exit)),
         )
-        for stage in price.stages
+        for stage in report.stages
     )
     headings = tuple(Column(heading, numeric=index > 0) for index, heading in enumerate(columns))
     return Table("Latency and energy from the input to the answer of each exit", headings, rows)
