@@ -100,7 +100,11 @@ def two_faults() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (two_faults(), "has 2 faults: core 'mac' memory 'sram': `size` must be >= 1, got 0; unknown key `clocks`"),
+        (
+            two_faults(),
+            "has 2 faults: unknown key `clocks`, did you mean `clock_hz`?; "
+            "core 'mac' memory 'sram': `size` must be >= 1, got 0",
+        ),
         ("", "it is empty"),
         ("[1, 2]", "must hold a mapping"),
         ("a: [1", "must be YAML, but it cannot be read"),

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from offramp.errors import UnknownNameError
-from offramp.hardware.accelerator import Accelerator, CoreKind
+from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.formats.offramp_yaml import read_offramp
 from offramp.hardware.formats.stream_yaml import read_stream
-from offramp.hardware.formats.yaml_fields import Faults, Section, read_yaml
-from offramp.hardware.formats.zigzag_yaml import read_core
+from offramp.hardware.formats.yaml_file import read_yaml
+from offramp.hardware.formats.zigzag_yaml import read_zigzag
 from offramp.registry import unknown_name_message
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -21,8 +21,16 @@ def accelerator_names() -> list[str]:
 def load_accelerator(name_or_path: str | Path) -> Accelerator:
     """A shipped accelerator by its name, or one from a YAML file.
 
-    Raises AcceleratorError, one sentence with all faults of the file, or UnknownNameError for a word that is neither a
-    shipped accelerator nor a file.
+    Args:
+        name_or_path: A name of `accelerator_names`, or the path of a file in offramp's own format, ZigZag's or
+            Stream's.
+
+    Returns:
+        The accelerator. The file is read at each call.
+
+    Raises:
+        UnknownNameError: A word that is neither a shipped accelerator nor a file.
+        AcceleratorError: The file cannot be read or has faults; the message lists all of them.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, str) and text in accelerator_names():
@@ -44,26 +52,9 @@ def _exists(path: Path) -> bool:
 
 def _load_file(path: Path) -> Accelerator:
     file = read_yaml(path)
-    root = Section(file.data, "", Faults())
-    if "schema" in root:
-        return read_offramp(root, path.name, file.repeated_keys)
-    if "memories" in root:
-        return _read_zigzag(root, path)
-    if isinstance(file.data.get("cores"), list) or "graph" in root:
-        return read_stream(root, path)
-    return read_offramp(root, path.name, file.repeated_keys)
-
-
-def _read_zigzag(root: Section, path: Path) -> Accelerator:
-    """A file that describes one core: an accelerator of that core alone."""
-    name = root.text("name")
-    core = read_core(root, name, CoreKind.COMPUTE, source=path.name)
-    root.done()
-    root.faults.raise_if_any(path.name)
-    return Accelerator(
-        name=name,
-        cores=(core,),
-        links=(),
-        description=f"Read from ZigZag's {path.name}.",
-        sources=(f"Figures as given in {path.name}.",),
-    )
+    data = {key: value for key, value in file.data.items() if value is not None}
+    if "schema" not in data and "memories" in data:
+        return read_zigzag(file.data, path.name)
+    if "schema" not in data and (isinstance(data.get("cores"), list) or "graph" in data):
+        return read_stream(file.data, path)
+    return read_offramp(file.data, path.name, file.repeated_keys)

@@ -5,16 +5,24 @@ from typing import Any
 import pytest
 
 from offramp.hardware.accelerator import MemoryLevel, OperandPorts, Port, PortKind
-from offramp.hardware.formats.memory_block import read_memory
-from offramp.hardware.formats.yaml_fields import Faults, Section
+from offramp.hardware.formats.block import Faults, read_block
+from offramp.hardware.formats.memory_block import memory_model
 from tests.hardware.samples import new_memory, old_memory
 
 DIMENSIONS = ("D1", "D2")
 
 
-def read(data: Any, *, strict: bool = True) -> tuple[MemoryLevel, list[str]]:
+def read(data: Any, *, strict: bool = True) -> tuple[MemoryLevel | None, list[str]]:
     faults = Faults()
-    return read_memory(Section(data, "m", faults), "sram", DIMENSIONS, strict=strict), faults.items
+    block = read_block(memory_model(data), data, "m", faults, {"strict": strict, "dimensions": DIMENSIONS})
+    return None if block is None else block.build("sram"), faults.items
+
+
+def built(data: Any, *, strict: bool = True) -> MemoryLevel:
+    memory, faults = read(data, strict=strict)
+    assert faults == []
+    assert memory is not None
+    return memory
 
 
 def test_both_dialects_give_the_same_memory() -> None:
@@ -38,16 +46,14 @@ def test_both_dialects_give_the_same_memory() -> None:
 
 def test_granularity_is_the_smallest_access() -> None:
     data = old_memory(["I2"], ["D1"]) | {"min_r_granularity": 8, "min_w_granularity": 16}
-    memory, faults = read(data)
-    assert faults == []
+    memory = built(data)
     assert [(port.bandwidth_bits, port.min_bandwidth_bits) for port in memory.ports] == [(64, 8), (32, 16)]
 
 
 def test_read_write_ports_serve_both_directions() -> None:
     data = old_memory(["I2"], []) | {"r_port": 0, "w_port": 0, "rw_port": 2, "w_bw": 64}
     data["ports"] = [{"fh": "rw_port_1", "tl": "rw_port_2"}]
-    memory, faults = read(data)
-    assert faults == []
+    memory = built(data)
     assert [port.name for port in memory.ports] == ["rw_port_1", "rw_port_2"]
     assert {port.kind for port in memory.ports} == {PortKind.READ_WRITE}
     assert memory.operand_ports == (OperandPorts("I2", "rw_port_1", "rw_port_2"),)
@@ -55,8 +61,8 @@ def test_read_write_ports_serve_both_directions() -> None:
 
 @pytest.mark.parametrize("key", ["force_double_buffering", "double_buffering_support"])
 def test_double_buffering_is_kept(key: str) -> None:
-    assert not read(old_memory(["I2"], []))[0].double_buffering
-    assert read(old_memory(["I2"], []) | {key: True})[0].double_buffering
+    assert not built(old_memory(["I2"], [])).double_buffering
+    assert built(old_memory(["I2"], []) | {key: True}).double_buffering
 
 
 @pytest.mark.parametrize(
@@ -126,6 +132,5 @@ def test_a_movement_on_two_ports_is_a_fault_of_ours_and_the_last_one_in_zigzag()
     data = new_memory(["I2"], ["D1"])
     data["ports"].append({**data["ports"][0], "name": "r_port_2"})
     assert any("gives 'I2, tl' to a second port" in fault for fault in read(data)[1])
-    memory, faults = read(data, strict=False)
-    assert faults == []
+    memory = built(data, strict=False)
     assert memory.operand_ports[0].to_low == "r_port_2"

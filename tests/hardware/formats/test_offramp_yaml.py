@@ -100,6 +100,14 @@ def test_anchors_share_a_memory(tmp_path: Path) -> None:
         (lambda d: d["cores"]["mac"].pop("memories"), "core 'mac': `memories` is missing"),
         (lambda d: d["cores"]["mac"].update(name="x"), "core 'mac': unknown key `name`"),
         (lambda d: d["cores"]["mac"]["memories"]["reg"].update(size=0), "core 'mac' memory 'reg': `size` must be >= 1"),
+        (
+            lambda d: d["cores"]["mac"]["memories"]["reg"].update(served_dimensions=["D9"], size=0),
+            "core 'mac' memory 'reg': `served_dimensions` names unknown array dimension 'D9'",
+        ),
+        (
+            lambda d: d["links"][0].update(between=["mac0", "mca1"]),
+            "names unknown core 'mca1' (did you mean 'mac1'?); there",
+        ),
         (lambda d: d["links"][0].update(between=["mac0", "npx"]), "link 1: names unknown core 'npx'; there are mac0"),
         (lambda d: d["links"][0].update(between=["mac0"]), "link 1: `between` must name two different cores, got 1"),
         (lambda d: d["links"][0].update(between=["mac", "mac1"]), "a link joins core 'mac1' with itself"),

@@ -1,44 +1,91 @@
-"""The in-memory computing block of a core: what ZigZag's gate-level model can price, and what it cannot."""
+"""The in-memory computing array of a core, within what ZigZag's gate-level model can price."""
 
-from typing import Literal, cast
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
 
-from offramp.hardware.accelerator import ImcArray, MemoryLevel
-from offramp.hardware.formats.yaml_fields import Section
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from offramp.hardware.accelerator import ImcArray
+from offramp.hardware.formats.array_block import ArrayBlock
+from offramp.hardware.formats.block import Count, Fault, WholeNumber, near_name
+from offramp.hardware.formats.memory_block import MemoryBlock
 
 CELLS = "cells"
 
 
-def read_imc(section: Section) -> ImcArray:
-    """The keys that stand beside `is_imc: true`; ZigZag prices powers of two only."""
-    kind = section.choice("imc_type", ("analog", "digital"))
-    precision = section.values("input_precision")
-    if len(precision) != 2:
-        section.fault(f"`input_precision` must be [activation bits, weight bits], got {len(precision)} values")
-        precision = [8, 8]
-    activation, weight = (section.checked_integer("input_precision", value, 1, 8) for value in precision)
-    serial = section.integer("bit_serial_precision", minimum=1)
-    adc = section.integer("adc_resolution", minimum=0, default=0)
-    for name, bits in (("input_precision", activation), ("input_precision", weight), ("bit_serial_precision", serial)):
-        if bits & (bits - 1):
-            section.fault(f"`{name}` must be a power of two, got {bits}")
-    if serial > activation:
-        section.fault(f"`bit_serial_precision` must be at most the {activation} activation bits, got {serial}")
-    if kind == "digital" and adc:
-        section.fault(f"`adc_resolution` must be 0 on a digital array, got {adc}")
-    if kind == "analog" and not adc and "adc_resolution" not in section:
-        section.fault("`adc_resolution` is missing; an analog array needs it")
-    return ImcArray(cast(Literal["analog", "digital"], kind), activation, weight, serial, adc)
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError(f"must be a power of two, got {value}")
+    return value
 
 
-def check_imc_memories(memories: tuple[MemoryLevel, ...], imc: ImcArray, body: Section) -> None:
-    """An in-memory array keeps its weights in a memory called `cells`, one per multiplier."""
-    cells = [memory for memory in memories if memory.name == CELLS]
-    if not cells:
-        body.fault(f"an in-memory computing core needs a memory called '{CELLS}'")
+PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
+
+
+class InMemoryArrayBlock(ArrayBlock):
+    """The array of a core with ``is_imc: true``; ZigZag prices powers of two only.
+
+    Attributes:
+        imc_type: analog or digital.
+        input_precision: Bits of activations and of weights.
+        bit_serial_precision: Bits of the activations that are applied at once.
+        adc_resolution: Bits of the converters; 0 on a digital array.
+    """
+
+    imc_type: Literal["analog", "digital"]
+    input_precision: list[PowerOfTwo]
+    bit_serial_precision: PowerOfTwo
+    adc_resolution: WholeNumber | None = Field(default=None, validate_default=True)
+
+    @field_validator("input_precision")
+    @classmethod
+    def _two_widths(cls, value: list[int]) -> list[int]:
+        if len(value) != 2:
+            raise ValueError(f"must be [activation bits, weight bits], got {len(value)} values")
+        return value
+
+    @field_validator("bit_serial_precision")
+    @classmethod
+    def _not_wider_than_activations(cls, value: int, info: ValidationInfo) -> int:
+        activation_bits = info.data.get("input_precision", [value])[0]
+        if value > activation_bits:
+            raise ValueError(f"must be at most the {activation_bits} activation bits, got {value}")
+        return value
+
+    @field_validator("adc_resolution")
+    @classmethod
+    def _converters_of_analog_arrays(cls, value: int | None, info: ValidationInfo) -> int:
+        kind = info.data.get("imc_type")
+        if kind == "analog" and value is None:
+            raise ValueError("is missing; an analog array needs it")
+        if kind == "digital" and value:
+            raise ValueError(f"must be 0 on a digital array, got {value}")
+        return value or 0
+
+    def build(self) -> ImcArray:
+        """The array's figures beside its sizes."""
+        activation, weight = self.input_precision
+        return ImcArray(self.imc_type, activation, weight, self.bit_serial_precision, self.adc_resolution or 0)
+
+
+def cell_faults(memories: Mapping[str, MemoryBlock], array: InMemoryArrayBlock) -> Iterator[Fault]:
+    """An in-memory array keeps its weights in a memory called `cells`, one per multiplier.
+
+    Args:
+        memories: The memories of the core by name.
+        array: Its array.
+
+    Yields:
+        What is wrong with that memory.
+    """
+    cells = memories.get(CELLS)
+    if cells is None:
+        yield Fault(f"an in-memory computing core needs a memory called '{CELLS}'{near_name(CELLS, memories)}")
         return
-    if cells[0].operands != ("I2",):
-        body.fault(f"memory '{CELLS}' must hold I2 alone, got {', '.join(cells[0].operands)}")
-    if cells[0].served_dimensions:
-        body.fault(f"memory '{CELLS}' must have `served_dimensions: []`, got {', '.join(cells[0].served_dimensions)}")
-    if cells[0].size_bits % imc.weight_bits:
-        body.fault(f"memory '{CELLS}' must hold whole {imc.weight_bits}-bit weights, got size {cells[0].size_bits}")
+    if cells.operands != ["I2"]:
+        yield Fault(f"memory '{CELLS}' must hold I2 alone, got {', '.join(cells.operands)}")
+    if cells.served_dimensions:
+        yield Fault(f"memory '{CELLS}' must have `served_dimensions: []`, got {', '.join(cells.served_dimensions)}")
+    weight_bits = array.input_precision[1]
+    if cells.size % weight_bits:
+        yield Fault(f"memory '{CELLS}' must hold whole {weight_bits}-bit weights, got size {cells.size}")

@@ -1,141 +1,331 @@
 """offramp's own accelerator format: all cores and links of an accelerator in one YAML file."""
 
+import itertools
 import re
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
+from offramp.hardware.formats.block import (
+    DISTINCT,
+    STRING_KEYS,
+    Block,
+    Count,
+    Fault,
+    Faults,
+    Figure,
+    Names,
+    PositiveFigure,
+    Text,
+    checked_whole,
+    raise_faults,
+    read_block,
+    whole,
+)
+from offramp.hardware.formats.core_block import CoreBlock, NamedCore
 from offramp.hardware.formats.formulas_block import read_formulas
-from offramp.hardware.formats.published_figures_block import read_mac_energies, read_reference
-from offramp.hardware.formats.sparsity_block import read_sparsity
-from offramp.hardware.formats.yaml_fields import Section
-from offramp.hardware.formats.zigzag_yaml import read_core
+from offramp.hardware.formats.in_memory_block import InMemoryArrayBlock
+from offramp.hardware.formats.published_figures_block import (
+    MAX_ENTRIES,
+    MacEnergiesBlock,
+    ReferenceBlock,
+    few_entries,
+    unknown_core,
+)
+from offramp.hardware.formats.sparsity_block import SparsityBlock
 
-SCHEMA = 1
 MAX_COPIES = 1024
 MAX_LINKS = 20_000
 UNLIMITED = "unlimited"
 
 
-def read_offramp(root: Section, label: str, repeated_keys: tuple[str, ...] = ()) -> Accelerator:
-    """An accelerator from `schema: 1` YAML; ``label`` names the file in the error.
+def _schema(value: int) -> int:
+    if value != 1:
+        raise ValueError(f"must be 1, got {value}")
+    return value
 
-    A core with `copies: n` stands for n equal cores, its name followed by 0 to n - 1; in links its name means all of
-    them. `between: [a, b]` is a link in each direction, `from: a` with `to: b` one link; `bandwidth_bits: unlimited`
-    is a link without transfer time; links with the same `shared` name are one medium.
+
+class OfframpFile(Block):
+    """A file as a whole; its cores, links, references and formulas are read one by one.
+
+    Attributes:
+        schema_version: 1; the key is ``schema``.
+        name: What the accelerator is called.
+        description: One sentence.
+        clock_hz: Clock in Hz; None where times are given in cycles only.
+        sources: Where the figures come from.
+        cores: Cores by name.
+        links: Connections between cores.
+        reference: Published figures of layers.
+        formulas: Closed forms of a measured chip.
     """
-    for text in repeated_keys:
-        root.faults.add("", text)
-    schema = root.integer("schema", minimum=1)
-    if schema != SCHEMA:
-        root.fault(f"`schema` must be {SCHEMA}, got {schema}")
-    name = root.text("name")
-    description = root.text("description", default="")
-    clock = root.number("clock_hz", positive=True) if "clock_hz" in root else None
-    sources = tuple(" ".join(text.split()) for text in root.words("sources"))
-    groups = _read_cores(root)
-    links = _read_links(root, groups)
-    named = {core.name: core for group in groups.values() for core in group}
-    named |= {key: group[0] for key, group in groups.items() if key not in named}
-    reference = read_reference(root, named)
-    formulas = read_formulas(root, named, has_clock=clock is not None)
-    root.done(also=("clock_hz",))
-    root.faults.raise_if_any(label)
+
+    schema_version: Annotated[Count, AfterValidator(_schema)] = Field(validation_alias="schema")
+    name: Text
+    description: Text = ""
+    clock_hz: PositiveFigure | None = None
+    sources: Names
+    cores: Annotated[dict[str, Any], STRING_KEYS]
+    links: list[Any] = Field(default_factory=list)
+    reference: Annotated[list[Any], AfterValidator(few_entries)] = Field(default_factory=list)
+    formulas: Any = None
+
+    @field_validator("cores")
+    @classmethod
+    def _some_core(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ValueError("must hold at least one core")
+        return value
+
+
+class OfframpCore(CoreBlock):
+    """A core of offramp's own format.
+
+    Attributes:
+        kind: What it may run.
+        copies: ``n`` equal cores, called by the name and 0 to n - 1; None for one core of that name.
+        source: Where its figures come from.
+        mac_energy_by_bits: Energies of the array at other bit widths.
+        sparsity: The gain from weights that are zero.
+    """
+
+    kind: Annotated[CoreKind, Field(strict=False)]
+    copies: Annotated[int, whole(1, MAX_COPIES)] | None = None
+    source: Text = ""
+    mac_energy_by_bits: MacEnergiesBlock | None = None
+    sparsity: SparsityBlock | None = None
+
+    @field_validator("mac_energy_by_bits")
+    @classmethod
+    def _not_in_memory(cls, value: MacEnergiesBlock | None, info: ValidationInfo) -> MacEnergiesBlock | None:
+        if value is not None and isinstance(info.data.get("operational_array"), InMemoryArrayBlock):
+            what = "an in-memory computing array has energies of its own; leave this block out"
+            raise_faults([Fault(what, ("mac_energy_by_bits",))])
+        return value
+
+    @field_validator("sparsity")
+    @classmethod
+    def _has_multiplied_weights(cls, value: SparsityBlock | None, info: ValidationInfo) -> SparsityBlock | None:
+        if value is None:
+            return value
+        sentences = []
+        kind = info.data.get("kind", CoreKind.COMPUTE)
+        if kind is not CoreKind.COMPUTE:
+            sentences.append(f"a core of kind {kind.value} has no weights; leave this block out")
+        if isinstance(info.data.get("operational_array"), InMemoryArrayBlock):
+            sentences.append("an in-memory computing array holds every weight in a cell; leave this block out")
+        raise_faults(Fault(sentence, ("sparsity",)) for sentence in sentences)
+        return value
+
+    def copies_of(self, names: Sequence[str]) -> list[Core]:
+        """The cores that the block stands for.
+
+        Args:
+            names: Their names.
+
+        Returns:
+            Equal cores.
+        """
+        core = replace(
+            self.build(names[0], self.kind, self.source),
+            mac_energy_by_bits=None if self.mac_energy_by_bits is None else self.mac_energy_by_bits.build(),
+            sparsity=None if self.sparsity is None else self.sparsity.build(),
+        )
+        return [replace(core, name=name) for name in names]
+
+
+def _known_core(value: str, info: ValidationInfo) -> str:
+    names = (info.context or {})["names"]
+    if value not in names:
+        raise_faults([unknown_core(value, list(names))])
+    return value
+
+
+def _bandwidth(value: Any) -> int | None:
+    return None if value == UNLIMITED else checked_whole(value, 1)
+
+
+CoreName = Annotated[Text, AfterValidator(_known_core)]
+
+
+class LinkBlock(Block):
+    """What links of both kinds have. The context's ``names`` has the cores behind each name that may be given.
+
+    Attributes:
+        bandwidth_bits: Bits per cycle; ``unlimited`` for a link without transfer time.
+        energy_pj_per_bit: pJ per bit.
+        shared: Links with the same name here are one medium.
+    """
+
+    bandwidth_bits: Annotated[int | None, BeforeValidator(_bandwidth)]
+    energy_pj_per_bit: Figure = 0.0
+    shared: Text = ""
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The names of sender and receiver."""
+        raise NotImplementedError
+
+
+class OneWayLink(LinkBlock):
+    """A link in one direction.
+
+    Attributes:
+        sender: The key is ``from``.
+        receiver: The key is ``to``.
+    """
+
+    sender: CoreName = Field(validation_alias="from")
+    receiver: CoreName = Field(validation_alias="to")
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The names of sender and receiver."""
+        return self.sender, self.receiver
+
+
+class TwoWayLink(LinkBlock):
+    """One link in each direction.
+
+    Attributes:
+        between: The names of two cores.
+    """
+
+    between: Annotated[list[CoreName], DISTINCT]
+
+    @field_validator("between")
+    @classmethod
+    def _two(cls, value: list[str]) -> list[str]:
+        if len(value) != 2:
+            raise ValueError(f"must name two different cores, got {len(value)}")
+        return value
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The names of both cores."""
+        one, other = self.between
+        return one, other
+
+
+@dataclass(frozen=True)
+class _CoreGroup:
+    """The cores that one entry of `cores` stands for; ``block`` is None where it has faults."""
+
+    names: tuple[str, ...]
+    kind: CoreKind | None
+    block: OfframpCore | None
+
+
+def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[str] = ()) -> Accelerator:
+    """An accelerator from a file of `schema: 1`.
+
+    Args:
+        data: The content of the file.
+        label: The file's name, for faults.
+        repeated_keys: Faults that were found while the file was parsed.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        AcceleratorError: The file has faults; the message lists all of them.
+    """
+    faults = Faults(list(repeated_keys))
+    file = read_block(OfframpFile, data, "", faults)
+    groups = _read_groups(data.get("cores"), faults)
+    names: dict[str, tuple[str, ...]] = {name: (name,) for group in groups.values() for name in group.names}
+    names |= {key: group.names for key, group in groups.items()}
+    cores = {name: NamedCore(name, group.kind, group.block) for group in groups.values() for name in group.names}
+    cores |= {key: cores[group.names[0]] for key, group in groups.items() if key not in cores}
+    links = _read_links(data.get("links"), names, faults)
+    reference = _read_references(data.get("reference"), cores, faults)
+    formulas = None
+    if data.get("formulas") is not None:
+        formulas = read_formulas(data["formulas"], cores, faults, has_clock=data.get("clock_hz") is not None)
+    faults.raise_if_any(label)
+    assert file is not None  # it has no faults
     return Accelerator(
-        name=name,
-        cores=tuple(core for group in groups.values() for core in group),
+        name=file.name,
+        cores=tuple(core for group in groups.values() if group.block for core in group.block.copies_of(group.names)),
         links=tuple(links),
-        clock_hz=clock,
-        description=description,
-        sources=sources,
-        reference=reference,
+        clock_hz=file.clock_hz,
+        description=file.description,
+        sources=tuple(" ".join(text.split()) for text in file.sources),
+        reference=tuple(block.build(cores[block.core].name) for block in reference if block is not None),
         formulas=formulas,
     )
 
 
-def _read_cores(root: Section) -> dict[str, list[Core]]:
-    groups: dict[str, list[Core]] = {}
-    entries = root.section("cores")
-    if not entries.data and "cores" in root:
-        root.fault("`cores` must hold at least one core")
-    names: list[str] = []
-    for key, value in entries.data.items():
-        body = Section(value, f"core '{key}'", root.faults)
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", key):
-            body.fault("a core name must be a letter followed by letters, digits, - or _")
-        kind = CoreKind(body.choice("kind", [kind.value for kind in CoreKind]))
-        copies = body.integer("copies", minimum=1, default=1)
-        if copies > MAX_COPIES:
-            body.fault(f"`copies` must be <= {MAX_COPIES}, got {copies}")
-            copies = 1
-        core = read_core(body, key, kind, source=body.text("source", default=""), strict=True)
-        core = replace(core, mac_energy_by_bits=read_mac_energies(body, core), sparsity=read_sparsity(body, core))
-        body.done()
-        if "copies" in body:
-            groups[key] = [replace(core, name=f"{key}{index}") for index in range(copies)]
-        else:
-            groups[key] = [core]
-        names += [item.name for item in groups[key]]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        root.fault(f"core name {name!r} is used twice once copies are numbered")
+def _read_references(data: Any, cores: Mapping[str, NamedCore], faults: Faults) -> list[ReferenceBlock | None]:
+    entries = data[:MAX_ENTRIES] if isinstance(data, list) else []
+    return [
+        read_block(ReferenceBlock, entry, f"reference {index}", faults, {"cores": cores})
+        for index, entry in enumerate(entries, start=1)
+    ]
+
+
+def _read_groups(data: Any, faults: Faults) -> dict[str, _CoreGroup]:
+    groups: dict[str, _CoreGroup] = {}
+    for key, value in data.items() if isinstance(data, dict) else ():
+        name, place = str(key), f"core '{key}'"
+        if isinstance(value, dict) and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
+            faults.add(place, "a core name must be a letter followed by letters, digits, - or _")
+        given = value if isinstance(value, dict) else {}
+        kind = CoreKind(given["kind"]) if given.get("kind") in [*CoreKind] else None
+        context = {"strict": True, "min_array_size": 0 if kind is CoreKind.OFFCHIP else 1}
+        block = read_block(OfframpCore, value, place, faults, context)
+        # The copies of a core with faults have names as well, which links may use.
+        copies = given.get("copies") if block is None else block.copies
+        many = copies if isinstance(copies, int) and 1 <= copies <= MAX_COPIES else 0
+        numbered = tuple(f"{name}{index}" for index in range(many))
+        groups[name] = _CoreGroup(numbered or (name,), kind, block)
+    names = [name for group in groups.values() for name in group.names]
+    for name in sorted(name for name, count in Counter(names).items() if count > 1):
+        faults.add("", f"core name {name!r} is used twice once copies are numbered")
     return groups
 
 
-def _read_links(root: Section, groups: dict[str, list[Core]]) -> list[Link]:
-    names: dict[str, list[str]] = {core.name: [core.name] for group in groups.values() for core in group}
-    names |= {key: [core.name for core in group] for key, group in groups.items()}
+def _read_links(data: Any, names: Mapping[str, Sequence[str]], faults: Faults) -> list[Link]:
     links: list[Link] = []
-    for index, value in enumerate(root.values("links", required=False), start=1):
-        links += _read_link(Section(value, f"link {index}", root.faults), names)
+    for index, item in enumerate(data if isinstance(data, list) else [], start=1):
+        place = f"link {index}"
+        both_ways = isinstance(item, dict) and item.get("between") is not None
+        kind: type[LinkBlock] = TwoWayLink if both_ways else OneWayLink
+        block = read_block(kind, item, place, faults, {"names": names})
+        if block is None:
+            continue
+        sender, receiver = block.ends
+        senders, receivers = names[sender], names[receiver]
+        if len(senders) * len(receivers) > MAX_LINKS:
+            what = f"stands for {len(senders) * len(receivers)} links; at most {MAX_LINKS} are understood"
+            faults.add(place, what)
+            continue
+        for pair in itertools.product(senders, receivers):
+            for one, other in (pair, pair[::-1]) if both_ways else (pair,):
+                links.append(Link(one, other, block.bandwidth_bits, block.energy_pj_per_bit, block.shared))
         if len(links) > MAX_LINKS:
-            root.fault(f"at most {MAX_LINKS} links, got more up to link {index}")
+            faults.add("", f"at most {MAX_LINKS} links, got more up to link {index}")
             return []
-    _check_links(root, links)
+    for sentence in _link_faults(links):
+        faults.add("", sentence)
     return links
 
 
-def _read_link(section: Section, names: dict[str, list[str]]) -> list[Link]:
-    """The links that one entry stands for; ``names`` gives the cores behind each name."""
-    both_ways = "between" in section
-    ends = section.words("between") if both_ways else [section.text("from"), section.text("to")]
-    width: int | None = None
-    if section.data.get("bandwidth_bits") == UNLIMITED:
-        section.text("bandwidth_bits")
-    else:
-        width = section.integer("bandwidth_bits", minimum=1)
-    energy = section.number("energy_pj_per_bit", default=0.0)
-    shared = section.text("shared", default="")
-    section.done()
-    for end in ends:
-        if end and end not in names:
-            section.fault(f"names unknown core {end!r}; there are {', '.join(names) or 'none'}")
-    if len(ends) != 2:
-        section.fault(f"`between` must name two different cores, got {len(ends)}")
-        return []
-    links: list[Link] = []
-    senders, receivers = names.get(ends[0], []), names.get(ends[1], [])
-    if len(senders) * len(receivers) > MAX_LINKS:
-        section.fault(f"stands for {len(senders) * len(receivers)} links; at most {MAX_LINKS} are understood")
-        return []
-    for sender in senders:
-        for receiver in receivers:
-            links.append(Link(sender, receiver, width, energy, shared))
-            if both_ways:
-                links.append(Link(receiver, sender, width, energy, shared))
-    return links
-
-
-def _check_links(root: Section, links: list[Link]) -> None:
+def _link_faults(links: Sequence[Link]) -> Iterator[str]:
     seen: set[tuple[str, str]] = set()
-    for link in links:
-        if link.sender == link.receiver:
-            root.fault(f"a link joins core {link.sender!r} with itself")
-        if (link.sender, link.receiver) in seen:
-            root.fault(f"there are two links from {link.sender!r} to {link.receiver!r}")
-        seen.add((link.sender, link.receiver))
     widths: dict[str, set[int | None]] = {}
     for link in links:
+        if link.sender == link.receiver:
+            yield f"a link joins core {link.sender!r} with itself"
+        if (link.sender, link.receiver) in seen:
+            yield f"there are two links from {link.sender!r} to {link.receiver!r}"
+        seen.add((link.sender, link.receiver))
         if link.shared:
             widths.setdefault(link.shared, set()).add(link.bandwidth_bits)
     for shared, found in widths.items():
         if len(found) > 1:
-            root.fault(f"links that share {shared!r} are one medium and must have the same `bandwidth_bits`")
+            yield f"links that share {shared!r} are one medium and must have the same `bandwidth_bits`"

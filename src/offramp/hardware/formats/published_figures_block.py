@@ -1,116 +1,227 @@
 """Two optional blocks of offramp's own format: energies per bit width of a core, and published figures of layers."""
 
-from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from offramp.hardware.accelerator import Core, CoreKind, MacEnergy, MacEnergyTable, ReferenceLayer
-from offramp.hardware.formats.yaml_fields import Section
+from pydantic import Field, ValidationInfo, field_validator
+
+from offramp.hardware.accelerator import CoreKind, MacEnergy, MacEnergyTable, ReferenceLayer
+from offramp.hardware.formats.block import (
+    Block,
+    Fault,
+    Figure,
+    PositiveFigure,
+    Text,
+    WholeNumber,
+    near_name,
+    raise_faults,
+    whole,
+)
+from offramp.hardware.formats.core_block import NamedCore
 from offramp.workload.layer import MATRIX_OPS, POOL_OPS, LayerShape, Op
 
 MAX_BITS = 32
 MAX_ENTRIES = 1024
 MAX_SIZE = 2**20
 DEFAULT_TOLERANCE = 0.001
-SIZES = ("b", "g", "k", "c", "oy", "ox", "fy", "fx", "stride_y", "stride_x", "dilation_y", "dilation_x")
-OPS = tuple(op.value for op in Op if op is not Op.ACTIVATION)
+
+Bits = Annotated[int, whole(1, MAX_BITS)]
+# What is larger than the sizes of any layer would only keep the engine busy.
+LoopSize = Annotated[int, whole(1, MAX_SIZE)]
 
 
-def read_mac_energies(body: Section, core: Core) -> MacEnergyTable | None:
-    """The block `mac_energy_by_bits` of a core: a `source` and `entries`; None where there is none."""
-    if "mac_energy_by_bits" not in body:
-        return None
-    section = body.section("mac_energy_by_bits")
-    source = section.text("source")
-    entries: list[MacEnergy] = []
-    for index, value in enumerate(section.values("entries")[:MAX_ENTRIES], start=1):
-        item = Section(value, f"{section.where} entry {index}", section.faults)
-        weight, activation = (_bits(item, f"{kind}_bits") for kind in ("weight", "activation"))
-        entries.append(MacEnergy(weight, activation, item.number("energy_pj")))
-        item.done()
-    section.done()
-    if not entries and "entries" in section:
-        section.fault("`entries` must hold at least one entry")
-    widths = [(entry.weight_bits, entry.activation_bits) for entry in entries]
-    for weight, activation in sorted({pair for pair in widths if widths.count(pair) > 1}):
-        section.fault(f"`entries` has {weight}-bit weights with {activation}-bit activations twice")
-    if core.imc is not None:
-        section.fault("an in-memory computing array has energies of its own; leave this block out")
-    return MacEnergyTable(tuple(entries), source)
+def few_entries(value: list[Any]) -> list[Any]:
+    """Check the length of a list.
 
+    Args:
+        value: The list.
 
-def _bits(section: Section, key: str, default: int | None = None) -> int:
-    bits = section.integer(key, minimum=1, default=default)
-    if bits > MAX_BITS:
-        section.fault(f"`{key}` must be <= {MAX_BITS}, got {bits}")
-        return MAX_BITS
-    return bits
+    Returns:
+        The same list.
 
-
-def read_reference(root: Section, cores: Mapping[str, Core]) -> tuple[ReferenceLayer, ...]:
-    """The block `reference`: a list of layers with published cycles or energy. ``cores`` has every usable name."""
-    found: list[ReferenceLayer] = []
-    for index, value in enumerate(root.values("reference", required=False)[:MAX_ENTRIES], start=1):
-        item = Section(value, f"reference {index}", root.faults)
-        layer, name = item.text("layer"), item.text("core")
-        if name and name not in cores:
-            item.fault(f"names unknown core {name!r}; there are {', '.join(cores) or 'none'}")
-        elif name and cores[name].kind is CoreKind.OFFCHIP:
-            item.fault(f"core {name!r} is a memory and computes no layer")
-        shape = _read_shape(item.section("shape"))
-        cycles = item.number("cycles", positive=True) if "cycles" in item else None
-        energy = item.number("energy_pj", positive=True) if "energy_pj" in item else None
-        if cycles is None and energy is None:
-            item.fault("`cycles` or `energy_pj` must be given")
-        tolerance = item.number("tolerance", default=DEFAULT_TOLERANCE)
-        source = item.text("source")
-        item.done(also=("cycles", "energy_pj"))
-        core = cores[name].name if name in cores else name
-        found.append(ReferenceLayer(layer, core, shape, cycles, energy, tolerance, source))
-    return tuple(found)
-
-
-def _size(section: Section, key: str, default: int) -> int:
-    """A loop size; what is larger than any layer's would only keep the engine busy."""
-    value = section.integer(key, minimum=1, default=default)
-    if key in section and value > MAX_SIZE:
-        section.fault(f"`{key}` must be <= {MAX_SIZE}, got {value}")
-        return 1
+    Raises:
+        ValueError: It has more than 1,024 entries.
+    """
+    if len(value) > MAX_ENTRIES:
+        raise ValueError(f"must have at most {MAX_ENTRIES} entries, got {len(value)}")
     return value
 
 
-def _read_shape(section: Section) -> LayerShape:
-    """A layer by its loop sizes; input sizes follow from the output's, the kernel's and the padding."""
-    op = Op(section.choice("op", OPS))
-    size = {name: _size(section, name, 1) for name in SIZES}
-    padding = section.values("padding", required=False) or [0, 0, 0, 0]
-    if len(padding) != 4:
-        section.fault(f"`padding` must be [top, left, bottom, right], got {len(padding)} values")
-        padding = [0, 0, 0, 0]
-    top, left, bottom, right = (section.checked_integer("padding", value, 0, 0) for value in padding)
-    input_y = (size["oy"] - 1) * size["stride_y"] + (size["fy"] - 1) * size["dilation_y"] + 1 - top - bottom
-    input_x = (size["ox"] - 1) * size["stride_x"] + (size["fx"] - 1) * size["dilation_x"] + 1 - left - right
-    iy, ix = _size(section, "iy", max(1, input_y)), _size(section, "ix", max(1, input_x))
-    weight, activation = (_bits(section, f"{kind}_bits", default=8) for kind in ("weight", "activation"))
-    section.done()
-    if op not in MATRIX_OPS and size["k"] * size["c"] > 1:
-        what = "pooling" if op in POOL_OPS else "an element-wise operator"
-        section.fault(f"the channels of {what} are `g`; leave `k` and `c` out")
-    return LayerShape(
-        op=op,
-        b=size["b"],
-        g=size["g"],
-        k=size["k"],
-        c=size["c"],
-        oy=size["oy"],
-        ox=size["ox"],
-        fy=size["fy"],
-        fx=size["fx"],
-        iy=iy,
-        ix=ix,
-        stride_y=size["stride_y"],
-        stride_x=size["stride_x"],
-        dilation_y=size["dilation_y"],
-        dilation_x=size["dilation_x"],
-        padding=(top, left, bottom, right),
-        weight_bits=weight,
-        activation_bits=activation,
-    )
+class MacEnergyBlock(Block):
+    """The energy of one multiply-accumulate.
+
+    Attributes:
+        weight_bits: Bits of the weight, 1 to 32.
+        activation_bits: Bits of the activation, 1 to 32.
+        energy_pj: Energy in pJ.
+    """
+
+    weight_bits: Bits
+    activation_bits: Bits
+    energy_pj: Figure
+
+
+class MacEnergiesBlock(Block):
+    """The block `mac_energy_by_bits` of a core.
+
+    Attributes:
+        source: Where the figures were published.
+        entries: One energy for each pair of widths.
+    """
+
+    source: Text
+    entries: list[MacEnergyBlock]
+
+    @field_validator("entries")
+    @classmethod
+    def _each_once(cls, value: list[MacEnergyBlock]) -> list[MacEnergyBlock]:
+        if not value:
+            raise ValueError("must hold at least one entry")
+        few_entries(value)
+        widths = [(entry.weight_bits, entry.activation_bits) for entry in value]
+        raise_faults(
+            Fault(f"`entries` has {weight}-bit weights with {activation}-bit activations twice")
+            for weight, activation in sorted({pair for pair in widths if widths.count(pair) > 1})
+        )
+        return value
+
+    def build(self) -> MacEnergyTable:
+        """The block as a value."""
+        return MacEnergyTable(tuple(MacEnergy(**dict(entry)) for entry in self.entries), self.source)
+
+
+class ShapeBlock(Block):
+    """A layer by its loop sizes, each 1 where left out.
+
+    Attributes:
+        op: The operator.
+        b: Batch.
+        g: Groups; the channels of pooling and of element-wise operators.
+        k: Output channels of a group.
+        c: Input channels of a group.
+        oy: Output height.
+        ox: Output width.
+        fy: Kernel height.
+        fx: Kernel width.
+        stride_y: Vertical stride.
+        stride_x: Horizontal stride.
+        dilation_y: Vertical dilation.
+        dilation_x: Horizontal dilation.
+        padding: Top, left, bottom, right.
+        iy: Input height; follows from output, kernel and padding where left out.
+        ix: Input width, likewise.
+        weight_bits: Bits of weights.
+        activation_bits: Bits of activations.
+    """
+
+    op: Literal["conv", "dense", "max_pool", "avg_pool", "add", "multiply", "concat"]
+    b: LoopSize = 1
+    g: LoopSize = 1
+    k: LoopSize = 1
+    c: LoopSize = Field(default=1, validate_default=True)
+    oy: LoopSize = 1
+    ox: LoopSize = 1
+    fy: LoopSize = 1
+    fx: LoopSize = 1
+    stride_y: LoopSize = 1
+    stride_x: LoopSize = 1
+    dilation_y: LoopSize = 1
+    dilation_x: LoopSize = 1
+    padding: list[WholeNumber] = Field(default_factory=lambda: [0, 0, 0, 0])
+    iy: LoopSize | None = None
+    ix: LoopSize | None = None
+    weight_bits: Bits = 8
+    activation_bits: Bits = 8
+
+    @field_validator("c")
+    @classmethod
+    def _channels_are_groups(cls, value: int, info: ValidationInfo) -> int:
+        op = Op(info.data.get("op", Op.CONV))
+        if op not in MATRIX_OPS and info.data.get("k", 1) * value > 1:
+            what = "pooling" if op in POOL_OPS else "an element-wise operator"
+            raise_faults([Fault(f"the channels of {what} are `g`; leave `k` and `c` out")])
+        return value
+
+    @field_validator("padding")
+    @classmethod
+    def _four_sides(cls, value: list[int]) -> list[int]:
+        if len(value) not in (0, 4):
+            raise ValueError(f"must be [top, left, bottom, right], got {len(value)} values")
+        return value or [0, 0, 0, 0]
+
+    def build(self) -> LayerShape:
+        """The layer as a value."""
+        top, left, bottom, right = self.padding
+        input_y = (self.oy - 1) * self.stride_y + (self.fy - 1) * self.dilation_y + 1 - top - bottom
+        input_x = (self.ox - 1) * self.stride_x + (self.fx - 1) * self.dilation_x + 1 - left - right
+        sizes = dict(self) | {
+            "op": Op(self.op),
+            "padding": (top, left, bottom, right),
+            "iy": self.iy or max(1, input_y),
+            "ix": self.ix or max(1, input_x),
+        }
+        return LayerShape(**sizes)
+
+
+class ReferenceBlock(Block):
+    """An entry of the block `reference`: published cycles or energy of one layer.
+
+    Attributes:
+        layer: What the source calls the layer.
+        core: The core that it runs on. The context's ``cores`` has all that may be named.
+        shape: The layer.
+        cycles: From the first load to the last result in the core's last memory.
+        energy_pj: Energy of array and memories in pJ; it or ``cycles`` is given.
+        tolerance: Greatest relative difference that counts as agreement.
+        source: Where the figures were published.
+    """
+
+    layer: Text
+    core: Text
+    shape: ShapeBlock
+    cycles: PositiveFigure | None = None
+    energy_pj: PositiveFigure | None = Field(default=None, validate_default=True)
+    tolerance: Figure = DEFAULT_TOLERANCE
+    source: Text
+
+    @field_validator("core")
+    @classmethod
+    def _computes(cls, value: str, info: ValidationInfo) -> str:
+        cores: dict[str, NamedCore] = (info.context or {})["cores"]
+        if value not in cores:
+            raise_faults([unknown_core(value, list(cores))])
+        if cores[value].kind is CoreKind.OFFCHIP:
+            raise_faults([Fault(f"core {value!r} is a memory and computes no layer")])
+        return value
+
+    @field_validator("energy_pj")
+    @classmethod
+    def _some_figure(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None and info.data.get("cycles", 1.0) is None:
+            raise_faults([Fault("`cycles` or `energy_pj` must be given")])
+        return value
+
+    def build(self, core: str) -> ReferenceLayer:
+        """The entry as a value.
+
+        Args:
+            core: The name of the core in the accelerator, the number of its copy included.
+
+        Returns:
+            The published figures.
+        """
+        return ReferenceLayer(
+            self.layer, core, self.shape.build(), self.cycles, self.energy_pj, self.tolerance, self.source
+        )
+
+
+def unknown_core(name: str, names: list[str]) -> Fault:
+    """The fault of a name that no core has.
+
+    Args:
+        name: What was given.
+        names: The names that may be given.
+
+    Returns:
+        The fault, with a near name where there is one.
+    """
+    return Fault(f"names unknown core {name!r}{near_name(name, names)}; there are {', '.join(names) or 'none'}")

@@ -1,44 +1,71 @@
 """The optional block `sparsity` of a core in offramp's own format: what it gains from weights that are zero."""
 
-from offramp.hardware.accelerator import Core, CoreKind, SparseStorage, WeightSparsity
-from offramp.hardware.formats.yaml_fields import Section
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from offramp.hardware.accelerator import SparseStorage, WeightSparsity
+from offramp.hardware.formats.block import Block, Fault, Figure, Text, raise_faults
 
 MAX_INDEX_BITS = 64
 
 
-def read_sparsity(body: Section, core: Core) -> WeightSparsity | None:
-    """The block of ``core``; None where there is none, which is to say that zeros gain nothing."""
-    if "sparsity" not in body:
-        return None
-    section = body.section("sparsity")
-    cycles, energy = _share(section, "cycles_saved"), _share(section, "energy_saved")
-    storage = _read_storage(section.section("storage")) if "storage" in section else None
-    result = WeightSparsity(cycles, energy, storage, section.text("source"))
-    section.done()
-    if section.data and storage is None and cycles == energy == 0:
-        section.fault("nothing is gained by it; leave the block out, or say what is")
-    if core.kind is not CoreKind.COMPUTE:
-        section.fault(f"a core of kind {core.kind.value} has no weights; leave this block out")
-    if core.imc is not None:
-        section.fault("an in-memory computing array holds every weight in a cell; leave this block out")
-    return result
-
-
-def _share(section: Section, key: str) -> float:
-    value = section.number(key)
+def _share(value: float) -> float:
     if value > 1:
-        section.fault(f"`{key}` is a share and must be <= 1, got {value:g}")
-        return 1.0
+        raise ValueError(f"is a share and must be <= 1, got {value:g}")
     return value
 
 
-def _read_storage(section: Section) -> SparseStorage:
-    storage = SparseStorage(
-        section.number("bits_per_weight", default=0.0), section.number("bits_per_nonzero", default=0.0)
-    )
-    section.done()
-    if section.data and not any(section.data.get(key) for key in ("bits_per_weight", "bits_per_nonzero")):
-        section.fault("one of its figures must be above 0: something has to say where the nonzero weights belong")
-    if max(storage.bits_per_weight, storage.bits_per_nonzero) > MAX_INDEX_BITS:
-        section.fault(f"its figures must be <= {MAX_INDEX_BITS} bits")
-    return storage
+Share = Annotated[Figure, AfterValidator(_share)]
+
+
+class StorageBlock(Block):
+    """What it takes to store nonzero weights only.
+
+    Attributes:
+        bits_per_weight: Bits for each weight, zero or not, such as those of a mask.
+        bits_per_nonzero: Bits beside each weight that is not zero, such as an index.
+    """
+
+    bits_per_weight: Figure = 0.0
+    bits_per_nonzero: Figure = Field(default=0.0, validate_default=True)
+
+    @field_validator("bits_per_nonzero")
+    @classmethod
+    def _says_where_weights_belong(cls, value: float, info: ValidationInfo) -> float:
+        figures = (value, info.data.get("bits_per_weight", value))
+        faults = []
+        if max(figures) == 0 and "bits_per_weight" in info.data:
+            faults.append("one of its figures must be above 0: something has to say where the nonzero weights belong")
+        if max(figures) > MAX_INDEX_BITS:
+            faults.append(f"its figures must be <= {MAX_INDEX_BITS} bits")
+        raise_faults(map(Fault, faults))
+        return value
+
+
+class SparsityBlock(Block):
+    """The gain of a core, and where it was published.
+
+    Attributes:
+        cycles_saved: Share of a zero weight's cycle that is saved, 0 to 1.
+        energy_saved: Share of the energy of its MAC that is saved, 0 to 1.
+        storage: How nonzero weights are stored; None where zeros are stored and moved like any weight.
+        source: Where the figures were published.
+    """
+
+    cycles_saved: Share
+    energy_saved: Share
+    storage: StorageBlock | None = Field(default=None, validate_default=True)
+    source: Text
+
+    @field_validator("storage")
+    @classmethod
+    def _gains_something(cls, value: StorageBlock | None, info: ValidationInfo) -> StorageBlock | None:
+        if value is None and info.data.get("cycles_saved") == info.data.get("energy_saved") == 0:
+            raise_faults([Fault("nothing is gained by it; leave the block out, or say what is")])
+        return value
+
+    def build(self) -> WeightSparsity:
+        """The block as a value."""
+        storage = None if self.storage is None else SparseStorage(**dict(self.storage))
+        return WeightSparsity(self.cycles_saved, self.energy_saved, storage, self.source)

@@ -1,27 +1,106 @@
 """Stream's multi-core YAML: a list of core files and a two-dimensional mesh between them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ValidationInfo, field_validator
 
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
-from offramp.hardware.formats.yaml_fields import Faults, Section, read_yaml
-from offramp.hardware.formats.zigzag_yaml import read_core
+from offramp.hardware.formats.block import Block, Count, Faults, Figure, Text, WholeNumber, read_block
+from offramp.hardware.formats.core_block import CoreBlock
+from offramp.hardware.formats.yaml_file import read_yaml
 
 MAX_CORES = 1024
-SPECIAL = {"pooling": CoreKind.POOLING, "simd": CoreKind.SIMD, "offchip": CoreKind.OFFCHIP}
+SPECIAL = {
+    "pooling_core_id": CoreKind.POOLING,
+    "simd_core_id": CoreKind.SIMD,
+    "offchip_core_id": CoreKind.OFFCHIP,
+}
 
 
-@dataclass(frozen=True)
-class _Mesh:
-    rows: int
-    columns: int
-    bandwidth_bits: int
-    energy_pj_per_cycle: float
+def _few(value: list[str]) -> list[str]:
+    if len(value) > MAX_CORES:
+        raise ValueError(f"must name at most {MAX_CORES} cores, got {len(value)}")
+    return value
 
 
-def read_stream(root: Section, path: Path) -> Accelerator:
-    """A Stream accelerator; core files are looked for relative to ``path`` and must lie in its folder.
+class MeshBlock(Block):
+    """The block `graph`. The context's ``num_cores`` is the number of core files.
+
+    Attributes:
+        type: 2d_mesh.
+        nb_rows: Rows of the mesh.
+        nb_cols: Columns of the mesh.
+        bandwidth: Bits per cycle of a link.
+        unit_energy_cost: pJ per cycle that a link is active.
+        pooling_core_id: Position of the pooling core in the list of cores.
+        simd_core_id: Position of the SIMD core.
+        offchip_core_id: Position of the off-chip memory.
+    """
+
+    type: Literal["2d_mesh"]
+    nb_rows: Count
+    nb_cols: Count
+    bandwidth: Count
+    unit_energy_cost: Figure = 0.0
+    pooling_core_id: WholeNumber | None = None
+    simd_core_id: WholeNumber | None = None
+    offchip_core_id: WholeNumber | None = None
+
+    @field_validator(*SPECIAL)
+    @classmethod
+    def _free_position(cls, value: int | None, info: ValidationInfo) -> int | None:
+        num_cores = (info.context or {})["num_cores"]
+        if value is None or num_cores is None:
+            return value
+        if value >= num_cores:
+            raise ValueError(f"must be below the number of cores ({num_cores}), got {value}")
+        for key, kind in SPECIAL.items():
+            if key != info.field_name and info.data.get(key) == value:
+                raise ValueError(f"names core {value}, which is the {kind.value} core already")
+        return value
+
+    def kinds(self, num_cores: int) -> list[CoreKind]:
+        """The kind of each core.
+
+        Args:
+            num_cores: Number of core files.
+
+        Returns:
+            One kind per core file, in order.
+        """
+        special = {getattr(self, key): kind for key, kind in SPECIAL.items()}
+        return [special.get(index, CoreKind.COMPUTE) for index in range(num_cores)]
+
+
+class StreamFile(Block):
+    """A file as a whole; mesh and core files are read one by one.
+
+    Attributes:
+        name: What the accelerator is called.
+        cores: Core files, relative to this one; a file may be named more than once.
+        graph: The mesh.
+    """
+
+    name: Text
+    cores: Annotated[list[str], AfterValidator(_few)]
+    graph: Any
+
+
+class StreamCore(CoreBlock):
+    """A core file.
+
+    Attributes:
+        name: Not used: cores are called by kind and position.
+    """
+
+    name: Text = ""
+
+
+def read_stream(data: Mapping[str, Any], path: Path) -> Accelerator:
+    """A Stream accelerator.
 
     Compute cores are called core0, core1, ... in file order and fill the mesh column by column; the others are called
     pooling, simd and offchip. Links: neighbours in the mesh and pooling core to compute core at the mesh's bandwidth,
@@ -29,27 +108,36 @@ def read_stream(root: Section, path: Path) -> Accelerator:
     all traffic, between the off-chip core and every other core, as wide as the off-chip memory's port.
     Stream's `unit_energy_cost` is per cycle that a link is active, here spread over the bits of such a cycle.
     Source: Stream (KULeuven-MICAS/stream, asyms/stream branch expl-eenn), its 2d_mesh interconnect.
+
+    Args:
+        data: The content of the file.
+        path: Where the file is; core files must lie in its folder or below.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        AcceleratorError: The file or a core file has faults; the message lists all of them.
     """
-    name = root.text("name")
-    files = root.repeated_words("cores")
-    graph = root.section("graph")
-    graph.choice("type", ("2d_mesh",))
-    mesh = _Mesh(
-        rows=graph.integer("nb_rows", minimum=1),
-        columns=graph.integer("nb_cols", minimum=1),
-        bandwidth_bits=graph.integer("bandwidth", minimum=1),
-        energy_pj_per_cycle=graph.number("unit_energy_cost", default=0.0),
-    )
-    kinds = _kinds(graph, len(files))
-    graph.done()
-    root.done()
-    cores = _read_cores(files, kinds, path, root.faults)
-    compute = [core for core in cores if core.kind is CoreKind.COMPUTE]
-    if len(compute) != mesh.rows * mesh.columns:
-        graph.fault(f"a {mesh.rows} x {mesh.columns} mesh needs as many compute cores, got {len(compute)}")
-    root.faults.raise_if_any(path.name)
+    faults = Faults()
+    file = read_block(StreamFile, data, "", faults)
+    num_cores = None if file is None else len(file.cores)
+    mesh = None
+    if data.get("graph") is not None:
+        mesh = read_block(MeshBlock, data["graph"], "graph", faults, {"num_cores": num_cores})
+    cores: list[Core] = []
+    if file is not None:
+        kinds = _kinds(data.get("graph"), len(file.cores)) if mesh is None else mesh.kinds(len(file.cores))
+        cores = _read_cores(file.cores, kinds, path, faults)
+        num_compute = kinds.count(CoreKind.COMPUTE)
+        if mesh is not None and num_compute != mesh.nb_rows * mesh.nb_cols:
+            needs = f"a {mesh.nb_rows} x {mesh.nb_cols} mesh needs as many compute cores"
+            faults.add("graph", f"{needs}, got {num_compute}")
+    faults.raise_if_any(path.name)
+    assert file is not None  # it has no faults
+    assert mesh is not None
     return Accelerator(
-        name=name,
+        name=file.name,
         cores=tuple(cores),
         links=tuple(_links(cores, mesh)),
         description=f"Read from Stream's {path.name}.",
@@ -57,34 +145,20 @@ def read_stream(root: Section, path: Path) -> Accelerator:
     )
 
 
-def _kinds(graph: Section, num_cores: int) -> list[CoreKind]:
-    kinds = [CoreKind.COMPUTE] * num_cores
-    for word, kind in SPECIAL.items():
-        key = f"{word}_core_id"
-        if key not in graph:
-            graph.integer(key, minimum=0, default=0)
-            continue
-        index = graph.integer(key, minimum=0)
-        if index >= num_cores:
-            graph.fault(f"`{key}` must be below the number of cores ({num_cores}), got {index}")
-        elif kinds[index] is not CoreKind.COMPUTE:
-            graph.fault(f"`{key}` names core {index}, which is the {kinds[index].value} core already")
-        else:
-            kinds[index] = kind
-    return kinds
+def _kinds(graph: Any, num_cores: int) -> list[CoreKind]:
+    """The kinds of cores as far as a mesh with faults tells them."""
+    given = graph if isinstance(graph, dict) else {}
+    special = {index: kind for key, kind in SPECIAL.items() if isinstance(index := given.get(key), int)}
+    return [special.get(index, CoreKind.COMPUTE) for index in range(num_cores)]
 
 
-def _read_cores(files: list[str], kinds: list[CoreKind], path: Path, faults: Faults) -> list[Core]:
+def _read_cores(files: Sequence[str], kinds: Sequence[CoreKind], path: Path, faults: Faults) -> list[Core]:
     cores: list[Core] = []
-    if len(files) > MAX_CORES:
-        faults.add("cores", f"at most {MAX_CORES} cores, got {len(files)}")
-        return cores
     num_compute = 0
     for file, kind in zip(files, kinds, strict=True):
+        name = kind.value
         if kind is CoreKind.COMPUTE:
             name, num_compute = f"core{num_compute}", num_compute + 1
-        else:
-            name = kind.value
         found = _inside(path.parent, file)
         if found is None:
             faults.add("cores", f"core file {file!r} must lie in the folder of {path.name}")
@@ -94,10 +168,10 @@ def _read_cores(files: list[str], kinds: list[CoreKind], path: Path, faults: Fau
         except AcceleratorError as exc:
             faults.add("cores", str(exc).rstrip("."))
             continue
-        body = Section(data, f"core file '{file}'", faults)
-        body.text("name", default=name)
-        cores.append(read_core(body, name, kind, source=f"{file}, named by {path.name}"))
-        body.done()
+        context = {"min_array_size": 0 if kind is CoreKind.OFFCHIP else 1}
+        block = read_block(StreamCore, data, f"core file '{file}'", faults, context)
+        if block is not None:
+            cores.append(block.build(name, kind, f"{file}, named by {path.name}"))
     return cores
 
 
@@ -110,17 +184,17 @@ def _inside(folder: Path, file: str) -> Path | None:
     return found if found.is_relative_to(folder.resolve()) else None
 
 
-def _links(cores: list[Core], mesh: _Mesh) -> list[Link]:
+def _links(cores: list[Core], mesh: MeshBlock) -> list[Link]:
     """Every link of the accelerator, each direction on its own."""
     compute = [core.name for core in cores if core.kind is CoreKind.COMPUTE]
     of_kind = {kind: [core.name for core in cores if core.kind is kind] for kind in CoreKind}
-    width, energy = mesh.bandwidth_bits, mesh.energy_pj_per_cycle / mesh.bandwidth_bits
+    width, energy = mesh.bandwidth, mesh.unit_energy_cost / mesh.bandwidth
     links: list[Link] = []
     for index, name in enumerate(compute):
-        column, row = divmod(index, mesh.rows)
-        if column + 1 < mesh.columns:
-            links += _both_ways(name, compute[index + mesh.rows], width, energy)
-        if row + 1 < mesh.rows:
+        column, row = divmod(index, mesh.nb_rows)
+        if column + 1 < mesh.nb_cols:
+            links += _both_ways(name, compute[index + mesh.nb_rows], width, energy)
+        if row + 1 < mesh.nb_rows:
             links += _both_ways(name, compute[index + 1], width, energy)
     for pooling in of_kind[CoreKind.POOLING]:
         for name in compute:
@@ -138,7 +212,7 @@ def _both_ways(one: str, other: str, bandwidth_bits: int | None, energy: float) 
     return [Link(one, other, bandwidth_bits, energy), Link(other, one, bandwidth_bits, energy)]
 
 
-def _offchip_links(offchip: Core, others: list[str], mesh: _Mesh) -> list[Link]:
+def _offchip_links(offchip: Core, others: list[str], mesh: MeshBlock) -> list[Link]:
     """One medium for both directions when the off-chip memory has one port, else one per direction."""
     memory = offchip.top_memory
     one_port = len(memory.ports) == 1
@@ -150,5 +224,5 @@ def _offchip_links(offchip: Core, others: list[str], mesh: _Mesh) -> list[Link]:
             (name, offchip.name, memory.write_bandwidth_bits, write),
             (offchip.name, name, memory.read_bandwidth_bits, read),
         ):
-            links.append(Link(sender, receiver, width, mesh.energy_pj_per_cycle / width, shared))
+            links.append(Link(sender, receiver, width, mesh.unit_energy_cost / width, shared))
     return links

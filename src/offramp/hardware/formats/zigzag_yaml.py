@@ -1,128 +1,60 @@
-"""One core in ZigZag's vocabulary, read from either dialect and written in that of zigzag-dse 3.9.1."""
+"""ZigZag's YAML: one core in a file, read in either dialect and written in that of zigzag-dse 3.9.1."""
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, cast
 
-from offramp.hardware.accelerator import ArrayDimension, Core, CoreKind, ImcArray, MemoryLevel, SpatialLoop
-from offramp.hardware.formats.in_memory_block import check_imc_memories, read_imc
-from offramp.hardware.formats.memory_block import read_memory
-from offramp.hardware.formats.yaml_fields import Section
-
-BODY_KEYS = ("memories", "operational_array", "multipliers", "dataflows")
-LOOPS = ("B", "G", "K", "C", "OY", "OX", "FY", "FX")
+from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryLevel
+from offramp.hardware.formats.block import Faults, Text, read_block
+from offramp.hardware.formats.core_block import CoreBlock
 
 
-@dataclass(frozen=True)
-class _Array:
-    dimensions: tuple[ArrayDimension, ...]
-    systolic: tuple[str, ...]
-    mac_energy_pj: float
-    imc: ImcArray | None
+class ZigzagFile(CoreBlock):
+    """A file of one core.
 
-
-def read_core(body: Section, name: str, kind: CoreKind, source: str = "", *, strict: bool = False) -> Core:
-    """A core from a mapping with `memories`, `operational_array` (or `multipliers`) and perhaps `dataflows`.
-
-    Both dialects are understood, per memory: ZigZag <= 3.6 and Stream (`r_bw`, `r_port`, `ports` with fh/tl/fl/th)
-    and ZigZag 3.9 (`ports` with name/type/bandwidth_min/bandwidth_max/allocation). Faults go to ``body.faults``.
-    ``strict`` refuses what ZigZag puts up with: one movement given to two ports.
+    Attributes:
+        name: What the core is called.
     """
-    array = _read_array(body, kind)
-    dimensions = tuple(item.name for item in array.dimensions)
-    entries = body.section("memories")
-    if not entries.data and "memories" in body:
-        body.fault("`memories` must hold at least one memory")
-    memories = tuple(
-        read_memory(Section(value, f"{body.where} memory '{key}'".strip(), body.faults), key, dimensions, strict=strict)
-        for key, value in entries.data.items()
+
+    name: Text
+
+
+def read_zigzag(data: Mapping[str, Any], label: str) -> Accelerator:
+    """An accelerator of one compute core.
+
+    Args:
+        data: The content of the file.
+        label: The file's name, for sources and faults.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        AcceleratorError: The file has faults; the message lists all of them.
+    """
+    faults = Faults()
+    file = read_block(ZigzagFile, data, "", faults)
+    faults.raise_if_any(label)
+    assert file is not None  # a block without faults
+    return Accelerator(
+        name=file.name,
+        cores=(file.build(file.name, CoreKind.COMPUTE, source=label),),
+        links=(),
+        description=f"Read from ZigZag's {label}.",
+        sources=(f"Figures as given in {label}.",),
     )
-    _check_hierarchy(memories, body)
-    if array.imc is not None:
-        check_imc_memories(memories, array.imc, body)
-    return Core(
-        name=name,
-        kind=kind,
-        array=array.dimensions,
-        mac_energy_pj=array.mac_energy_pj,
-        memories=memories,
-        dataflow=_read_dataflow(body, array.dimensions),
-        imc=array.imc,
-        source=source,
-        systolic_dimensions=array.systolic,
-    )
-
-
-def _read_array(body: Section, kind: CoreKind) -> _Array:
-    key = "multipliers" if "multipliers" in body and "operational_array" not in body else "operational_array"
-    section = body.section(key)
-    names = section.words("dimensions")
-    for name in names:
-        if not re.fullmatch(r"D\d", name):
-            section.fault(f"`dimensions` must be D1, D2, ..., got {name!r}")
-    smallest = 0 if kind is CoreKind.OFFCHIP else 1
-    sizes = [section.checked_integer("sizes", value, smallest, 1) for value in section.values("sizes")]
-    if len(names) != len(sizes) or not names:
-        section.fault(f"`sizes` must have one value per dimension, got {len(sizes)} for {len(names)}")
-    systolic = section.words("systolic_dimensions", required=False)
-    for name in systolic:
-        if name not in names:
-            section.fault(f"`systolic_dimensions` names {name!r}, which is not in `dimensions`")
-    imc, energy = None, 0.0
-    if section.flag("is_imc"):
-        imc = read_imc(section)
-    else:
-        energy = section.number("unit_energy" if "unit_energy" in section else "multiplier_energy")
-    section.done(also=("unit_area", "multiplier_area", "input_precision"))
-    dimensions = tuple(ArrayDimension(name, size) for name, size in zip(names, sizes, strict=False))
-    return _Array(dimensions, tuple(systolic), energy, imc)
-
-
-def _read_dataflow(body: Section, dimensions: tuple[ArrayDimension, ...]) -> tuple[SpatialLoop, ...]:
-    if "dataflows" not in body:
-        return ()
-    section = body.section("dataflows")
-    loops = []
-    for dimension in dimensions:
-        unrolled = 1
-        for entry in section.words(dimension.name, required=False):
-            match = re.fullmatch(r"\s*([A-Z]+)\s*,\s*(\d{1,18})\s*", entry)
-            if match is None or match[1] not in LOOPS or int(match[2]) < 1:
-                section.fault(
-                    f"`{dimension.name}` must hold entries such as 'K, 8' (loops {' '.join(LOOPS)}), got {entry!r}"
-                )
-                continue
-            loops.append(SpatialLoop(dimension.name, match[1], int(match[2])))
-            unrolled *= int(match[2])
-        if unrolled > dimension.size:
-            section.fault(f"`{dimension.name}` unrolls {unrolled} over an array dimension of size {dimension.size}")
-    section.done()
-    return tuple(loops)
-
-
-def _check_hierarchy(memories: tuple[MemoryLevel, ...], body: Section) -> None:
-    """Every operand has memories up to the last one, and every memory below it is connected upwards."""
-    if not memories:
-        return
-    for operand in ("I1", "I2", "O"):
-        levels = [memory for memory in memories if operand in memory.operands]
-        if not levels:
-            body.fault(f"no memory holds operand {operand}")
-        elif levels[-1] is not memories[-1]:
-            body.fault(f"the last memory '{memories[-1].name}' must hold all operands, but not {operand}")
-        for memory in levels[:-1]:
-            ports = next(item for item in memory.operand_ports if item.operand == operand)
-            if ports.from_high is None:
-                body.fault(f"memory '{memory.name}': the write from above (fh) of {operand} has no port")
-            if ports.to_high is None and operand == "O":
-                body.fault(f"memory '{memory.name}': the read towards above (th) of {operand} has no port")
 
 
 def core_to_zigzag(core: Core) -> dict[str, Any]:
     """The core as the mapping that zigzag-dse 3.9.1's accelerator parser accepts, ready to be written as YAML.
 
-    The inverse of `read_core`: sizes, energies, bandwidths and port assignments are kept. What no price depends on and
-    `Core` therefore does not hold is filled in: memory latency 1, multiplier area 0.
+    Sizes, energies, bandwidths and port assignments are kept. `Core` does not hold what no price depends on: the memory
+    latency is written as 1 and the multiplier area as 0.
+
+    Args:
+        core: Any core, in-memory computing arrays included.
+
+    Returns:
+        Plain data; `read_zigzag` makes an equal core of it.
     """
     result: dict[str, Any] = {
         "name": core.name,
