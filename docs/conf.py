@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gallery import render_gallery
 
 import offramp
+from offramp.settings.by_name import SECTIONS
+from offramp.settings.config import Config
 
 project = "offramp"
 author = "The offramp developers"
@@ -23,6 +25,9 @@ html_show_sphinx = False
 default_role = "code"
 myst_heading_anchors = 3
 
+# Fields of a class are listed by autoapi; as objects of their own they would be described twice.
+napoleon_use_ivar = True
+
 autoapi_dirs = ["../src/offramp"]
 autoapi_root = "reference"
 autoapi_options = ["members", "undoc-members", "show-module-summary"]
@@ -33,5 +38,16 @@ autoapi_keep_files = False
 suppress_warnings = ["autoapi", "ref.python"]
 
 
+SETTINGS = {kind.__name__: kind.__doc__ or "" for kind in (Config, *SECTIONS.values())}
+
+
+def describe_settings(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Give a section of the settings the descriptions of its fields, which its docstring has at run time only."""
+    if what == "class" and name in SETTINGS:
+        lines[:] = SETTINGS[name].splitlines()
+
+
 def setup(app: Sphinx) -> None:
+    # Before napoleon reads the docstrings.
+    app.connect("autodoc-process-docstring", describe_settings, priority=400)
     app.connect("build-finished", lambda app, failure: None if failure else render_gallery(Path(app.outdir)))

@@ -1,6 +1,7 @@
 """The README and the documentation say what is there: commands exist, links lead somewhere, Python runs."""
 
 import importlib
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 import offramp
 from offramp.cli.main import main
 from offramp.run.api import SearchResult, search
+from offramp.settings.by_name import parse_assignment, with_settings
+from offramp.settings.config import Config
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
@@ -48,6 +51,10 @@ def test_commands_and_options_exist(
     shown = capsys.readouterr().out
     for option in (word for word in words[depth:] if word.startswith("--")):
         assert re.search(rf"{option}\b", shown), f"`{' '.join(words[:depth])}` has no option {option}"
+    for option, value in itertools.pairwise(words):
+        if option == "--set":
+            setting, parsed = parse_assignment(value)
+            with_settings(Config(), {setting.name: parsed})
 
 
 @pytest.mark.parametrize("page", RUN_HERE)

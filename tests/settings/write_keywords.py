@@ -1,5 +1,6 @@
 """Writes ``offramp.settings.keywords`` from the fields: ``python -m tests.settings.write_keywords``."""
 
+import textwrap
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -18,21 +19,31 @@ from typing import Literal, TypedDict
 
 
 class KeywordSettings(TypedDict, total=False):
-    """Settings by keyword: whole sections, or single settings with two underscores for the dot."""
+    """Settings by keyword: whole sections, or single settings with two underscores for the dot.
+
+    Attributes:
+{attributes}
+    """
 
 '''
 
 
 def written() -> str:
     """The text of the module, as the settings are now."""
-    imports = "\n".join(
-        f"from offramp.settings.{name}_config import {kind.__name__}" for name, kind in SECTIONS.items()
-    )
-    lines = [f"    seed: {spelled(Config.model_fields['seed'].annotation)}"]
-    lines += [f"    {name}: {kind.__name__}" for name, kind in SECTIONS.items()]
+    imports = (f"from offramp.settings.{name}_config import {kind.__name__}" for name, kind in SECTIONS.items())
+    fields = {"seed": Config.model_fields["seed"], **{name: Config.model_fields[name] for name in SECTIONS}}
     for name, kind in SECTIONS.items():
-        lines += [f"    {name}__{field}: {spelled(info.annotation)}" for field, info in kind.model_fields.items()]
-    return _HEAD.format(imports="\n".join(sorted(imports.splitlines()))) + "\n".join(lines) + "\n"
+        fields |= {f"{name}__{field}": info for field, info in kind.model_fields.items()}
+    attributes = (entry(name, info.description or "") for name, info in fields.items())
+    head = _HEAD.format(imports="\n".join(sorted(imports)), attributes="\n".join(attributes))
+    return head + "".join(f"    {name}: {spelled(info.annotation)}\n" for name, info in fields.items())
+
+
+def entry(name: str, description: str) -> str:
+    """The lines of a docstring that describe one keyword."""
+    return textwrap.fill(
+        f"{name}: {description}", 120, initial_indent=" " * 8, subsequent_indent=" " * 12, break_long_words=False
+    )
 
 
 def spelled(annotation: Any) -> str:

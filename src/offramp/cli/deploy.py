@@ -29,7 +29,14 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
 ) -> None:
-    """Classify images or sounds, and say at which exit each one left; of a detector, whether they are anomalous."""
+    """Classify images or sounds and print the exit of each; with a detector, print whether a sound is anomalous.
+
+    Args:
+        bundle: The bundle, or a detector.
+
+    Raises:
+        InputError: An exit rule is given for a detector.
+    """
     if (bundle / "detector.json").is_file():
         if rule is not None:
             raise InputError("A detector decides by its own bands of scores; leave out --rule.")
@@ -60,14 +67,19 @@ def bench(
         typer.Option(help="Labelled images to take exit rates from (default: the validation rates in the manifest)."),
     ] = None,
     split: Annotated[
-        Literal["test", "validation"], typer.Option(help="Part of the data; nothing is chosen by it.")
+        Literal["test", "validation"], typer.Option(help="Split of the data to take exit rates from.")
     ] = "test",
     rounds: Annotated[int, typer.Option(min=2, help="How often everything is measured.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="Threads inside an operator.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of the split (default: the bundle's).")] = None,
     as_json: _Json = False,
 ) -> None:
-    """Measure a bundle's latency per exit on this machine, against the same network without early exits."""
+    """Measure a bundle's latency per exit on this machine, against the same network without early exits.
+
+    Args:
+        bundle: The bundle.
+        as_json: Whether JSON is printed, not tables.
+    """
     from offramp.deploy.bench.latency_bench import bench as run_bench
     from offramp.deploy.bench.paired_timing import BenchSettings
     from offramp.deploy.bundle.bundle_files import open_files
@@ -113,7 +125,11 @@ def export_web(
         Path, typer.Option(help="The onnxruntime-web package: node_modules/onnxruntime-web after `npm install`.")
     ],
 ) -> None:
-    """Write a web page that runs the bundle in the browser, with onnxruntime-web."""
+    """Write a web page that runs the bundle in the browser, with onnxruntime-web.
+
+    Args:
+        bundle: The bundle.
+    """
     from offramp.deploy.targets.web.web_target import export_web as write
 
     page = write(bundle, folder, runtime=runtime)

@@ -20,7 +20,7 @@ def detect(
     auc_drop: Annotated[float, typer.Option(help="AUC on validation sounds that leaving early may cost.")] = 0.0,
     accelerator: Annotated[str, typer.Option(help="Name or YAML file.")] = "edge-tpu-quad",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the training in --run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in --run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
@@ -40,7 +40,13 @@ def detect(
 
 
 def predict_sounds(detector: Path, sounds: list[Path], *, as_json: bool) -> None:
-    """What `offramp predict` does with a detector."""
+    """Judge sounds with a detector and print the verdicts; what `offramp predict` does with a detector.
+
+    Args:
+        detector: The folder of the detector.
+        sounds: The .wav files.
+        as_json: Whether JSON is printed, not lines of text.
+    """
     from offramp.anomaly.detector import DetectorSession
     from offramp.jsonio import to_data
 

@@ -1,7 +1,10 @@
 """The command line's entry point: quick to start, since a command loads its heavy parts itself."""
 
+import inspect
 import os
+import re
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -25,17 +28,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(cls=GroupedCommand)(search)
-app.command(cls=GroupedCommand)(cost)
-app.command()(front)
-app.command()(report)
-app.command()(watch)
-app.command(name="export-results")(export_results)
-app.command()(predict)
-app.command()(bench)
-app.command(name="export-web")(export_web)
-app.command()(detect)
-app.command(name="list")(list_names)
+
+
+def _summary(command: Callable[..., None]) -> str:
+    """The help of a command: its docstring without the part on parameters, which the options describe."""
+    return re.split(r"\n\s*(?:Args|Raises):", inspect.cleandoc(command.__doc__ or ""))[0].strip()
+
+
+app.command(cls=GroupedCommand, help=_summary(search))(search)
+app.command(cls=GroupedCommand, help=_summary(cost))(cost)
+app.command(help=_summary(front))(front)
+app.command(help=_summary(report))(report)
+app.command(help=_summary(watch))(watch)
+app.command(name="export-results", help=_summary(export_results))(export_results)
+app.command(help=_summary(predict))(predict)
+app.command(help=_summary(bench))(bench)
+app.command(name="export-web", help=_summary(export_web))(export_web)
+app.command(help=_summary(detect))(detect)
+app.command(name="list", help=_summary(list_names))(list_names)
 app.add_typer(accelerators_app, name="accelerators")
 
 

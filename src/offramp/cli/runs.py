@@ -19,7 +19,11 @@ def report(
         Path | None, typer.Option(help="Where to write the page (default: report.html in the run).")
     ] = None,
 ) -> None:
-    """Write the HTML report of a run."""
+    """Write the HTML report of a run.
+
+    Args:
+        run: The run folder.
+    """
     from offramp.records.run_summary import load_summary
     from offramp.report.pages.run_page import write_page
 
@@ -32,7 +36,11 @@ def front(
     run: _Run,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object a point.")] = False,
 ) -> None:
-    """Show the Pareto front of a run."""
+    """Show the Pareto front of a run.
+
+    Args:
+        run: The run folder.
+    """
     from offramp.objectives.pareto import pareto_front
     from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
@@ -54,10 +62,14 @@ def front(
 
 def watch(
     run: _Run,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the present state and end.")] = False,
 ) -> None:
-    """Watch a search: how far it is, its front as a table and a plot; ends when the search ends, or with Ctrl-C."""
+    """Watch a search: its progress, and its front as a table and a plot, until it ends or Ctrl-C is pressed.
+
+    Args:
+        run: The run folder.
+    """
     from rich.console import Console
     from rich.live import Live
 
@@ -75,11 +87,18 @@ def watch(
                 state = look_at(run)
                 live.update(live_view(state), refresh=True)
     except KeyboardInterrupt:
-        console.print("No longer watching; the search goes on.")
+        console.print("No longer watching; the search continues.")
 
 
 def look_at(run: Path) -> "LiveState":
-    """The state of a run at this moment. Raises RunError where there is none."""
+    """Read the state of a run at this moment.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        What is known of the run by now.
+    """
     from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
     from offramp.records.run_folder import search_is_running
@@ -104,9 +123,13 @@ def look_at(run: Path) -> "LiveState":
 
 def export_results(
     run: _Run,
-    file: Annotated[Path, typer.Argument(help="The Parquet file to write; one that is there is replaced.")],
+    file: Annotated[Path, typer.Argument(help="The Parquet file to write; an existing one is replaced.")],
 ) -> None:
-    """Write all evaluations of a run as a Parquet table, one row each."""
+    """Write all evaluations of a run as a Parquet table, one row each.
+
+    Args:
+        run: The run folder.
+    """
     from offramp.records import read_run
     from offramp.records.evaluation_table import export_results as write
 

@@ -138,7 +138,6 @@ def takes_settings(options: Sequence[SettingOption]) -> Callable[[Callable[..., 
 
         command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
-        command.__doc__ = (function.__doc__ or "").partition("Args:")[0].strip()
         return command
 
     return decorate

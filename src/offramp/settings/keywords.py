@@ -14,7 +14,100 @@ from offramp.settings.train_config import TrainConfig
 
 
 class KeywordSettings(TypedDict, total=False):
-    """Settings by keyword: whole sections, or single settings with two underscores for the dot."""
+    """Settings by keyword: whole sections, or single settings with two underscores for the dot.
+
+    Attributes:
+        seed: Seed of everything random.
+        data: The labelled samples and their splits.
+        space: What may be built.
+        cost: The accelerator and how networks are priced on it.
+        train: Training of the supernet.
+        search: Which candidates are tried, and what is better.
+        fine_tune: What happens to the chosen networks.
+        deploy: What exported bundles hold.
+        budget: Wall time of the whole command (90s, 40m, 2h) or a number of evaluations.
+        execution: How the work is done.
+        data__source: `digits`, or a file or folder with labelled images or sounds.
+        data__validation_share: Share of the samples for validation, where the data name none.
+        data__test_share: Share of the samples for the test, where the data name none.
+        data__image_column: Parquet column that holds the images (default: the only one that can be).
+        data__label_column: Parquet column that holds the labels (default: the only one that can be).
+        data__image_size: Height and width in pixels that images are resized to (default: as they are).
+        data__augment: Whether training images are cropped and mirrored at random, where that suits the data.
+        space__backbone: Backbone family (see `offramp list backbones`), or timm:NAME for a timm model.
+        space__weights: Weights of a timm backbone: a safetensors file (default: random weights).
+        space__freeze: Whether only the branches are trained, not the timm backbone.
+        space__max_taps: Largest number of places for exits in a timm backbone.
+        space__branches: Types of exit branches (see `offramp list branches`); `searched` is built layer by layer.
+        space__measures: Confidence measures to choose from.
+        space__accuracy_drops: Shares of accuracy that leaving early may cost, to choose from.
+        space__max_exits: Largest number of early exits of a network.
+        space__elastic_widths: Whether the widths of the stages are searched; otherwise all stages have full width.
+        space__precision: Granularity of the searched bit widths: fixed (none), network (backbone, branches), stage,
+            layer.
+        space__precisions: Weight/activation bits to search among, such as 8/8 or ternary/8.
+        space__analog_shares: Shares of a layer's channels on the analog core to search among (accelerator diana):
+            0,0.5,1.
+        cost__accelerator: Accelerator: a name (see `offramp list accelerators`) or a YAML file.
+        cost__engine: Cost engine (see `offramp list engines`).
+        cost__convention: How pooling is charged: offramp, or published (as in the reference).
+        cost__mapping: Mapping: layer_by_layer (one core) or optimized (all cores).
+        cost__mapping_steps: Steps that the optimized mapping may take: on_chip, prefetch, split, beside, fuse, optimum.
+        cost__weight_bits: Bits of backbone weights.
+        cost__activation_bits: Bits of backbone activations.
+        cost__branch_weight_bits: Bits of branch weights.
+        cost__branch_activation_bits: Bits of branch activations.
+        train__epochs: Epochs of training (default: more for small data sets, 10 to 40, within the budget).
+        train__batch_size: Samples of a training step.
+        train__learning_rate: Largest learning rate of the schedule.
+        train__weight_decay: Weight decay.
+        train__momentum: Momentum of gradient descent.
+        train__label_smoothing: Share of a label's weight that is spread over all classes.
+        train__random_subnets: Random subnets trained in each step, beside the largest and the smallest.
+        train__sort_channels: Whether only full widths are trained at first and channels are then sorted by importance.
+        train__full_width_share: Share of the training at full widths, where channels are sorted.
+        train__distillation_weight: Weight of distillation in the loss; the labels have the rest.
+        train__distillation_temperature: Temperature that softens the outputs for distillation.
+        train__device: Device to train on, as torch names it: cpu, cuda, cuda:1.
+        train__precision: Number format of the training: auto (bf16 where it is fast), fp32 or bf16.
+        train__channels_last: Whether feature maps are laid out with channels last.
+        train__threads: Threads of torch (default: what suits the images' size).
+        search__algorithm: Search algorithm (see `offramp list algorithms`).
+        search__evaluations: Candidates to evaluate, where no budget says otherwise.
+        search__batch: Candidates proposed at a time.
+        search__objectives: Metrics to optimise: accuracy, energy_pj, latency_cycles, macs,
+            energy_delay_product_j_cycles.
+        search__constraints: Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".
+        search__validation_samples: Largest number of validation samples to judge candidates on.
+        search__calibration_samples: Training samples that set the batch-norm statistics of a candidate.
+        search__calibrate_confidences: Whether each exit gets a temperature, fitted on validation samples, before its
+            threshold.
+        fine_tune__epochs: Epochs of fine-tuning (default: as many as the supernet was trained for).
+        fine_tune__learning_rate: Largest learning rate of the schedule.
+        fine_tune__reference: Whether the static reference is fine-tuned and tested, too; false is for comparisons of
+            runs.
+        fine_tune__teacher: What exits learn from beside the labels: final_exit (early exits only) or reference (all
+            exits).
+        fine_tune__early_exit_weight: Weight of the loss of each early exit, relative to that of the final exit.
+        fine_tune__drop_exits: Whether exits that do not pay for their branches are removed from a trained network.
+        fine_tune__picks: Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds
+            ("macs<=2M").
+        fine_tune__guarantee: Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95 (default:
+            none).
+        fine_tune__quantize: Whether the networks are trained and exported at the bit widths that are priced.
+        fine_tune__weight_density: Share of nonzero weights to prune to, for an accelerator that gains from zeros
+            (default: all).
+        deploy__licence: Licence of the exported networks: a name such as CC-BY-4.0, or a text file (default: none).
+        budget__seconds: Wall time of the whole command in seconds (default: no limit).
+        budget__evaluations: Candidates to evaluate (default: search.evaluations).
+        execution__workers: Processes of this machine that evaluate and fine-tune (default: this one alone).
+        execution__cluster: Scheduler of a Dask cluster that evaluates and fine-tunes: tcp://host:8786 (default: none).
+        execution__evaluation_timeout_s: Seconds after which a candidate counts as failed (default: never).
+        execution__max_failures: More failed candidates than this end the search (default: half of all, from twenty on).
+        execution__evaluation_resources: Resources of a cluster's worker that an evaluation needs, such as {GPU: 1}.
+        execution__training_resources: Resources of a cluster's worker that a training needs, such as {GPU: 1}.
+        execution__tracker: Where figures are logged, too (see `offramp list trackers`; default: nowhere).
+    """
 
     seed: int
     data: DataConfig

@@ -1,5 +1,6 @@
 """What all sections of the settings share: they are frozen, refuse unknown names, and describe their fields."""
 
+import inspect
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,7 +31,7 @@ class Section(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         fields = [f"    {name}: {field.description}" for name, field in cls.model_fields.items() if field.description]
         if fields:
-            cls.__doc__ = "\n".join([cls.__doc__ or "", "", "Attributes:", *fields])
+            cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *fields])
 
 
 S = TypeVar("S", bound=Section)
