@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.cost.expected import ExpectedCost, check_exit_rates, expected_cost
+from offramp.cost.expected import ExpectedCost, check_exit_rates, exit_weights, expected_cost
 from offramp.cost.report import CostReport, StageCost
 from offramp.errors import InputError
 from offramp.jsonio import from_data, to_data
@@ -78,3 +78,12 @@ def test_the_product_of_an_earlier_manifest_is_read_under_its_present_name() -> 
     assert set(to_data(earlier)) == {*data, "energy_delay_product_j_cycles"}
     with pytest.raises(InputError, match="energy_delay_product_j_cycles"):
         from_data(ExpectedCost, data)
+
+
+def test_weights_of_exits_are_the_rates_where_they_are_known() -> None:
+    assert exit_weights((0.25, 0.75), 2) == (0.25, 0.75)
+    assert exit_weights(None, 4) == (0.25,) * 4
+    # Of an early-exit network with known rates, the static one has a single exit.
+    assert exit_weights((0.25, 0.75), 1) == (1.0,)
+    with pytest.raises(InputError, match="one value per exit"):
+        exit_weights((0.25, 0.25, 0.5), 2)

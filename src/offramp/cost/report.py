@@ -1,4 +1,4 @@
-"""What a cost is: of one layer on one core, and of a whole early-exit workload on an accelerator."""
+"""Costs: of one layer on one core, and of a whole early-exit network on an accelerator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ Goal = Literal["latency", "energy", "energy_delay_product"]
 """What is minimized where there are several mappings of the same layers."""
 
 MappingKind = Literal["layer_by_layer", "optimized"]
-"""`layer_by_layer`: the reference's schedule on one core; `optimized`: the mapper's, over all cores."""
+"""`layer_by_layer`: the reference's schedule on one compute core; `optimized`: over all cores."""
 
 Convention = Literal["offramp", "published"]
 """`published` charges every pooling layer once per channel too often, as the reference evaluation does."""
@@ -20,7 +20,13 @@ Convention = Literal["offramp", "published"]
 
 @dataclass(frozen=True)
 class MemoryEnergy:
-    """Energy that one operand's traffic (I input, W weights or second input, O output) costs in one memory."""
+    """Energy that the traffic of one operand costs in one memory.
+
+    Attributes:
+        memory: Name of the memory.
+        operand: ``I`` for the input, ``W`` for weights or the second input, ``O`` for the output.
+        energy_pj: The energy.
+    """
 
     memory: str
     operand: str
@@ -29,10 +35,18 @@ class MemoryEnergy:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer on one core. ``energy_pj`` = ``mac_energy_pj`` + the sum over ``memory_energy``.
+    """Cost of one layer on one core.
 
-    ``temporal + stall + onload`` are the cycles until the last result is made; ``offload`` the cycles that
-    draining it to the top memory takes afterwards. ``latency_cycles`` is their sum.
+    Attributes:
+        temporal_cycles: Cycles of computing without any stall.
+        stall_cycles: Cycles in which the array waits for memories.
+        onload_cycles: Cycles before the array starts.
+        offload_cycles: Cycles that the last results take to the outermost memory.
+        mac_energy_pj: Energy of the multiply-accumulate units.
+        memory_energy: Energy of the memories, by memory and operand.
+        utilization: Share of the array that is used, from 0 to 1.
+        spatial_mapping: The spatial mapping in words.
+        temporal_mapping: The temporal mapping in words.
     """
 
     temporal_cycles: float
@@ -47,14 +61,17 @@ class LayerCost:
 
     @property
     def latency_cycles(self) -> float:
+        """All cycles."""
         return self.temporal_cycles + self.stall_cycles + self.onload_cycles + self.offload_cycles
 
     @property
     def latency_without_offload_cycles(self) -> float:
+        """Cycles until the last result is computed."""
         return self.temporal_cycles + self.stall_cycles + self.onload_cycles
 
     @property
     def energy_pj(self) -> float:
+        """Energy of the units and of all memories."""
         return self.mac_energy_pj + sum(part.energy_pj for part in self.memory_energy)
 
 
@@ -62,21 +79,48 @@ class LayerEngine(Protocol):
     """Prices single layers on single cores."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the engine, as reports show it."""
+        ...
 
     @property
     def version(self) -> str:
-        """Changes whenever a figure may change; part of every cache key."""
+        """Version that changes whenever a figure may change; part of every cache key."""
         ...
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
-        """One cost per job, in order. Raises UnsupportedLayerError that names all layers it cannot price."""
+        """Price layers.
+
+        Args:
+            jobs: Layers, each with a core.
+
+        Returns:
+            One cost per job, in order.
+
+        Raises:
+            UnpricedJobsError: Jobs cannot be priced; all are named.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """A layer of the workload as scheduled: when, where, and what it spent."""
+    """A layer as it was scheduled.
+
+    Attributes:
+        name: Name of the layer.
+        op: Its operator.
+        core: Names of the cores that run it, joined by ``+``.
+        stage: Number of its stage.
+        role: Whether it belongs to the backbone or to a branch.
+        start_cycle: When the first core starts.
+        end_cycle: When the last core is done.
+        macs: Multiply-accumulate operations.
+        compute_energy_pj: Energy of the cores.
+        transfer_energy_pj: Energy of the transfers that the layer is charged for.
+        utilization: Share of the arrays that is used, from 0 to 1.
+        memory_energy: The part of ``compute_energy_pj`` that memories take, by memory and operand.
+    """
 
     name: str
     op: str
@@ -93,16 +137,26 @@ class LayerReport:
 
     @property
     def energy_pj(self) -> float:
+        """Energy of cores and transfers."""
         return self.compute_energy_pj + self.transfer_energy_pj
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage: the backbone up to an exit and the exit's branch. ``gap_cycles`` lies between the two.
+    """Cost of one stage: the backbone up to an exit and the exit's branch.
 
-    ``stage_latency_cycles`` = backbone + gap + branch. The ``*_to_exit`` figures are cumulative from the input and
-    charge every branch on the way. ``speculation_energy_pj`` was spent on later stages before this exit's verdict; it
-    is part of ``energy_to_exit_pj`` of this exit alone.
+    Attributes:
+        exit: Name of the exit.
+        backbone_latency_cycles: Cycles of the backbone.
+        gap_cycles: Cycles that belong to neither, above all those between backbone and branch.
+        branch_latency_cycles: Cycles of the branch.
+        stage_latency_cycles: The sum of the three.
+        stage_energy_pj: Energy of the stage.
+        latency_to_exit_cycles: Cycles from the input to the exit; every branch on the way counts.
+        energy_to_exit_pj: Energy of a sample that leaves here; every branch on the way counts.
+        macs_to_exit: Multiply-accumulate operations of a sample that leaves here.
+        speculation_energy_pj: Energy that was spent on later stages before this exit's verdict; part of
+            ``energy_to_exit_pj`` of this exit alone.
     """
 
     exit: str
@@ -124,9 +178,14 @@ class StageCost:
 
 @dataclass(frozen=True)
 class BusySpan:
-    """A core that computes a part of ``layer``, or a link that carries something for it, without a break.
+    """An interval in which a core computes a part of a layer, or a link carries something for it, without a break.
 
-    ``carries`` says what: weights, input, activation, eviction or logits; it is empty for a core.
+    Attributes:
+        place: Name of the core or link.
+        layer: Name of the layer.
+        start_cycle: Start of the interval.
+        end_cycle: End of the interval.
+        carries: What a link carries (weights, input, activation, eviction, logits or operands); empty for a core.
     """
 
     place: str
@@ -138,11 +197,20 @@ class BusySpan:
 
 @dataclass(frozen=True)
 class CostReport:
-    """Cost of an early-exit workload on an accelerator, per exit and per layer.
+    """Cost of an early-exit network on an accelerator, per exit and per layer.
 
-    ``busy``: what every core and link does when. ``mapping_steps``: the steps of the optimized mapping that were
-    switched on, None where the model knows none. ``leaves_out``: what a real chip pays for and these figures do not
-    hold, a sentence each.
+    Attributes:
+        accelerator: Name of the accelerator.
+        engine: Name of the engine that priced the layers.
+        engine_version: Its version.
+        convention: What is charged.
+        stages: Costs of the stages, in order.
+        layers: Reports of the layers, in order.
+        warnings: Sentences for the user.
+        mapping: Name of the mapping.
+        mapping_steps: Steps of the optimized mapping that were switched on; None where the mapping has none.
+        busy: What every core and link does, and when.
+        leaves_out: What a real chip pays for and these figures do not include, a sentence each.
     """
 
     accelerator: str
@@ -163,7 +231,7 @@ class CostReport:
         return tuple(stage.product_to_exit_j_cycles for stage in self.stages)
 
     def per_exit(self) -> "CostReport":
-        """Without what is known per layer: small enough to be kept for every candidate of a search."""
+        """The report without what is known per layer: small enough to be kept for every candidate of a search."""
         return replace(self, layers=(), busy=())
 
 
@@ -171,6 +239,21 @@ class CostModel(Protocol):
     """Prices whole workloads."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What prices the layers, and how they are mapped."""
+        ...
 
-    def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport: ...
+    def estimate(self, workload: Workload, accelerator: Accelerator) -> CostReport:
+        """Price a network.
+
+        Args:
+            workload: The network.
+            accelerator: What it runs on.
+
+        Returns:
+            Cost per layer, per stage and to each exit.
+
+        Raises:
+            UnsupportedLayerError: Layers cannot be priced; they are named.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""Where each layer runs, whether its operands fit there, and as what it is priced."""
+"""Where each layer runs, whether its operands fit there, and with which shape and core it is priced."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,15 @@ OPERANDS: tuple[MemoryOperand, ...] = ("I1", "I2", "O")
 
 @dataclass(frozen=True)
 class Placement:
-    """A layer on a core; ``streamed`` operands do not fit there and stay in the off-chip memory while it runs."""
+    """A layer on a core.
+
+    Attributes:
+        layer: The layer.
+        core: The core that runs it.
+        streamed: Operands that do not fit the core and stay in the off-chip memory while the layer runs.
+        priced_shape: The shape that the engine is asked for.
+        priced_core: The core that the engine is asked for.
+    """
 
     layer: Layer
     core: Core
@@ -27,11 +35,19 @@ class Placement:
 
 
 def place(workload: Workload, accelerator: Accelerator, compute: Core, convention: Convention) -> list[Placement]:
-    """All layers on one compute core, except what the pooling and the SIMD core are there for.
+    """Place all layers on one compute core, or on the pooling and the SIMD core where these run them.
 
     Where operands do not fit the core's outermost memory together, the largest stay off chip, and the layer is priced
-    on the core with the off-chip memory above its own. ``published`` prices a pooling layer with one loop over its
-    channels too many. Source: asyms/stream, branch expl-eenn.
+    on the core with the off-chip memory above its own. Source: asyms/stream, branch expl-eenn.
+
+    Args:
+        workload: The network.
+        accelerator: What it runs on.
+        compute: The compute core.
+        convention: ``published`` prices a pooling layer with one loop over its channels too many.
+
+    Returns:
+        One placement per layer, in order.
     """
     offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
     shapes = {layer.name: layer.shape for layer in workload.layers}
@@ -55,10 +71,18 @@ def _core_for(op: Op, accelerator: Accelerator, compute: Core) -> Core:
 
 
 def streamed_operands(layer: Layer, core: Core, shapes: Mapping[str, LayerShape]) -> tuple[MemoryOperand, ...]:
-    """Operands that have to stay off chip while ``layer`` runs on ``core``; empty when all fit.
+    """Find the operands that have to stay off chip while a layer runs.
 
     Operands are fitted from the smallest to the largest, the output at the width of its partial sums. What is left must
-    hold the spatially unrolled innermost memories of the operands that do not fit, else more operands go.
+    hold the spatially unrolled innermost memories of the operands that do not fit, else more operands stay off chip.
+
+    Args:
+        layer: The layer.
+        core: The core that runs it.
+        shapes: Shapes of all layers, by name.
+
+    Returns:
+        The operands; empty where all fit.
     """
     if layer.shape.op is Op.ACTIVATION:
         return ()
@@ -79,8 +103,8 @@ def _overflow(
     if kept == len(held):
         return []
     while kept:
-        room = capacity_bits - sum(bits[x] for x in held[:kept])
-        if room >= sum(_unrolled_innermost_bits(core, x) for x in held[kept:]):
+        rest_bits = capacity_bits - sum(bits[x] for x in held[:kept])
+        if rest_bits >= sum(_unrolled_innermost_bits(core, x) for x in held[kept:]):
             break
         kept -= 1
     return list(held[kept:])
@@ -106,7 +130,16 @@ def _unrolled_innermost_bits(core: Core, operand: MemoryOperand) -> int:
 
 
 def with_offchip_level(core: Core, offchip: Core, operands: Sequence[MemoryOperand]) -> Core:
-    """``core`` with the off-chip memory as the outermost level of ``operands``."""
+    """Put the off-chip memory above the memories of a core.
+
+    Args:
+        core: The core.
+        offchip: The off-chip memory.
+        operands: The operands for which it is the outermost level.
+
+    Returns:
+        The core with the additional level.
+    """
     memory: MemoryLevel = offchip.top_memory
     ports = tuple(item for item in memory.operand_ports if item.operand in operands)
     level = replace(

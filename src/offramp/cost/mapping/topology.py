@@ -1,4 +1,4 @@
-"""Ways between the cores of an accelerator, and what it takes to send a tensor along them."""
+"""Routes between the cores of an accelerator, and what it takes to send a tensor along them."""
 
 import math
 from collections import deque
@@ -10,17 +10,37 @@ from offramp.hardware.accelerator import Accelerator, Core, Link, MemoryLevel, M
 
 @dataclass(frozen=True)
 class Route:
-    """The links from one core to another and the distinct physical media they run over."""
+    """The way from one core to another.
+
+    Attributes:
+        links: The links on the way.
+        media: The distinct physical media of these links.
+    """
 
     links: tuple[Link, ...]
     media: tuple[str, ...]
 
     def duration(self, bits: int) -> int:
-        """Cycles that all media are taken: the slowest link decides."""
+        """Time of a transfer, for which all media are busy.
+
+        Args:
+            bits: Number of bits.
+
+        Returns:
+            Cycles; the slowest link decides.
+        """
         times = [math.ceil(bits / link.bandwidth_bits) for link in self.links if link.bandwidth_bits is not None]
         return max(times, default=0)
 
     def energy_pj(self, bits: int) -> float:
+        """Energy of the links for a transfer.
+
+        Args:
+            bits: Number of bits.
+
+        Returns:
+            pJ.
+        """
         return bits * sum(link.energy_pj_per_bit for link in self.links)
 
 
@@ -28,6 +48,11 @@ class Topology:
     """Routes with the fewest links, in the order in which the accelerator lists its links."""
 
     def __init__(self, accelerator: Accelerator) -> None:
+        """Sort the links of an accelerator by their sender.
+
+        Args:
+            accelerator: The accelerator.
+        """
         self._accelerator = accelerator
         self._routes: dict[tuple[str, str], Route] = {}
         self._leaving: dict[str, list[Link]] = {}
@@ -35,7 +60,18 @@ class Topology:
             self._leaving.setdefault(link.sender, []).append(link)
 
     def route(self, sender: str, receiver: str) -> Route:
-        """Raises AcceleratorError when no links lead from ``sender`` to ``receiver``."""
+        """Find the way from one core to another.
+
+        Args:
+            sender: Name of the core that sends.
+            receiver: Name of the core that receives.
+
+        Returns:
+            The way with the fewest links.
+
+        Raises:
+            AcceleratorError: No links lead there.
+        """
         key = (sender, receiver)
         if key not in self._routes:
             links = self._shortest(sender, receiver)
@@ -47,12 +83,12 @@ class Topology:
         paths: dict[str, tuple[Link, ...]] = {sender: ()}
         queue = deque([sender])
         while queue:
-            place = queue.popleft()
-            if place == receiver:
-                return paths[place]
-            for link in self._leaving.get(place, ()):
+            core = queue.popleft()
+            if core == receiver:
+                return paths[core]
+            for link in self._leaving.get(core, ()):
                 if link.receiver not in paths:
-                    paths[link.receiver] = (*paths[place], link)
+                    paths[link.receiver] = (*paths[core], link)
                     queue.append(link.receiver)
         raise AcceleratorError(
             f"Accelerator {self._accelerator.name!r} must have links that lead from core {sender!r} to core "
@@ -61,7 +97,15 @@ class Topology:
 
 
 def top_memory(core: Core, operand: MemoryOperand) -> MemoryLevel:
-    """The outermost memory of ``core`` that holds ``operand``."""
+    """Find the outermost memory of an operand.
+
+    Args:
+        core: The core.
+        operand: The operand.
+
+    Returns:
+        The outermost memory that holds it; the core's outermost one where none does.
+    """
     for memory in reversed(core.memories):
         if operand in memory.operands:
             return memory
@@ -69,10 +113,26 @@ def top_memory(core: Core, operand: MemoryOperand) -> MemoryLevel:
 
 
 def read_energy_pj(memory: MemoryLevel, bits: int) -> float:
-    """Whole accesses of full port width."""
+    """Energy of reading from a memory.
+
+    Args:
+        memory: The memory.
+        bits: Number of bits.
+
+    Returns:
+        pJ of whole accesses of full port width.
+    """
     return memory.read_energy_pj * math.ceil(bits / memory.read_bandwidth_bits)
 
 
 def write_energy_pj(memory: MemoryLevel, bits: int) -> float:
-    """Whole accesses of full port width."""
+    """Energy of writing to a memory.
+
+    Args:
+        memory: The memory.
+        bits: Number of bits.
+
+    Returns:
+        pJ of whole accesses of full port width.
+    """
     return memory.write_energy_pj * math.ceil(bits / memory.write_bandwidth_bits)

@@ -10,7 +10,7 @@ from offramp.cost.schedule_report import StageBoundary, layer_reports, stage_cos
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import Workload
 from tests.cost.mapping.optimized.networks import networks, quad
-from tests.cost.mapping.optimized.planning.test_plan_optimizer import Setting
+from tests.cost.mapping.optimized.planning.test_plan_optimizer import Setting, run_to_the_end
 from tests.cost.mapping.optimized.test_mapping_steps import two_stages
 
 QUIET = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -23,7 +23,7 @@ def plan_trials(setting: Setting, rates: tuple[float, ...], *, speculates: bool 
 
 def from_the_start(setting: Setting, tasks: tuple, modes: tuple[Speculation, ...]) -> PlanSimulator:  # type: ignore[type-arg]
     simulator = PlanSimulator(setting.group, setting.builder, setting.router, ALL_STEPS, modes, tasks)
-    simulator.run()
+    run_to_the_end(simulator)
     return simulator
 
 
@@ -37,7 +37,7 @@ def check_forks(workload: Workload, accelerator: Accelerator) -> None:
         for mode in MODES:
             modes = tuple(mode if index == stage - 1 else Speculation.WAIT for index in range(workload.num_stages))
             fork = entry.fork(modes)
-            fork.run()
+            run_to_the_end(fork)
             assert fork.schedule() == from_the_start(setting, plan.tasks, modes).schedule()
     # What forks did left the trial itself as it was.
     assert trial.simulator.schedule() == from_the_start(setting, plan.tasks, waits).schedule()
@@ -78,7 +78,7 @@ def test_speculation_is_the_best_of_all_modes_of_one_exit() -> None:
         products = []
         for mode in MODES:
             fork = waiting.entries[1].fork((mode, Speculation.WAIT))
-            fork.run()
+            run_to_the_end(fork)
             schedule = fork.schedule()
             layers = layer_reports(setting.workload, quad(), schedule)
             stages = stage_costs(setting.workload, schedule, layers, StageBoundary.VERDICTS)

@@ -18,7 +18,12 @@ _BLOCK = re.compile(r"(?:^|\.)block(\d+)(?:\.|$)")
 
 @dataclass(frozen=True)
 class AnalogPlan:
-    """``channels`` by layer, those without any left out; ``refused``: why layers with a share stay digital."""
+    """What the analog shares of an architecture mean for the layers of its workload.
+
+    Attributes:
+        channels: Analog channels by layer; layers without any are left out.
+        refused: By layer, why one with a share stays digital.
+    """
 
     channels: dict[str, int]
     refused: dict[str, str]
@@ -26,19 +31,40 @@ class AnalogPlan:
 
 @dataclass(frozen=True)
 class AnalogSplit:
-    """How a chip divides a layer's output channels: the rule of `plan_analog`, for one layer by itself."""
+    """How a chip divides a layer's output channels: the rule of `plan_analog`, for one layer by itself.
+
+    Attributes:
+        analog: The analog core.
+        array: Its array.
+        step: Channels are divided into multiples of this.
+    """
 
     analog: CoreFormula
     array: InMemoryArray
     step: int
 
     def channels(self, shape: LayerShape, share: float) -> int:
-        """How many are analog, of a layer that does not read the network's input; none where the core refuses it."""
+        """Count the analog channels of a layer that does not read the network's input.
+
+        Args:
+            shape: The layer.
+            share: Share of its channels, from 0 to 1.
+
+        Returns:
+            Number of channels; 0 where the core cannot run the layer.
+        """
         return 0 if not share or why_not(self.analog, shape) else _rounded(share, shape.k, self.step)
 
 
 def analog_split(accelerator: Accelerator) -> AnalogSplit | None:
-    """None for an accelerator without an analog core."""
+    """Find out how an accelerator divides layers.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        The rule; None without an analog core.
+    """
     chip = accelerator.formulas
     if chip is None or chip.analog is None or not isinstance(chip.analog.cycles, InMemoryArray):
         return None
@@ -46,7 +72,7 @@ def analog_split(accelerator: Accelerator) -> AnalogSplit | None:
 
 
 def _rounded(share: float, channels: int, step: int) -> int:
-    """To what the chip divides layers into, halves up; all of them is all of them."""
+    """Rounded to what the chip divides layers into, halves up; a share of 1 is all channels."""
     return channels if share == 1.0 else min(channels, math.floor(share * channels / step + 0.5) * step)
 
 
@@ -55,8 +81,15 @@ def plan_analog(workload: Workload, architecture: Architecture, accelerator: Acc
 
     Channels are rounded to what the chip divides layers into, halves up. The layers of a block take its values in the
     order in which they run; where a block has more layers than values, the last value holds for the rest. All layers of
-    an exit's branch have the exit's share; the final classifier has none. A layer that the analog core cannot run stays
-    digital, with the reason.
+    an exit's branch have the exit's share; the final classifier has none.
+
+    Args:
+        workload: The network that the architecture describes.
+        architecture: What states the shares.
+        accelerator: What it runs on.
+
+    Returns:
+        The channels, and why layers stay digital that the analog core cannot run; nothing without an analog core.
     """
     chip = accelerator.formulas
     if chip is None or chip.analog is None or not architecture.has_analog_shares:
@@ -95,7 +128,13 @@ def _blocks(workload: Workload) -> list[list[Layer]]:
 
 @dataclass(frozen=True)
 class AnalogRefusal:
-    """Layers that the analog core cannot run, for one reason."""
+    """Layers that the analog core cannot run, for one reason.
+
+    Attributes:
+        core: Name of the analog core.
+        reason: The reason.
+        layers: Names of the layers.
+    """
 
     core: str
     reason: str
@@ -103,6 +142,7 @@ class AnalogRefusal:
 
     @property
     def sentence(self) -> str:
+        """The refusal in words, with the first layers."""
         shown = ", ".join(self.layers[:_SHOWN]) + (", ..." if len(self.layers) > _SHOWN else "")
         number = "1 layer cannot" if len(self.layers) == 1 else f"{len(self.layers)} layers cannot"
         return f"{number} run on core {self.core!r}: {self.reason} ({shown})."
@@ -112,7 +152,15 @@ _SHOWN = 3
 
 
 def analog_refusals(workload: Workload, accelerator: Accelerator) -> tuple[AnalogRefusal, ...]:
-    """Convolutions and linear layers that stay digital whatever is decided, by reason; none without an analog core."""
+    """Find convolutions and linear layers that stay digital whatever is decided.
+
+    Args:
+        workload: The network.
+        accelerator: What it runs on.
+
+    Returns:
+        One refusal per reason; none without an analog core.
+    """
     chip: ChipFormulas | None = accelerator.formulas
     if chip is None or chip.analog is None:
         return ()

@@ -1,4 +1,4 @@
-"""Where a layer may run: on one core, or its output channels divided between the two arrays."""
+"""Where a layer may run: on one core, or with its output channels divided between the digital and the analog core."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,15 @@ SPLIT_SHARES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class CorePart:
-    """Some of a layer's output channels on one core, its cycles there, and the bits of weights to be fetched for it."""
+    """Some of a layer's output channels on one core.
+
+    Attributes:
+        core: Name of the core.
+        shape: The layer with these channels only.
+        first_channel: The first of the channels.
+        cycles: Cycles on the core.
+        weight_bits: Bits of weights to be loaded.
+    """
 
     core: str
     shape: LayerShape
@@ -27,21 +35,35 @@ class CorePart:
 
     @property
     def channels(self) -> int:
+        """Number of output channels."""
         return self.shape.g * self.shape.k
 
 
 @dataclass(frozen=True)
 class CoreOption:
-    """One way to run a layer: its parts run at the same time, on different cores."""
+    """One way to run a layer.
+
+    Attributes:
+        parts: Parts that run at the same time, on different cores.
+    """
 
     parts: tuple[CorePart, ...]
 
 
 def layer_options(workload: Workload, engine: FormulaEngine, *, free: bool) -> dict[str, tuple[CoreOption, ...]]:
-    """All ways to run each layer but activations, at least one each.
+    """List all ways to run each layer but activation functions.
 
-    A layer whose ``analog_channels`` are decided has one way. Others may go to the analog core only where ``free``:
-    their weights would have to become ternary. Raises UnsupportedLayerError naming every decision that breaks a rule.
+    Args:
+        workload: The network. A layer whose ``analog_channels`` are decided has one option per digital core.
+        engine: Prices layers on the cores.
+        free: Whether other layers may go to the analog core; their weights would have to become ternary.
+
+    Returns:
+        At least one option per layer, by name.
+
+    Raises:
+        AcceleratorError: The accelerator has no formulas.
+        UnsupportedLayerError: Decisions break a rule, or no core runs a layer; all such layers are named.
     """
     chip = formulas_of(engine.accelerator)
     found: dict[str, tuple[CoreOption, ...]] = {}
@@ -62,7 +84,15 @@ def layer_options(workload: Workload, engine: FormulaEngine, *, free: bool) -> d
 
 
 def analog_refusal(chip: ChipFormulas, layer: Layer) -> str:
-    """Why the analog core cannot run any of a layer's channels; empty where it can."""
+    """Say why the analog core cannot run any of a layer's channels.
+
+    Args:
+        chip: The chip.
+        layer: The layer.
+
+    Returns:
+        The reason; empty where it can.
+    """
     if chip.analog is None:
         return "the accelerator has no analog core"
     return why_not(chip.analog, layer.shape, first=GRAPH_INPUT in layer.inputs)

@@ -3,7 +3,7 @@
 Layers run one after the other in workload order. A layer starts when its core is idle, its inputs are made and all it
 needs has arrived. Weights and the graph input wait in the off-chip memory from cycle 0; their transfers are planned
 when the layer that needs them is, in the earliest idle window, so weights stream ahead of the computation in layer
-order. Results leave the accelerator through the off-chip link.
+order. Results leave the accelerator over the off-chip link.
 
 Source: the scheduler of asyms/stream, branch expl-eenn, in its layer-by-layer mode. The convention ``published`` keeps
 two of its liberties, which change figures only where a memory overflows: inputs that do not fit a core are in the
@@ -14,8 +14,9 @@ made.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from offramp.cost.mapping.layer_by_layer.memory_contents import MemoryContents, StoredTensor
 from offramp.cost.mapping.placement import Placement
-from offramp.cost.mapping.resource_timeline import Store, Stored, Timeline
+from offramp.cost.mapping.resource_timeline import Timeline
 from offramp.cost.mapping.topology import Topology, read_energy_pj, top_memory, write_energy_pj
 from offramp.cost.report import Convention, LayerCost
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
@@ -71,8 +72,8 @@ def runtime_cycles(cost: LayerCost, kind: CoreKind) -> float:
 
 
 @dataclass(frozen=True)
-class _Need:
-    """A tensor that a layer reads, as which operand, and who is charged for bringing it."""
+class _RequiredTensor:
+    """A tensor that a layer reads, as which operand, and the layer that is charged for its transfer."""
 
     tensor: str
     operand: MemoryOperand
@@ -94,7 +95,7 @@ class _Planner:
         self._offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
         self._topology = Topology(accelerator)
         self._media: dict[str, Timeline] = {}
-        self._stores: dict[str, dict[str, Store]] = {core.name: {} for core in accelerator.cores}
+        self._stores: dict[str, dict[str, MemoryContents]] = {core.name: {} for core in accelerator.cores}
         self._idle: dict[str, float] = {core.name: 0.0 for core in accelerator.cores}
         self._ends: dict[str, float] = {GRAPH_INPUT: 0.0}
         self._source: dict[str, str] = {GRAPH_INPUT: GRAPH_INPUT}
@@ -102,10 +103,10 @@ class _Planner:
         self._maker: dict[str, str] = {}
         self._uses: dict[str, dict[str, int]] = {}
         self._last_use: dict[tuple[str, str], float] = {}
-        self._note_tensors(placements)
+        self._record_tensors(placements)
 
-    def _note_tensors(self, placements: Sequence[Placement]) -> None:
-        """Sizes of all tensors and how often each core needs them; what waits off chip from the start."""
+    def _record_tensors(self, placements: Sequence[Placement]) -> None:
+        """Record sizes of all tensors and how often each core needs them; what is off chip from the start."""
         for placement in placements:
             layer = placement.layer
             free = layer.shape.op is Op.ACTIVATION
@@ -126,20 +127,20 @@ class _Planner:
         store = self._store(self._offchip, "I1")
         for tensor, bits in self._bits.items():
             if tensor == GRAPH_INPUT or tensor not in self._source:
-                store.put(Stored(tensor, bits, 0.0, 0.0))
+                store.put(StoredTensor(tensor, bits, 0.0, 0.0))
 
-    def _needs(self, layer: Layer) -> list[_Need]:
+    def _needs(self, layer: Layer) -> list[_RequiredTensor]:
         """Weights first, then inputs in the order in which they were made."""
         needs = []
         if layer.shape.op in MATRIX_OPS:
-            needs.append(_Need(_weights_of(layer), "I2", TransferKind.WEIGHTS, layer.name))
+            needs.append(_RequiredTensor(_weights_of(layer), "I2", TransferKind.WEIGHTS, layer.name))
         single = layer.shape.op in MATRIX_OPS | POOL_OPS
         tensors = dict.fromkeys(self._source[name] for name in layer.inputs)
         for index, tensor in enumerate(tensors):
             operand: MemoryOperand = "I1" if single or index == 0 else "I2"
             given = tensor == GRAPH_INPUT
             kind = TransferKind.INPUT if given else TransferKind.ACTIVATION
-            needs.append(_Need(tensor, operand, kind, layer.name if given else tensor))
+            needs.append(_RequiredTensor(tensor, operand, kind, layer.name if given else tensor))
         return needs
 
     def schedule(self) -> Schedule:
@@ -166,15 +167,15 @@ class _Planner:
             start = self._clear(core, placement.streamed, start, keep)
         for need in needs:
             start = max(start, self._supply(need, placement, keep))
-        home = self._offchip if self._offchip is not None and "O" in placement.streamed else core
-        start = self._make_space(home, "O", self._bits[layer.name], start, keep)
+        result_core = self._offchip if self._offchip is not None and "O" in placement.streamed else core
+        start = self._make_space(result_core, "O", self._bits[layer.name], start, keep)
         media = self._held_media(placement)
         start = self._common_window(media, start, runtime)
         for medium in media:
             self._media[medium].take(start, runtime, keep)
         end = start + runtime
-        self._store(home, "O").put(Stored(layer.name, self._bits[layer.name], start, end))
-        self._maker[layer.name] = home.name
+        self._store(result_core, "O").put(StoredTensor(layer.name, self._bits[layer.name], start, end))
+        self._maker[layer.name] = result_core.name
         self._idle[core.name] = end
         self._record(layer.name, core.name, start, end, cost, media)
         for need in needs:
@@ -200,7 +201,7 @@ class _Planner:
         if layer in self._verdicts:
             self._verdicts[layer] = self._send_result(self._source[layer])
 
-    def _supply(self, need: _Need, placement: Placement, keep: Collection[str]) -> float:
+    def _supply(self, need: _RequiredTensor, placement: Placement, keep: Collection[str]) -> float:
         """Cycle at which ``need`` can be read."""
         if self._bits[need.tensor] == 0:
             return 0.0
@@ -220,7 +221,7 @@ class _Planner:
             names += self._topology.route(self._offchip.name, placement.core.name).media
         return tuple(dict.fromkeys(names))
 
-    def _bring(self, need: _Need, receiver: Core, keep: Collection[str]) -> float:
+    def _bring(self, need: _RequiredTensor, receiver: Core, keep: Collection[str]) -> float:
         """Send a tensor to ``receiver`` unless it is there; the core that has had it longest sends it."""
         present = self._find(need.tensor, receiver)
         if present is not None:
@@ -232,21 +233,23 @@ class _Planner:
         sender, stored = min(found, key=lambda pair: pair[1].available)
         space = self._make_space(receiver, need.operand, stored.bits, stored.available, keep)
         sent = self._send(need, sender, receiver, stored.bits, space)
-        self._store(receiver, need.operand).put(Stored(need.tensor, stored.bits, sent.start_cycle, sent.end_cycle))
+        self._store(receiver, need.operand).put(
+            StoredTensor(need.tensor, stored.bits, sent.start_cycle, sent.end_cycle)
+        )
         makes = self._maker.get(need.tensor)
         passed_on = sender is not self._offchip and sender.name != makes
         if passed_on and not self._uses.get(need.tensor, {}).get(sender.name):
             self._drop(need.tensor, sender, sent.end_cycle)
         return sent.end_cycle
 
-    def _send(self, need: _Need, sender: Core, receiver: Core, bits: int, ready: float) -> Transfer:
+    def _send(self, need: _RequiredTensor, sender: Core, receiver: Core, bits: int, ready: float) -> Transfer:
         route = self._topology.route(sender.name, receiver.name)
         duration = route.duration(bits)
         timelines = [self._media.setdefault(medium, Timeline()) for medium in route.media]
-        heard = {timeline.heard(need.tensor, ready, duration) for timeline in timelines}
-        passage = heard.pop() if len(heard) == 1 and duration > 0 else None
-        start = self._common_window(route.media, ready, duration) if passage is None else passage
-        if passage is None:
+        starts = {timeline.broadcast_start(need.tensor, ready, duration) for timeline in timelines}
+        broadcast = starts.pop() if len(starts) == 1 and duration > 0 else None
+        start = self._common_window(route.media, ready, duration) if broadcast is None else broadcast
+        if broadcast is None:
             for timeline in timelines:
                 timeline.take(start, duration, (need.tensor,))
         energy = (
@@ -265,7 +268,7 @@ class _Planner:
             end_cycle=start + duration,
             bits=bits,
             energy_pj=energy,
-            broadcast=passage is not None,
+            broadcast=broadcast is not None,
         )
         self.transfers.append(transfer)
         return transfer
@@ -286,10 +289,10 @@ class _Planner:
         present = self._find(tensor, self._offchip)
         if present is not None:
             return present.available
-        need = _Need(tensor, "O", TransferKind.LOGITS, tensor)
+        need = _RequiredTensor(tensor, "O", TransferKind.LOGITS, tensor)
         sender = next(core for core in self._cores if core.name == self._maker[tensor])
         sent = self._send(need, sender, self._offchip, self._bits[tensor], self._ends[tensor])
-        self._store(self._offchip, "O").put(Stored(tensor, sent.bits, sent.start_cycle, sent.end_cycle))
+        self._store(self._offchip, "O").put(StoredTensor(tensor, sent.bits, sent.start_cycle, sent.end_cycle))
         if not any(self._uses.get(tensor, {}).values()):
             self._drop(tensor, sender, sent.end_cycle)
         return sent.end_cycle
@@ -322,7 +325,7 @@ class _Planner:
                     done = max(done, self._evict(item, core, max(ready, item.available)))
         return done
 
-    def _evict(self, item: Stored, core: Core, time: float) -> float:
+    def _evict(self, item: StoredTensor, core: Core, time: float) -> float:
         """Take ``item`` out of a memory of ``core``, to the off-chip memory if its content would be lost."""
         elsewhere = [other for other in self._cores if other is not core and self._find(item.tensor, other) is not None]
         # The reference asks only whether the off-chip memory has it.
@@ -330,9 +333,9 @@ class _Planner:
         if saved or self._offchip is None:
             self._drop(item.tensor, core, time)
             return time
-        need = _Need(item.tensor, "O", TransferKind.EVICTION, item.tensor)
+        need = _RequiredTensor(item.tensor, "O", TransferKind.EVICTION, item.tensor)
         sent = self._send(need, core, self._offchip, item.bits, max(time, 0.0 if self._published else item.available))
-        self._store(self._offchip, "O").put(Stored(item.tensor, item.bits, sent.start_cycle, sent.end_cycle))
+        self._store(self._offchip, "O").put(StoredTensor(item.tensor, item.bits, sent.start_cycle, sent.end_cycle))
         self._drop(item.tensor, core, sent.end_cycle)
         return sent.end_cycle
 
@@ -349,7 +352,7 @@ class _Planner:
             if other is not self._offchip:
                 self._drop(tensor, other, self._last_use.get((tensor, other.name), end))
 
-    def _find(self, tensor: str, core: Core) -> Stored | None:
+    def _find(self, tensor: str, core: Core) -> StoredTensor | None:
         for store in self._stores[core.name].values():
             if tensor in store:
                 return store.get(tensor)
@@ -359,13 +362,13 @@ class _Planner:
         for store in self._stores[core.name].values():
             store.drop(tensor, time)
 
-    def _store(self, core: Core, operand: MemoryOperand) -> Store:
+    def _store(self, core: Core, operand: MemoryOperand) -> MemoryContents:
         memory = top_memory(core, operand)
         stores = self._stores[core.name]
         if memory.name not in stores:
             # Without an off-chip core nothing could be evicted; the off-chip memory itself is taken as large enough.
             limited = self._offchip is not None and core is not self._offchip
-            stores[memory.name] = Store(memory.size_bits if limited else None)
+            stores[memory.name] = MemoryContents(memory.size_bits if limited else None)
         return stores[memory.name]
 
 

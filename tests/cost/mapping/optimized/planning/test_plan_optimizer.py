@@ -25,6 +25,11 @@ MOST_PLANS = 100
 QUIET = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
+def run_to_the_end(simulator: PlanSimulator) -> None:
+    while not simulator.finished:
+        simulator.run_stage()
+
+
 class Setting:
     """All that plans are made of, for one workload on one accelerator."""
 
@@ -44,7 +49,7 @@ class Setting:
     def simulated(self, tasks: tuple[Task, ...], mode: Speculation = Speculation.WAIT) -> float:
         modes = [mode] * self.workload.num_stages
         simulator = PlanSimulator(self.group, self.builder, self.router, ALL_STEPS, modes, tasks)
-        simulator.run()
+        run_to_the_end(simulator)
         schedule = simulator.schedule()
         layers = layer_reports(self.workload, self.accelerator, schedule)
         stages = stage_costs(self.workload, schedule, layers, StageBoundary.VERDICTS)

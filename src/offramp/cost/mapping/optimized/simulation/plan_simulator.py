@@ -145,15 +145,6 @@ class PlanSimulator:
         """Number of the stage that `run_stage` would run."""
         return self._tasks[self._next].layers[0].stage
 
-    def run(self) -> None:
-        """Run all stages that are left.
-
-        Raises:
-            UnsupportedLayerError: A layer does not fit a memory, even with everything else off chip.
-        """
-        while not self.finished:
-            self.run_stage()
-
     def run_stage(self) -> None:
         """Run the next stage.
 
