@@ -141,6 +141,7 @@ REGISTRIES = {
     "offramp.data_sets": "offramp.data.raw_data:BUILTIN",
     "offramp.algorithms": "offramp.algorithms.algorithm:ALGORITHMS",
     "offramp.trackers": "offramp.run.trackers.tracker:TRACKERS",
+    "offramp.deployment_targets": "offramp.deploy.targets.deployment_target:DEPLOYMENT_TARGETS",
     "offramp.exit_rules": "offramp.exits.exit_rule:EXIT_RULES",
 }
 

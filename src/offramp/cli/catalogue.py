@@ -87,6 +87,10 @@ KINDS: dict[str, Kind] = {
         _registered("offramp.exits.exit_rule:EXIT_RULES"),
     ),
     "settings": Kind("All settings, for files, --set and Python.", _settings),
+    "targets": Kind(
+        "Deployment targets (deploy.targets).",
+        _registered("offramp.deploy.targets.deployment_target:DEPLOYMENT_TARGETS"),
+    ),
     "trackers": Kind(
         "Where figures of a search can be logged, too (execution.tracker).",
         _registered("offramp.run.trackers.tracker:TRACKERS"),

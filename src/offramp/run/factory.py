@@ -11,6 +11,7 @@ from offramp.cost.sparsity_gain import gain_of
 from offramp.data.labelled_data import Dataset, load_dataset
 from offramp.data.mini_batches import default_augmentation
 from offramp.deploy.bundle.licence import read_licence
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -66,6 +67,8 @@ def check_settings(config: Config) -> Accelerator:
     for rule in config.fine_tune.picks:
         check_rule(rule)
     read_licence(config.deploy.licence)
+    for target in config.deploy.targets:
+        DEPLOYMENT_TARGETS.get(target).check_ready()
     _check_analog(config, accelerator)
     _check_pruning(config, accelerator)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:

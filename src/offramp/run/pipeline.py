@@ -12,6 +12,12 @@ from offramp.data.mini_batches import to_tensor
 from offramp.deadline import Clock, Deadline
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS
 from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.deploy.targets.deployment_target import (
+    BUNDLE_TARGET,
+    DEPLOYMENT_TARGETS,
+    DeploymentSource,
+    export_target,
+)
 from offramp.distributed.executor import Executor
 from offramp.errors import ConfigError, ConstraintError, Interrupted
 from offramp.jsonio import dumps
@@ -41,6 +47,8 @@ from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingL
 _CLOSING_SHARE, _CLOSING_S = 0.07, 20.0
 # Shares of the remaining time at which a phase must have ended.
 _REFERENCE = "reference"
+BUNDLE_FOLDER = "bundle"
+"""Folder of the bundle, inside that of a chosen network."""
 _TRAINING_END, _SEARCH_END, _FINE_TUNING_END = 0.48, 0.61, 1.0
 
 
@@ -234,7 +242,7 @@ class Pipeline:
             with self.reporter.task(f"Fine-tuning {selection.name}") as task:
                 result = finisher.finish(selection, folder, task, deadline=deadline, resume=resume, teacher=teacher)
             self.store.note_checkpoint(folder / WEIGHTS, len(result.log.loss))
-            self._export(context, selection, result, folder / "bundle")
+            self._export(context, selection, result, folder)
             for epoch, loss in enumerate(result.log.loss, start=1):
                 self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
             finished.append(result)
@@ -270,31 +278,44 @@ class Pipeline:
                     )
         return True
 
-    def _export(self, context: Context, selection: Selection, result: FinishedNetwork, path: Path) -> None:
-        if self.resume and path.exists():
+    def _export(self, context: Context, selection: Selection, result: FinishedNetwork, folder: Path) -> None:
+        """Write the bundle of a finished network, and the other targets of the settings, each in a folder of its own.
+
+        A resumed run keeps the folders that are there: each appeared as a whole, after it was compared.
+        """
+        bundle, dataset, record = folder / BUNDLE_FOLDER, context.dataset, result.record
+        others = [name for name in self.config.deploy.targets if name != BUNDLE_TARGET]
+        wanted = [bundle, *(folder / name for name in others)]
+        if self.resume and all(path.exists() for path in wanted):
             return
-        dataset, record = context.dataset, result.record
-        checks = dataset.splits.validation.subset(NUM_CHECKS, self.config.seed)
+        split = dataset.splits.validation.subset(NUM_CHECKS, self.config.seed)
+        checks = to_tensor(split.images, dataset.preprocessing).numpy()
         with self.reporter.task(f"Exporting {selection.name}") as task:
             task.update(0.1, "ONNX")
             result.network.to("cpu").eval()
-            export_bundle(
-                result.network,
-                path,
-                policy=record.policy,
-                class_names=dataset.class_names,
-                mean=dataset.preprocessing.mean,
-                std=dataset.preprocessing.std,
-                cost=record.cost,
-                profile=record.validation,
-                guarantee=record.guarantee,
-                licence=self.config.deploy.licence,
-                checks=to_tensor(checks.images, dataset.preprocessing).numpy(),
-                name=f"{dataset.name}-{selection.name}",
-                seed=self.config.seed,
-                input_kind=dataset.input_kind,
-                overwrite=True,
-            )
+            if not (self.resume and bundle.exists()):
+                export_bundle(
+                    result.network,
+                    bundle,
+                    policy=record.policy,
+                    class_names=dataset.class_names,
+                    mean=dataset.preprocessing.mean,
+                    std=dataset.preprocessing.std,
+                    cost=record.cost,
+                    profile=record.validation,
+                    guarantee=record.guarantee,
+                    licence=self.config.deploy.licence,
+                    checks=checks,
+                    name=f"{dataset.name}-{selection.name}",
+                    seed=self.config.seed,
+                    input_kind=dataset.input_kind,
+                    overwrite=True,
+                )
+            for index, name in enumerate(others, start=1):
+                task.update((1 + index) / (2 + len(others)), name)
+                if not (self.resume and (folder / name).exists()):
+                    source = DeploymentSource(bundle, result.network)
+                    export_target(DEPLOYMENT_TARGETS.get(name), source, folder / name, checks=checks, overwrite=True)
 
     def _report(
         self,

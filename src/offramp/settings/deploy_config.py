@@ -8,9 +8,13 @@ from offramp.settings.section import Section
 
 
 class DeployConfig(Section):
-    """What an exported bundle holds beside the network and its figures."""
+    """In which forms a run delivers the chosen networks, and what their bundles hold beside the figures."""
 
     licence: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         default=None,
         description="Licence of the exported networks: a name such as CC-BY-4.0, or a text file (default: none).",
+    )
+    targets: tuple[str, ...] = Field(
+        default=("onnx",),
+        description="Deployment targets written for each chosen network; the bundle, onnx, is always written.",
     )

@@ -187,6 +187,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__quantize: bool
     fine_tune__weight_density: float | None
     deploy__licence: str | None
+    deploy__targets: tuple[str, ...] | list[str]
     budget__seconds: float | None
     budget__evaluations: int | None
     execution__workers: int | None

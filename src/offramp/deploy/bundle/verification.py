@@ -103,7 +103,7 @@ def _compare(
         np.concatenate(exits) for exits in zip(*(session.all_logits(batch) for batch in _batches(inputs)), strict=True)
     )
     scales = [max(1.0, float(np.abs(logits).max())) for logits in expected]
-    comparison = _Comparison(len(inputs), int(stray_share * len(inputs)))
+    comparison = Comparison(len(inputs), int(stray_share * len(inputs)))
     for form, logits in (("The chain of stages", chain), (MODEL_FILE, _joined_logits(bundle, inputs, len(expected)))):
         for index, (ours, theirs) in enumerate(zip(expected, logits, strict=True)):
             comparison.add(form, index, np.arange(len(inputs)), ours, theirs, tolerance * scales[index])
@@ -118,7 +118,7 @@ def _compare(
     moved = np.zeros(len(inputs), dtype=bool)
     answers = session.predict(inputs)
     for form, exits in (("The session", [answer.exit for answer in answers]), (EARLY_EXIT_FILE, early.exits)):
-        moved |= _moved(form, wanted, np.asarray(exits), on_threshold)
+        moved |= check_exits(form, wanted, np.asarray(exits), on_threshold)
     return Agreement(
         largest_difference=float(comparison.largest.max()),
         logit_scale=max(scales),
@@ -128,7 +128,7 @@ def _compare(
     )
 
 
-class _Comparison:
+class Comparison:
     """The largest difference of every sample so far, and which samples are strays."""
 
     def __init__(self, num_samples: int, num_allowed: int) -> None:
@@ -164,7 +164,7 @@ class _Comparison:
         return self.largest.clip(min=usual)
 
 
-def _moved(
+def check_exits(
     form: str, wanted: NDArray[np.intp], taken: NDArray[np.integer], on_threshold: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Samples that left elsewhere, which only those on a threshold may."""

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, manifest_text
 from offramp.deploy.runtime.graph_check import check_graph
 from offramp.deploy.runtime.graph_sessions import checked_content
 from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, TargetAnswers
+from offramp.deploy.targets.onnx.onnx_target import early_exit_answers
 from offramp.errors import InputError
 from offramp.jsonio import write_atomically
 
@@ -25,11 +28,23 @@ _MAX_FILE_BYTES = 2**28
 
 
 def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0) -> Path:
-    """Write a page that runs the bundle with onnxruntime-web, and give the path of its ``index.html``.
+    """Write a page that runs the bundle with onnxruntime-web.
 
-    ``runtime`` is the npm package onnxruntime-web, unpacked. The page holds some random samples with the session's
-    answers, and compares on request. Files must be served: browsers do not load WebAssembly from ``file:``.
-    Raises InputError where ``folder`` is not new or empty, or ``runtime`` is another package.
+    The page holds some random samples with the session's answers, and compares on request. Files must be served:
+    browsers do not load WebAssembly from ``file:``.
+
+    Args:
+        bundle: A bundle: a folder, or a .zip of one.
+        folder: A new or empty folder.
+        runtime: The npm package onnxruntime-web, unpacked.
+        seed: Seed of the random samples.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        InputError: If ``folder`` is not new or empty, or ``runtime`` is another package.
+        BundleError: If the bundle is damaged.
     """
     session = EarlyExitSession(bundle)
     source = open_files(Path(bundle))
@@ -53,6 +68,36 @@ def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0
     except OSError as exc:
         raise InputError(f"The page cannot be written to {str(folder)!r}: {exc.strerror or exc}.") from exc
     return folder / "index.html"
+
+
+@dataclass(frozen=True)
+class WebTarget:
+    """The page of `export_web`, for a browser.
+
+    Attributes:
+        runtime: The npm package onnxruntime-web; where `npm install` puts it in the working directory.
+        name: The registered name.
+        description: What is written, in one line.
+    """
+
+    runtime: Path = Path("node_modules") / _PACKAGE
+    name: str = "web"
+    description: str = "a web page that runs the network in the browser; needs node_modules/onnxruntime-web"
+
+    def check_ready(self) -> None:
+        """See `DeploymentTarget.check_ready`."""
+        _runtime_files(self.runtime)
+
+    def export(self, source: DeploymentSource, folder: Path) -> None:
+        """See `DeploymentTarget.export`."""
+        export_web(source.bundle, folder, runtime=self.runtime)
+
+    def answers(self, folder: Path, inputs: NDArray[np.float32]) -> TargetAnswers:
+        """See `DeploymentTarget.answers`; the page's graph in onnxruntime, whose web form runs it in the browser."""
+        return early_exit_answers(folder / EARLY_EXIT_FILE, inputs)
+
+
+DEPLOYMENT_TARGETS.add("web", WebTarget())
 
 
 def _runtime_files(runtime: Path) -> dict[str, bytes]:

@@ -1,0 +1,190 @@
+"""Deployment targets: the forms in which a network is delivered, each written only if it reproduces the network."""
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.deploy.bundle.verification import Agreement, Comparison, Logits, check_exits, network_logits
+from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.errors import ExportError, InputError
+from offramp.nn.network import EarlyExitNetwork
+from offramp.registry import Registry
+
+# That of a bundle in floating point, for bundles that do not state theirs.
+_TOLERANCE = 1e-4
+
+BUNDLE_TARGET = "onnx"
+"""The target that a run always writes: all others are made from its bundle."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeploymentSource:
+    """What a target is made from.
+
+    Attributes:
+        bundle: A verified bundle: a folder, or a .zip of one.
+        network: The network that the bundle was made from; None where only the bundle is at hand.
+    """
+
+    bundle: Path
+    network: EarlyExitNetwork | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TargetAnswers:
+    """What the files of a target answer.
+
+    Attributes:
+        exits: The exit that each sample left at, (samples,).
+        logits: The logits of that exit, (samples, classes).
+    """
+
+    exits: NDArray[np.integer]
+    logits: NDArray[np.float32]
+
+
+class DeploymentTarget(Protocol):
+    """A form in which a network is delivered; registered in `DEPLOYMENT_TARGETS`.
+
+    Attributes:
+        name: The registered name; also the name of the folder that a run writes.
+        description: What is written, in one line.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def check_ready(self) -> None:
+        """Check, before any work, that what the target needs on this machine is there.
+
+        Raises:
+            InputError: If something is missing; the message says how to get it.
+        """
+        ...
+
+    def export(self, source: DeploymentSource, folder: Path) -> None:
+        """Write the files.
+
+        Args:
+            source: What the target is made from.
+            folder: An empty folder.
+
+        Raises:
+            InputError: If the network cannot be written in this form, or a file cannot be written.
+        """
+        ...
+
+    def answers(self, folder: Path, inputs: NDArray[np.float32]) -> TargetAnswers:
+        """Run the files that were written, and nothing else, one sample at a time.
+
+        Args:
+            folder: The folder that `export` has written.
+            inputs: Normalised inputs, (samples, channels, height, width).
+
+        Returns:
+            What the files answer.
+        """
+        ...
+
+
+DEPLOYMENT_TARGETS: Registry[DeploymentTarget] = Registry(
+    "deployment target", "offramp.deploy.targets", entry_points="offramp.deployment_targets"
+)
+
+
+def export_target(
+    target: DeploymentTarget,
+    source: DeploymentSource,
+    folder: Path,
+    *,
+    checks: NDArray[np.float32],
+    overwrite: bool = False,
+) -> Agreement:
+    """Write a target, run it on ``checks``, and keep it only if it answers as the network does.
+
+    Logits may differ by the tolerance that the bundle was verified with; only samples whose score is as near to a
+    threshold may leave at another exit.
+
+    Args:
+        target: The target, see `DEPLOYMENT_TARGETS`.
+        source: What it is made from.
+        folder: Where to write it: a new or empty folder.
+        checks: Normalised inputs, (samples, channels, height, width).
+        overwrite: Whether a folder that holds files is replaced.
+
+    Returns:
+        How well the files agree with the network.
+
+    Raises:
+        InputError: If ``folder`` cannot be written, or the target lacks something.
+        ExportError: If the files do not reproduce the network; nothing is kept.
+    """
+    target.check_ready()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"A target is written to a folder; {str(folder)!r} is something else. Give another path.")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(f"{str(folder)!r} must be a new or empty folder, but it holds files.")
+    destination = folder.resolve()
+    draft = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.part"
+    try:
+        draft.mkdir(parents=True)
+        target.export(source, draft)
+        agreement = _verified(target, source, draft, checks)
+        if destination.exists():
+            shutil.rmtree(destination)
+        draft.rename(destination)
+    except OSError as exc:
+        raise InputError(
+            f"Target {target.name!r} cannot be written to {str(folder)!r}: {exc.strerror or exc}."
+        ) from exc
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return agreement
+
+
+def _verified(
+    target: DeploymentTarget, source: DeploymentSource, draft: Path, inputs: NDArray[np.float32]
+) -> Agreement:
+    session = EarlyExitSession(source.bundle)
+    stated = session.manifest.verification
+    tolerance, stray_share = (_TOLERANCE, 0.0) if stated is None else (stated.tolerance, stated.stray_share)
+    expected: Logits = session.all_logits(inputs) if source.network is None else network_logits(source.network, inputs)
+    answers = target.answers(draft, inputs)
+    classes = expected[-1].shape[1]
+    if answers.exits.shape != (len(inputs),) or answers.logits.shape != (len(inputs), classes):
+        raise ExportError(
+            f"Target {target.name!r} must answer with {len(inputs)} exits and logits of {classes} classes each, got "
+            f"shapes {answers.exits.shape} and {answers.logits.shape}; nothing was written."
+        )
+    if not np.isin(answers.exits, range(len(expected))).all():
+        raise ExportError(
+            f"Target {target.name!r} must answer with exits from 0 to {len(expected) - 1}, got "
+            f"{sorted(set(answers.exits.tolist()))}; nothing was written."
+        )
+    what = f"Target {target.name!r}"
+    comparison = Comparison(len(inputs), int(stray_share * len(inputs)))
+    scales = [max(1.0, float(np.abs(logits).max())) for logits in expected]
+    for index, ours in enumerate(expected):
+        rows = np.flatnonzero(answers.exits == index)
+        if len(rows):
+            comparison.add(what, index, rows, ours[rows], answers.logits[rows], tolerance * scales[index])
+    rule = session.manifest.policy
+    # Logits of the exits that nobody left at are not seen: they may be off by as much as is allowed.
+    slack = np.maximum(comparison.slack(), tolerance * max(scales))
+    undecided = rule.undecided(expected, slack)
+    moved = check_exits(what, rule.decide(expected), answers.exits, undecided)
+    return Agreement(
+        largest_difference=float(comparison.largest.max()),
+        logit_scale=max(scales),
+        num_on_threshold=int(undecided.sum()),
+        num_moved=int(moved.sum()),
+        num_strays=int(comparison.strays.sum()),
+    )
