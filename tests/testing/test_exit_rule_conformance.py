@@ -4,7 +4,6 @@ import copy
 import re
 import sys
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,18 +27,19 @@ LOGITS = tuple(np.random.default_rng(index).normal(scale=2.0, size=(40, 3)).asty
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "add-an-exit-rule.md").read_text()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def stage_graphs_made_once() -> Iterator[None]:
-    """All checks export the same network; making its stage graphs takes seconds."""
-    made: list[Any] = []
+_STAGE_GRAPHS: list[Any] = []
 
-    def cached(network: Any) -> list[Any]:
-        made.extend([] if made else stage_models(network))
-        return copy.deepcopy(made)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle_module, "stage_models", cached)
-        yield
+def kept_stage_models(network: Any) -> list[Any]:
+    """A stand-in for ``stage_models``: all checks export the same network, whose stage graphs take seconds to make."""
+    if not _STAGE_GRAPHS:
+        _STAGE_GRAPHS.extend(stage_models(network))
+    return copy.deepcopy(_STAGE_GRAPHS)
+
+
+@pytest.fixture(autouse=True)
+def quick_stage_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "stage_models", kept_stage_models)
 
 
 def test_the_rule_of_the_how_to_page_conforms(

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE
 from offramp.deploy.onnx.value_names import EXIT, IMAGES
 from offramp.deploy.runtime.graph_sessions import start_content
@@ -20,8 +18,7 @@ from offramp.exits.exit_rule import EXIT_RULES, CachedOutputs, ExitRule, RuleNot
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 from offramp.exits.rule_curve import rule_curve
 from offramp.exits.score_thresholds import ThresholdGrid
-from offramp.nn.network import EarlyExitNetwork
-from offramp.space.architecture import Architecture, ExitChoice, StageChoice
+from offramp.testing.pass_through import export_pass_through
 
 _NUM_SAMPLES, _NUM_CLASSES = 120, 4
 _GRID = ThresholdGrid(step=0.25, num_quantiles=4, max_combinations=1_000)
@@ -100,21 +97,10 @@ def _check_deployed(rule: ExitRule) -> None:
     """Write a bundle whose network passes given logits on, and run its forms."""
     logits = _outputs(3, seed=5).logits
     inputs = np.concatenate(logits, axis=1)[:, :, None, None]
-    channels = inputs.shape[1]
     wanted = rule.decide(logits)
     certain = ~rule.undecided(logits, np.full(len(wanted), _ROUNDING))
     with tempfile.TemporaryDirectory() as folder:
-        path = export_bundle(
-            _pass_through(len(logits)),
-            Path(folder) / "bundle",
-            policy=rule,
-            class_names=[str(index) for index in range(_NUM_CLASSES)],
-            mean=(0.0,) * channels,
-            std=(1.0,) * channels,
-            checks=inputs,
-            name="conformance",
-            seed=0,
-        ).path
+        path = export_pass_through(Path(folder) / "bundle", rule, inputs, _NUM_CLASSES)
         session = EarlyExitSession(path)
         _require(type(session.rule) is type(rule), f"a session must find {rule} in the manifest")
         predicted = np.asarray([item.exit for item in session.predict(inputs)])
@@ -190,27 +176,6 @@ def _outputs(num_exits: int, seed: int) -> CachedOutputs:
         values[np.arange(_NUM_SAMPLES), labels] += strength
         logits.append(values.astype(np.float32))
     return CachedOutputs(tuple(logits), labels, tuple(float(index + 1) for index in range(num_exits)))
-
-
-def _pass_through(num_exits: int) -> EarlyExitNetwork:
-    """A network whose input holds the logits of all exits as channels."""
-    channels = num_exits * _NUM_CLASSES
-    stages, branches = [], []
-    for index in range(num_exits):
-        stages.append(_convolution(torch.eye(channels)))
-        chosen = torch.eye(channels)[index * _NUM_CLASSES : (index + 1) * _NUM_CLASSES]
-        branches.append(nn.Sequential(_convolution(chosen), nn.Flatten()))
-    exits = tuple(ExitChoice(tap, "pass_through") for tap in range(num_exits - 1))
-    architecture = Architecture(
-        "pass_through", 1, (StageChoice(1, channels, (1,), (1,)),), exits, final_branch="pass_through"
-    )
-    return EarlyExitNetwork(architecture, stages, branches, (channels, 1, 1), _NUM_CLASSES).eval()
-
-
-def _convolution(matrix: torch.Tensor) -> nn.Module:
-    layer = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1, bias=False)
-    layer.weight.data.copy_(matrix[:, :, None, None])
-    return layer
 
 
 def _some(rules: Sequence[ExitRule], count: int = 5) -> list[ExitRule]:
