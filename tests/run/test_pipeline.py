@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from offramp import jsonio
 from offramp.deadline import Deadline
 from offramp.deploy.bundle.manifest import load_manifest
-from offramp.errors import ConfigError, RunError
+from offramp.errors import ConfigError, InputError, RunError, UnknownNameError
 from offramp.progress import SilentReporter
 from offramp.records import resume_run
 from offramp.run.api import search
@@ -21,6 +21,7 @@ from offramp.settings.config import Config
 from offramp.train import checkpoint
 from offramp.train.checkpoint import load_checkpoint
 from tests.conftest import small_config
+from tests.deploy.targets.web.test_web_target import fake_runtime
 
 
 @pytest.mark.parametrize(("budget", "usable"), [(None, None), (2400.0, 2232.0), (60.0, 40.0), (10.0, 0.0)])
@@ -68,19 +69,43 @@ def context_of(config: Config) -> Context:
     return build_context(config, build_dataset(config, SilentReporter()))
 
 
-def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet(tmp_path: Path) -> None:
+def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet_and_writes_the_targets_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_runtime(tmp_path / "node_modules" / "onnxruntime-web")
     config = small_config(
         train__epochs=1,
         search__evaluations=4,
         search__batch=4,
         fine_tune__picks=("cheapest",),
         fine_tune__reference=False,
+        deploy__targets=("web",),
     )
     summary = search(config, run=tmp_path / "run").summary
     assert summary.static_reference.accuracy_test is None
     assert summary.static_reference.name.endswith("as in the supernet")
     assert sorted(folder.name for folder in (tmp_path / "run" / "chosen").iterdir()) == ["cheapest"]
     assert summary.chosen[0].test is not None
+    # The bundle is always there, and the page runs its graph.
+    bundle, page = (tmp_path / "run" / "chosen" / "cheapest" / name for name in ("bundle", "web"))
+    assert (page / "index.html").is_file()
+    graphs = [(folder / "model_early_exit.onnx").read_bytes() for folder in (bundle, page)]
+    assert graphs[0] == graphs[1]
+    written = (page / "index.html").stat().st_mtime_ns
+    search(run=tmp_path / "run", resume=True)
+    assert (page / "index.html").stat().st_mtime_ns == written
+
+
+def test_an_unknown_target_or_a_missing_tool_is_answered_before_work_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="Unknown deployment target 'wbe'. Did you mean 'web'"):
+        search(small_config(deploy__targets=("onnx", "wbe")), run=tmp_path / "run")
+    with pytest.raises(InputError, match="npm install onnxruntime-web"):
+        search(small_config(deploy__targets=("web",)), run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_teaching_reference_is_finished_first_and_by_workers_too(tmp_path: Path) -> None:
