@@ -101,7 +101,7 @@ def test_an_unknown_target_or_a_missing_tool_is_answered_before_work_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownNameError, match="Unknown deployment target 'wbe'. Did you mean 'web'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'web'"):
         search(small_config(deploy__targets=("onnx", "wbe")), run=tmp_path / "run")
     with pytest.raises(InputError, match="npm install onnxruntime-web"):
         search(small_config(deploy__targets=("web",)), run=tmp_path / "run")
