@@ -1,4 +1,4 @@
-"""Progress of long work: what is being done, how far it is, how long it still takes."""
+"""Progress of long tasks: current step, fraction done, remaining time."""
 
 import sys
 import time

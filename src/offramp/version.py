@@ -1,3 +1,3 @@
-"""The version of offramp, for everything that records it."""
+"""The version of offramp."""
 
 __version__ = "0.1.0"

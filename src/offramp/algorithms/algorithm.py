@@ -1,4 +1,4 @@
-"""The registry of search algorithms, and the part that all of them share."""
+"""The registry of search algorithms, and `Proposals`, which all of them use."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

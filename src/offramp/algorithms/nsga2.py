@@ -1,4 +1,4 @@
-"""NSGA-II on genes: pymoo's ranking, crowding and selection behind ask and tell."""
+"""NSGA-II on genes, with pymoo's ranking, crowding distance and selection."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

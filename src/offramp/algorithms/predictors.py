@@ -1,4 +1,4 @@
-"""Predictors: from genes to what an evaluation would measure, and how far that guess may be off.
+"""Predictors of objectives from genes, with their uncertainty.
 
 Several regressors compete; the one that ranks held-out candidates best is taken. A predictor decides what is evaluated
 next and never what is reported.

@@ -1,4 +1,4 @@
-"""Random search: candidates drawn from the space, none twice."""
+"""Random search: candidates are sampled from the space without repetition."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Parts of a space that an algorithm keeps to: one type of branch, one policy."""
+"""Restriction of a search space to one branch type and one exit policy."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""When a detector of anomalies may stop: normal, anomalous, or not sure yet, from reconstruction errors."""
+"""Exit rule of an anomaly detector: normal, anomalous or undecided, from reconstruction errors."""
 
 import itertools
 import math

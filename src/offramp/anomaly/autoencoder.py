@@ -1,4 +1,4 @@
-"""The auto-encoder of MLPerf Tiny with early exits: what an exit gives is the input, rebuilt by a shortened decoder.
+"""The auto-encoder of MLPerf Tiny with early exits, each a shortened decoder.
 
 Source: Banbury et al. 2021, "MLPerf Tiny Benchmark", section 4.4; layer shapes from the reference TFLite file.
 """

@@ -1,4 +1,4 @@
-"""A detector of anomalous sounds as a folder: one graph per stage, and when to stop; and the session that runs it."""
+"""An anomaly detector as a folder with one graph per stage, and the session that runs it."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""ToyADMOS as published for DCASE 2020: normal sounds to train on, labelled ones to choose by and to measure on."""
+"""ToyADMOS as published for DCASE 2020: normal sounds for training, labelled ones for validation and test."""
 
 import re
 from dataclasses import dataclass

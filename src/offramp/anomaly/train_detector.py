@@ -1,4 +1,4 @@
-"""From machine sounds to a detector with early exits: train, choose exits and thresholds, measure, export."""
+"""Train an anomaly detector with early exits: training, choice of exits and thresholds, test, export."""
 
 import itertools
 from collections.abc import Sequence

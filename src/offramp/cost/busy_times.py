@@ -1,4 +1,4 @@
-"""When every core and every link is busy, and with what: a schedule as it is drawn."""
+"""Busy times of cores and links in a schedule, for drawing it."""
 
 from collections.abc import Iterable
 

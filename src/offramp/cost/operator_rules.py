@@ -1,4 +1,4 @@
-"""Stated rules for operators that have no loop nest worth mapping: the same for every engine.
+"""Cost rules for operators without a loop nest worth mapping; they are the same for every engine.
 
 *Activation*: applied to a result on its way out of the array, as part of the layer that makes it: free.
 

@@ -1,4 +1,4 @@
-"""A layer engine that remembers: prices in memory and in an SQLite file that several processes may share."""
+"""A layer engine with a cache in memory and in an SQLite file that several processes may share."""
 
 import hashlib
 import math

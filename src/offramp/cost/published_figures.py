@@ -1,4 +1,4 @@
-"""A cost engine held against the published figures that an accelerator's description comes with."""
+"""Comparison of a cost engine with the published figures in an accelerator description."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

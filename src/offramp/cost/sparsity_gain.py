@@ -1,4 +1,4 @@
-"""What a layer gains from zero weights on a core whose description says that it gains from them.
+"""Savings from zero weights on a core whose description states them.
 
 The rule, which is the mean over evenly spread zeros. ``d`` is the share of weights that are not zero:
 

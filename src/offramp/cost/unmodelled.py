@@ -1,4 +1,4 @@
-"""What the figures of a mapping do not hold, in sentences that come with every price."""
+"""What the figures of a mapping leave out, as sentences that come with every result."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The error of an engine that cannot price some of its jobs; it names all of them at once."""
+"""The error of an engine that does not support some layers; it names all of them at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Labels as found in files to class numbers 0, 1, 2, ..."""
+"""Conversion of labels in files to class numbers 0, 1, 2, ..."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

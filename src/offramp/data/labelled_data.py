@@ -1,4 +1,4 @@
-"""Labelled images in named splits: train, validation, test; never one for another."""
+"""Labelled data sets with separate training, validation and test splits."""
 
 import math
 from collections.abc import Mapping

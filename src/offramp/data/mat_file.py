@@ -1,4 +1,4 @@
-"""Number arrays out of MATLAB files of version 5 (``save -v6`` and ``-v7``).
+"""Reader of number arrays in MATLAB files of version 5 (``save -v6`` and ``-v7``).
 
 SciPy's ``loadmat`` is not used: one wrong byte in a file can end the whole process with a segmentation fault (seen with
 SciPy 1.17). This reader checks every size before it touches the bytes, and reads nothing but plain arrays.

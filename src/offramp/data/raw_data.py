@@ -1,4 +1,4 @@
-"""What a reader of one data format hands over, and how the reader that understands a path is found."""
+"""What a data reader returns, and how the reader for a path is found."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

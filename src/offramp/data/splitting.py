@@ -1,4 +1,4 @@
-"""Cutting labelled samples into parts that never overlap and hold every class."""
+"""Splitting of labelled samples into disjoint parts that contain every class."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is promised about the accuracy of a policy: the drop against the full network is rarely above epsilon."""
+"""Guarantee on the accuracy of a policy: its drop against the full network is rarely above epsilon."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Temperature calibration: one number per exit that makes its confidences honest.
+"""Temperature calibration of confidences, with one temperature per exit.
 
 Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
 """

@@ -1,4 +1,4 @@
-"""Confidence measures: how sure an exit is of its answer, from 0 to 1, larger is surer."""
+"""Confidence measures: how certain an exit is of its prediction, from 0 to 1."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""All combinations of thresholds at once: right answers and mean cost from cumulative histograms."""
+"""Accuracy and mean cost of all combinations of thresholds, from cumulative histograms."""
 
 import math
 from collections.abc import Sequence

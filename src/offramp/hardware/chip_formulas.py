@@ -1,4 +1,4 @@
-"""Chips that are priced by closed forms fitted to silicon: cycles per layer, powers, and what each core may run.
+"""Chips with closed-form formulas fitted to silicon: cycles of layers, powers, and limits of each core.
 
 Three forms are known. Which one a core has, and every figure in it, comes from the accelerator's YAML.
 """

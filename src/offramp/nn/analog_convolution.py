@@ -1,4 +1,4 @@
-"""Convolutions some of whose output channels an analog in-memory core computes.
+"""Convolutions with some output channels on an analog in-memory core.
 
 Such channels have ternary weights. Inputs lose bits on their way to the array, the sums of each group of rows are
 read by a converter of a few bits, with noise; groups are added, scaled and shifted digitally. The other channels are

@@ -1,4 +1,4 @@
-"""Batch-norm statistics for one network of a supernet, measured on data."""
+"""Recalibration of batch-norm statistics for one network of a supernet."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard

@@ -1,4 +1,4 @@
-"""EarlyExitNetwork: backbone stages and exit branches that give all logits, or really stop early."""
+"""EarlyExitNetwork: backbone stages and exit branches; returns all logits, or stops at the first confident exit."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Residual: a module and the shortcut around it."""
+"""Residual: a module with a shortcut around it."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""Weights that are zero wherever they matter least: pruned while a network trains, and counted afterwards.
+"""Magnitude pruning of weights during training, and counting of the zeros.
 
 Source: Zhu & Gupta 2017, "To prune, or not to prune": by magnitude, layer by layer, to a share that grows
 along a cubic curve; what was pruned once stays zero.

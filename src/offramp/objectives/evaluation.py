@@ -1,4 +1,4 @@
-"""Evaluation: what is known about one architecture after it was tried."""
+"""Evaluation: objectives, constraint violations and status of one architecture."""
 
 import math
 from collections.abc import Sequence

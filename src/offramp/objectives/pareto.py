@@ -1,4 +1,4 @@
-"""ParetoFront: the evaluations that no other beats in every objective."""
+"""ParetoFront: the evaluations that no other dominates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

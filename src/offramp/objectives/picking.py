@@ -1,4 +1,4 @@
-"""Picking a member of a Pareto front: by a named rule, by its place, or by a bound."""
+"""Choice of a member of a Pareto front by a named rule, an index, or a bound."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What goes wrong with disks and folders, as sentences."""
+"""Faults of disks and folders as error messages."""
 
 import errno
 import sqlite3

@@ -1,4 +1,4 @@
-"""The evaluations of a run as a table for other programs: Parquet, one row an evaluation."""
+"""Export of the evaluations of a run as a Parquet table, one row per evaluation."""
 
 import json
 import os

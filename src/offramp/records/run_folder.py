@@ -1,4 +1,4 @@
-"""Opening run folders: a new one, one to go on with, one to look at."""
+"""Creating, resuming and reading run folders."""
 
 import fcntl
 import json

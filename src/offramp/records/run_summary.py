@@ -1,4 +1,4 @@
-"""RunSummary: all that the report needs of a run, as values that go to JSON and back."""
+"""RunSummary: all values that the report needs, convertible to JSON and back."""
 
 import base64
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Where the blocks and exits of an architecture stand, and how to name an architecture in a line."""
+"""Positions of the blocks and exits of an architecture, and one-line names of architectures."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: SI prefixes, three digits, a unit on everything. Percent exists only here."""
+"""Formatting of numbers for people: SI prefixes, three digits, units. Percentages exist only here."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The sentences of the report: what was searched, what was found, what the terms mean."""
+"""Sentences of the report: what was searched, what was found, what the terms mean."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Architecture: what one early-exit network is, without saying how it is computed."""
+"""Architecture: the description of an early-exit network, independent of its implementation."""
 
 import itertools
 import re

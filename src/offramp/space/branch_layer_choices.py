@@ -1,4 +1,4 @@
-"""What branches that are put together layer by layer may be made of."""
+"""Choices for the layers of exit branches that are built layer by layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

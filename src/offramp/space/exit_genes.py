@@ -1,4 +1,4 @@
-"""Genes of the early exits: where they sit and what branch each has."""
+"""Genes of the early exits: their positions and branches."""
 
 import math
 from collections.abc import Sequence

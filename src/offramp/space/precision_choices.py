@@ -1,4 +1,4 @@
-"""Which bit widths may be chosen, and how finely."""
+"""Choices of bit widths and their granularity."""
 
 from dataclasses import dataclass
 from typing import Literal

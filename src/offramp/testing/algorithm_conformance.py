@@ -1,4 +1,4 @@
-"""What every search algorithm must do, as checks that raise AssertionError with a sentence."""
+"""Conformance checks of search algorithms; each raises AssertionError with a message."""
 
 import json
 import os

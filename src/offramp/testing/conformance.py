@@ -1,4 +1,4 @@
-"""What every backbone family and branch type must do, as checks that raise AssertionError with a sentence."""
+"""Conformance checks of backbone families and branch types; each raises AssertionError with a message."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Toys: small search spaces and an evaluator of plain arithmetic, whose true front is found by enumeration."""
+"""Small search spaces and an arithmetic evaluator whose true front is found by enumeration."""
 
 import itertools
 import math

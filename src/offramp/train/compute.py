@@ -1,4 +1,4 @@
-"""Where and in which number format networks run."""
+"""Device and number format of computations."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

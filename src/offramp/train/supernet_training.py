@@ -1,4 +1,4 @@
-"""Weight-sharing training: every step trains the largest, the smallest and a few random networks at once."""
+"""Training of a supernet with the sandwich rule: largest, smallest and random networks in every step."""
 
 import numpy as np
 import torch

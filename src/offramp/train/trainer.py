@@ -1,4 +1,4 @@
-"""One training loop, for a supernet and for fine-tuning: schedule, progress, checkpoints, an orderly stop."""
+"""The training loop of supernets and of fine-tuning: schedule, progress, checkpoints, interruption."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

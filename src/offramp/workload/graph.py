@@ -1,4 +1,4 @@
-"""Workload: the layers of an early-exit network, who feeds whom, and where samples may leave."""
+"""Workload: layers of an early-exit network, edges between them, and exits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""LayerShape: one layer as loop sizes and bit widths; all that a cost engine may look at."""
+"""LayerShape: loop sizes and bit widths of one layer, the only input of a cost engine."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""All early-exit networks of one backbone, judged by counting bits.
+"""All early-exit networks of one backbone, evaluated by counting bits.
 
 A network is a set of exits, at most one per tap, each with a threshold. It is built exit by exit from the first tap to
 the last, so every set is visited exactly once: the sets with k exits are those with k - 1 exits, each extended by every

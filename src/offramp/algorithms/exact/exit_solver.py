@@ -1,4 +1,4 @@
-"""The best exits, branches and operating points of one backbone, from its table alone."""
+"""The best exits, branches and operating points of one backbone, computed from its exit table."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""ExitTable: everything about one backbone from which each of its early-exit networks follows by arithmetic.
+"""ExitTable: cached outputs and costs of one backbone, from which all its early-exit networks are evaluated.
 
 With the backbone fixed, what an exit answers depends neither on the other exits nor on thresholds. One pass over the
 validation samples with every (tap, branch) attached is therefore enough for all of them.

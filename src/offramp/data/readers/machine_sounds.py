@@ -1,4 +1,4 @@
-"""Machine sounds are no data for classification: whoever names them for a search is told what to do with them."""
+"""Refusal of machine sounds as search data, with a hint at `offramp detect`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the networks of MLPerf Tiny hear: features of sound, kept as bytes like the pixels of images.
+"""Sound features of the networks of MLPerf Tiny, stored as bytes like the pixels of images.
 
 Source: the reference implementations of the MLPerf Tiny benchmark (keyword spotting, anomaly detection), whose
 parameters these are.

@@ -1,4 +1,4 @@
-"""WAV files to samples, with an answer for every file that is not what it should be."""
+"""Reader of WAV files, with an error message for every kind of invalid file."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What leaving early saves in time: every exit of a bundle against its static counterpart, measured in turn."""
+"""Latency of every exit of a bundle, measured in turn with its static counterpart."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Timing calls against each other, so that a busy machine slows all of them, and how sure the figures are."""
+"""Paired timing of calls, so that other load slows all of them alike, with confidence intervals."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Inputs to compare an exported bundle on: those given, and where they are few, disturbed copies of them."""
+"""Inputs for the verification of a bundle: given samples and, if there are too few, perturbed copies."""
 
 import numpy as np
 from numpy.typing import NDArray

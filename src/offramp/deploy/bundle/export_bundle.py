@@ -1,4 +1,4 @@
-"""export_bundle: a network with its thresholds as a folder that a runtime can use, written only if it agrees."""
+"""Export of a network with its thresholds as a verified bundle."""
 
 import math
 import secrets

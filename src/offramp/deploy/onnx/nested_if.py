@@ -1,4 +1,4 @@
-"""One ONNX file that leaves early: each later stage lies inside an `If` node that runs only when it is needed."""
+"""One ONNX file with early exits: each later stage is inside an `If` node and runs only when needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

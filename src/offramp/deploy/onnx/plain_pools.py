@@ -1,4 +1,4 @@
-"""Global pooling in a form that every memory layout exports alike.
+"""Global pooling in a form that is exported alike for every memory layout.
 
 Pooling a map with channels last to one pixel makes torch set strides by hand, which ONNX can only say as an index
 computation of unknown size. The mean over height and width is the same sum.

@@ -1,4 +1,4 @@
-"""A prepared network as ONNX states quantisation: QuantizeLinear and DequantizeLinear around float operators.
+"""ONNX form of a quantised network: QuantizeLinear and DequantizeLinear around float operators.
 
 onnxruntime fuses such a pair of every convolution into integer arithmetic, where activations are unsigned 8-bit.
 Narrower activations keep that form, with a Clip on the integers; weights of 2 to 4 bits are stored as such and cast to

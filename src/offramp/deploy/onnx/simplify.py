@@ -1,4 +1,4 @@
-"""The same arithmetic in the operators that a runtime computes best; every change is exact but for rounding."""
+"""Simplification of graphs to operators that runtimes compute fast; exact except for rounding."""
 
 from typing import Any
 

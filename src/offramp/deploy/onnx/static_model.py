@@ -1,4 +1,4 @@
-"""The static counterpart of a bundle: same backbone and final classifier, no early exits; and what both compute."""
+"""The static counterpart of a bundle: the same backbone and final classifier without early exits."""
 
 import math
 from collections.abc import Sequence

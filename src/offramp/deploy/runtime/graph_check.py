@@ -1,4 +1,4 @@
-"""Is a bundle's graph only arithmetic of a known size? Looked at before a runtime sees it.
+"""Check that a bundle's graph is only arithmetic of known size, before a runtime loads it.
 
 A checksum says that a file is the one the manifest names, not that whoever wrote both meant well.
 """

@@ -1,4 +1,4 @@
-"""A bundle's graphs in onnxruntime: checked files in, sessions out."""
+"""onnxruntime sessions of a bundle's verified graphs."""
 
 import hashlib
 from typing import Any, Protocol

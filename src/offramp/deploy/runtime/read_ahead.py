@@ -1,4 +1,4 @@
-"""Reading ahead: a thread takes items from an iterator while those before are being worked on."""
+"""Reading ahead from an iterator in another thread."""
 
 import queue
 import threading

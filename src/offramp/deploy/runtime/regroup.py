@@ -1,4 +1,4 @@
-"""Full batches for every stage: samples that go on wait until enough of them do."""
+"""Regrouping of the samples that did not leave into full batches for the next stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

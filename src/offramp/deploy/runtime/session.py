@@ -1,4 +1,4 @@
-"""EarlyExitSession: a bundle at work; every sample stops at the first exit that is sure enough."""
+"""EarlyExitSession: runs a bundle; every sample stops at the first exit with enough confidence."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""offramp.adopt: from any model that classifies images to a backbone with taps."""
+"""offramp.adopt: turns a torch model for image classification into a backbone with taps."""
 
 import copy
 import hashlib

@@ -1,4 +1,4 @@
-"""Where a model can be cut in two so that one tensor goes across, and the pieces between the cuts."""
+"""Places where exactly one tensor passes from one part of a model to the rest, and the pieces between."""
 
 import itertools
 import operator

@@ -1,4 +1,4 @@
-"""How features lie in the tensor at a tap, and the step that makes a map of them for a branch."""
+"""Layout of the features at a tap, and their conversion to a feature map for a branch."""
 
 from dataclasses import dataclass
 from typing import Literal

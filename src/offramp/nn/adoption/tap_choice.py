@@ -1,4 +1,4 @@
-"""Which of the places where a model can be cut become taps."""
+"""Choice of taps among the places where a model can be cut."""
 
 import operator
 from collections.abc import Sequence

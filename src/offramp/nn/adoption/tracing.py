@@ -1,4 +1,4 @@
-"""Any model as a graph of calls: its parts stay modules, the code between them becomes functions.
+"""Tracing of a model as a graph of calls: submodules stay modules, code between them becomes functions.
 
 Two ways lead there. Symbolic tracing keeps batch sizes open and looks into every part whose code it can follow; a part
 that it cannot follow stays one opaque step. Where the outermost code itself cannot be followed, one run on an example

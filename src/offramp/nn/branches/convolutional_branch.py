@@ -1,4 +1,4 @@
-"""ConvolutionalBranch: what the branch types made of convolutions have in common."""
+"""ConvolutionalBranch: base of the branch types that consist of convolutions."""
 
 from collections import OrderedDict
 from typing import cast

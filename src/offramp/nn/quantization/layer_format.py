@@ -1,4 +1,4 @@
-"""What a layer is quantised to, and the layer that does it."""
+"""Quantisation format of a layer, and the quantiser for it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""From a float network to one for quantisation-aware training, and from there to one that computes with integers."""
+"""Preparation of a network for quantisation-aware training, and conversion to integer arithmetic."""
 
 import copy
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One part of a network (a stage or a branch) rewritten from float layers to quantised ones.
+"""Replacement of float layers by quantised ones in a part of a network (a stage or a branch).
 
 The part is traced once; the layers in it keep their names, so that workloads and weights files read as before.
 """

@@ -1,4 +1,4 @@
-"""What the nodes of a traced network call, as far as quantisation knows it."""
+"""Kinds of calls in a traced network that quantisation supports."""
 
 import operator
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Analog shares of a whole supernet: which layers have analog channels at present, and the noise they are read with."""
+"""Active analog shares of a supernet: its layers with analog channels, and their read noise."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Fake quantisation of a whole supernet: every layer's steps, and where values pass from part to part."""
+"""Active bit widths of a supernet: quantisers of every layer and between its parts."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast

@@ -1,4 +1,4 @@
-"""Whether an architecture is a member of a backbone space; the answer to one that is not."""
+"""Check that an architecture is a member of a backbone space, with an explanation if it is not."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the figures show, as values; nothing here draws."""
+"""Data of the figures, without any drawing."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

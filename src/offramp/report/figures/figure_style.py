@@ -1,4 +1,4 @@
-"""The look that all figures share, in light colours."""
+"""Style of all figures, in light colours."""
 
 from typing import TYPE_CHECKING, Any
 

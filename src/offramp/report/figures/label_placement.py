@@ -1,4 +1,4 @@
-"""Where to write names beside points so that names, points and the frame do not collide."""
+"""Placement of labels beside points without collisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the timeline shows, as values: every core and every link in use, and when each exit has its answer."""
+"""Data of the timeline: busy times of cores and links, and the time of each exit decision."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: nothing is loaded from anywhere."""
+"""The report of a run as one self-contained HTML page."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

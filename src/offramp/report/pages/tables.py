@@ -1,4 +1,4 @@
-"""The tables of the page as rows of finished text; nothing here knows HTML."""
+"""Tables of the report as rows of text, without HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What all pages share: templates, the look, and figures as the templates want them."""
+"""Templates, styles and figure embedding of all pages."""
 
 import json
 from dataclasses import dataclass

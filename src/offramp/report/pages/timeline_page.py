@@ -1,4 +1,4 @@
-"""One self-contained HTML page with the timeline of a priced network: nothing is loaded from anywhere."""
+"""The timeline of a network as one self-contained HTML page."""
 
 from pathlib import Path
 

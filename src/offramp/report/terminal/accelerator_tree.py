@@ -1,4 +1,4 @@
-"""An accelerator drawn for the terminal: cores with their memories, links, and published figures beside priced ones."""
+"""An accelerator as a tree for the terminal: cores, memories, links, and published figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

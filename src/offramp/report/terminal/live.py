@@ -1,4 +1,4 @@
-"""A search that is going on, for the terminal: how far it is, its front as a table and as a plot."""
+"""Live view of a running search in the terminal: progress, front as a table and as a plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

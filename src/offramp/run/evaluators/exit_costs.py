@@ -1,4 +1,4 @@
-"""What leaving at any exit of any subset costs, derived from a few priced networks that have them all.
+"""Costs of all subsets of exits, derived from a few networks that have all of them.
 
 Layer by layer, a stage costs what its backbone layers cost and what its branch costs, and neither depends on which
 other branches are there. So it is enough to price the backbone alone and, per branch type, a network with that branch

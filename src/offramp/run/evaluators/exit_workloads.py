@@ -1,4 +1,4 @@
-"""Workloads of all early-exit networks of one backbone, put together from a few that were lowered.
+"""Workloads of all early-exit networks of one backbone, assembled from a few lowered ones.
 
 Lowering runs a network; choosing among its exits only leaves out the branches that are not there.
 """

@@ -1,4 +1,4 @@
-"""From cached validation logits and per-exit costs to the thresholds a candidate is judged by."""
+"""Choice of the thresholds that a candidate is evaluated with, from validation logits and costs per exit."""
 
 import math
 from collections.abc import Sequence

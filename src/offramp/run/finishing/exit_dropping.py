@@ -1,4 +1,4 @@
-"""Which of a trained network's exits are worth their branches: all sets of them, each with its best thresholds."""
+"""Removal of exits that do not pay for their branches, by comparing all subsets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

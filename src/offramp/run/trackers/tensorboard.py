@@ -1,4 +1,4 @@
-"""TensorBoard's event files, by tensorboardX: half a megabyte where TensorBoard itself is 79."""
+"""TensorBoard's event files, written with tensorboardX (0.5 MB; TensorBoard itself has 79 MB)."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trackers: where the figures of a search are logged beside its own record."""
+"""Trackers: log the figures of a search in addition to its record."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

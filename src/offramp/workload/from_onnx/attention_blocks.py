@@ -1,4 +1,4 @@
-"""What transformers are made of, in an ONNX graph; the rules are those of `layer_constructors`."""
+"""Attention and norms of transformers in an ONNX graph, by the rules of `layer_constructors`."""
 
 from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
 from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, per_sample, sizes

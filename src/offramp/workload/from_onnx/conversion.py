@@ -1,4 +1,4 @@
-"""Any early-exit ONNX file to a Workload: which layers it has, where samples may leave, and what each exit needs."""
+"""Conversion of an early-exit ONNX file to a Workload."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

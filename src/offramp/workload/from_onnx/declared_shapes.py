@@ -1,4 +1,4 @@
-"""What an ONNX file says about the shapes of its tensors, completed by ONNX's own shape inference."""
+"""Shapes of tensors in an ONNX file, as declared and as found by ONNX's shape inference."""
 
 import contextlib
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""An ONNX file as plain values: nodes in topological order, the shape of every tensor, weights only if asked for."""
+"""An ONNX file as plain values: nodes in topological order, shapes, and weights on request."""
 
 import heapq
 from dataclasses import dataclass, field

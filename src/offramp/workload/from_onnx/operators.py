@@ -1,4 +1,4 @@
-"""One ONNX operator as loop sizes: which operators are layers, which are free, and the shape of each layer."""
+"""Loop sizes of ONNX operators: which are layers, which are free, and the shape of each layer."""
 
 import math
 

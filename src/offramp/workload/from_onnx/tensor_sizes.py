@@ -1,4 +1,4 @@
-"""Sizes of an ONNX graph's tensors for one sample, and why a node may have none."""
+"""Sizes of tensors in an ONNX graph for one sample, and reasons for unknown sizes."""
 
 from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.layer_constructors import FeatureMap

@@ -1,4 +1,4 @@
-"""How many of the weights that an ONNX file holds are not zero."""
+"""Counts of nonzero weights in an ONNX file."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Cycles of one layer on one core by its closed form."""
+"""Cycles of one layer on one core, from a closed-form formula."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Why a core cannot run a layer: hard rules, each with its reason."""
+"""Limits of a core: which layers it cannot run, with reasons."""
 
 from offramp.cost.engines.formula.closed_form_cycles import unrolling
 from offramp.hardware.chip_formulas import CoreFormula, InMemoryArray

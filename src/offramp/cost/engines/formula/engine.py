@@ -1,4 +1,4 @@
-"""Layers priced by a chip's closed forms and powers."""
+"""The formula engine: costs of layers from the closed-form formulas and powers of a chip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

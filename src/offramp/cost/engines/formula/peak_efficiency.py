@@ -1,4 +1,4 @@
-"""Peak efficiency of a chip's arrays: published, and as a layer that fills the array is priced."""
+"""Peak efficiency of a chip's arrays, as published and as computed for a layer that fills the array."""
 
 from offramp.cost.engines.formula.engine import FormulaEngine
 from offramp.cost.published_figures import ReferenceComparison

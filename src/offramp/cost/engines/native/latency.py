@@ -1,4 +1,4 @@
-"""Cycles of every loop order: stalls at shared ports, first fill, last drain."""
+"""Cycles of every loop order: stalls at shared ports, first load, last store."""
 
 from dataclasses import dataclass
 

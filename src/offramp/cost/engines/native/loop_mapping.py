@@ -1,4 +1,4 @@
-"""Mappings of one layer on one core: which loops run side by side, and in which orders the rest can run."""
+"""Mappings of one layer on one core: spatially unrolled loops, and the possible orders of the others."""
 
 import math
 from collections.abc import Iterator

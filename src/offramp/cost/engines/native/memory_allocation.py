@@ -1,4 +1,4 @@
-"""Give the loops of every order to the memories, from the array outwards, so that the level above is used least.
+"""Allocation of loops to memory levels for every loop order, from the array outwards.
 
 Source: the loop-order based allocation of LOMA (Symons et al., AICAS 2021) as zigzag-dse 3.9.1 does it.
 """

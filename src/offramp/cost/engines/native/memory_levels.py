@@ -1,4 +1,4 @@
-"""A core as the intra-core engine reads it: memory levels per operand, and what each port serves."""
+"""Memory levels and ports of a core, per operand, for the native engine."""
 
 from dataclasses import dataclass
 from enum import IntEnum

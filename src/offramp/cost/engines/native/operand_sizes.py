@@ -1,4 +1,4 @@
-"""How many elements of an operand are needed below each place of each loop order."""
+"""Number of elements of an operand below each position of each loop order."""
 
 import math
 from dataclasses import dataclass

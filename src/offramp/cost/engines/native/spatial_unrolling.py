@@ -1,4 +1,4 @@
-"""Which spatial mappings are worth pricing: candidates ranked by how much of the array they use."""
+"""Candidates of spatial unrolling, ranked by array utilisation."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What moves between the memories for every loop order: how much, how wide, how often."""
+"""Transfers between memory levels for every loop order: amounts, widths and counts."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The layer engine that asks zigzag-dse."""
+"""The cost engine that calls zigzag-dse."""
 
 import os
 from collections.abc import Sequence

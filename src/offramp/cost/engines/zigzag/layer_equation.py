@@ -1,4 +1,4 @@
-"""A LayerShape in ZigZag's vocabulary: equation, loops, operand bits."""
+"""A LayerShape in the terms of ZigZag: equation, loops, operand bits."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""From the analog shares that an architecture states to channels of the layers of its workload."""
+"""Numbers of analog channels of a workload's layers, from the analog shares of an architecture."""
 
 import math
 import re

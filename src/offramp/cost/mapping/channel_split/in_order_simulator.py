@@ -1,4 +1,4 @@
-"""The schedule that follows from where each layer runs: in order on every core, cores in parallel where allowed."""
+"""Schedule of a given assignment of layers: in order on every core, cores in parallel where allowed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The accelerator as the optimized mapping sees it: groups of equal cores around one DRAM that all of them share."""
+"""Groups of equal cores around one shared DRAM: the accelerator as the optimized mapping uses it."""
 
 from dataclasses import dataclass, field, replace
 

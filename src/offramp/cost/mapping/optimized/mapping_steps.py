@@ -1,4 +1,4 @@
-"""The steps from the layer-by-layer baseline to the full optimized mapping; each can be switched on and off."""
+"""The steps of the optimized mapping beyond the layer-by-layer baseline, each with its own switch."""
 
 from enum import StrEnum
 

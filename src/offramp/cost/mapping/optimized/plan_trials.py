@@ -1,4 +1,4 @@
-"""Plans simulated to be compared, and modes of speculation tried exit by exit."""
+"""Comparison of plans by simulation, and the choice of what starts before the decision of each exit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Parts of tensors: which core holds or needs which channels and rows."""
+"""Regions of tensors: the channels and rows that each core holds or needs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
