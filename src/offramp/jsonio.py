@@ -27,12 +27,32 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def to_data(value: Any) -> Any:
-    """A frozen dataclass (or container of them) as plain lists, dicts, numbers and strings."""
+    """Convert a value type to plain data.
+
+    Args:
+        value: a frozen dataclass, or a container of them.
+
+    Returns:
+        Plain lists, dicts, numbers and strings.
+    """
     return _adapter(type(value)).dump_python(value, mode="json")
 
 
 def from_data(kind: type[T], data: Any, *, what: str = "value", error: type[InputError] = InputError) -> T:
-    """Build ``kind`` from plain data; one error lists all faults."""
+    """Build a value type from plain data.
+
+    Args:
+        kind: the type to build.
+        data: plain data as `to_data` returns them.
+        what: what the data are, for error messages.
+        error: class of the error to raise.
+
+    Returns:
+        A validated value of ``kind``.
+
+    Raises:
+        error: if the data do not fit the type; one error lists all faults.
+    """
     try:
         return cast(T, _adapter(kind).validate_python(data))
     except ValidationError as exc:
@@ -40,7 +60,15 @@ def from_data(kind: type[T], data: Any, *, what: str = "value", error: type[Inpu
 
 
 def describe_faults(exc: ValidationError, limit: int = 20) -> str:
-    """One clause per fault: where it is, what is wrong, what was given."""
+    """Describe the faults of a validation error in one line.
+
+    Args:
+        exc: the error of pydantic.
+        limit: the largest number of faults to describe.
+
+    Returns:
+        One clause per fault: its place, the rule, and the given value.
+    """
     clauses = []
     for fault in exc.errors(include_url=False)[:limit]:
         where = ".".join(str(part) for part in fault["loc"]) or "the value itself"
@@ -52,17 +80,45 @@ def describe_faults(exc: ValidationError, limit: int = 20) -> str:
 
 
 def shortened(text: str, limit: int = _LONGEST_QUOTE) -> str:
-    """What a file held may be megabytes long; its beginning and end say enough."""
+    """Shorten text for an error message, since the content of a file may be megabytes long.
+
+    Args:
+        text: any text.
+        limit: the largest number of characters, more than 30.
+
+    Returns:
+        The text, or its beginning and end.
+    """
     return text if len(text) <= limit else f"{text[: limit - 15]} ... {text[-10:]}"
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON text of a value type."""
+    """Convert a value type to compact JSON text.
+
+    Args:
+        value: a frozen dataclass, or a container of them.
+
+    Returns:
+        JSON text with sorted keys.
+    """
     return json.dumps(to_data(value), separators=(",", ":"), sort_keys=True)
 
 
 def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[InputError] = InputError) -> T:
-    """Build ``kind`` from JSON text."""
+    """Build a value type from JSON text.
+
+    Args:
+        kind: the type to build.
+        text: JSON text.
+        what: what the text is, for error messages.
+        error: class of the error to raise.
+
+    Returns:
+        A validated value of ``kind``.
+
+    Raises:
+        error: if the text is not JSON or does not fit the type.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -71,7 +127,12 @@ def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part of it, also after a power cut."""
+    """Write a file so that readers see the old content or the new one, never a part, even after a power cut.
+
+    Args:
+        path: the file; its folder must exist.
+        content: the whole new content; text is written as UTF-8.
+    """
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
@@ -88,7 +149,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names that were given or taken in a folder survive a power cut."""
+    """Write the names in a folder to disk, so that created and removed files survive a power cut.
+
+    Args:
+        folder: an existing folder.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

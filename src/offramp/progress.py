@@ -11,19 +11,39 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class Task(Protocol):
-    """Receives how far a piece of work is."""
+    """Receives the progress of one task."""
 
     def update(self, fraction: float, note: str = "") -> None:
-        """``fraction`` of the work that is done, 0..1, and a word on the present state."""
+        """Report progress.
+
+        Args:
+            fraction: share of the work that is done, 0..1.
+            note: a short description of the current state.
+        """
         ...
 
 
 class Reporter(Protocol):
-    """Shows one piece of work after the other."""
+    """Shows tasks one after the other."""
 
-    def task(self, title: str) -> AbstractContextManager[Task]: ...
+    def task(self, title: str) -> AbstractContextManager[Task]:
+        """Begin a task; it ends with the context.
 
-    def say(self, message: str) -> None: ...
+        Args:
+            title: name of the task.
+
+        Returns:
+            A context manager that yields the task.
+        """
+        ...
+
+    def say(self, message: str) -> None:
+        """Show a message.
+
+        Args:
+            message: one or more sentences.
+        """
+        ...
 
 
 _SECONDS_BETWEEN_LINES = 15.0
@@ -55,7 +75,7 @@ class _RichTask:
 
 
 class _LineTask:
-    """A line now and then, for logs and pipes, where a bar cannot move."""
+    """Prints a line every few seconds, for logs and pipes, which cannot show a bar."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -79,7 +99,11 @@ class _LineTask:
 
 
 class TerminalReporter:
-    """Bars with the time left, on standard error, so that standard output stays for results."""
+    """Shows progress bars on standard error, so that standard output contains only results.
+
+    Args:
+        console: where to print; standard error if None.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr)

@@ -17,26 +17,51 @@ Metric = Literal["accuracy", "latency_cycles", "energy_pj", "macs", "energy_dela
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric and which way is better."""
+    """A metric and the direction in which it is better.
+
+    Attributes:
+        metric: the metric.
+        direction: ``minimize`` or ``maximize``.
+    """
 
     metric: Metric
     direction: Direction
 
     def to_minimize(self, value: float) -> float:
-        """The value with its sign such that smaller is better."""
+        """Change the sign of a value so that smaller is better.
+
+        Args:
+            value: a value of the metric.
+
+        Returns:
+            The value, negated if the metric is maximised.
+        """
         return value if self.direction == "minimize" else -value
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A bound on a metric, for example accuracy >= 0.9."""
+    """A bound on a metric, for example accuracy >= 0.9.
+
+    Attributes:
+        metric: the metric.
+        relation: whether the bound is an upper (``<=``) or a lower one (``>=``).
+        bound: the bound, in the unit of the metric.
+    """
 
     metric: Metric
     relation: Literal["<=", ">="]
     bound: float
 
     def violation(self, value: float) -> float:
-        """How far the value is on the wrong side, relative to the bound; 0 where the constraint holds."""
+        """Measure how far a value violates the constraint.
+
+        Args:
+            value: a value of the metric.
+
+        Returns:
+            The excess relative to the bound; 0 if the constraint holds.
+        """
         excess = value - self.bound if self.relation == "<=" else self.bound - value
         return max(0.0, excess / max(abs(self.bound), 1e-12))
 
@@ -50,7 +75,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Details:
-    """What stands behind the values of a complete evaluation, measured on the validation split."""
+    """Measurements behind the values of a complete evaluation, on the validation split.
+
+    Attributes:
+        policy: the exit policy that was chosen for the architecture.
+        profile: exit rates and accuracies with this policy.
+        expected: the expected costs at these exit rates.
+        cost: the costs to each exit.
+    """
 
     policy: ExitPolicy
     profile: ExitProfile
@@ -60,7 +92,16 @@ class Details:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An architecture with its metrics (validation split), constraint violations, and what stands behind them."""
+    """An architecture with its metrics and constraint violations.
+
+    Attributes:
+        architecture: the evaluated architecture.
+        status: whether the evaluation is complete or failed.
+        values: metrics on the validation split, finite if the evaluation is complete.
+        violations: relative violation of each constraint, 0 where it holds.
+        details: measurements behind the values; None if the evaluation failed.
+        error: the reason of a failure.
+    """
 
     architecture: Architecture
     status: Status
@@ -75,21 +116,48 @@ class Evaluation:
 
     @property
     def feasible(self) -> bool:
+        """Whether the evaluation is complete and no constraint is violated."""
         return self.status is Status.COMPLETE and not any(self.violations)
 
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Tries architectures; the evaluation carries its own architecture."""
+    """Evaluates architectures."""
 
-    def evaluate(self, architecture: Architecture) -> Evaluation: ...
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """Evaluate an architecture.
+
+        Args:
+            architecture: a member of the search space.
+
+        Returns:
+            The evaluation, which contains the architecture.
+        """
+        ...
 
 
 class SearchAlgorithm(Protocol):
-    """Proposes architectures. A function of (space, objectives, seed, what it was told): resume = replay the tells."""
+    """Proposes architectures.
+
+    Its proposals depend only on the space, the objectives, the seed and the evaluations that it received, so that a run
+    is resumed by passing the stored evaluations again.
+    """
 
     def ask(self, count: int) -> list[Architecture]:
-        """At most so many that were not told about yet; none when there are no more."""
+        """Propose architectures without an evaluation.
+
+        Args:
+            count: the largest number of architectures.
+
+        Returns:
+            New architectures; an empty list ends the search.
+        """
         ...
 
-    def tell(self, evaluations: Sequence[Evaluation]) -> None: ...
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Receive the evaluations of a whole batch.
+
+        Args:
+            evaluations: one per proposed architecture, in the order of the proposals.
+        """
+        ...

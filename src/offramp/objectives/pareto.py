@@ -14,7 +14,12 @@ from offramp.space.architecture import Architecture
 
 @dataclass(frozen=True)
 class ParetoFront:
-    """Non-dominated feasible evaluations, best in the first objective first. Made by `pareto_front`."""
+    """Non-dominated feasible evaluations. Use `pareto_front` to create one.
+
+    Attributes:
+        objectives: the objectives, at least one.
+        evaluations: the members, best in the first objective first.
+    """
 
     objectives: tuple[Objective, ...]
     evaluations: tuple[Evaluation, ...]
@@ -32,10 +37,17 @@ class ParetoFront:
         return iter(self.evaluations)
 
     def hypervolume(self, reference: Sequence[float]) -> float:
-        """Volume between the front and a reference point that is worse than it; 0 for an empty front.
+        """Compute the volume that the front dominates up to a reference point.
 
-        ``reference`` has one value per objective, in the objectives' own units (an accuracy of 0, say). Members
-        that are not better than it in every objective add nothing.
+        Args:
+            reference: one value per objective, in the unit of the objective. Members that are not better in every
+                objective add nothing.
+
+        Returns:
+            The volume; 0 for an empty front.
+
+        Raises:
+            InputError: if there is not one finite value per objective.
         """
         values = np.asarray(reference, dtype=np.float64)
         if values.shape != (len(self.objectives),) or not np.isfinite(values).all():
@@ -53,10 +65,17 @@ class ParetoFront:
 
 
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> ParetoFront:
-    """The front of all evaluations; empty where none is complete and feasible.
+    """Find the Pareto front of evaluations.
 
-    An architecture that occurs twice is kept once (the first time). Of candidates with equal values the first is kept:
-    they stand for the same point, as where all samples leave at one exit and only what comes after it differs.
+    Of evaluations with the same architecture or with equal values, the first is kept. Values are equal, for example, if
+    all samples leave at one exit and architectures differ only after it.
+
+    Args:
+        evaluations: evaluations of any status.
+        objectives: the objectives, at least one.
+
+    Returns:
+        The front; empty if no evaluation is complete and feasible.
     """
     kept: dict[tuple[float, ...], Evaluation] = {}
     seen: set[Architecture] = set()
@@ -71,7 +90,18 @@ def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objecti
 
 
 def values_to_minimize(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Objective values (evaluations, objectives), signs changed so that smaller is better."""
+    """Collect objective values with signs such that smaller is better.
+
+    Args:
+        evaluations: complete evaluations.
+        objectives: the objectives.
+
+    Returns:
+        Values of shape (evaluations, objectives).
+
+    Raises:
+        InputError: if an evaluation has no value of an objective.
+    """
     rows = []
     for evaluation in evaluations:
         missing = [o.metric for o in objectives if o.metric not in evaluation.values]
@@ -82,6 +112,13 @@ def values_to_minimize(evaluations: Sequence[Evaluation], objectives: Sequence[O
 
 
 def least_violating(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """The complete evaluation that comes closest to keeping all constraints; None where none is complete."""
+    """Find the complete evaluation with the smallest sum of constraint violations.
+
+    Args:
+        evaluations: evaluations of any status.
+
+    Returns:
+        The evaluation; None if none is complete.
+    """
     complete = [evaluation for evaluation in evaluations if evaluation.status is Status.COMPLETE]
     return min(complete, key=lambda evaluation: sum(evaluation.violations), default=None)
