@@ -8,7 +8,7 @@ from tests.structure import MODULES, room_of
 TORCH_FREE = (
     "version", "errors", "registry", "jsonio", "progress", "deadline", "numerics", "distributed", "exits", "settings",
     "workload", "space", "hardware", "cost", "objectives", "algorithms", "records", "report", "run.trackers",
-    "data.sound",
+    "data.sound", "cli",
 )  # fmt: skip
 
 

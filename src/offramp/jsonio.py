@@ -1,9 +1,10 @@
 """Value types to JSON and back, with errors a person can read."""
 
+import difflib
 import json
 import os
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -59,12 +60,15 @@ def from_data(kind: type[T], data: Any, *, what: str = "value", error: type[Inpu
         raise error(f"{what} has {exc.error_count()} fault(s): {describe_faults(exc)}") from exc
 
 
-def describe_faults(exc: ValidationError, limit: int = 20) -> str:
+def describe_faults(
+    exc: ValidationError, limit: int = 20, known: Callable[[tuple[int | str, ...]], Sequence[str]] | None = None
+) -> str:
     """Describe the faults of a validation error in one line.
 
     Args:
         exc: the error of pydantic.
         limit: the largest number of faults to describe.
+        known: gives the names that may stand where an unknown one was found, so that the nearest is suggested.
 
     Returns:
         One clause per fault: its place, the rule, and the given value.
@@ -73,6 +77,9 @@ def describe_faults(exc: ValidationError, limit: int = 20) -> str:
     for fault in exc.errors(include_url=False)[:limit]:
         where = ".".join(str(part) for part in fault["loc"]) or "the value itself"
         message = fault["msg"].removeprefix("Value error, ")
+        if known is not None and fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known(fault["loc"]), n=1)
+            message = f"there is no such name.{f' Did you mean {near[0]!r}?' if near else ''}"
         given = fault.get("input")
         shown = "" if isinstance(given, dict | list) or given is None else f" (given: {given!r})"
         clauses.append(shortened(f"{shortened(where)}: {message}{shortened(shown)}", 3 * _LONGEST_QUOTE))

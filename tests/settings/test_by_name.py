@@ -27,8 +27,10 @@ def test_settings_by_keyword_and_as_sections() -> None:
     # A single setting changes what its section holds, in whatever order they are given.
     both = with_settings(Config(), cost__weight_bits=4, cost=CostConfig(accelerator="diana", weight_bits=2))
     assert (both.cost.accelerator, both.cost.weight_bits) == ("diana", 4)
-    with pytest.raises(ConfigError, match="'data' must be a DataConfig, got 'digits'"):
-        with_settings(Config(), {"data": "digits", "data.augment": False})
+    for wrong, shown in (("digits", "'digits'"), (CostConfig(), "CostConfig"), ({"source": "digits"}, "{'source'")):
+        with pytest.raises(ConfigError, match="'data' must be a DataConfig, such as data=DataConfig") as caught:
+            with_settings(Config(), {"data": wrong, "data.augment": False})
+        assert f"got {shown}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

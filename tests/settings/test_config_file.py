@@ -32,7 +32,10 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("sed: 1", "sed"),
+        ("sed: 1", "sed: there is no such name. Did you mean 'seed'? (given: 1)"),
+        ("train: {epoch: 3}", "train.epoch: there is no such name. Did you mean 'epochs'?"),
+        ("data: {sources: {a: 1}}", "data.sources: there is no such name. Did you mean 'source'?"),
+        ("zzz: {a: 1}", "zzz: there is no such name."),
         ("seed: -1", "seed"),
         ("train: {epochs: 0}", "train.epochs"),
         ("train: {learning_rate: .nan}", "train.learning_rate"),

@@ -15,12 +15,19 @@ def _accelerators() -> None:
     """Check and draw accelerator descriptions."""
 
 
-@app.command()
+@app.command(
+    help="Validate an accelerator, draw it, and compare it with its published figures. "
+    "Exit code 2 means that something is wrong."
+)
 def check(
     file: Annotated[str, typer.Argument(help="YAML file (offramp's format, ZigZag's or Stream's), or a shipped name.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Validate an accelerator, draw it, and compare with its published figures. Exit code 2 when something is wrong."""
+    """Validate an accelerator, draw it, and compare it with its published figures.
+
+    Raises:
+        AcceleratorError: A published figure is not met within its tolerance.
+    """
     from offramp.cost.engines.formula.peak_efficiency import compare_peaks
     from offramp.cost.pricing import engine_for
     from offramp.cost.published_figures import compare_with_reference

@@ -133,12 +133,13 @@ def with_settings(
     for name, value in sorted(every.items(), key=lambda item: "." in item[0]):
         find_setting(name)
         section, _, field = name.rpartition(".")
-        target = data
-        if section:
-            if not isinstance(data[section], dict):
-                raise ConfigError(f"{section!r} must be a {SECTIONS[section].__name__}, got {data[section]!r}.")
-            target = data[section]
-        target[field] = value.model_dump(mode="python") if isinstance(value, Section) else value
+        if name not in SECTIONS:
+            (data[section] if section else data)[field] = value
+        elif isinstance(value, SECTIONS[name]):
+            data[name] = value.model_dump(mode="python")
+        else:
+            kind = SECTIONS[name].__name__
+            raise ConfigError(f"{name!r} must be a {kind}, such as {name}={kind}(...), got {shortened(repr(value))}.")
     return build_config(data)
 
 

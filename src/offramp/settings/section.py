@@ -54,4 +54,15 @@ def build_section(kind: type[S], data: dict[str, Any], origin: str = "Settings")
     try:
         return kind.model_validate(data)
     except ValidationError as exc:
-        raise ConfigError(f"{origin}: {exc.error_count()} fault(s): {describe_faults(exc)}.") from exc
+        faults = describe_faults(exc, known=lambda place: _names_at(kind, place))
+        raise ConfigError(f"{origin}: {exc.error_count()} fault(s): {faults}.") from exc
+
+
+def _names_at(kind: type[Section], place: tuple[int | str, ...]) -> list[str]:
+    """The settings that the section has in which an unknown one was found."""
+    for name in place[:-1]:
+        field = kind.model_fields.get(str(name))
+        if field is None or not isinstance(field.default, Section):
+            return []
+        kind = type(field.default)
+    return list(kind.model_fields)
