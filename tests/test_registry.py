@@ -138,7 +138,7 @@ REGISTRIES = {
     "offramp.exit_branches": "offramp.nn.branches.exit_branch:EXIT_BRANCHES",
     "offramp.branch_layers": "offramp.nn.branches.branch_layer:BRANCH_LAYERS",
     "offramp.data_readers": "offramp.data.raw_data:READERS",
-    "offramp.data_sets": "offramp.data.raw_data:BUILTIN",
+    "offramp.data_sets": "offramp.data.raw_data:DATA_SETS",
     "offramp.algorithms": "offramp.algorithms.algorithm:ALGORITHMS",
     "offramp.trackers": "offramp.run.trackers.tracker:TRACKERS",
     "offramp.deployment_targets": "offramp.deploy.targets.deployment_target:DEPLOYMENT_TARGETS",

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offramp.data.raw_data import BUILTIN, READERS, RawDataset, RawPart, read_raw
+from offramp.data.raw_data import DATA_SETS, READERS, RawDataset, RawPart, read_raw
 from offramp.errors import DataError
 from tests.data.samples import encoded, options, random_images, write_class_folders
 
@@ -15,7 +15,7 @@ def npz(path: Path) -> Path:
 
 def test_every_reader_is_found_and_describes_itself() -> None:
     assert list(READERS) == ["cifar", "image_folder", "machine_sounds", "npz", "parquet", "speech_commands", "svhn"]
-    assert list(BUILTIN) == ["digits"]
+    assert list(DATA_SETS) == ["digits"]
     assert all(READERS.get(name).description for name in READERS)
 
 

@@ -77,7 +77,9 @@ KINDS: dict[str, Kind] = {
         "Types of exit branches (space.branches).", _registered("offramp.nn.branches.exit_branch:EXIT_BRANCHES")
     ),
     "data-formats": Kind("Formats of data that are read (data.source).", _registered("offramp.data.raw_data:READERS")),
-    "data-sets": Kind("Data sets that come with offramp (data.source).", _registered("offramp.data.raw_data:BUILTIN")),
+    "data-sets": Kind(
+        "Data sets that come with offramp (data.source).", _registered("offramp.data.raw_data:DATA_SETS")
+    ),
     "engines": Kind(
         "Engines that estimate the cost of a layer (cost.engine).",
         _registered("offramp.cost.engines.cost_engine:COST_ENGINES"),

@@ -31,7 +31,15 @@ ROLE_OF_WORD: dict[str, Role] = {
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader may have to know beyond the path."""
+    """What a reader may have to know beyond the path.
+
+    Attributes:
+        image_column: The column or array of images, where the user names one.
+        label_column: The column or array of labels, where the user names one.
+        image_size: The size in pixels that square images are brought to; None leaves them as they are.
+        cache: Keeps pixels that took long to decode.
+        reporter: Shows progress.
+    """
 
     image_column: str | None
     label_column: str | None
@@ -44,8 +52,11 @@ class ReadOptions:
 class RawPart:
     """One part of a data set as it was found.
 
-    ``images``: uint8 (samples, channels, height, width), 1 or 3 channels. ``labels``: numbers or class names as
-    they stand in the file. ``source``: the file or folder, for error messages.
+    Attributes:
+        role: What the part is for.
+        source: The file or folder, for error messages.
+        images: Bytes (samples, channels, height, width) with 1 or 3 channels; or the features of sounds.
+        labels: Numbers or class names as they stand in the file, one per image.
     """
 
     role: Role
@@ -65,7 +76,14 @@ class RawPart:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """A data set as it was found; ``class_names`` is None where the data do not say."""
+    """A data set as it was found.
+
+    Attributes:
+        name: What reports and bundles call it.
+        parts: A part to train on, and parts for validation and test where the data have them.
+        class_names: Names of the classes in the order of the labels; None where the data do not say.
+        input_kind: What the bytes of ``images`` are.
+    """
 
     name: str
     parts: tuple[RawPart, ...]
@@ -83,40 +101,77 @@ class RawDataset:
 
     @property
     def train(self) -> RawPart:
+        """The part to train on."""
         return next(part for part in self.parts if part.role == "train")
 
 
 class Reader(Protocol):
-    """Reads one data format; registered in READERS by a file in ``offramp.data.readers``.
+    """Reads one data format.
 
-    A reader raises DataError for whatever is wrong with the data, and OSError for what cannot be opened.
+    A reader is an object that is registered in `READERS`, by a file in ``offramp.data.readers`` or by an entry point of
+    another package. `offramp.testing.reader_conformance` checks one.
+
+    Attributes:
+        description: What the format looks like on disk, for the message that lists the formats.
     """
 
     description: str
-    """What the format looks like on disk, for the message that lists the formats."""
 
     def claims(self, path: Path) -> bool:
-        """Whether an existing path looks like this format, judged by names alone."""
+        """Say whether a path looks like this format, judged by names alone.
+
+        Args:
+            path: A file or folder that exists.
+
+        Returns:
+            True for a path of this format. Exactly one reader may claim a path.
+        """
         ...
 
-    def read(self, path: Path, options: ReadOptions) -> RawDataset: ...
+    def read(self, path: Path, options: ReadOptions) -> RawDataset:
+        """Read a data set.
+
+        Args:
+            path: A path that the reader claims.
+            options: What a user said about the data.
+
+        Returns:
+            The parts, as they were found.
+
+        Raises:
+            DataError: Something is wrong with the data.
+            OSError: A file cannot be opened.
+        """
+        ...
 
 
 READERS: Registry[Reader] = Registry("data format", "offramp.data.readers", entry_points="offramp.data_readers")
-BUILTIN: Registry[Callable[[], RawDataset]] = Registry(
+DATA_SETS: Registry[Callable[[], RawDataset]] = Registry(
     "data set", "offramp.data.readers", entry_points="offramp.data_sets"
 )
+"""Data sets that need no path, by name: functions that give the data set."""
 
 
 def read_raw(source: str, options: ReadOptions) -> RawDataset:
-    """Read a built-in data set by name, or a path with the one reader that claims it."""
-    if source in BUILTIN:
-        return BUILTIN.get(source)()
+    """Read a data set.
+
+    Args:
+        source: The name of a data set that comes with offramp, or a path.
+        options: What a user said about the data.
+
+    Returns:
+        What the one reader that claims the path hands over.
+
+    Raises:
+        DataError: Nothing of that name exists, no reader or several readers claim the path, or the data are damaged.
+    """
+    if source in DATA_SETS:
+        return DATA_SETS.get(source)()
     try:
         path = Path(source).expanduser()
         if not source.strip() or not path.exists():
             raise DataError(
-                f"{unknown_name_message('data set', source, list(BUILTIN))} "
+                f"{unknown_name_message('data set', source, list(DATA_SETS))} "
                 f"There is no file or folder of that name either (looked at {str(path.absolute())!r})."
             )
         return _the_reader(path).read(path, options)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from offramp.data.raw_data import BUILTIN, RawDataset, RawPart
+from offramp.data.raw_data import DATA_SETS, RawDataset, RawPart
 
 _HIGHEST_LEVEL = 16
 
 
-@BUILTIN.register("digits")
+@DATA_SETS.register("digits")
 def read_digits() -> RawDataset:
-    """scikit-learn's 8x8 handwritten digits; the 17 grey levels are spread over 0..255."""
+    """Give scikit-learn's 8x8 handwritten digits, their 17 grey levels spread over 0..255."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
