@@ -23,9 +23,9 @@ from offramp.numerics.dominance import non_dominated
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import TerminalReporter
 from offramp.run.context import Context
-from offramp.run.factory import build_algorithm, build_context, build_dataset
+from offramp.run.factory import build_context, build_dataset
+from offramp.run.search_algorithm import build_algorithm
 from offramp.run.study import Study
-from offramp.run.workers.worker_jobs import supernet_evaluator
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.train.supernet_training import sandwich_step
@@ -89,7 +89,7 @@ def front_of(arm: str, seed: int, epochs: int, evaluations: int) -> tuple[Pareto
     config = settings(arm, seed, epochs, evaluations)
     context = build_context(config, build_dataset(config, TerminalReporter()))
     train(context)
-    study = Study(build_algorithm(context), supernet_evaluator(context))
+    study = Study(build_algorithm(context), context.evaluator)
     with TerminalReporter().task(f"Searching: {arm}, seed {seed}") as task:
         end = study.run(evaluations, config.search.batch, task, None)
     return pareto_front(end.evaluations, context.objectives), reference(context)

@@ -43,7 +43,7 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import TerminalReporter
 from offramp.run.evaluators.operating_point import choose_operating_point, measure_point
-from offramp.run.evaluators.supernet_evaluator import EvaluationData, calibrate, quantize_network
+from offramp.run.network_preparation import EvaluationData, calibrate_, quantize_
 from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, Precision
 from offramp.space.early_exit_space import EarlyExitSpace
@@ -140,7 +140,7 @@ class Study:
         else:
             load_checkpoint(weights, network)
             network.architecture = settings_architecture(setting, self.options.accuracy_drop)
-            quantize_network(network, self.data, self.compute)
+            quantize_(network, self.data, self.compute)
             epochs = self._fit(network, setting, self.options.qat_epochs, QAT_SHARE, learning_rate=0.005)
         measured = self._measure(network, epochs, time.monotonic() - began)
         jsonio.write_atomically(record, jsonio.dumps(measured))
@@ -173,7 +173,7 @@ class Study:
         return len(log.loss)
 
     def _measure(self, network: EarlyExitNetwork, epochs: int, seconds: float) -> Measured:
-        calibrate(network, self.data, self.compute)
+        calibrate_(network, self.data, self.compute)
         cost = prices(network)["ours"]
         choice, preprocessing = network.architecture.policy, self.dataset.preprocessing
         with self.reporter.task("Measuring") as task:

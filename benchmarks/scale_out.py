@@ -30,7 +30,7 @@ from rich.table import Table
 
 from benchmarks.record import RESULTS, save_result
 from offramp.distributed.dask_cluster import DaskExecutor
-from offramp.distributed.executor import Executor, Handler, Job, Progress
+from offramp.distributed.executor import Executor, Handler, Job, Progress, WorkerFolder
 from offramp.distributed.process_pool import ProcessPool
 from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation
@@ -38,10 +38,12 @@ from offramp.objectives.pareto import pareto_front
 from offramp.progress import SilentReporter
 from offramp.records import create_run
 from offramp.run.context import Context
+from offramp.run.evaluators.batch_evaluator import BatchEvaluator, SequentialEvaluator
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
-from offramp.run.factory import build_algorithm, build_context, build_dataset
-from offramp.run.study import BatchEvaluator, OneByOne, Study
-from offramp.run.workers.worker_jobs import Desk, set_up_desk, supernet_evaluator
+from offramp.run.factory import build_context, build_dataset
+from offramp.run.search_algorithm import build_algorithm
+from offramp.run.study import Study
+from offramp.run.workers.worker_folder import prepare_worker_folder
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 
@@ -278,7 +280,7 @@ def take_turns(
 ) -> Turns:
     """The same search by each executor in turn."""
     evaluators: dict[str, BatchEvaluator] = {
-        "serial": OneByOne(supernet_evaluator(context)),
+        "serial": SequentialEvaluator(context.evaluator),
         "pool": RemoteEvaluator(pool),
         "dask": RemoteEvaluator(dask),
     }
@@ -297,8 +299,8 @@ def take_turns(
 
 def measure(context: Context, root: Path, address: str, options: argparse.Namespace) -> Measured:
     """Searches, then what a job costs beside its work."""
-    desk = set_up_desk(context, root / "desk", training=False, threads=1)
-    pool, dask = ProcessPool(desk, NUM_WORKERS), DaskExecutor(desk, address)
+    files = prepare_worker_folder(context, root / "workers", training=False, threads=1)
+    pool, dask = ProcessPool(files, NUM_WORKERS), DaskExecutor(files, address)
     while dask.num_workers < NUM_WORKERS:
         time.sleep(0.1)
     turns = take_turns(context, pool, dask, root, options)
@@ -309,12 +311,12 @@ def measure(context: Context, root: Path, address: str, options: argparse.Namesp
     # As long as what is sent and what comes back, on average.
     sizes = [len(dumps(item)) + len(dumps(item.architecture)) for item in evaluations]
     size = int(statistics.mean(sizes) / 2)
-    empty = Desk(root / "empty", "benchmarks.scale_out:nothing")
+    empty = WorkerFolder(root / "empty", "benchmarks.scale_out:nothing")
     empty.folder.mkdir()
     through_pool = empty_jobs("pool", lambda: ProcessPool(empty, NUM_WORKERS), size)
     through_dask = empty_jobs("dask", lambda: DaskExecutor(empty, address), size)
     record_s = record_seconds(evaluations, context, root / "record")
-    one = DaskExecutor(desk, address)
+    one = DaskExecutor(files, address)
     worker_start_s = warm(one)
     one.close()
     costs = Costs(through_dask.seconds_per_task, record_s, through_dask.wire_bytes or 0.0, shipped, worker_start_s)

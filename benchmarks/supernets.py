@@ -10,10 +10,9 @@ from offramp.data.labelled_data import Split
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter
 from offramp.run.context import Context
-from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, calibrate
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.finishing.finish import evaluation_data
-from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.run.network_preparation import calibrate_
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
@@ -63,14 +62,14 @@ def prepare(folder: Path, changes: dict[str, Any], *, calibrate_confidences: boo
     )
     with reporter.task("Training the supernet") as task:
         loop.run(step, task, resume=checkpoint.exists())
-    return Prepared(context, supernet_evaluator(context), folder)
+    return Prepared(context, context.evaluator, folder)
 
 
 def inherited(prepared: Prepared, architecture: Architecture) -> EarlyExitNetwork:
     """A network as it stands in the supernet, its batch norms calibrated."""
     context = prepared.context
     network = context.supernet.extract(architecture)
-    calibrate(network, evaluation_data(context), context.compute)
+    calibrate_(network, context.evaluator.data, context.compute)
     return network
 
 

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from offramp.deadline import Clock, Deadline
 
 
@@ -24,3 +26,13 @@ def test_a_phase_that_should_have_ended_is_over() -> None:
     assert Deadline(now - 2.0, now - 1.0).passed()
     assert Deadline(now, now - 1.0).fraction() == 1.0
     assert 0.45 < Deadline(now - 1.0, now + 1.0).fraction() < 0.6
+
+
+def test_parts_of_a_phase_begin_now_and_end_at_their_share() -> None:
+    now = time.monotonic()
+    whole = Deadline(now - 40.0, now + 60.0)
+    parts = [whole.up_to(share) for share in (0.5, 0.6, 1.0)]
+    assert [part.end - whole.start for part in parts] == pytest.approx([50.0, 60.0, 100.0])
+    assert all(0.0 <= part.start - now < 0.5 for part in parts)
+    assert 9.0 < parts[0].seconds_left() <= 10.0
+    assert whole.up_to(0.1).seconds_left() == 0.0

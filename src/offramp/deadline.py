@@ -1,4 +1,4 @@
-"""Wall time of a command: how much is left, and until when one phase may go on."""
+"""Wall time of a command: how much is left, and when each phase must end."""
 
 import time
 from dataclasses import dataclass
@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Deadline:
-    """A phase that began at ``start`` and must end at ``end``; both in seconds of the monotonic clock."""
+    """The time of one phase, in seconds of the monotonic clock.
+
+    Attributes:
+        start: When the phase began.
+        end: When it must end.
+    """
 
     start: float
     end: float
 
     def passed(self) -> bool:
+        """Whether the phase must have ended by now."""
         return time.monotonic() >= self.end
 
     def fraction(self) -> float:
@@ -19,19 +25,53 @@ class Deadline:
         span = self.end - self.start
         return 1.0 if span <= 0 else min(max((time.monotonic() - self.start) / span, 0.0), 1.0)
 
+    def seconds_left(self) -> float:
+        """Seconds until the phase must end, at least 0."""
+        return max(0.0, self.end - time.monotonic())
+
+    def up_to(self, share: float) -> "Deadline":
+        """A part of the phase.
+
+        Args:
+            share: Share of this phase's time at which the part must end, 0..1.
+
+        Returns:
+            The part from now to that time.
+        """
+        return Deadline(time.monotonic(), self.start + (self.end - self.start) * share)
+
 
 class Clock:
-    """Counts from ``started`` (monotonic seconds; now if None). ``seconds`` None = no limit."""
+    """The time budget of a command.
+
+    Attributes:
+        seconds: The budget; None = no limit.
+        started: When it began, in seconds of the monotonic clock.
+    """
 
     def __init__(self, seconds: float | None, started: float | None = None) -> None:
+        """Start the clock.
+
+        Args:
+            seconds: The budget; None = no limit.
+            started: When it began, in seconds of the monotonic clock; None = now.
+        """
         self.seconds = seconds
         self.started = time.monotonic() if started is None else started
 
     def elapsed_s(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     def phase(self, end_fraction: float) -> Deadline | None:
-        """A phase from now until ``end_fraction`` of the whole time; None without a limit."""
+        """Begin a phase.
+
+        Args:
+            end_fraction: Share of the whole budget at which the phase must end, 0..1.
+
+        Returns:
+            A phase from now to that time; None without a limit.
+        """
         if self.seconds is None:
             return None
         return Deadline(start=time.monotonic(), end=self.started + self.seconds * end_fraction)

@@ -14,7 +14,6 @@ from offramp.objectives.evaluation import Evaluation, Status
 from offramp.objectives.pareto import pareto_front
 from offramp.objectives.parse import parse_objective
 from offramp.records import RunStore, create_run
-from offramp.records.run_record import EvaluationOrigin
 from offramp.settings.config import Config
 from tests.records.record_samples import append_all, some_evaluations
 
@@ -28,7 +27,7 @@ def a_run(folder: Path) -> RunStore:
     append_all(store, 0, evaluations)
     store.propose(1, [evaluations[0].architecture, evaluations[1].architecture])
     failed = Evaluation(evaluations[0].architecture, Status.FAILED, {}, error="took longer than 5 s")
-    store.append(1, 0, failed, EvaluationOrigin(1, 0, 5.0, "process 7"))
+    store.append(1, 0, failed, seconds=5.0, worker="process 7")
     store.set("phase", "search")
     return store
 

@@ -4,18 +4,14 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from offramp.distributed.executor import Handler, Job, Progress
+from offramp.distributed.executor import Handler, Job, Progress, WorkerFolder
 
 
-@dataclass(frozen=True)
-class Place:
-    """A workplace whose files lie in ``folder``."""
-
-    folder: Path
-    handler: str = "tests.distributed.handlers:obey"
+def worker_folder(folder: Path, handler: str = "obey") -> WorkerFolder:
+    """A folder whose jobs a function of this module handles."""
+    return WorkerFolder(folder, f"tests.distributed.handlers:{handler}")
 
 
 def obey(folder: Path) -> Handler:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from offramp.distributed.dask_cluster import DaskExecutor
-from offramp.distributed.executor import Job
+from offramp.distributed.executor import Job, WorkerFolder
 from offramp.errors import InputError, WorkerError
-from tests.distributed.handlers import Place
+from tests.distributed.handlers import worker_folder
 
 distributed = pytest.importorskip("distributed")
 
@@ -33,15 +33,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[distributed.L
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    folder = tmp_path / "place"
+def files(tmp_path: Path) -> WorkerFolder:
+    folder = tmp_path / "files"
     folder.mkdir()
     (folder / "weights").write_bytes(b"12345")
-    return Place(folder)
+    return worker_folder(folder)
 
 
-def test_jobs_and_failures(cluster: "distributed.LocalCluster", place: Place) -> None:
-    executor = DaskExecutor(place, cluster.scheduler_address)
+def test_jobs_and_failures(cluster: "distributed.LocalCluster", files: WorkerFolder) -> None:
+    executor = DaskExecutor(files, cluster.scheduler_address)
     assert executor.num_workers == 2
     assert executor.shipped_bytes == 5
     replies = [executor.submit(Job("test", f"echo {i}")) for i in range(6)]
@@ -58,46 +58,46 @@ def test_jobs_and_failures(cluster: "distributed.LocalCluster", place: Place) ->
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_resources(cluster: "distributed.LocalCluster", place: Place) -> None:
-    executor = DaskExecutor(place, cluster.scheduler_address, resources={"finish": {"GPU": 1.0}, "evaluate": {}})
+def test_resources(cluster: "distributed.LocalCluster", files: WorkerFolder) -> None:
+    executor = DaskExecutor(files, cluster.scheduler_address, resources={"finish": {"GPU": 1.0}, "evaluate": {}})
     started = time.monotonic()
     futures = [executor.submit(Job("finish", "sleep 0.4")) for _ in range(2)]
     assert [future.result(60).error for future in futures] == [None, None]
     assert time.monotonic() - started >= 0.8, "two jobs that need the one GPU must not run at once"
     executor.close()
     with pytest.raises(WorkerError, match=r"kind 'finish' need \(GPU=2\).*--resources"):
-        DaskExecutor(place, cluster.scheduler_address, resources={"finish": {"GPU": 2.0}})
+        DaskExecutor(files, cluster.scheduler_address, resources={"finish": {"GPU": 2.0}})
 
 
-def test_no_scheduler_there(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_there(files: WorkerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offramp.distributed.dask_cluster._CONNECT_S", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(InputError, match="must answer at 'tcp://127"):
-            DaskExecutor(place, address)
+            DaskExecutor(files, address)
     with pytest.raises(InputError, match="must answer at"):
-        DaskExecutor(place, "no address")
+        DaskExecutor(files, "no address")
     left = [each for each in gc.get_objects() if type(each) is distributed.Client]
     assert all(each.status == "closed" for each in left), "the garbage collector would close it, at a bad moment"
 
 
-def test_a_cluster_without_workers(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_workers(files: WorkerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offramp.distributed.dask_cluster._CONNECT_S", 1.0)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
         pytest.raises(InputError, match="must have workers"),
     ):
-        DaskExecutor(place, empty.scheduler_address)
+        DaskExecutor(files, empty.scheduler_address)
 
 
-def test_dask_is_an_extra(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dask_is_an_extra(files: WorkerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"offramp\[cluster\]"):
-        DaskExecutor(place, "tcp://127.0.0.1:8786")
+        DaskExecutor(files, "tcp://127.0.0.1:8786")
 
 
-def test_tasks_of_a_lost_worker_are_done_by_another(place: Place, tmp_path: Path) -> None:
+def test_tasks_of_a_lost_worker_are_done_by_another(files: WorkerFolder, tmp_path: Path) -> None:
     """A scheduler and two workers as programs; the one with the task is killed."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path]))}
     file = tmp_path / "scheduler.json"
@@ -119,7 +119,7 @@ def test_tasks_of_a_lost_worker_are_done_by_another(place: Place, tmp_path: Path
             time.sleep(0.05)
         import json
 
-        executor = DaskExecutor(place, json.loads(file.read_text())["address"])
+        executor = DaskExecutor(files, json.loads(file.read_text())["address"])
         while executor.num_workers < 2 and time.monotonic() < end:
             time.sleep(0.05)
         futures = [executor.submit(Job("test", f"sleep {i + 1}")) for i in range(2)]

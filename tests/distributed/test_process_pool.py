@@ -13,12 +13,12 @@ import pytest
 from offramp.distributed.executor import Job, Reply
 from offramp.distributed.process_pool import ProcessPool
 from offramp.errors import WorkerError
-from tests.distributed.handlers import Place
+from tests.distributed.handlers import worker_folder
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[ProcessPool]:
-    created = ProcessPool(Place(tmp_path), 1)
+    created = ProcessPool(worker_folder(tmp_path), 1)
     yield created
     created.close()
 
@@ -80,8 +80,8 @@ def test_a_worker_that_is_lost_is_no_fault_of_the_job(pool: ProcessPool) -> None
     assert pool.pids[0] != idle
 
 
-def test_several_work_at_once_and_orders_are_begun_in_turn(tmp_path: Path) -> None:
-    pool = ProcessPool(Place(tmp_path), 2)
+def test_several_work_at_once_and_jobs_begin_in_order(tmp_path: Path) -> None:
+    pool = ProcessPool(worker_folder(tmp_path), 2)
     for warm in [pool.submit(Job("test", "sleep 0.3")) for _ in range(2)]:
         warm.result(timeout=60)
     orders = ["sleep 0.2", "sleep 0.21", "sleep 0.22", "sleep 0.23"]
@@ -93,7 +93,7 @@ def test_several_work_at_once_and_orders_are_begun_in_turn(tmp_path: Path) -> No
 
 
 def test_closing_ends_workers_at_once(tmp_path: Path) -> None:
-    pool = ProcessPool(Place(tmp_path), 1)
+    pool = ProcessPool(worker_folder(tmp_path), 1)
     pid = int(ask(pool, "echo a").payload.split()[-1])
     running, waiting = pool.submit(Job("test", "sleep 60")), pool.submit(Job("test", "echo b"))
     time.sleep(0.2)
@@ -109,11 +109,11 @@ def test_closing_ends_workers_at_once(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
-    pool = ProcessPool(Place(tmp_path, "tests.distributed.handlers:refuse"), 1)
+    pool = ProcessPool(worker_folder(tmp_path, "refuse"), 1)
     with pytest.raises(WorkerError, match="FileNotFoundError: the weights are not there"):
         ask(pool, "echo")
     pool.close()
-    dying = ProcessPool(Place(tmp_path, "tests.distributed.handlers:die_at_start"), 1)
+    dying = ProcessPool(worker_folder(tmp_path, "die_at_start"), 1)
     with pytest.raises(WorkerError, match="ended by SIGSEGV"):
         ask(dying, "echo")
     dying.close()
@@ -123,8 +123,8 @@ def test_workers_do_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from offramp.distributed.executor import Job; from offramp.distributed.process_pool import ProcessPool\n"
-        "from tests.distributed.handlers import Place\n"
-        "pool = ProcessPool(Place(Path(sys.argv[1])), 2)\n"
+        "from tests.distributed.handlers import worker_folder\n"
+        "pool = ProcessPool(worker_folder(Path(sys.argv[1])), 2)\n"
         "futures = [pool.submit(Job('test', 'sleep 60')) for _ in range(2)]\n"
         "while not Path(sys.argv[1], 'begun').exists() or Path(sys.argv[1], 'begun').read_text().count('sleep') < 2:\n"
         "    time.sleep(0.05)\n"

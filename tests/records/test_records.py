@@ -11,15 +11,14 @@ import pytest
 from offramp.errors import RunError
 from offramp.objectives.evaluation import Evaluation, Status
 from offramp.records import (
-    CheckpointNote,
     RunStore,
     StoredBatch,
+    StoredCheckpoint,
     StoredProposal,
     create_run,
     read_run,
     resume_run,
 )
-from offramp.records.run_record import EvaluationOrigin
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from tests.records.record_samples import append_all, some_evaluations
@@ -61,7 +60,7 @@ def test_order_is_that_of_the_proposals(store: RunStore) -> None:
     evaluations = some_evaluations(4)
     store.propose(0, [evaluation.architecture for evaluation in evaluations])
     for position in (2, 0, 3, 1):
-        store.append(0, position, evaluations[position], EvaluationOrigin(0, position, position / 2, f"w{position}"))
+        store.append(0, position, evaluations[position], seconds=position / 2, worker=f"w{position}")
     assert store.evaluations() == tuple(evaluations)
     assert [(origin.position, origin.seconds, origin.worker) for origin in store.origins()] == [
         (0, 0.0, "w0"),
@@ -75,16 +74,16 @@ def test_files_that_results_rest_on_are_known_by_content(store: RunStore) -> Non
     weights = store.folder / "chosen" / "knee" / "weights.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"abc")
-    store.note_checkpoint(weights, 7)
+    store.record_checkpoint(weights, 7)
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert store.checkpoints() == (CheckpointNote("chosen/knee/weights.safetensors", digest, 3, 7),)
-    store.check_checkpoints()
+    assert store.checkpoints() == (StoredCheckpoint("chosen/knee/weights.safetensors", digest, 3, 7),)
+    store.verify_checkpoints()
     weights.write_bytes(b"abd")
-    with pytest.raises(RunError, match=r"weights\.safetensors, which is another one now"):
-        store.check_checkpoints()
+    with pytest.raises(RunError, match=r"weights\.safetensors, which was changed"):
+        store.verify_checkpoints()
     weights.unlink()
-    with pytest.raises(RunError, match="which is gone"):
-        store.check_checkpoints()
+    with pytest.raises(RunError, match="which is missing"):
+        store.verify_checkpoints()
 
 
 def test_the_settings_used_lie_in_the_folder(store: RunStore) -> None:

@@ -14,10 +14,12 @@ from offramp.nn.analog_convolution import analog_parts
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import SilentReporter
-from offramp.run.analog_networks import analog_notes, assigned_workload, make_assigned_
+from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.factory import build_context, build_dataset, check_settings
+from offramp.run.network_preparation import assign_analog_
+from offramp.run.workloads import assigned_workload
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture, PolicyChoice
@@ -59,13 +61,13 @@ def test_a_candidate_is_prepared_and_priced_as_its_shares_say() -> None:
     chosen = all_analog(members.max_architecture())
     network = supernet.extract(chosen)
     images = [torch.randn(16, *SHAPE, generator=torch.Generator().manual_seed(0))]
-    make_assigned_(network, DIANA, images, seed=0)
+    assign_analog_(network, DIANA, images, seed=0)
     parts = analog_parts(network)
     decided = {x.name: x.analog_channels for x in assigned_workload(network, DIANA).layers if x.analog_channels}
     assert decided == {name: part.channels for name, part in parts.items()}
     assert len(parts) == 8
     digital = supernet.extract(members.max_architecture())
-    make_assigned_(digital, DIANA, images, seed=0)
+    assign_analog_(digital, DIANA, images, seed=0)
     assert not analog_parts(digital)
 
 
@@ -75,7 +77,7 @@ def test_a_branch_is_prepared_and_priced_as_its_share_says() -> None:
     chosen = members.with_spread_exits(members.max_architecture(), 2, "conv", PolicyChoice(), 1.0)
     network = supernet.extract(replace(chosen, exits=(chosen.exits[0], replace(chosen.exits[1], analog_share=0.5))))
     images = [torch.randn(16, *SHAPE, generator=torch.Generator().manual_seed(0))]
-    make_assigned_(network, DIANA, images, seed=0)
+    assign_analog_(network, DIANA, images, seed=0)
     assert {name: part.channels for name, part in analog_parts(network).items()} == {
         "branches.0.conv.conv": 16,
         "branches.1.conv.conv": 8,
@@ -111,7 +113,7 @@ def test_the_settings_reach_supernet_and_space(context: Context) -> None:
 
 
 def test_what_stays_digital_is_told_once_per_reason(context: Context) -> None:
-    notes = analog_notes(context)
+    notes = analog_notes(context.space, context.supernet, context.accelerator)
     assert len(notes) == len({note.split(": ")[1] for note in notes}) == 3
     first, depthwise, dense = notes
     assert first.startswith("1 layer cannot run on core 'analog': the first layer reads 8-bit pixels")
@@ -122,7 +124,7 @@ def test_what_stays_digital_is_told_once_per_reason(context: Context) -> None:
     # Twelve taps, two types of branch, and the final classifier.
     assert dense.startswith("25 layers cannot run on core 'analog': the core runs conv, not dense")
     assert "branches.0.linear of conv" in dense
-    assert analog_notes(replace(context, space=replace(context.space, analog_shares=()))) == ()
+    assert analog_notes(replace(context.space, analog_shares=()), context.supernet, context.accelerator) == ()
 
 
 def test_shares_need_an_analog_core() -> None:

@@ -13,7 +13,7 @@ from offramp.progress import SilentReporter
 from offramp.records import read_run
 from offramp.records.run_summary import load_summary
 from offramp.run.api import search
-from offramp.run.finishing.finish import Selection, select
+from offramp.run.finishing.targets import Selection, select
 from offramp.settings.config_file import load_config
 from tests.conftest import small_config
 

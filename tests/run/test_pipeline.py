@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from offramp import jsonio
-from offramp.deadline import Deadline
 from offramp.deploy.bundle.manifest import load_manifest
 from offramp.errors import ConfigError, InputError, RunError, UnknownNameError
 from offramp.progress import SilentReporter
@@ -16,7 +15,7 @@ from offramp.records import resume_run
 from offramp.run.api import search
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.pipeline import _part, _usable_seconds
+from offramp.run.pipeline import _usable_seconds
 from offramp.settings.config import Config
 from offramp.train import checkpoint
 from offramp.train.checkpoint import load_checkpoint
@@ -27,13 +26,6 @@ from tests.deploy.targets.web.test_web_target import fake_runtime
 @pytest.mark.parametrize(("budget", "usable"), [(None, None), (2400.0, 2232.0), (60.0, 40.0), (10.0, 0.0)])
 def test_time_is_kept_for_export_and_report(budget: float | None, usable: float | None) -> None:
     assert _usable_seconds(budget) == (None if usable is None else pytest.approx(usable))
-
-
-def test_parts_of_a_phase_end_in_order() -> None:
-    whole = Deadline(100.0, 200.0)
-    ends = [_part(whole, share) for share in (0.4, 0.6, 1.0)]
-    assert [deadline.end for deadline in ends if deadline] == [140.0, 160.0, 200.0]
-    assert _part(None, 0.5) is None
 
 
 def test_a_budget_that_is_too_short_says_so(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from offramp.errors import RunError
 from offramp.objectives.evaluation import Evaluation, SearchAlgorithm, Status
 from offramp.objectives.parse import parse_objectives
 from offramp.records import create_run, resume_run
-from offramp.run.study import FailureLimit, Finished, Study
+from offramp.run.evaluators.batch_evaluator import CandidateResult
+from offramp.run.study import FailureLimit, Study
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 from offramp.testing.toys import ToyEvaluator, small_space
@@ -86,12 +87,14 @@ class Shuffled:
     def __init__(self, stop_after: int | None = None) -> None:
         self.left = stop_after
 
-    def evaluate_all(self, architectures: Sequence[Architecture], stop: Callable[[], bool]) -> Iterator[Finished]:
+    def evaluate_all(
+        self, architectures: Sequence[Architecture], stop: Callable[[], bool]
+    ) -> Iterator[CandidateResult]:
         for index in reversed(range(len(architectures))):
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left = None if self.left is None else self.left - 1
-            yield Finished(index, ToyEvaluator().evaluate(architectures[index]), 0.5, "w")
+            yield CandidateResult(index, ToyEvaluator().evaluate(architectures[index]), 0.5, "w")
 
 
 @pytest.mark.parametrize("name", ["random", "nsga2"])

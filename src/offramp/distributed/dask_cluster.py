@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster behind the same interface as those of this machine."""
+"""An executor whose workers belong to a Dask cluster."""
 
 import contextlib
 from collections.abc import Mapping
@@ -6,39 +6,48 @@ from concurrent.futures import Executor as FutureExecutor
 from concurrent.futures import Future
 from typing import Any
 
-from offramp.distributed.executor import Job, Progress, Reply, Workplace
+from offramp.distributed.executor import Job, Progress, Reply, WorkerFolder
 from offramp.errors import InputError, WorkerError
 
 _CONNECT_S = 20.0
 _RETRIES = 2
-"""Times that a task is begun again which ended with an error of the cluster; lost workers are Dask's own affair."""
+"""Further attempts at a task that ended with an error of the cluster. Dask itself moves the tasks of lost workers."""
 
 
 class DaskExecutor:
-    """Jobs as tasks of the cluster whose scheduler listens at ``address``.
-
-    ``resources`` are what a job of each kind needs, for workers that were started with ``--resources``; Dask gives
-    tasks of lost workers to others.
-    """
+    """Runs jobs as tasks of a Dask cluster. Dask gives the tasks of lost workers to others."""
 
     def __init__(
         self,
-        workplace: Workplace,
+        worker_folder: WorkerFolder,
         address: str,
         *,
         threads: int = 1,
         resources: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
+        """Connect to the cluster and send the files of the workers.
+
+        Args:
+            worker_folder: What the workers read, and the handler of their jobs; the files are copied to each worker.
+            address: Where the scheduler listens, such as ``tcp://host:8786``.
+            threads: Threads of torch for each job.
+            resources: Per kind of job, the amount of each resource that it needs, for workers that were started with
+                ``--resources``.
+
+        Raises:
+            InputError: Dask is not installed, or no scheduler or worker answers.
+            WorkerError: No worker offers the resources, or the workers cannot be set up.
+        """
         client = connect(address)
-        from offramp.distributed.dask_tasks import ShippedWorkplace
+        from offramp.distributed.dask_tasks import WorkerFolderPlugin
 
         self._client = client
         self._resources = {kind: dict(needs) for kind, needs in (resources or {}).items()}
         self._executors: dict[str, FutureExecutor] = {}
         try:
             self._check_resources()
-            files = {path.name: path.read_bytes() for path in sorted(workplace.folder.iterdir()) if path.is_file()}
-            self._plugin = ShippedWorkplace(workplace.handler, files, threads)
+            files = {path.name: path.read_bytes() for path in sorted(worker_folder.folder.iterdir()) if path.is_file()}
+            self._plugin = WorkerFolderPlugin(worker_folder.handler, files, threads)
             client.register_plugin(self._plugin)
         except WorkerError:
             client.close()
@@ -49,15 +58,24 @@ class DaskExecutor:
 
     @property
     def num_workers(self) -> int:
+        """Number of jobs that run at the same time: the threads of all Dask workers."""
         return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
     @property
     def shipped_bytes(self) -> int:
-        """What travels once to each Dask worker."""
+        """Size of the files that are sent once to each Dask worker."""
         return self._plugin.num_bytes
 
     def submit(self, job: Job, progress: Progress | None = None) -> "Future[Reply]":
-        """Progress within a job is not told across the network."""
+        """Queue a job.
+
+        Args:
+            job: The job.
+            progress: Not used: progress within a job is not reported across the network.
+
+        Returns:
+            The future reply, as for `Executor.submit`.
+        """
         from offramp.distributed.dask_tasks import run_job
 
         if job.kind not in self._executors:
@@ -66,15 +84,15 @@ class DaskExecutor:
         return self._executors[job.kind].submit(run_job, self._plugin.name, job)
 
     def close(self) -> None:
-        """Give up what is being done; the cluster stays."""
+        """Give up running jobs and disconnect; the cluster keeps running."""
         for executor in self._executors.values():
             executor.shutdown(wait=False)
-        with contextlib.suppress(Exception):  # The cluster may be gone, and then there is nothing to take back.
+        with contextlib.suppress(Exception):  # The cluster may have ended already.
             self._client.unregister_worker_plugin(self._plugin.name)
         self._client.close()
 
     def _check_resources(self) -> None:
-        """A task that no worker can take would wait for ever."""
+        """Refuse resources that no worker offers: such a task would wait for ever."""
         offered = [worker.get("resources", {}) for worker in _workers(self._client).values()]
         for kind, needs in self._resources.items():
             if not any(all(have.get(name, 0.0) >= amount for name, amount in needs.items()) for have in offered):
@@ -86,7 +104,17 @@ class DaskExecutor:
 
 
 def connect(address: str) -> Any:
-    """A client of the cluster, which has a worker at least; raises InputError or WorkerError with what to do."""
+    """Connect to a cluster and wait for its first worker.
+
+    Args:
+        address: Where the scheduler listens, such as ``tcp://host:8786``.
+
+    Returns:
+        A Dask client, which the caller closes.
+
+    Raises:
+        InputError: Dask is not installed, no scheduler answers, or no worker comes in time.
+    """
     try:
         import distributed
     except ImportError as exc:
@@ -112,8 +140,8 @@ def connect(address: str) -> Any:
 def _client(distributed: Any, address: str) -> Any:
     """A client, closed if it cannot connect.
 
-    One that the garbage collector has to close takes a lock of Dask's; when that happens in the thread of an event loop
-    that is being started, whoever starts it holds the lock, and neither goes on.
+    A client that the garbage collector closes takes a lock of Dask. If this happens in the thread of an event loop that
+    is starting, the starter holds that lock and both wait for ever.
     """
     client: Any = distributed.Client.__new__(distributed.Client)
     try:

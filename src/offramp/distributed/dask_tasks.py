@@ -1,35 +1,38 @@
-"""What runs on the workers of a Dask cluster; imported only where Dask is installed.
+"""The part that runs on the workers of a Dask cluster; imported only where Dask is installed.
 
-Each Dask worker keeps as many offramp workers as it has threads. They hang, crash and run out of memory in their own
-processes: the Dask worker stays up, keeps its heartbeat, and says what happened.
+Each Dask worker keeps as many worker processes as it has threads. A job that hangs, crashes or runs out of memory ends
+its own process only: the Dask worker keeps its heartbeat and reports the failure.
 """
 
 import hashlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from distributed import Worker, get_worker
-from offramp.distributed.executor import Job, Reply
+from offramp.distributed.executor import Job, Reply, WorkerFolder
 from offramp.distributed.process_pool import ProcessPool
 from offramp.errors import WorkerError
 from offramp.version import __version__
 
 
-@dataclass(frozen=True)
-class LocalPlace:
-    """A workplace whose files were unpacked in ``folder``."""
+class WorkerFolderPlugin(WorkerPlugin):  # type: ignore[misc]
+    """Copies a worker folder to each Dask worker, also to those that join later, and runs a pool there.
 
-    folder: Path
-    handler: str
-
-
-class ShippedWorkplace(WorkerPlugin):  # type: ignore[misc]
-    """A workplace on its way: its files travel once to each Dask worker, also to those that join later."""
+    Attributes:
+        name: The name of the plugin, which follows from the content of the files.
+        version: The version of offramp that sends the files.
+    """
 
     def __init__(self, handler: str, files: dict[str, bytes], threads: int) -> None:
+        """Prepare the plugin on the machine of the search.
+
+        Args:
+            handler: ``package.module:function`` of the handler, as in `WorkerFolder`.
+            files: Content of the files of the folder, by name.
+            threads: Threads of torch for each job.
+        """
         digest = hashlib.sha256(repr((handler, threads)).encode())
         for name, content in sorted(files.items()):
             digest.update(name.encode() + b"\0" + content)
@@ -44,10 +47,18 @@ class ShippedWorkplace(WorkerPlugin):  # type: ignore[misc]
 
     @property
     def num_bytes(self) -> int:
+        """Size of all files together."""
         return sum(len(content) for content in self._files.values())
 
     def setup(self, worker: Worker) -> None:
-        """Unpack the files and start workers; called by Dask on each of its workers."""
+        """Write the files and start worker processes; Dask calls this on each of its workers.
+
+        Args:
+            worker: The Dask worker.
+
+        Raises:
+            WorkerError: The Dask worker has another version of offramp.
+        """
         if self.version != __version__:
             raise WorkerError(
                 f"All machines must have the same offramp: {self.version} is searching, "
@@ -58,26 +69,51 @@ class ShippedWorkplace(WorkerPlugin):  # type: ignore[misc]
         for name, content in self._files.items():
             (self._folder / name).write_bytes(content)
         self._worker = str(worker.address)
-        self._pool = ProcessPool(LocalPlace(self._folder, self._handler), worker.state.nthreads, self._threads)
+        self._pool = ProcessPool(WorkerFolder(self._folder, self._handler), worker.state.nthreads, self._threads)
 
     def teardown(self, worker: Worker) -> None:
-        """End the workers; called by Dask when its worker ends or the workplace is taken away."""
+        """End the worker processes; Dask calls this when its worker ends or the plugin is removed.
+
+        Args:
+            worker: The Dask worker.
+        """
         if self._pool is not None:
             self._pool.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def do(self, job: Job) -> Reply:
-        """In one of the workers that are kept here."""
+    def run(self, job: Job) -> Reply:
+        """Do a job in one of the worker processes.
+
+        Args:
+            job: The job.
+
+        Returns:
+            The reply, which names the Dask worker and the process.
+
+        Raises:
+            WorkerError: The plugin was not set up on this Dask worker.
+        """
         if self._pool is None:
             raise WorkerError(f"The Dask worker {self._worker} has no offramp workers.")
         reply = self._pool.submit(job).result()
         return Reply(reply.payload, reply.error, reply.seconds, f"{self._worker} {reply.worker}".strip())
 
 
-def run_job(workplace: str, job: Job) -> Reply:
-    """The task of the cluster: one job at the named workplace."""
-    plugin = get_worker().plugins.get(workplace)
-    if not isinstance(plugin, ShippedWorkplace):
-        raise WorkerError("A Dask worker took up a job before its workplace was there; the task is lost.")
-    return plugin.do(job)
+def run_job(plugin_name: str, job: Job) -> Reply:
+    """The task of the cluster: one job.
+
+    Args:
+        plugin_name: The name of the `WorkerFolderPlugin` that does the job.
+        job: The job.
+
+    Returns:
+        The reply.
+
+    Raises:
+        WorkerError: The plugin is not on this Dask worker.
+    """
+    plugin = get_worker().plugins.get(plugin_name)
+    if not isinstance(plugin, WorkerFolderPlugin):
+        raise WorkerError("A Dask worker began a job before it had the files of the worker folder; the task is lost.")
+    return plugin.run(job)

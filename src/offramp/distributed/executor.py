@@ -1,4 +1,4 @@
-"""Work that others do: a job is text in and text out, so that a pipe, a network or a file may lie between."""
+"""Jobs for other processes: text in and text out, so that a pipe, a network or a file may lie between."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Protocol
 
 EVALUATE, FINISH = "evaluate", "finish"
-"""Kinds of jobs; a cluster may have resources for each."""
+"""Kinds of jobs. A cluster may require resources for each kind."""
 
 Progress = Callable[[float, str], None]
-"""Receives the share of a job that is done, 0..1, and a word on its state."""
+"""Receives the share of a job that is done, 0..1, and a note on its state."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is asked; ``timeout_s`` counts from when a worker begins with it."""
+    """A request to a worker.
+
+    Attributes:
+        kind: What is to be done, such as `EVALUATE` or `FINISH`.
+        payload: The arguments as text, usually JSON.
+        timeout_s: Seconds that the job may take, counted from when a worker begins it; None = no limit.
+    """
 
     kind: str
     payload: str
@@ -24,7 +30,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a job: a payload, or the reason why there is none; how long it took and where."""
+    """The result of a job.
+
+    Attributes:
+        payload: The result as text; empty where there is an error.
+        error: The reason why there is no result; None after success.
+        seconds: Seconds that the job took.
+        worker: Which worker did the job.
+    """
 
     payload: str
     error: str | None = None
@@ -33,33 +46,43 @@ class Reply:
 
 
 Handler = Callable[[Job, Progress], str]
-"""Does a job in a worker. What it raises becomes the error of the reply."""
+"""Does a job in a worker and returns the payload of the reply. What it raises becomes the error of the reply."""
 
 
-class Workplace(Protocol):
-    """What workers need before their first job, as files, and who does the jobs there."""
+@dataclass(frozen=True)
+class WorkerFolder:
+    """The files that workers read before their first job, and the code that does the jobs.
 
-    @property
-    def handler(self) -> str:
-        """``package.module:function``; the function takes the folder of the files and returns a Handler."""
-        ...
+    Attributes:
+        folder: The folder of the files.
+        handler: ``package.module:function``; the function takes the folder and returns a `Handler`.
+    """
 
-    @property
-    def folder(self) -> Path: ...
+    folder: Path
+    handler: str
 
 
 class Executor(Protocol):
-    """Does jobs, several at once; those of the processes of this machine and those of a cluster look the same."""
+    """Does jobs, several at once. Processes of this machine and workers of a cluster have the same interface."""
 
     @property
     def num_workers(self) -> int:
-        """Jobs that are done at the same time."""
+        """Number of jobs that run at the same time."""
         ...
 
     def submit(self, job: Job, progress: Progress | None = None) -> "Future[Reply]":
-        """A job that fails has a reply with an error; the future raises WorkerError where no worker can be had."""
+        """Queue a job.
+
+        Args:
+            job: The job.
+            progress: Receives the progress of the job, if the executor reports it.
+
+        Returns:
+            The future reply. A job that fails has a reply with an error; the future raises WorkerError where no
+            worker can be started.
+        """
         ...
 
     def close(self) -> None:
-        """Stop at once, whatever is being done."""
+        """Stop at once. Running jobs are given up."""
         ...

@@ -1,7 +1,7 @@
-"""A worker: ``python -m offramp.distributed.worker_main HANDLER FOLDER`` does one job per line of its standard input.
+"""The program of a worker process: ``python -m offramp.distributed.worker_main HANDLER FOLDER``.
 
-A program of its own rather than a fork or a spawned copy of the caller: a fork of a process with torch's threads may
-hang, and a copy would run the user's script a second time where it lacks ``if __name__ == "__main__"``.
+It does one job per line of its standard input. It is a separate program because a fork of a process with torch's
+threads may hang, and a spawned copy would run the user's script again where it lacks ``if __name__ == "__main__"``.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ _LONGEST_REASON = 500
 
 
 def main() -> None:
-    """Load the handler, say that it is ready, and answer jobs until standard input ends."""
-    # Ctrl-C is for the search, which ends its workers itself.
+    """Load the handler, report that it is ready, and answer jobs until standard input ends."""
+    # Ctrl-C is handled by the search, which ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     output = os.fdopen(os.dup(1), "w", buffering=1)
-    # What libraries print must not mix with the answers.
+    # The output of libraries must not mix with the answers.
     os.dup2(2, 1)
 
     def send(message: dict[str, Any]) -> None:
-        # With the caller gone there is nobody left to work for.
+        # A broken pipe means that the caller has ended.
         with contextlib.suppress(BrokenPipeError):
             output.write(json.dumps(message) + "\n")
 
@@ -52,7 +52,7 @@ def main() -> None:
 def _listen(lines: "queue.SimpleQueue[str]") -> None:
     for line in sys.stdin:
         lines.put(line)
-    # The caller has ended, perhaps by a kill: what is being computed here has nobody to go to.
+    # The caller has ended, perhaps by a kill, so that nobody waits for the present job.
     os._exit(0)
 
 

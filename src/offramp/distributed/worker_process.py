@@ -1,4 +1,4 @@
-"""The caller's side of one worker: start it, ask it, give it up."""
+"""The caller's side of one worker process: start it, send it jobs, end it."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Any
 
-from offramp.distributed.executor import Job, Progress, Reply, Workplace
+from offramp.distributed.executor import Job, Progress, Reply, WorkerFolder
 from offramp.errors import WorkerError
 from offramp.jsonio import dumps
 
@@ -19,19 +19,25 @@ _START_LIMIT_S = 600.0
 _CHUNK_BYTES = 1 << 16
 
 
-class WorkerGone(Exception):  # noqa: N818 - an event that the pool deals with
-    """The process ended while it was asked; the text says how."""
+class WorkerDied(Exception):  # noqa: N818 - an event that the pool handles
+    """The process ended before it answered; the text says how."""
 
 
-class TookTooLong(Exception):  # noqa: N818 - an event that the pool deals with
-    """No answer within the time that was given."""
+class JobTimeout(Exception):  # noqa: N818 - an event that the pool handles
+    """There was no answer within the time limit."""
 
 
 class WorkerProcess:
-    """One process that does jobs, one after the other, with ``threads`` threads of torch."""
+    """One process that does jobs, one after the other."""
 
-    def __init__(self, workplace: Workplace, threads: int) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process is there
+    def __init__(self, worker_folder: WorkerFolder, threads: int) -> None:
+        """Start the process; `wait_until_ready` says when it can take jobs.
+
+        Args:
+            worker_folder: What the worker reads, and the handler of its jobs.
+            threads: Threads of torch in the process.
+        """
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         self._buffer = b""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -39,7 +45,7 @@ class WorkerProcess:
             "PYTHONUNBUFFERED": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "offramp.distributed.worker_main", workplace.handler, str(workplace.folder)],
+            [sys.executable, "-m", "offramp.distributed.worker_main", worker_folder.handler, str(worker_folder.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -49,26 +55,44 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
+        """The process id."""
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        """Raises WorkerGone where it ends before, WorkerError where it says that it cannot work."""
+        """Wait until the worker can take jobs.
+
+        Raises:
+            WorkerDied: The process ended, or was not ready within the time limit.
+            WorkerError: The handler could not be made from the worker's files.
+        """
         try:
             message = self._receive(time.monotonic() + _START_LIMIT_S)
-        except TookTooLong:
-            raise WorkerGone(f"it was not ready after {_START_LIMIT_S:.0f} s") from None
+        except JobTimeout:
+            raise WorkerDied(f"it was not ready after {_START_LIMIT_S:.0f} s") from None
         if "ready" not in message:
-            raise WorkerError(f"A worker cannot be started: {message.get('broken', 'it said nothing of use')}")
+            raise WorkerError(f"A worker cannot be started: {message.get('broken', 'it gave no reason')}")
 
     def ask(self, job: Job, progress: Progress | None) -> Reply:
-        """Raises WorkerGone or TookTooLong; then this worker must be given up."""
+        """Do one job and wait for it. After an error, this worker must be discarded.
+
+        Args:
+            job: The job.
+            progress: Receives the progress of the job; None = nobody.
+
+        Returns:
+            The reply, with an error where the handler raised one.
+
+        Raises:
+            WorkerDied: The process ended before it answered.
+            JobTimeout: The job took longer than its time limit.
+        """
         end = None if job.timeout_s is None else time.monotonic() + job.timeout_s
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(dumps(job).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
-            raise WorkerGone(self._how_it_ended()) from None
+            raise WorkerDied(self._exit_reason()) from None
         while True:
             message = self._receive(end)
             if "progress" in message:
@@ -78,11 +102,11 @@ class WorkerProcess:
             return Reply(message.get("payload", ""), message.get("error"), message["seconds"], f"process {self.pid}")
 
     def kill(self) -> None:
-        """End it at once; who waits for its answer gets WorkerGone."""
+        """End the process at once; a caller that waits for its answer gets WorkerDied."""
         self._process.kill()
 
-    def give_up(self) -> None:
-        """End it and take back what it holds."""
+    def discard(self) -> None:
+        """End the process and free its resources."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
@@ -97,16 +121,16 @@ class WorkerProcess:
         while b"\n" not in self._buffer:
             left = None if end is None else end - time.monotonic()
             if left is not None and (left <= 0 or not select.select([handle], [], [], left)[0]):
-                raise TookTooLong
+                raise JobTimeout
             chunk = os.read(handle, _CHUNK_BYTES)
             if not chunk:
-                raise WorkerGone(self._how_it_ended())
+                raise WorkerDied(self._exit_reason())
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def _how_it_ended(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._process.wait()
         if code < 0:
             hint = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""

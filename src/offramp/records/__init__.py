@@ -1,6 +1,6 @@
-"""The run folder: its record of all that counts, and where everything else lies."""
+"""The run folder: the record of all results, and the paths of its files."""
 
 from offramp.records.run_folder import create_run, read_run, resume_run
-from offramp.records.run_record import CheckpointNote, RunStore, StoredBatch, StoredProposal
+from offramp.records.run_record import RunStore, StoredBatch, StoredCheckpoint, StoredProposal
 
-__all__ = ["CheckpointNote", "RunStore", "StoredBatch", "StoredProposal", "create_run", "read_run", "resume_run"]
+__all__ = ["RunStore", "StoredBatch", "StoredCheckpoint", "StoredProposal", "create_run", "read_run", "resume_run"]

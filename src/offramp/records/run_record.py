@@ -1,4 +1,4 @@
-"""The record of a run: settings, proposals, evaluations and checkpoints, each on disk before it counts."""
+"""The record of a run: settings, proposals, evaluations and checkpoints, each on disk before the run continues."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 from urllib.parse import quote
 
 from offramp.errors import RunError
@@ -22,7 +22,12 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class StoredProposal:
-    """A candidate that was proposed, and what became of it, if anything yet."""
+    """A proposed candidate.
+
+    Attributes:
+        architecture: The candidate.
+        evaluation: Its evaluation; None = not evaluated yet.
+    """
 
     architecture: Architecture
     evaluation: Evaluation | None
@@ -42,12 +47,20 @@ class StoredBatch:
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
+        """The evaluations so far, in the order of the proposals."""
         return tuple(item.evaluation for item in self.proposals if item.evaluation is not None)
 
 
 @dataclass(frozen=True)
-class CheckpointNote:
-    """A file of weights that what comes later rests on; ``path`` is relative to the run folder."""
+class StoredCheckpoint:
+    """A file of weights on which later results depend.
+
+    Attributes:
+        path: Its path, relative to the run folder.
+        sha256: Checksum of its content.
+        num_bytes: Its size.
+        epochs: Epochs of training after which it was written.
+    """
 
     path: str
     sha256: str
@@ -55,20 +68,23 @@ class CheckpointNote:
     epochs: int
 
 
-class Origin(Protocol):
-    """Where an evaluation was made, and in which time."""
-
-    @property
-    def seconds(self) -> float | None: ...
-
-    @property
-    def worker(self) -> str: ...
-
-
 class RunStore:
-    """One run folder. Open it with ``create_run``, ``resume_run`` (both for writing) or ``read_run``."""
+    """A run folder. Open it with `create_run`, `resume_run` (both for writing) or `read_run`.
+
+    Attributes:
+        folder: The run folder.
+        config: The settings of the run.
+    """
 
     def __init__(self, folder: Path, config: Config, connection: sqlite3.Connection, lock: IO[str] | None) -> None:
+        """Take over an open record; the functions above do so.
+
+        Args:
+            folder: The run folder.
+            config: The settings of the run.
+            connection: The open database.
+            lock: The open and locked file of the run; None = the run is open for reading.
+        """
         self.folder = folder
         self.config = config
         self._connection = connection
@@ -76,22 +92,40 @@ class RunStore:
 
     @property
     def checkpoint(self) -> Path:
+        """The file of the supernet's weights."""
         return self.folder / "supernet.safetensors"
 
     @property
     def summary(self) -> Path:
+        """The file of the run's summary."""
         return self.folder / "summary.json"
 
     @property
     def report(self) -> Path:
+        """The file of the report, an HTML page."""
         return self.folder / "report.html"
 
     def network_folder(self, rule: str) -> Path:
-        """Where weights and bundle of a chosen network lie; different rules never share a folder."""
+        """The folder of a finished network's weights, record and bundle.
+
+        Args:
+            rule: The name of the network: the rules that picked it, or ``reference``.
+
+        Returns:
+            A folder inside the run folder; different names have different folders.
+        """
         return self.folder / "chosen" / quote(rule, safe="+").replace(".", "%2E")
 
     def propose(self, batch: int, architectures: Sequence[Architecture]) -> None:
-        """Write what was asked for together; it is on disk when this returns. Known proposals stay as they are."""
+        """Record a batch of proposals; they are on disk when this returns. Recorded proposals stay as they are.
+
+        Args:
+            batch: Number of the batch, counted from 0.
+            architectures: The candidates of the batch, in order.
+
+        Raises:
+            RunError: The record cannot be written.
+        """
         with readable_errors(self.folder), self._connection:
             self._connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?)", (batch, len(architectures)))
             self._connection.executemany(
@@ -99,8 +133,21 @@ class RunStore:
                 [(batch, position, dumps(item)) for position, item in enumerate(architectures)],
             )
 
-    def append(self, batch: int, position: int, evaluation: Evaluation, origin: Origin | None = None) -> None:
-        """Write the evaluation of a proposal; it is on disk when this returns. A second one raises RunError."""
+    def append(
+        self, batch: int, position: int, evaluation: Evaluation, *, seconds: float | None = None, worker: str = ""
+    ) -> None:
+        """Record the evaluation of a proposal; it is on disk when this returns.
+
+        Args:
+            batch: Number of the batch.
+            position: Position of the proposal in its batch, counted from 0.
+            evaluation: The evaluation.
+            seconds: Seconds that the evaluation took; None = unknown.
+            worker: Which worker made it; empty for the process of the search.
+
+        Raises:
+            RunError: The proposal has an evaluation already or is not recorded, or the record cannot be written.
+        """
         with readable_errors(self.folder), self._connection:
             self._connection.execute(
                 "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -110,13 +157,20 @@ class RunStore:
                     evaluation.status.value,
                     evaluation.error,
                     dumps(evaluation),
-                    origin.seconds if origin else None,
-                    origin.worker if origin else None,
+                    seconds,
+                    worker,
                 ),
             )
 
     def batches(self) -> tuple[StoredBatch, ...]:
-        """All proposals in the order in which they were made, with their evaluations."""
+        """All batches with their proposals and evaluations, in the order of the proposals.
+
+        Returns:
+            The batches.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
         query = (
             "SELECT batch, asked, architecture, payload FROM batches JOIN proposals ON batch = number "
             "LEFT JOIN evaluations USING (batch, position) ORDER BY batch, position"
@@ -136,11 +190,25 @@ class RunStore:
         return StoredProposal(evaluation.architecture, evaluation)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """In the order in which the candidates were proposed, whoever evaluated them and when."""
+        """All evaluations in the order of the proposals, whichever worker made them and when.
+
+        Returns:
+            The evaluations.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
         return tuple(evaluation for batch in self.batches() for evaluation in batch.evaluations)
 
     def origins(self) -> tuple["EvaluationOrigin", ...]:
-        """Where each of ``evaluations`` was made, in the same order."""
+        """The origin of each of ``evaluations``, in the same order.
+
+        Returns:
+            One origin per evaluation.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
         query = "SELECT batch, position, seconds, worker FROM evaluations ORDER BY batch, position"
         with readable_errors(self.folder):
             rows = self._connection.execute(query).fetchall()
@@ -148,42 +216,84 @@ class RunStore:
             EvaluationOrigin(batch, position, seconds, worker or "") for batch, position, seconds, worker in rows
         )
 
-    def note_checkpoint(self, path: Path, epochs: int) -> None:
-        """Remember a file of the run folder by its content."""
-        with readable_errors(self.folder), self._connection:
-            note = (str(path.relative_to(self.folder)), _sha256(path), path.stat().st_size, epochs)
-            self._connection.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", note)
+    def record_checkpoint(self, path: Path, epochs: int) -> None:
+        """Record the content of a file of weights, so that `verify_checkpoints` notices a change.
 
-    def checkpoints(self) -> tuple[CheckpointNote, ...]:
+        Args:
+            path: The file, inside the run folder.
+            epochs: Epochs of training after which it was written.
+
+        Raises:
+            RunError: The file cannot be read, or the record cannot be written.
+        """
+        with readable_errors(self.folder), self._connection:
+            row = (str(path.relative_to(self.folder)), _sha256(path), path.stat().st_size, epochs)
+            self._connection.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", row)
+
+    def checkpoints(self) -> tuple[StoredCheckpoint, ...]:
+        """The recorded files of weights, in the order of their paths.
+
+        Returns:
+            The checkpoints.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
         with readable_errors(self.folder):
             rows = self._connection.execute("SELECT path, sha256, bytes, epochs FROM checkpoints ORDER BY path")
-            return tuple(CheckpointNote(*row) for row in rows.fetchall())
+            return tuple(StoredCheckpoint(*row) for row in rows.fetchall())
 
-    def check_checkpoints(self) -> None:
-        """Raise RunError where a file that recorded results rest on is gone or is another one."""
-        for note in self.checkpoints():
-            path = self.folder / note.path
+    def verify_checkpoints(self) -> None:
+        """Compare the recorded files of weights with the folder.
+
+        Raises:
+            RunError: A file is missing or has another content.
+        """
+        for checkpoint in self.checkpoints():
+            path = self.folder / checkpoint.path
             with readable_errors(self.folder):
-                fault = "gone" if not path.is_file() else "another one now" if _sha256(path) != note.sha256 else ""
-            if fault:
+                found = _sha256(path) if path.is_file() else None
+            if found != checkpoint.sha256:
+                fault = "is missing" if found is None else "was changed"
                 raise RunError(
-                    f"The record of run {str(self.folder)!r} rests on its file {note.path}, which is {fault}. "
+                    f"The results of run {str(self.folder)!r} depend on its file {checkpoint.path}, which {fault}. "
                     "Put the file back, or start a new run."
                 )
 
     def set(self, key: str, value: str) -> None:
+        """Record a value by name, such as the phase of the run; an earlier one is replaced.
+
+        Args:
+            key: The name.
+            value: The value.
+
+        Raises:
+            RunError: The record cannot be written.
+        """
         with readable_errors(self.folder), self._connection:
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def get(self, key: str) -> str | None:
+        """Read a value that `set` recorded.
+
+        Args:
+            key: The name.
+
+        Returns:
+            The value; None = there is none.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
         with readable_errors(self.folder):
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def close(self) -> None:
+        """Close the record and release the lock of the folder."""
         self._connection.close()
         if self._lock is not None and not self._lock.closed:
-            # An empty lock says that nobody holds it; where the disk is full it stays, and the next holder empties it.
+            # An empty lock file means that no search holds it. On a full disk it stays, and the next search empties it.
             with contextlib.suppress(OSError):
                 self._lock.truncate(0)
             with contextlib.suppress(OSError):
@@ -192,7 +302,14 @@ class RunStore:
 
 @dataclass(frozen=True)
 class EvaluationOrigin:
-    """Which proposal an evaluation belongs to, how long it took and who made it."""
+    """Where an evaluation comes from.
+
+    Attributes:
+        batch: Number of the batch.
+        position: Position of the proposal in its batch.
+        seconds: Seconds that the evaluation took; None = unknown.
+        worker: Which worker made it; empty for the process of the search.
+    """
 
     batch: int
     position: int

@@ -21,7 +21,7 @@ from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report.pages.run_page import render_page
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset, check_settings
-from offramp.run.finishing.finish import FinishedNetwork
+from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.pipeline import Pipeline
 from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config

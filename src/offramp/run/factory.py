@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from offramp.algorithms.algorithm import ALGORITHMS
-from offramp.algorithms.exact.exit_table import ExitTables, UsesExitTables
 from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.cost.mapping.channel_split.analog_shares import analog_split
 from offramp.cost.pricing import build_cost_model, check_engine
@@ -24,11 +23,12 @@ from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantization.quantize import check_precision
 from offramp.nn.supernet.active_analog_shares import has_analog_layers
 from offramp.nn.supernet.supernet import DEFAULT_FINAL_BRANCH, Supernet
-from offramp.objectives.evaluation import SearchAlgorithm
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.objectives.picking import check_rule
 from offramp.progress import Reporter
 from offramp.run.context import Context
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
+from offramp.run.network_preparation import EvaluationData
 from offramp.run.trackers.tracker import TRACKERS
 from offramp.settings.config import Config
 from offramp.space.architecture import Precision
@@ -247,45 +247,67 @@ def build_context(
     family = build_family(config, dataset, model)
     space = build_space(config, dataset, family)
     accelerator = accelerator or load_accelerator(config.cost.accelerator)
+    supernet = Supernet(
+        space.backbone,
+        config.space.branches,
+        dataset.input_shape,
+        dataset.num_classes,
+        config.seed,
+        family,
+        space.precisions.choices,
+        analog_split(accelerator) if any(config.space.analog_shares) else None,
+    )
     train = config.train
+    compute = build_compute(train.device, train.precision, train.channels_last, max(height, width))
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
+    search_cost = build_cost_model(config.cost, coarse=True, accelerator=accelerator)
+    constraints = parse_constraints(config.search.constraints)
     return Context(
         config=config,
         dataset=dataset,
         family=family,
         space=space,
-        supernet=Supernet(
-            space.backbone,
-            config.space.branches,
-            dataset.input_shape,
-            dataset.num_classes,
-            config.seed,
-            family,
-            space.precisions.choices,
-            analog_split(accelerator) if any(config.space.analog_shares) else None,
-        ),
-        compute=build_compute(train.device, train.precision, train.channels_last, max(height, width)),
+        supernet=supernet,
+        compute=compute,
         accelerator=accelerator,
-        search_cost=build_cost_model(config.cost, coarse=True, accelerator=accelerator),
+        search_cost=search_cost,
         report_cost=build_cost_model(config.cost, accelerator=accelerator),
         objectives=parse_objectives(config.search.objectives),
-        constraints=parse_constraints(config.search.constraints),
+        constraints=constraints,
         augmentation=default_augmentation(dataset) if config.data.augment else None,
         epochs=epochs,
         fine_tune_epochs=epochs if fine_tune_epochs is None else fine_tune_epochs,
+        evaluator=SupernetEvaluator(
+            supernet,
+            evaluation_data(config, dataset),
+            compute,
+            search_cost,
+            accelerator,
+            constraints,
+            calibrate_confidences=config.search.calibrate_confidences,
+            quantize=config.searches_precision,
+            weight_density=config.fine_tune.weight_density,
+        ),
     )
 
 
-def build_algorithm(context: Context, tables: ExitTables | None = None) -> SearchAlgorithm:
-    """``tables`` go to an algorithm that can use them, as long as they can be made for this backbone and cost model."""
-    factory = ALGORITHMS.get(context.config.search.algorithm)
-    algorithm = factory(context.space, context.objectives, context.constraints, context.config.seed)
-    if isinstance(algorithm, UsesExitTables) and tables is not None:
-        largest = context.space.max_architecture().without_exits()
-        if tables.table(largest) is not None:
-            algorithm.use_tables(tables)
-    return algorithm
+def evaluation_data(config: Config, dataset: Dataset) -> EvaluationData:
+    """Draw the samples that candidates are judged on during the search.
+
+    Args:
+        config: How many samples, and the seed.
+        dataset: The data set.
+
+    Returns:
+        Parts of its training and validation splits.
+    """
+    search, splits = config.search, dataset.splits
+    return EvaluationData(
+        calibration=splits.train.subset(search.calibration_samples, config.seed),
+        validation=splits.validation.subset(search.validation_samples, config.seed),
+        preprocessing=dataset.preprocessing,
+    )
 
 
 def _default_epochs(num_images: int) -> int:

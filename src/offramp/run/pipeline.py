@@ -1,7 +1,7 @@
-"""One run from data to bundles: the phases of `offramp search`, each of which can be gone on with."""
+"""One run from data to bundles: the phases of `offramp search` in order, each resumable."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from offramp.algorithms.algorithm import HasRemarks
 from offramp.algorithms.exact.exit_table import UsesExitTables
 from offramp.data.mini_batches import to_tensor
-from offramp.deadline import Clock, Deadline
+from offramp.deadline import Clock
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS
 from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.deploy.targets.deployment_target import (
@@ -18,43 +18,52 @@ from offramp.deploy.targets.deployment_target import (
     DeploymentSource,
     export_target,
 )
-from offramp.distributed.executor import Executor
 from offramp.errors import ConfigError, ConstraintError, Interrupted
 from offramp.jsonio import dumps
-from offramp.nn.supernet.channel_sorting import channel_groups, sort_channels_
 from offramp.objectives.evaluation import Evaluation, Evaluator, Status
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
 from offramp.records import RunStore
 from offramp.records.run_summary import RunSummary, StaticReference, save_summary
 from offramp.report.pages.run_page import write_page
-from offramp.run.analog_networks import analog_notes
+from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
+from offramp.run.evaluators.batch_evaluator import BatchEvaluator
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
-from offramp.run.factory import build_algorithm
-from offramp.run.finishing.finish import WEIGHTS, FinishedNetwork, Finisher, Selection, select
-from offramp.run.study import BatchEvaluator, FailureLimit, Study
+from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
+from offramp.run.finishing.remote_finishing import RemoteFinishing
+from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
+from offramp.run.finishing.targets import finish_targets, select
+from offramp.run.search_algorithm import build_algorithm
+from offramp.run.study import FailureLimit, Study
 from offramp.run.summarize import summarize
 from offramp.run.trackers.tracker import build_tracker
-from offramp.run.workers.search_workers import Target, finish_elsewhere, workers_for
-from offramp.run.workers.worker_jobs import supernet_evaluator
-from offramp.train.supernet_training import sandwich_step
-from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, WarmUp
+from offramp.run.training_phase import train_supernet
+from offramp.run.workers.executors import open_executor, uses_workers
+from offramp.train.trainer import TrainingLog
 
-# Testing, export and report come after the last phase: this share of a wall-time budget is kept for them, and at least
+BUNDLE_FOLDER = "bundle"
+"""Folder of the bundle, inside that of a chosen network."""
+# Testing, export and report come after the last phase: this share of a time budget is kept for them, and at least
 # these seconds.
 _CLOSING_SHARE, _CLOSING_S = 0.07, 20.0
 # Shares of the remaining time at which a phase must have ended.
-_REFERENCE = "reference"
-BUNDLE_FOLDER = "bundle"
-"""Folder of the bundle, inside that of a chosen network."""
-_TRAINING_END, _SEARCH_END, _FINE_TUNING_END = 0.48, 0.61, 1.0
+_TRAINING_END, _SEARCH_END, _FINISHING_END = 0.48, 0.61, 1.0
+# With a time budget the clock ends the search, not the default number of evaluations.
+_EVALUATIONS_WITHOUT_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
 class RunEnd:
-    """What a run yielded: the front, the finished networks (first the one to recommend), and its record."""
+    """The results of a run.
+
+    Attributes:
+        front: The Pareto front, with figures of the validation split.
+        finished: The finished networks, first the one to recommend.
+        summary: The record of the run from which the report is made; None = there is none.
+        interrupted: Whether the user stopped the run with Ctrl-C.
+    """
 
     front: ParetoFront
     finished: tuple[FinishedNetwork, ...]
@@ -63,7 +72,17 @@ class RunEnd:
 
 
 class Pipeline:
-    """Runs the phases in order; with ``resume`` each goes on from where it was."""
+    """Runs all phases in order: training, search, finishing, export, report.
+
+    Attributes:
+        context: The parts of the run.
+        config: The settings of the run.
+        store: The run folder, which records every result.
+        reporter: Shows the progress.
+        resume: Whether each phase continues from where the record ends.
+        tracker: Logs figures for other programs.
+        clock: The time budget.
+    """
 
     def __init__(
         self,
@@ -74,6 +93,15 @@ class Pipeline:
         resume: bool = False,
         started: float | None = None,
     ) -> None:
+        """Prepare a run.
+
+        Args:
+            context: The parts of the run.
+            store: The run folder, open for writing.
+            reporter: Shows the progress.
+            resume: Whether each phase continues from where the record ends.
+            started: When the time budget began, in seconds of the monotonic clock; None = now.
+        """
         self.context = context
         self.config = context.config
         self.store = store
@@ -84,114 +112,102 @@ class Pipeline:
         self._remarks: tuple[str, ...] = ()
 
     def run(self) -> RunEnd:
-        """Train, search, finish, export, report. Ctrl-C ends it with what there is."""
+        """Run all phases. Ctrl-C during the search or later ends the run with the results so far.
+
+        Returns:
+            The results of the run.
+
+        Raises:
+            ConfigError: The time budget was over before the first evaluation.
+            ConstraintError: No candidate keeps all constraints, or none could be evaluated.
+            Interrupted: The user pressed Ctrl-C during the training of the supernet.
+            RunError: A recorded checkpoint is missing or changed, too many candidates failed, or a worker failed.
+        """
         context = self.context
-        self.store.check_checkpoints()
-        for note in analog_notes(context):
+        self.store.verify_checkpoints()
+        for note in analog_notes(context.space, context.supernet, context.accelerator):
             self.reporter.say(note)
         self.store.set("execution", dumps(self.config.execution))
         self.store.set("phase", "training")
-        curve = self._train(context)
+        curve = self._train()
         self.store.set("phase", "search")
-        evaluations, interrupted = self._search(context)
+        evaluations, interrupted = self._search()
         if not evaluations and not interrupted:
             raise ConfigError(
                 f"The budget ({self.config.budget.seconds:g} s) must leave time to evaluate candidates; it was over "
                 "before the first one. Give more (--budget)."
             )
         self.store.set("phase", "finish")
-        front = self._front(context, evaluations)
+        front = self._front(evaluations)
         finisher = Finisher(context)
         finished: list[FinishedNetwork] = []
         reference: StaticReference | None = None
         if not interrupted:
             try:
-                reference = self._finish(context, finisher, front, finished)
+                for result in self._finish_all(finisher, front):
+                    if isinstance(result, StaticReference):
+                        reference = result
+                    else:
+                        self._keep(result)
+                        finished.append(result)
             except (KeyboardInterrupt, Interrupted):
                 interrupted = True
         reference = reference or finisher.untrained_reference()
-        summary = self._report(context, evaluations, front, finished, reference, curve)
+        summary = self._report(evaluations, front, finished, reference, curve)
         self.tracker.close()
         self.store.set("phase", "stopped" if interrupted else "ended")
         return RunEnd(front, tuple(finished), summary, interrupted)
 
-    def _train(self, context: Context) -> TrainingLog:
-        settings, dataset = self.config.train, context.dataset
-        step = sandwich_step(
-            context.supernet,
-            context.space,
-            context.losses(),
-            context.compute,
-            random_subnets=settings.random_subnets,
-        )
+    def _train(self) -> TrainingLog:
         deadline = self.clock.phase(_TRAINING_END)
-        loop = TrainingLoop(
-            context.supernet,
-            TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
-            Schedule(settings.learning_rate, None if deadline else context.epochs, deadline),
-            context.compute,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            seed=self.config.seed,
-            checkpoint=self.store.checkpoint,
-        )
         with self.reporter.task("Training the supernet") as task:
-            log = loop.run(step, task, resume=self.resume, warm_up=self._pruning(context))
-        # From here on every evaluation rests on these weights.
-        self.store.note_checkpoint(self.store.checkpoint, len(log.loss))
+            log = train_supernet(self.context, self.store.checkpoint, deadline, task, resume=self.resume)
+        # From here on every evaluation depends on these weights.
+        self.store.record_checkpoint(self.store.checkpoint, len(log.loss))
         for epoch, loss in enumerate(log.loss, start=1):
             self.tracker.log(epoch, {"supernet/loss": loss})
         return log
 
-    def _pruning(self, context: Context) -> WarmUp | None:
-        """Full widths first, then channels by importance; None where no width can be chosen or none is to be sorted."""
-        settings, supernet = self.config.train, context.supernet
-        if not (settings.sort_channels and context.space.has_elastic_widths and channel_groups(supernet)):
-            return None
-        step = sandwich_step(
-            supernet,
-            context.space,
-            context.losses(),
-            context.compute,
-            random_subnets=settings.random_subnets,
-            full_widths=True,
-        )
-        return WarmUp(settings.full_width_share, step, partial(sort_channels_, supernet))
-
-    def _search(self, context: Context) -> tuple[tuple[Evaluation, ...], bool]:
-        search = self.config.search
+    def _search(self) -> tuple[tuple[Evaluation, ...], bool]:
+        """All evaluations, and whether the user stopped the search."""
+        search, budget = self.config.search, self.config.budget
         deadline = self.clock.phase(_SEARCH_END)
-        count = self.config.budget.evaluations or search.evaluations
-        if deadline and not self.config.budget.evaluations:
-            # With a wall-time budget the clock decides, not the default number of evaluations.
-            count = max(search.evaluations, 100_000)
+        count = budget.evaluations or search.evaluations
+        if deadline and not budget.evaluations:
+            count = max(search.evaluations, _EVALUATIONS_WITHOUT_LIMIT)
         if self.store.get("searched") is not None:
-            # What was picked from this front is being finished: a resumed clock must not change the front.
-            return self._ended(self._study(context, supernet_evaluator(context))), False
-        with self.reporter.task("Searching") as task, workers_for(context, self.store.folder, training=False) as hired:
-            evaluator = supernet_evaluator(context) if hired is None else self._remote(hired)
-            study = self._study(context, evaluator)
+            # Networks of this front are being finished: a resumed clock must not change the front.
+            return self._evaluations_of(self._study(self.context.evaluator)), False
+        with self.reporter.task("Searching") as task, self._open_evaluator() as evaluator:
+            study = self._study(evaluator)
             interrupted = study.run(count, search.batch, task, deadline).interrupted
         if study.evaluations and not interrupted:
             self.store.set("searched", "yes")
-        return self._ended(study), interrupted
+        return self._evaluations_of(study), interrupted
 
-    def _ended(self, study: Study) -> tuple[Evaluation, ...]:
-        """What a study found, after what its algorithm has to say."""
+    @contextmanager
+    def _open_evaluator(self) -> Iterator[Evaluator | BatchEvaluator]:
+        """The evaluator of this process, or one that leaves the work to workers."""
+        execution = self.config.execution
+        if not uses_workers(execution, training=False):
+            yield self.context.evaluator
+            return
+        with open_executor(self.context, self.store.folder, training=False) as executor:
+            yield RemoteEvaluator(executor, execution.evaluation_timeout_s)
+
+    def _evaluations_of(self, study: Study) -> tuple[Evaluation, ...]:
+        """The evaluations of a study; the remarks of its algorithm are shown and kept for the report."""
         if isinstance(study.algorithm, HasRemarks):
             self._remarks = study.algorithm.remarks
         for remark in self._remarks:
             self.reporter.say(remark)
         return study.evaluations
 
-    def _remote(self, workers: Executor) -> RemoteEvaluator:
-        return RemoteEvaluator(workers, self.config.execution.evaluation_timeout_s)
-
-    def _study(self, context: Context, evaluator: Evaluator | BatchEvaluator) -> Study:
-        """A study that stands where the record ends."""
+    def _study(self, evaluator: Evaluator | BatchEvaluator) -> Study:
+        """A study that continues from the end of the record."""
         limit = FailureLimit(self.config.execution.max_failures)
-        cached = CachedLogitsEvaluator(supernet_evaluator(context), context.space)
-        algorithm = build_algorithm(context, cached)
+        cached = CachedLogitsEvaluator(self.context.evaluator, self.context.space)
+        algorithm = build_algorithm(self.context, cached)
         if isinstance(algorithm, UsesExitTables) and not isinstance(evaluator, RemoteEvaluator):
             # Attaching all exits to a backbone pays where many candidates share it; the figures are the same.
             evaluator = cached
@@ -203,94 +219,60 @@ class Pipeline:
         values = {f"search/{name}": value for name, value in evaluation.values.items()}
         self.tracker.log(number, {**values, "search/failed": float(evaluation.status is Status.FAILED)})
 
-    def _front(self, context: Context, evaluations: Sequence[Evaluation]) -> ParetoFront:
-        front = pareto_front(evaluations, context.objectives)
+    def _front(self, evaluations: Sequence[Evaluation]) -> ParetoFront:
+        front = pareto_front(evaluations, self.context.objectives)
         if front.evaluations or not evaluations:
             return front
         nearest = least_violating(evaluations)
         if nearest is None:
             reasons = sorted({e.error or "" for e in evaluations})
             raise ConstraintError(f"None of {len(evaluations)} candidates could be evaluated: {'; '.join(reasons[:3])}")
-        values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in context.constraints)
+        values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in self.context.constraints)
         raise ConstraintError(
             f"None of {len(evaluations)} candidates keeps all constraints "
             f"({', '.join(self.config.search.constraints)}). "
             f"The nearest one has {values}. Loosen a constraint, choose another backbone, or search longer (--budget)."
         )
 
-    def _finish(
-        self, context: Context, finisher: Finisher, front: ParetoFront, finished: list[FinishedNetwork]
-    ) -> StaticReference:
-        """Finish the picked networks one by one, so that those done before a stop are kept; then the reference.
+    def _finish_all(self, finisher: Finisher, front: ParetoFront) -> Iterator[FinishedNetwork | StaticReference]:
+        """The finished networks and the reference, as they become available."""
+        settings = self.config.fine_tune
+        targets = finish_targets(select(front, settings.picks), settings, self.store.network_folder)
+        return self._finishing(finisher).finish_all(targets, self.clock.phase(_FINISHING_END))
 
-        A reference that is to teach them comes first.
-        """
-        selections = select(front, self.config.fine_tune.picks)
-        teacher = self.store.network_folder(_REFERENCE) if self.config.fine_tune.teacher == "reference" else None
-        # The first pick is the one to recommend: it gets twice the time of the others.
-        shares = [2.0, *[1.0] * len(selections)]
-        whole = self.clock.phase(_FINE_TUNING_END)
-        resume = self._finish_elsewhere(context, selections, whole, teacher) or self.resume
-        spent, reference = 0.0, None
-        if teacher is not None:
-            spent = 1.0
-            reference = self._finish_reference(finisher, _part(whole, spent / sum(shares)), resume)
-        for share, selection in zip(shares, selections, strict=False):
-            spent += share
-            deadline = _part(whole, spent / sum(shares))
-            folder = self.store.network_folder(selection.name)
-            with self.reporter.task(f"Fine-tuning {selection.name}") as task:
-                result = finisher.finish(selection, folder, task, deadline=deadline, resume=resume, teacher=teacher)
-            self.store.note_checkpoint(folder / WEIGHTS, len(result.log.loss))
-            self._export(context, selection, result, folder)
-            for epoch, loss in enumerate(result.log.loss, start=1):
-                self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
-            finished.append(result)
-        if not self.config.fine_tune.reference:
-            return finisher.untrained_reference()
-        return reference or self._finish_reference(finisher, whole, resume)
+    def _finishing(self, finisher: Finisher) -> FinishingStrategy:
+        execution = self.config.execution
+        if not uses_workers(execution, training=True):
+            return InProcessFinishing(finisher, self.reporter, resume=self.resume)
+        return RemoteFinishing(
+            partial(open_executor, self.context, self.store.folder, training=True),
+            finisher,
+            self.reporter,
+            shared_folder=execution.cluster is None,
+            resume=self.resume,
+        )
 
-    def _finish_reference(self, finisher: Finisher, deadline: Deadline | None, resume: bool) -> StaticReference:
-        with self.reporter.task("Fine-tuning the reference") as task:
-            folder = self.store.network_folder(_REFERENCE)
-            return finisher.finish_reference(folder, task, deadline=deadline, resume=resume)
+    def _keep(self, result: FinishedNetwork) -> None:
+        """Record a finished network, export it, and log its training."""
+        folder = self.store.network_folder(result.record.rule)
+        self.store.record_checkpoint(folder / WEIGHTS, len(result.log.loss))
+        self._export(result, folder)
+        for epoch, loss in enumerate(result.log.loss, start=1):
+            self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
 
-    def _finish_elsewhere(
-        self, context: Context, selections: Sequence[Selection], whole: Deadline | None, teacher: Path | None
-    ) -> bool:
-        """Let workers fine-tune, where there are any; says whether the folders hold what they made."""
-        targets = [Target(selection, self.store.network_folder(selection.name), teacher) for selection in selections]
-        reference = [Target(None, self.store.network_folder(_REFERENCE))] if self.config.fine_tune.reference else []
-        rounds = [targets + reference] if teacher is None else [reference, targets]
-        with workers_for(context, self.store.folder, training=True) as workers:
-            if workers is None:
-                return False
-            for index, group in enumerate(rounds):
-                end = _part(whole, (index + 1) / len(rounds))
-                with self.reporter.task(f"Fine-tuning {len(group)} networks") as task:
-                    finish_elsewhere(
-                        workers,
-                        group,
-                        None if end is None else max(0.0, end.end - time.monotonic()),
-                        task,
-                        shared_folder=self.config.execution.cluster is None,
-                        resume=self.resume,
-                    )
-        return True
-
-    def _export(self, context: Context, selection: Selection, result: FinishedNetwork, folder: Path) -> None:
+    def _export(self, result: FinishedNetwork, folder: Path) -> None:
         """Write the bundle of a finished network, and the other targets of the settings, each in a folder of its own.
 
         A resumed run keeps the folders that are there: each appeared as a whole, after it was compared.
         """
-        bundle, dataset, record = folder / BUNDLE_FOLDER, context.dataset, result.record
+        bundle, dataset, record = folder / BUNDLE_FOLDER, self.context.dataset, result.record
         others = [name for name in self.config.deploy.targets if name != BUNDLE_TARGET]
         wanted = [bundle, *(folder / name for name in others)]
         if self.resume and all(path.exists() for path in wanted):
             return
         split = dataset.splits.validation.subset(NUM_CHECKS, self.config.seed)
         checks = to_tensor(split.images, dataset.preprocessing).numpy()
-        with self.reporter.task(f"Exporting {selection.name}") as task:
+        with self.reporter.task(f"Exporting {record.rule}") as task:
             task.update(0.1, "ONNX")
             result.network.to("cpu").eval()
             if not (self.resume and bundle.exists()):
@@ -306,7 +288,7 @@ class Pipeline:
                     guarantee=record.guarantee,
                     licence=self.config.deploy.licence,
                     checks=checks,
-                    name=f"{dataset.name}-{selection.name}",
+                    name=f"{dataset.name}-{record.rule}",
                     seed=self.config.seed,
                     input_kind=dataset.input_kind,
                     overwrite=True,
@@ -319,7 +301,6 @@ class Pipeline:
 
     def _report(
         self,
-        context: Context,
         evaluations: Sequence[Evaluation],
         front: ParetoFront,
         finished: Sequence[FinishedNetwork],
@@ -329,7 +310,7 @@ class Pipeline:
         with self.reporter.task("Writing the report") as task:
             task.update(0.1)
             summary = summarize(
-                context,
+                self.context,
                 evaluations,
                 front,
                 finished,
@@ -344,12 +325,5 @@ class Pipeline:
 
 
 def _usable_seconds(budget_s: float | None) -> float | None:
-    """What a wall-time budget leaves for the phases."""
+    """The part of a time budget that the phases may use."""
     return None if budget_s is None else max(0.0, min(budget_s * (1 - _CLOSING_SHARE), budget_s - _CLOSING_S))
-
-
-def _part(whole: Deadline | None, share: float) -> Deadline | None:
-    """The phase from now to a share of a longer one."""
-    if whole is None:
-        return None
-    return Deadline(time.monotonic(), whole.start + (whole.end - whole.start) * share)

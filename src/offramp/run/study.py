@@ -1,15 +1,14 @@
-"""Study: ask, store, evaluate, store, tell; and go on from what is stored."""
+"""Study: drives a search algorithm, records each step, and resumes from the record."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from offramp.deadline import Deadline
 from offramp.errors import RunError
 from offramp.objectives.evaluation import Evaluation, Evaluator, SearchAlgorithm, Status
 from offramp.progress import Task
 from offramp.records import RunStore
+from offramp.run.evaluators.batch_evaluator import BatchEvaluator, SequentialEvaluator
 from offramp.space.architecture import Architecture
 
 _FEWEST_FAILURES_TO_STOP = 20
@@ -17,64 +16,45 @@ _SHARE_OF_FAILURES_TO_STOP = 0.5
 
 
 @dataclass(frozen=True)
-class Finished:
-    """An evaluation of the candidate at ``index`` of a batch, the time it took and who made it."""
-
-    index: int
-    evaluation: Evaluation
-    seconds: float | None = None
-    worker: str = ""
-
-
-class BatchEvaluator(Protocol):
-    """Tries several architectures, perhaps at once."""
-
-    def evaluate_all(self, architectures: Sequence[Architecture], stop: Callable[[], bool]) -> Iterator[Finished]:
-        """Evaluations as they are finished, in any order; begins no further one once ``stop`` says so."""
-        ...
-
-
-class OneByOne:
-    """An evaluator of single candidates as one of batches, in this process."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-
-    def evaluate_all(self, architectures: Sequence[Architecture], stop: Callable[[], bool]) -> Iterator[Finished]:
-        """In the given order."""
-        for index, architecture in enumerate(architectures):
-            if stop():
-                return
-            started = time.monotonic()
-            evaluation = self._evaluator.evaluate(architecture)
-            yield Finished(index, evaluation, time.monotonic() - started)
-
-
-@dataclass(frozen=True)
 class FailureLimit:
-    """When so much fails that going on is of no use: after ``most`` failed candidates.
+    """The number of failed candidates after which a search ends.
 
-    None stands for half of all candidates, once twenty have failed.
+    Attributes:
+        most: Failed candidates that are accepted; None = half of all candidates, once twenty have failed.
     """
 
     most: int | None = None
 
     def check(self, num_failed: int, num_tried: int, reason: str) -> None:
-        """Raise RunError beyond the limit; ``reason`` is that of the last failure."""
+        """Compare the failures so far with the limit.
+
+        Args:
+            num_failed: Failed candidates.
+            num_tried: All candidates that were evaluated.
+            reason: The reason of the last failure.
+
+        Raises:
+            RunError: More candidates failed than the limit accepts.
+        """
         if self.most is None:
             beyond = num_failed > max(_FEWEST_FAILURES_TO_STOP, _SHARE_OF_FAILURES_TO_STOP * num_tried)
         else:
             beyond = num_failed > self.most
         if beyond:
             raise RunError(
-                f"{num_failed} of {num_tried} candidates failed, more than the search puts up with. The last reason: "
+                f"{num_failed} of {num_tried} candidates failed, more than the limit of the search. The last reason: "
                 f"{reason}. All of them are recorded; go on with --resume --max-failures {2 * num_failed}."
             )
 
 
 @dataclass(frozen=True)
 class StudyEnd:
-    """What a study knows when it stops, and whether the user stopped it."""
+    """The result of a study.
+
+    Attributes:
+        evaluations: All evaluations, in the order of the proposals.
+        interrupted: Whether the user stopped the study with Ctrl-C.
+    """
 
     evaluations: tuple[Evaluation, ...]
     interrupted: bool
@@ -82,7 +62,7 @@ class StudyEnd:
 
 @dataclass
 class _Batch:
-    """What was asked together, and the evaluations of it that are there, by position."""
+    """Candidates that were proposed together, and their evaluations so far, by position."""
 
     number: int
     asked: list[Architecture]
@@ -97,11 +77,11 @@ class _Batch:
 
 
 class Study:
-    """Drives a search algorithm. Proposals are stored before they are tried, every evaluation at once.
+    """Drives a search algorithm.
 
-    A batch is told when it is complete, in the order in which it was asked for, whichever candidate was finished first.
-    One that was cut short (by the clock, by Ctrl-C, by a crash) is completed first when the study goes on, so that the
-    algorithm sees what it would have seen without the stop.
+    Proposals are recorded before their evaluation, and each evaluation as soon as it is known. The algorithm is told a
+    batch when it is complete, in the order of the proposals. A batch that was cut short, by the clock, Ctrl-C or a
+    crash, is completed first when the study is resumed, so that the algorithm sees the same as without the stop.
     """
 
     def __init__(
@@ -113,8 +93,19 @@ class Study:
         failure_limit: FailureLimit | None = None,
         on_evaluation: Callable[[int, Evaluation], None] | None = None,
     ) -> None:
+        """Begin a study without evaluations; `replay` adds those of the record.
+
+        Args:
+            algorithm: Proposes candidates.
+            evaluator: Evaluates single candidates or whole batches.
+            store: The record; None = nothing is recorded.
+            failure_limit: When the study ends for failures; None = the default limit.
+            on_evaluation: Called with the number of evaluations so far and each new evaluation.
+        """
         self.algorithm = algorithm
-        self.evaluator: BatchEvaluator = OneByOne(evaluator) if isinstance(evaluator, Evaluator) else evaluator
+        self.evaluator: BatchEvaluator = (
+            SequentialEvaluator(evaluator) if isinstance(evaluator, Evaluator) else evaluator
+        )
         self.store = store
         self._limit = failure_limit or FailureLimit()
         self._on_evaluation = on_evaluation
@@ -123,7 +114,11 @@ class Study:
         self._num_failed = 0
 
     def replay(self) -> None:
-        """Bring a fresh algorithm to where the stored record ends."""
+        """Bring a fresh algorithm to the end of the record.
+
+        Raises:
+            RunError: The algorithm proposes other candidates than the record holds.
+        """
         for stored in self.store.batches() if self.store else ():
             batch = self._ask(stored.num_asked)
             known = [proposal.architecture for proposal in stored.proposals]
@@ -138,9 +133,19 @@ class Study:
             self._close_if_complete(batch)
 
     def run(self, evaluations: int, batch: int, task: Task, deadline: Deadline | None = None) -> StudyEnd:
-        """Evaluate until ``evaluations`` are known or the deadline has passed; Ctrl-C ends it in good order.
+        """Propose and evaluate candidates. Ctrl-C ends the study with all evaluations so far.
 
-        Raises RunError when too many candidates fail.
+        Args:
+            evaluations: Number of evaluations at which the study ends, those of the record included.
+            batch: Number of candidates that are proposed together.
+            task: Receives the progress.
+            deadline: When the study must end; None = no limit.
+
+        Returns:
+            The evaluations, and whether the user stopped the study.
+
+        Raises:
+            RunError: Too many candidates failed.
         """
         try:
             while self._num_done < evaluations and not (deadline and deadline.passed()):
@@ -154,11 +159,11 @@ class Study:
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """All that are known, in the order of the proposals."""
+        """All evaluations so far, in the order of the proposals."""
         return tuple(evaluation for batch in self._batches for evaluation in batch.in_order())
 
     def _open(self) -> _Batch | None:
-        """The last batch, where it is not complete."""
+        """The last batch if it is incomplete."""
         last = self._batches[-1] if self._batches else None
         return last if last is not None and last.missing else None
 
@@ -170,15 +175,15 @@ class Study:
     def _evaluate(self, batch: _Batch, total: int, task: Task, deadline: Deadline | None) -> None:
         missing = batch.missing
         if self.store is not None:
-            # Before any of them is tried; those that are there stay as they are.
+            # Before any evaluation begins. Recorded proposals stay as they are.
             self.store.propose(batch.number, batch.asked)
-        finished = self.evaluator.evaluate_all(
+        results = self.evaluator.evaluate_all(
             [batch.asked[position] for position in missing], lambda: deadline is not None and deadline.passed()
         )
-        for item in finished:
+        for item in results:
             position = missing[item.index]
             if self.store is not None:
-                self.store.append(batch.number, position, item.evaluation, item)
+                self.store.append(batch.number, position, item.evaluation, seconds=item.seconds, worker=item.worker)
             self._take(batch, position, item.evaluation)
             done = self._num_done
             if self._on_evaluation is not None:

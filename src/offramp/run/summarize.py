@@ -28,9 +28,9 @@ from offramp.records.run_summary import (
 )
 from offramp.report.architecture_layout import layout_of
 from offramp.report.wording import rule_name
-from offramp.run.analog_networks import analog_notes
+from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
-from offramp.run.finishing.finish import FinishedNetwork
+from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.train.trainer import TrainingLog, collect_logits
 from offramp.version import __version__
 
@@ -90,7 +90,7 @@ def summarize(
             *_model_notes(context),
             *remarks,
             *_warnings(context),
-            *analog_notes(context),
+            *analog_notes(context.space, context.supernet, context.accelerator),
             *_pruning_note(context, [item.record for item in finished]),
             *_teacher_note(context),
             *_dropped_note(context, [item.record for item in finished]),

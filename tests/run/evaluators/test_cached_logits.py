@@ -23,9 +23,8 @@ from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.evaluators.exit_costs import costs_to_exits, exit_costs, largest_deviation
 from offramp.run.evaluators.exit_workloads import ExitWorkloads, rounds
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
-from offramp.run.factory import build_algorithm, build_context, build_dataset
-from offramp.run.finishing.finish import evaluation_data
-from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.run.factory import build_context, build_dataset
+from offramp.run.search_algorithm import build_algorithm
 from offramp.settings.by_name import with_settings
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
 from offramp.space.early_exit_space import EarlyExitSpace
@@ -44,7 +43,7 @@ def context() -> Context:
 
 def direct(context: Context) -> SupernetEvaluator:
     return SupernetEvaluator(
-        context.supernet, evaluation_data(context), context.compute, context.search_cost, context.accelerator, ()
+        context.supernet, context.evaluator.data, context.compute, context.search_cost, context.accelerator, ()
     )
 
 
@@ -262,8 +261,8 @@ def test_quantised_candidates_are_judged_one_by_one() -> None:
     """Answering from float logits would leave out what the search is about."""
     config = with_settings(small_config(), {"space.precision": "network", "search.algorithm": "exact"})
     searching = build_context(config, build_dataset(config, SilentReporter()))
-    evaluator = CachedLogitsEvaluator(supernet_evaluator(searching), searching.space)
+    evaluator = CachedLogitsEvaluator(searching.evaluator, searching.space)
     smallest = searching.space.with_spread_exits(searching.space.min_architecture(), 1, "conv", PolicyChoice())
     assert evaluator.table(smallest.without_exits()) is None
-    assert evaluator.evaluate(smallest) == supernet_evaluator(searching).evaluate(smallest)
+    assert evaluator.evaluate(smallest) == searching.evaluator.evaluate(smallest)
     assert evaluator.num_forwards == 1

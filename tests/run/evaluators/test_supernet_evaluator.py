@@ -11,8 +11,6 @@ from offramp.progress import SilentReporter
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.finishing.finish import evaluation_data
-from offramp.run.workers.worker_jobs import supernet_evaluator
 from offramp.space.architecture import Architecture, ExitChoice
 from tests.conftest import small_config
 
@@ -27,7 +25,7 @@ def context() -> Context:
 def evaluator(context: Context) -> SupernetEvaluator:
     return SupernetEvaluator(
         context.supernet,
-        evaluation_data(context),
+        context.evaluator.data,
         context.compute,
         context.search_cost,
         context.accelerator,
@@ -88,7 +86,7 @@ def test_a_network_that_answers_nan_is_a_failed_evaluation() -> None:
     with torch.no_grad():
         for parameter in spoilt.supernet.parameters():
             parameter.fill_(float("nan"))
-    evaluation = supernet_evaluator(spoilt).evaluate(spoilt.space.min_architecture())
+    evaluation = spoilt.evaluator.evaluate(spoilt.space.min_architecture())
     assert evaluation.status is Status.FAILED
     assert "not finite" in (evaluation.error or "")
 

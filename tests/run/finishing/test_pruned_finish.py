@@ -20,10 +20,10 @@ from offramp.objectives.pareto import ParetoFront
 from offramp.progress import SilentReporter
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset, check_settings
-from offramp.run.finishing.finish import FinishedNetwork, Finisher, Selection
-from offramp.run.pruned_workloads import measured_workload, planned_workload
+from offramp.run.finishing.finisher import FinishedNetwork, Finisher
+from offramp.run.finishing.targets import Selection
 from offramp.run.summarize import summarize
-from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.trainer import TrainingLog
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import MATRIX_OPS
@@ -60,7 +60,7 @@ def context(accelerator: Path) -> Context:
 
 def selection(context: Context) -> Selection:
     architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
-    evaluation = supernet_evaluator(context).evaluate(architecture)
+    evaluation = context.evaluator.evaluate(architecture)
     assert evaluation.error is None
     return Selection(("knee",), evaluation)
 

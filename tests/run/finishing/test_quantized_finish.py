@@ -17,7 +17,8 @@ from offramp.records.run_summary import RunSummary
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset, check_settings
-from offramp.run.finishing.finish import Finisher, Selection, evaluation_data
+from offramp.run.finishing.finisher import Finisher
+from offramp.run.finishing.targets import Selection
 from offramp.run.summarize import summarize
 from offramp.space.architecture import Precision
 from offramp.train.trainer import TrainingLog, collect_logits
@@ -38,7 +39,7 @@ def selection(context: Context) -> Selection:
     architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
     evaluator = SupernetEvaluator(
         context.supernet,
-        evaluation_data(context),
+        context.evaluator.data,
         context.compute,
         context.search_cost,
         context.accelerator,
@@ -115,7 +116,7 @@ def test_candidates_are_judged_at_their_own_bits(granularity: str, monkeypatch: 
     space, chosen = searching.space, Precision(4, 4)
     evaluator = SupernetEvaluator(
         searching.supernet,
-        evaluation_data(searching),
+        searching.evaluator.data,
         searching.compute,
         searching.search_cost,
         searching.accelerator,

@@ -20,7 +20,8 @@ from offramp.objectives.evaluation import Details, Evaluation, Status
 from offramp.run.evaluators.exit_costs import exit_costs
 from offramp.run.evaluators.exit_workloads import ExitWorkloads, rounds
 from offramp.run.evaluators.operating_point import OperatingPoint, choose_operating_point
-from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, calibrate, failed
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, failed
+from offramp.run.network_preparation import calibrate_
 from offramp.space.architecture import Architecture, ExitChoice
 from offramp.train.compute import one_thread
 from offramp.train.trainer import collect_logits
@@ -167,7 +168,7 @@ class CachedLogitsEvaluator:
             for places in rounds(options) or [[]]
         ]
         network = _AllBranches(networks)
-        calibrate(network, direct.data, direct.compute)
+        calibrate_(network, direct.data, direct.compute)
         logits = collect_logits(network, direct.data.validation, direct.data.preprocessing, direct.compute)
         self.num_forwards += 1
         if not all(np.isfinite(item).all() for item in logits):

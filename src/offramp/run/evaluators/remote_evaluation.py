@@ -1,4 +1,4 @@
-"""Candidates that are judged by others: the same evaluations as in this process, in whatever order they come."""
+"""Evaluation of candidates by workers, with the same figures as in this process."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -7,21 +7,40 @@ from offramp.distributed.executor import EVALUATE, Executor, Job, Reply
 from offramp.errors import WorkerError
 from offramp.jsonio import dumps, loads
 from offramp.objectives.evaluation import Evaluation, Status
-from offramp.run.study import Finished
+from offramp.run.evaluators.batch_evaluator import CandidateResult
 from offramp.space.architecture import Architecture
 
 _LOOK_AT_CLOCK_S = 0.5
 
 
 class RemoteEvaluator:
-    """Gives each candidate to an executor; ``timeout_s`` is for one candidate."""
+    """Gives each candidate of a batch to an executor."""
 
     def __init__(self, executor: Executor, timeout_s: float | None = None) -> None:
+        """Wrap an executor.
+
+        Args:
+            executor: Does the jobs.
+            timeout_s: Seconds that the evaluation of one candidate may take; None = no limit.
+        """
         self._executor = executor
         self._timeout_s = timeout_s
 
-    def evaluate_all(self, architectures: Sequence[Architecture], stop: Callable[[], bool]) -> Iterator[Finished]:
-        """As they are finished; after a stop, those that are being worked on. Raises WorkerError without workers."""
+    def evaluate_all(
+        self, architectures: Sequence[Architecture], stop: Callable[[], bool]
+    ) -> Iterator[CandidateResult]:
+        """Evaluate a batch.
+
+        Args:
+            architectures: The candidates.
+            stop: Asked from time to time; once it is true, no further evaluation begins.
+
+        Yields:
+            Results as they become available, those of running evaluations included after a stop.
+
+        Raises:
+            WorkerError: No worker can be started, or one evaluated another candidate.
+        """
         index_of: dict[Future[Reply], int] = {}
         try:
             for index, architecture in enumerate(architectures):
@@ -31,30 +50,30 @@ class RemoteEvaluator:
             while pending:
                 done, pending = wait(pending, timeout=_LOOK_AT_CLOCK_S, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=index_of.__getitem__):
-                    # Let go of what is recorded: a cluster would compute it anew if the worker that holds it is lost.
+                    # Drop the future: a cluster would compute it again if the worker that holds it is lost.
                     index = index_of.pop(future)
-                    yield finished(index, architectures[index], future)
+                    yield _result_of(index, architectures[index], future)
                 if stop():
-                    # Those that could be cancelled are not waited for: not every executor tells of them.
+                    # Cancelled jobs are not waited for: not every executor reports them.
                     pending = {future for future in pending if not future.cancel()}
         finally:
             for future in index_of:
                 future.cancel()
 
 
-def finished(index: int, architecture: Architecture, future: "Future[Reply]") -> Finished:
-    """What a job yielded, a failure of the candidate included; raises WorkerError where there are no workers."""
+def _result_of(index: int, architecture: Architecture, future: "Future[Reply]") -> CandidateResult:
+    """The result of a job, a failure of the candidate included; raises WorkerError where there are no workers."""
     try:
         reply = future.result()
     except WorkerError:
         raise
     except Exception as exc:
-        # The cluster gave the candidate up, for example because every worker that took it died.
+        # The cluster gave up the job, for example because every worker that began it died.
         reply = Reply("", " ".join(f"{type(exc).__name__}: {exc}".split()))
     if reply.error is not None:
         failed = Evaluation(architecture, Status.FAILED, {}, error=reply.error)
-        return Finished(index, failed, reply.seconds, reply.worker)
+        return CandidateResult(index, failed, reply.seconds, reply.worker)
     evaluation = loads(Evaluation, reply.payload, what="answer of a worker")
     if evaluation.architecture != architecture:
         raise WorkerError("A worker answered for another candidate than it was asked about; is its offramp the same?")
-    return Finished(index, evaluation, reply.seconds, reply.worker)
+    return CandidateResult(index, evaluation, reply.seconds, reply.worker)

@@ -1,50 +1,40 @@
-"""Architecture to Evaluation without training: weights come from the supernet, costs from the cost model."""
+"""Evaluation of a candidate without training: weights come from the supernet, costs from the cost model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from offramp.cost.report import CostModel
-from offramp.data.labelled_data import Preprocessing, Split
-from offramp.data.mini_batches import batches
 from offramp.hardware.accelerator import Accelerator
-from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.quantization.quantize import is_prepared, prepare_
 from offramp.nn.supernet.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Status
-from offramp.run.analog_networks import make_assigned_
 from offramp.run.evaluators.operating_point import choose_operating_point
-from offramp.run.pruned_workloads import planned_workload
+from offramp.run.network_preparation import EvaluationData, assign_analog_, calibrate_, calibration_images, quantize_
+from offramp.run.workloads import planned_workload
 from offramp.space.architecture import Architecture
 from offramp.train.compute import Compute, one_thread
 from offramp.train.trainer import collect_logits
 from offramp.workload.graph import Workload
 
-_CALIBRATION_BATCH = 256
-_GRID_BATCHES = 2
 _NOISE_SEED = 0
 _LONGEST_REASON = 500
 
 
-@dataclass(frozen=True)
-class EvaluationData:
-    """``calibration`` is a part of the training split, ``validation`` the samples that decide."""
-
-    calibration: Split
-    validation: Split
-    preprocessing: Preprocessing
-
-
 class SupernetEvaluator:
-    """Judges a candidate by the weights it inherits, after its batch norms were calibrated anew.
+    """Judges a candidate by the weights that it inherits, after its batch norms were calibrated.
 
-    With ``quantize`` it is judged at the bit widths it is priced at, as the integers that would be deployed. With
-    ``weight_density`` it is priced as pruned to that share of nonzero weights, which fine-tuning will do, and judged as
-    it is.
+    Attributes:
+        supernet: The network that holds the weights.
+        data: The samples that candidates are judged on.
+        compute: Device and number format.
+        cost_model: Prices candidates.
+        accelerator: The accelerator that candidates are priced for.
+        constraints: What candidates should keep; their violations are recorded.
+        calibrate_confidences: Whether each exit's confidences are scaled by a temperature.
+        quantize: Whether candidates are judged at the bit widths that they are priced at.
+        weight_density: Share of nonzero weights that candidates are priced with, for fine-tuning will prune them;
+            None = they are priced as they are.
     """
 
     def __init__(
@@ -60,6 +50,7 @@ class SupernetEvaluator:
         quantize: bool = False,
         weight_density: float | None = None,
     ) -> None:
+        """Set all attributes, which the class describes."""
         self.supernet = supernet
         self.data = data
         self.compute = compute
@@ -71,25 +62,31 @@ class SupernetEvaluator:
         self.weight_density = weight_density
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """A complete evaluation, or a failed one with its reason; never an exception for one bad candidate.
+        """Evaluate a candidate.
 
-        Torch computes with one thread meanwhile: sums depend on their number in the last bits, and the same candidate
-        must get the same figures whoever evaluates it and how much else that machine does.
+        Torch uses one thread meanwhile. The last bits of sums depend on the number of threads, and a candidate must get
+        the same figures on every machine.
+
+        Args:
+            architecture: The candidate.
+
+        Returns:
+            A complete evaluation, or a failed one with its reason. No error of one candidate is raised.
         """
         try:
             with one_thread():
                 return self._evaluate(architecture)
         except Exception as exc:
-            # Whatever a single candidate brings up: the search goes on without it, up to its limit of failures.
+            # The search continues without a candidate that fails, up to its limit of failures.
             return failed(architecture, exc)
 
     def _evaluate(self, architecture: Architecture) -> Evaluation:
         network = self.supernet.extract(architecture)
-        calibrate(network, self.data, self.compute)
+        calibrate_(network, self.data, self.compute)
         if self.quantize:
-            quantize_network(network, self.data, self.compute)
+            quantize_(network, self.data, self.compute)
         if architecture.has_analog_shares:
-            make_assigned_(network, self.accelerator, placed_images(self.data, self.compute), _NOISE_SEED)
+            assign_analog_(network, self.accelerator, calibration_images(self.data, self.compute), _NOISE_SEED)
         labels = self.data.validation.labels
         logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
         if not all(np.isfinite(exit_logits).all() for exit_logits in logits):
@@ -103,40 +100,31 @@ class SupernetEvaluator:
             status=Status.COMPLETE,
             values=point.values(),
             violations=point.violations(self.constraints),
-            # Costs per layer would be nine tenths of the record; whoever wants them prices the architecture again.
+            # Costs per layer would be nine tenths of the record. They can be computed again from the architecture.
             details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
         )
 
     def workload(self, network: EarlyExitNetwork) -> Workload:
-        """What a candidate is priced as."""
+        """The layers that a candidate is priced with.
+
+        Args:
+            network: The candidate's network.
+
+        Returns:
+            Its layers, pruned as fine-tuning will do.
+        """
         return planned_workload(network, self.accelerator, self.weight_density)
 
 
 def failed(architecture: Architecture, exc: Exception) -> Evaluation:
-    """The evaluation of a candidate that brought up ``exc``."""
+    """The evaluation of a candidate that could not be judged.
+
+    Args:
+        architecture: The candidate.
+        exc: The error that it caused.
+
+    Returns:
+        A failed evaluation with the error as its reason.
+    """
     reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_REASON]
     return Evaluation(architecture, Status.FAILED, {}, error=reason)
-
-
-def quantize_network(network: EarlyExitNetwork, data: EvaluationData, compute: Compute) -> None:
-    """Make a calibrated network compute at the bit widths it states; grids and statistics fit training samples."""
-    compute.place(network)
-    images = placed_images(data, compute)
-    prepare_(network, images[:_GRID_BATCHES])
-    if is_prepared(network):
-        with compute.autocast():
-            recalibrate_batch_norm_(network, images)
-
-
-def placed_images(data: EvaluationData, compute: Compute) -> list[Tensor]:
-    """Batches of the calibration images."""
-    images = batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
-    return [compute.place_images(batch.images) for batch in images]
-
-
-def calibrate(network: torch.nn.Module, data: EvaluationData, compute: Compute) -> None:
-    """Fit the batch-norm statistics of a network that inherited its weights, on training samples."""
-    compute.place(network)
-    images = batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
-    with compute.autocast():
-        recalibrate_batch_norm_(network, (compute.place_images(batch) for batch, _ in images))

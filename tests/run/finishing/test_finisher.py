@@ -18,8 +18,8 @@ from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.exit_dropping import KeptExits, exits_worth_keeping
-from offramp.run.finishing.finish import WEIGHTS, Finisher, Selection, evaluation_data
-from offramp.run.workers.worker_jobs import supernet_evaluator
+from offramp.run.finishing.finisher import WEIGHTS, Finisher
+from offramp.run.finishing.targets import Selection
 from tests.conftest import small_config
 
 
@@ -39,7 +39,7 @@ def test_a_guarantee_is_made_recorded_and_read_back(context: Context, tmp_path: 
     architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
     evaluator = SupernetEvaluator(
         context.supernet,
-        evaluation_data(context),
+        context.evaluator.data,
         context.compute,
         context.search_cost,
         context.accelerator,
@@ -70,7 +70,7 @@ def test_a_reference_teaches_every_exit(tmp_path: Path) -> None:
     config = small_config(fine_tune__epochs=1, fine_tune__teacher="reference")
     context = build_context(config, build_dataset(config, SilentReporter()))
     architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
-    selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+    selection = Selection(("knee",), context.evaluator.evaluate(architecture))
     teacher, finisher = tmp_path / "reference", Finisher(context)
     with SilentReporter().task("finishing") as task:
         finisher.finish_reference(teacher, task, deadline=None, resume=False)
@@ -91,7 +91,7 @@ def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
         config = small_config(fine_tune__epochs=1, **{f"fine_tune__{key}": value for key, value in changes.items()})
         context = build_context(config, build_dataset(config, SilentReporter()))
         architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
-        selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+        selection = Selection(("knee",), context.evaluator.evaluate(architecture))
         with SilentReporter().task("finishing") as task:
             folder = tmp_path / name
             trained.append(Finisher(context).finish(selection, folder, task, deadline=None, resume=False).network)
@@ -106,7 +106,7 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
     config = small_config(fine_tune__epochs=1, fine_tune__drop_exits=True, fine_tune__quantize=quantize)
     context = build_context(config, build_dataset(config, SilentReporter()))
     architecture = context.space.with_all_exits(context.space.max_architecture(), np.random.default_rng(1))
-    selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+    selection = Selection(("knee",), context.evaluator.evaluate(architecture))
     second = architecture.exits[1]
     asked: list[tuple[int, ...]] = []
 
@@ -115,7 +115,7 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
         asked.append(found.places)
         return replace(found, places=(1,))
 
-    monkeypatch.setattr("offramp.run.finishing.finish.exits_worth_keeping", only_the_second)
+    monkeypatch.setattr("offramp.run.finishing.finisher.exits_worth_keeping", only_the_second)
     finisher = Finisher(context)
     with SilentReporter().task("finishing") as task:
         finished = finisher.finish(selection, tmp_path / "knee", task, deadline=None, resume=False)
@@ -149,7 +149,7 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
 
 def test_a_record_of_another_candidate_is_refused(context: Context, tmp_path: Path) -> None:
     architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
-    selection = Selection(("knee",), supernet_evaluator(context).evaluate(architecture))
+    selection = Selection(("knee",), context.evaluator.evaluate(architecture))
     finisher = Finisher(context)
     with SilentReporter().task("finishing") as task:
         record = finisher.finish(selection, tmp_path, task, deadline=None, resume=False).record

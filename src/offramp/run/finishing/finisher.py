@@ -1,8 +1,8 @@
-"""After the search: extract a chosen candidate, fine-tune it, set thresholds on validation, measure once on test."""
+"""Finishing of a picked candidate: fine-tuning, thresholds from validation samples, one measurement on test samples."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +17,8 @@ from offramp.jsonio import dumps, loads, write_atomically
 from offramp.nn.analog_convolution import set_noise_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.weight_pruning import WeightPruner
-from offramp.objectives.evaluation import Evaluation
-from offramp.objectives.pareto import ParetoFront
-from offramp.objectives.picking import pick
 from offramp.progress import Task
 from offramp.records.run_summary import ChosenNetwork, StaticReference
-from offramp.run.analog_networks import make_assigned_
 from offramp.run.context import Context
 from offramp.run.evaluators.operating_point import (
     OperatingPoint,
@@ -30,23 +26,30 @@ from offramp.run.evaluators.operating_point import (
     choose_operating_point,
     measure_point,
 )
-from offramp.run.evaluators.supernet_evaluator import EvaluationData, calibrate, placed_images, quantize_network
 from offramp.run.finishing.exit_dropping import exits_worth_keeping
-from offramp.run.pruned_workloads import measured_workload, planned_workload
-from offramp.space.architecture import Architecture
+from offramp.run.finishing.targets import FinishTarget, Selection
+from offramp.run.network_preparation import assign_analog_, calibrate_, calibration_images, quantize_
+from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.checkpoint import LoopState, load_checkpoint
 from offramp.train.supernet_training import plain_step
 from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
 from offramp.workload.graph import Workload
 
-WEIGHTS = "weights.safetensors"
-"""Of a finished network, in its folder."""
+WEIGHTS, RECORD = "weights.safetensors", "network.json"
+"""Files in the folder of a finished network. The record is written last: where it exists, all is complete."""
+Record = TypeVar("Record", ChosenNetwork, StaticReference)
 _PRODUCT = "energy_delay_product_j_cycles"
 
 
 @dataclass(frozen=True)
 class FinishedNetwork:
-    """A trained network, its record, and the losses of its fine-tuning."""
+    """A network that is ready to deploy.
+
+    Attributes:
+        network: The fine-tuned network.
+        record: Its architecture, thresholds, accuracies and costs.
+        log: The losses of its fine-tuning.
+    """
 
     network: EarlyExitNetwork
     record: ChosenNetwork
@@ -54,41 +57,59 @@ class FinishedNetwork:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A candidate of the front and the names of the rules that picked it."""
-
-    rules: tuple[str, ...]
-    evaluation: Evaluation
-
-    @property
-    def name(self) -> str:
-        return "+".join(self.rules)
-
-
-def select(front: ParetoFront, rules: Sequence[str]) -> tuple[Selection, ...]:
-    """Apply the picking rules; a candidate that several rules pick is kept once."""
-    chosen: dict[Architecture, Selection] = {}
-    for rule in rules:
-        evaluation = pick(front, rule)
-        earlier = chosen.get(evaluation.architecture)
-        named = (*earlier.rules, rule) if earlier else (rule,)
-        chosen[evaluation.architecture] = Selection(named, evaluation)
-    return tuple(chosen.values())
-
-
-@dataclass(frozen=True)
 class _Chosen:
-    """An operating point on validation samples and what is promised for it, if anything."""
+    """An operating point on validation samples, and its accuracy guarantee if the settings ask for one."""
 
     point: OperatingPoint
     guarantee: Guarantee | None = None
 
 
 class Finisher:
-    """Makes chosen candidates ready to deploy; each has a folder with its weights and record."""
+    """Makes picked candidates ready to deploy. Each network has a folder with its weights and record."""
 
     def __init__(self, context: Context) -> None:
+        """Prepare the finisher.
+
+        Args:
+            context: The parts of the run, with a trained supernet.
+        """
         self.context = context
+
+    def finish_target(
+        self, target: FinishTarget, task: Task, *, deadline: Deadline | None, resume: bool
+    ) -> FinishedNetwork | StaticReference:
+        """Finish a picked candidate or the reference.
+
+        Args:
+            target: What to finish.
+            task: Receives the progress.
+            deadline: When fine-tuning must end; None = after the number of epochs of the settings.
+            resume: Whether a result or a checkpoint in the folder is used.
+
+        Returns:
+            A StaticReference for the reference, a FinishedNetwork for a candidate.
+        """
+        if target.selection is None:
+            return self.finish_reference(target.folder, task, deadline=deadline, resume=resume)
+        return self.finish(
+            target.selection, target.folder, task, deadline=deadline, resume=resume, teacher=target.teacher
+        )
+
+    def read_target(self, target: FinishTarget) -> FinishedNetwork | StaticReference:
+        """Read what `finish_target` left in the folder of a target, in this process or another.
+
+        Args:
+            target: What was finished.
+
+        Returns:
+            The result, as `finish_target` returned it.
+
+        Raises:
+            RunError: The record is damaged or belongs to another candidate.
+        """
+        if target.selection is None:
+            return self._read_reference(target.folder)
+        return self._read_network(target.selection, target.folder)
 
     def finish(
         self,
@@ -100,32 +121,47 @@ class Finisher:
         resume: bool,
         teacher: Path | None = None,
     ) -> FinishedNetwork:
-        """Fine-tune, choose thresholds, measure; a network that was finished before is read back.
+        """Fine-tune a candidate, choose its thresholds on validation samples, and measure it once on test samples.
 
-        With ``teacher``, the folder of the finished reference, every exit learns from that too.
+        Args:
+            selection: The candidate.
+            folder: The folder of its weights and record.
+            task: Receives the progress.
+            deadline: When fine-tuning must end; None = after the number of epochs of the settings.
+            resume: Whether a finished network or a checkpoint in the folder is used.
+            teacher: The folder of the finished reference, from which every exit learns too; None = no such teacher.
+
+        Returns:
+            The network with its record.
+
+        Raises:
+            Interrupted: The user pressed Ctrl-C; the last whole epoch is kept.
+            RunError: The record in the folder is damaged or belongs to another candidate.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        record_file = folder / "network.json"
-        network = self.context.supernet.extract(selection.evaluation.architecture)
-        weights = folder / WEIGHTS
-        if resume and record_file.exists():
-            state = self._read_back(network, weights)
-            record = loads(ChosenNetwork, record_file.read_text(), what=f"Record {record_file}", error=RunError)
-            network = _with_exits_of(record, network)
-            self.context.compute.place(network).eval()
-            return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
+        if resume and (folder / RECORD).exists():
+            return self._read_network(selection, folder)
+        network, weights = self.context.supernet.extract(selection.evaluation.architecture), folder / WEIGHTS
         reference = None
         if teacher is not None:
             reference = self._largest_static()
-            self._read_back(reference, teacher / WEIGHTS)
+            self._load_finished(reference, teacher / WEIGHTS)
         log = self._fine_tune(network, weights, task, deadline, resume, reference)
         if self.context.config.fine_tune.drop_exits and network.num_exits > 1:
             network = self._without_idle_exits(network, selection)
         record = self._measure(network, selection, folder)
-        # What is exported and run from here on computes without converter noise, the same every time.
+        # From here on, what is exported and run computes without converter noise, the same every time.
         set_noise_(network, None)
-        write_atomically(record_file, dumps(record))
+        write_atomically(folder / RECORD, dumps(record))
         return FinishedNetwork(network, record, log)
+
+    def _read_network(self, selection: Selection, folder: Path) -> FinishedNetwork:
+        network = self.context.supernet.extract(selection.evaluation.architecture)
+        state = self._load_finished(network, folder / WEIGHTS)
+        record = _read_record(ChosenNetwork, folder)
+        network = _with_exits_of(record, network)
+        self.context.compute.place(network).eval()
+        return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
 
     def _fine_tune(
         self,
@@ -138,7 +174,7 @@ class Finisher:
     ) -> TrainingLog:
         context, settings = self.context, self.context.config.train
         # Inherited statistics belong to the supernet's largest network; start from this network's own.
-        calibrate(network, self._evaluation_data(), context.compute)
+        calibrate_(network, context.evaluator.data, context.compute)
         self._quantize(network)
         # A frozen model with its own classifier alone has nothing to learn.
         epochs = context.fine_tune_epochs if any(p.requires_grad for p in network.parameters()) else 0
@@ -166,15 +202,15 @@ class Finisher:
         return loop.run(step, task, resume=resume, rule=pruner)
 
     def _quantize(self, network: EarlyExitNetwork) -> None:
-        """From here on the network trains and answers at the bit widths it is priced at, if the settings ask for it."""
-        context, data = self.context, self._evaluation_data()
+        """Make a network compute at the bit widths and analog channels that it is priced at, if the settings say so."""
+        context, data = self.context, self.context.evaluator.data
         if context.config.quantizes:
-            quantize_network(network, data, context.compute)
+            quantize_(network, data, context.compute)
         if network.architecture.has_analog_shares:
-            make_assigned_(network, context.accelerator, placed_images(data, context.compute), context.config.seed)
+            assign_analog_(network, context.accelerator, calibration_images(data, context.compute), context.config.seed)
 
     def _without_idle_exits(self, network: EarlyExitNetwork, selection: Selection) -> EarlyExitNetwork:
-        """What is left when exits that do not pay for their branches are taken out, as judged on validation samples."""
+        """The network without the exits whose branches cost more than they save on validation samples."""
         context, split = self.context, self.context.dataset.splits.validation
 
         def price(places: tuple[int, ...]) -> CostReport:
@@ -196,8 +232,8 @@ class Finisher:
         context = self.context
         workload = measured_workload(network, context.accelerator)
         cost = context.report_cost.estimate(workload, context.accelerator)
-        # Fine-tuning makes late exits better, which would draw samples to them: what a candidate was picked for is its
-        # cost, so the gain goes into accuracy.
+        # Fine-tuning improves late exits, which would draw samples to them and raise the cost. The candidate was picked
+        # for its cost, so that the gain goes into accuracy.
         most_product = selection.evaluation.values[_PRODUCT]
         chosen = self._choose(network, cost, most_product)
         validation = chosen.point
@@ -227,7 +263,7 @@ class Finisher:
         )
 
     def _choose(self, network: EarlyExitNetwork, cost: CostReport, most_product: float) -> "_Chosen":
-        """Thresholds from the whole validation split, with a promise where the settings ask for one."""
+        """Thresholds from the whole validation split, with an accuracy guarantee where the settings ask for one."""
         context, config = self.context, self.context.config
         split, choice = context.dataset.splits.validation, network.architecture.policy
         logits, calibrate = self._logits(network, split), config.search.calibrate_confidences
@@ -259,36 +295,49 @@ class Finisher:
         return _Chosen(certified.point, certified.guarantee)
 
     def _test(self, network: EarlyExitNetwork, chosen: OperatingPoint, cost: CostReport) -> OperatingPoint:
-        """The one look of a chosen network at the test split, with thresholds already fixed."""
+        """The only measurement of a network on the test split, with thresholds already fixed."""
         test = self.context.dataset.splits.test
         return measure_point(self._logits(network, test), test.labels, chosen.policy, cost)
 
     def finish_reference(self, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool) -> StaticReference:
-        """The one network all reductions are against: the largest backbone of the space, final classifier alone.
+        """Fine-tune the largest backbone of the space without early exits, to which all reductions refer.
 
-        It is fine-tuned like the chosen networks.
+        Args:
+            folder: The folder of its weights and record.
+            task: Receives the progress.
+            deadline: When fine-tuning must end; None = after the number of epochs of the settings.
+            resume: Whether a finished reference or a checkpoint in the folder is used.
+
+        Returns:
+            The record of the reference.
+
+        Raises:
+            Interrupted: The user pressed Ctrl-C; the last whole epoch is kept.
+            RunError: The record in the folder is damaged.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        record_file = folder / "network.json"
-        if resume and record_file.exists():
-            return loads(StaticReference, record_file.read_text(), what=f"Record {record_file}", error=RunError)
+        if resume and (folder / RECORD).exists():
+            return self._read_reference(folder)
         network = self._largest_static()
         self._fine_tune(network, folder / WEIGHTS, task, deadline, resume)
         reference = self._judged(network, measured_workload(network, self.context.accelerator), with_test=True)
-        write_atomically(record_file, dumps(reference))
+        write_atomically(folder / RECORD, dumps(reference))
         return reference
 
+    def _read_reference(self, folder: Path) -> StaticReference:
+        return _read_record(StaticReference, folder)
+
     def untrained_reference(self) -> StaticReference:
-        """The same network as it stands in the supernet, judged on validation: where no time is spent on it."""
+        """The reference without fine-tuning, with the supernet's weights, judged on validation samples alone."""
         network = self._largest_static()
-        calibrate(network, self._evaluation_data(), self.context.compute)
+        calibrate_(network, self.context.evaluator.data, self.context.compute)
         self._quantize(network)
         workload = planned_workload(network, self.context.accelerator, self.context.config.fine_tune.weight_density)
         judged = self._judged(network, workload, with_test=False)
         return replace(judged, name=f"{judged.name}, as in the supernet")
 
-    def _read_back(self, network: EarlyExitNetwork, weights: Path) -> LoopState:
-        """Make an extracted network what it was when it was finished: without converter noise."""
+    def _load_finished(self, network: EarlyExitNetwork, weights: Path) -> LoopState:
+        """Load the weights of a finished network into an extracted one, without converter noise."""
         self._quantize(network)
         state = load_checkpoint(weights, network)
         set_noise_(network, None)
@@ -314,12 +363,14 @@ class Finisher:
         set_noise_(network, torch.Generator().manual_seed(self.context.config.seed))
         return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)
 
-    def _evaluation_data(self) -> EvaluationData:
-        return evaluation_data(self.context)
+
+def _read_record(kind: type[Record], folder: Path) -> Record:
+    file = folder / RECORD
+    return loads(kind, file.read_text(), what=f"Record {file}", error=RunError)
 
 
 def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExitNetwork:
-    """A candidate as it was finished: without the exits that were taken out."""
+    """The candidate without the exits that were dropped when it was finished."""
     early = network.architecture.exits
     if record.candidate.exits != early:
         raise RunError(
@@ -327,13 +378,3 @@ def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExi
             "others. Remove its folder and go on with --resume."
         )
     return network.keeping([early.index(choice) for choice in record.architecture.exits])
-
-
-def evaluation_data(context: Context) -> EvaluationData:
-    """The parts of training and validation split that candidates are judged on during the search."""
-    search, splits, seed = context.config.search, context.dataset.splits, context.config.seed
-    return EvaluationData(
-        calibration=splits.train.subset(search.calibration_samples, seed),
-        validation=splits.validation.subset(search.validation_samples, seed),
-        preprocessing=context.dataset.preprocessing,
-    )

@@ -1,0 +1,65 @@
+"""The first phase of a run: the training of the supernet."""
+
+from functools import partial
+from pathlib import Path
+
+from offramp.deadline import Deadline
+from offramp.nn.supernet.channel_sorting import channel_groups, sort_channels_
+from offramp.progress import Task
+from offramp.run.context import Context
+from offramp.train.supernet_training import sandwich_step
+from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLog, TrainingLoop, WarmUp
+
+
+def train_supernet(
+    context: Context, checkpoint: Path, deadline: Deadline | None, task: Task, *, resume: bool
+) -> TrainingLog:
+    """Train the supernet of a run.
+
+    Args:
+        context: The parts of the run; its supernet is trained in place.
+        checkpoint: The file to which the weights are written after each epoch.
+        deadline: When training must end; None = after the number of epochs of the context.
+        task: Receives the progress.
+        resume: Whether training continues from the checkpoint, if there is one.
+
+    Returns:
+        The loss of each epoch.
+
+    Raises:
+        Interrupted: The user pressed Ctrl-C; the checkpoint of the last whole epoch is kept.
+    """
+    settings, dataset = context.config.train, context.dataset
+    loop = TrainingLoop(
+        context.supernet,
+        TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
+        Schedule(settings.learning_rate, None if deadline else context.epochs, deadline),
+        context.compute,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        seed=context.config.seed,
+        checkpoint=checkpoint,
+    )
+    return loop.run(_step(context), task, resume=resume, warm_up=_full_width_warm_up(context))
+
+
+def _step(context: Context, *, full_widths: bool = False) -> Step:
+    return sandwich_step(
+        context.supernet,
+        context.space,
+        context.losses(),
+        context.compute,
+        random_subnets=context.config.train.random_subnets,
+        full_widths=full_widths,
+    )
+
+
+def _full_width_warm_up(context: Context) -> WarmUp | None:
+    """Training at full widths, after which channels are sorted by importance.
+
+    None where no width is searched or the settings do not sort channels.
+    """
+    settings, supernet = context.config.train, context.supernet
+    if not (settings.sort_channels and context.space.has_elastic_widths and channel_groups(supernet)):
+        return None
+    return WarmUp(settings.full_width_share, _step(context, full_widths=True), partial(sort_channels_, supernet))
