@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, PlainValidator, ValidationInfo, field_validator
 
 from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
 from offramp.hardware.formats.array_block import ArrayBlock, MacArrayBlock
@@ -46,10 +46,10 @@ class CoreBlock(Block):
             searched.
     """
 
-    operational_array: Annotated[ArrayBlock, BeforeValidator(_check_array)] = Field(
+    operational_array: Annotated[ArrayBlock, PlainValidator(_check_array)] = Field(
         validation_alias=AliasChoices("operational_array", "multipliers")
     )
-    memories: Annotated[dict[str, Annotated[MemoryBlock, BeforeValidator(_check_memory)]], STRING_KEYS]
+    memories: Annotated[dict[str, Annotated[MemoryBlock, PlainValidator(_check_memory)]], STRING_KEYS]
     dataflows: (
         Annotated[dict[str, Annotated[list[Annotated[str, AfterValidator(_unrolling)]], DISTINCT]], STRING_KEYS] | None
     ) = None

@@ -42,7 +42,8 @@ def read_yaml(path: Path) -> YamlFile:
     """
     text = _read_text(path)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
         if root is None:
             raise AcceleratorError(f"Accelerator file '{path}' must describe an accelerator, but it is empty.")
         repeated: list[str] = []
@@ -51,7 +52,7 @@ def read_yaml(path: Path) -> YamlFile:
                 f"Accelerator file '{path}' must stay below {MAX_NODES} YAML values once its aliases are written out; "
                 "it has more. Remove the nested aliases."
             )
-        data = yaml.safe_load(text)
+        data = loader.construct_document(root)
     except _YAML_FAULTS as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise AcceleratorError(f"Accelerator file '{path}' must be YAML, but it cannot be read: {reason}.") from exc
