@@ -21,8 +21,6 @@ exclude_patterns = ["gallery"]
 html_theme = "furo"
 html_title = f"offramp {version}"
 html_show_sphinx = False
-# Attributes of a docstring as a list: their own entries would describe fields a second time.
-napoleon_use_ivar = True
 # Single backquotes in docstrings mark code.
 default_role = "code"
 myst_heading_anchors = 3
