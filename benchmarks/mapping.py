@@ -37,7 +37,16 @@ ALLOWED = {"nas/iter_0/net_3": 30.0}
 
 @dataclass(frozen=True)
 class StepResult:
-    """One column: the steps so far, the product, and both of its factors to each exit."""
+    """One column of the table.
+
+    Attributes:
+        steps: The last step that is switched on.
+        product_j_cycles: Weighted product of energy and latency.
+        latency_to_exit_cycles: Latency to each exit.
+        energy_to_exit_uj: Energy to each exit.
+        speculation: Mode of speculation of each exit but the last.
+        seconds_once_priced: Processor time of mapping once all layers are priced.
+    """
 
     steps: str
     product_j_cycles: float
@@ -49,9 +58,23 @@ class StepResult:
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """``plan_bound``: no schedule of the tasks considered is better; ``roofline``: no mapping at all is.
+    """All figures of one network.
 
-    ``mixed_dataflows``: all steps, and spatial mappings that lay several loops along one array dimension as well.
+    Attributes:
+        network: Its folder.
+        exit_rates: Share of the samples that leave at each exit.
+        published_j_cycles: Product of the layer-by-layer schedule with the published convention.
+        reference_schedule_j_cycles: Product of the layer-by-layer schedule.
+        steps: Results with more and more steps.
+        plan_bound_j_cycles: No schedule of the tasks considered is better.
+        roofline_j_cycles: No mapping at all is better.
+        roofline_latency_cycles: Latency to each exit at the roofline.
+        roofline_energy_uj: Energy to each exit at the roofline.
+        times_roofline: The product with all steps over that of the roofline.
+        mixed_dataflows_j_cycles: Product with spatial mappings that put several loops on one array dimension.
+        mixed_times_roofline: The same over the product of the roofline.
+        energy_shares_uj: Energy of a sample that leaves last, by purpose.
+        dram_link_busy_share: Share of the time in which the DRAM link is busy.
     """
 
     network: str
@@ -77,7 +100,14 @@ _MIXED = tuple(
 
 
 def with_mixed_dataflows(rates: tuple[float, ...]) -> OptimizedModel:
-    """All steps with a wider choice of spatial mappings: slower to price, for it tries four times as many."""
+    """Build a model with all steps and a wider choice of spatial mappings, which takes longer to price.
+
+    Args:
+        rates: Weights of the exits.
+
+    Returns:
+        The model.
+    """
     return OptimizedModel(_MIXED[0], ALL_STEPS, _MIXED[1:], rates)
 
 
@@ -91,11 +121,27 @@ def cumulative_steps() -> tuple[frozenset[MappingStep], ...]:
 
 
 def weighted_roofline(bounds: tuple[RooflineBound, ...], rates: tuple[float, ...]) -> float:
+    """Mean product of energy and latency at the roofline.
+
+    Args:
+        bounds: One bound per exit.
+        rates: Weights of the exits.
+
+    Returns:
+        J x cycles.
+    """
     return sum(r * x.latency_cycles * x.energy_pj * 1e-12 for r, x in zip(rates, bounds, strict=True))
 
 
 def energy_shares(mapping: OptimizedMapping) -> dict[str, float]:
-    """Where the energy of a sample that leaves last goes, in uJ."""
+    """Divide the energy of a sample that leaves last.
+
+    Args:
+        mapping: The mapping.
+
+    Returns:
+        uJ by purpose, the largest first.
+    """
     shares: dict[str, float] = defaultdict(float)
     for piece in mapping.schedule.executions:
         shares["MACs"] += piece.mac_energy_pj / 1e6
@@ -107,6 +153,15 @@ def energy_shares(mapping: OptimizedMapping) -> dict[str, float]:
 
 
 def link_busy_share(mapping: OptimizedMapping, offchip: str) -> float:
+    """Work out how long the link to the off-chip memory is busy.
+
+    Args:
+        mapping: The mapping.
+        offchip: Name of the off-chip memory.
+
+    Returns:
+        Share of the time until the last verdict.
+    """
     busy = sum(
         move.end_cycle - move.start_cycle
         for move in mapping.schedule.transfers
@@ -118,6 +173,17 @@ def link_busy_share(mapping: OptimizedMapping, offchip: str) -> float:
 def step_result(
     model: OptimizedModel, steps: frozenset[MappingStep], workload: Workload, accelerator: Accelerator
 ) -> StepResult:
+    """Map a network with some steps.
+
+    Args:
+        model: The model with these steps.
+        steps: The steps.
+        workload: The network.
+        accelerator: What it runs on.
+
+    Returns:
+        One column of the table.
+    """
     model.estimate(workload, accelerator)
     start = time.process_time()
     mapping = model.map(workload, accelerator)
@@ -134,6 +200,16 @@ def step_result(
 
 
 def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
+    """Map a network with more and more steps.
+
+    Args:
+        folder: Where the networks are.
+        name: Folder of the network in it.
+        accelerator: What it runs on.
+
+    Returns:
+        One row of the table.
+    """
     workload = workload_from_onnx(folder / name / "model.onnx")
     stats = json.loads((folder / name / "stats.json").read_text(encoding="utf-8"))
     rates = tuple(float(rate) for rate in stats["exits_ratios"])
@@ -171,6 +247,11 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
 
 
 def show(results: list[NetworkResult]) -> None:
+    """Print the table.
+
+    Args:
+        results: One row per network.
+    """
     heads = [
         "published",
         "ref. sched.",
@@ -191,6 +272,14 @@ def show(results: list[NetworkResult]) -> None:
 
 
 def main() -> int:
+    """Run the benchmark.
+
+    Returns:
+        1 where a network needs more than it may, else 0.
+
+    Raises:
+        SystemExit: The folder of networks does not exist.
+    """
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER
     if not folder.is_dir():
         raise SystemExit(f"The reference networks must lie in {folder}, which does not exist. Name their folder.")

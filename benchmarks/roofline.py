@@ -1,4 +1,4 @@
-"""What no mapping can beat: MACs over peak, and what must cross the DRAM link over its bandwidth."""
+"""The roofline, which no mapping can beat: MACs over peak, and the traffic of the DRAM link over its bandwidth."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,16 @@ from offramp.workload.graph import GRAPH_INPUT, Workload
 
 @dataclass(frozen=True)
 class RooflineBound:
-    """Least latency and energy from the input to the verdict of an exit."""
+    """Least latency and energy from the input to the verdict of an exit.
+
+    Attributes:
+        exit: Name of the exit.
+        macs: Multiply-accumulate operations until then.
+        dram_bits: Bits that cross the DRAM link until then.
+        compute_cycles: Cycles of all compute cores at their peak.
+        dram_cycles: Cycles of the DRAM link.
+        energy_pj: Energy of the operations and of the DRAM.
+    """
 
     exit: str
     macs: int
@@ -22,15 +31,25 @@ class RooflineBound:
 
     @property
     def latency_cycles(self) -> float:
+        """The larger of both numbers of cycles."""
         return max(self.compute_cycles, self.dram_cycles)
 
 
 def roofline(workload: Workload, accelerator: Accelerator) -> tuple[RooflineBound, ...]:
-    """One bound per exit: all compute cores at their peak; weights, input and logits once over the DRAM link.
+    """Work out the roofline: all compute cores at their peak; weights, input and logits once over the DRAM link.
 
-    Energy: the cheapest multiplier for every MAC, and the DRAM's share of what must be read and written. Weights are
-    taken to come from the DRAM for every sample; zeros among them save what they save on the core that gains most.
-    Raises AcceleratorError without compute cores or off-chip memory.
+    The energy is that of the cheapest multiplier for every MAC, and the DRAM's for what must be read and written.
+    Weights come from the DRAM for every sample; zeros among them save what they save on the core that gains most.
+
+    Args:
+        workload: The network.
+        accelerator: What it runs on.
+
+    Returns:
+        One bound per exit.
+
+    Raises:
+        AcceleratorError: There is no compute core or no off-chip memory.
     """
     compute = accelerator.cores_of(CoreKind.COMPUTE)
     offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
@@ -73,7 +92,14 @@ def roofline(workload: Workload, accelerator: Accelerator) -> tuple[RooflineBoun
 
 
 def dram_bits_per_cycle(accelerator: Accelerator) -> float | None:
-    """What the off-chip memory can send or take in a cycle; None = any amount. Links on one medium count once."""
+    """Work out the bandwidth of the off-chip memory; links on one medium count once.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        Bits per cycle; None = unlimited.
+    """
     offchip = accelerator.cores_of(CoreKind.OFFCHIP)[0].name
     topology = Topology(accelerator)
     media: dict[str, int | None] = {}

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval of cycles, from ``start`` to ``end``."""
+    """An interval of cycles.
+
+    Attributes:
+        start: Its first cycle.
+        end: One past its last cycle.
+    """
 
     start: float
     end: float

@@ -156,7 +156,7 @@ def transfer_cost(
 
     Args:
         task: The task.
-        lies: Where each of its inputs is.
+        states: Where each of its inputs is.
         tensors: Shapes of all tensors.
         router: Plans transfers.
 
