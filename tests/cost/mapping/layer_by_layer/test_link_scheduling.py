@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -310,3 +311,45 @@ def test_runtime_is_cut_to_whole_cycles_on_compute_cores_only() -> None:
     cost = LayerCost(10.75, 0.5, 2.0, 3.5, 0.0, (), 0.0)
     assert runtime_cycles(cost, CoreKind.COMPUTE) == 13.0
     assert runtime_cycles(cost, CoreKind.POOLING) == runtime_cycles(cost, CoreKind.SIMD) == 16.75
+
+
+def test_every_transfer_says_why_it_is_made() -> None:
+    schedule = plan(two_exit_workload(), toy_accelerator())
+    reasons = {(x.tensor, x.kind) for x in schedule.transfers if x.kind is not TransferKind.WEIGHTS}
+    assert reasons == {
+        (GRAPH_INPUT, TransferKind.INPUT),
+        *((name, TransferKind.ACTIVATION) for name in ("b", "pool0", "c", "sum", "pool1")),
+        *((name, TransferKind.LOGITS) for name in ("fc0", "fc1")),
+    }
+
+
+def test_the_second_input_of_an_addition_goes_to_the_memory_of_the_second_operand() -> None:
+    accelerator = toy_accelerator()
+    simd = accelerator.core("simd")
+    ram = simd.memories[0]
+    first = replace(ram, operand_ports=tuple(x for x in ram.operand_ports if x.operand != "I2"))
+    second = replace(
+        ram,
+        name="second",
+        operand_ports=tuple(x for x in ram.operand_ports if x.operand == "I2"),
+        write_energy_pj=5.0,
+    )
+    cores = tuple(replace(x, memories=(first, second)) if x is simd else x for x in accelerator.cores)
+    schedule = plan(two_exit_workload(), replace(accelerator, cores=cores))
+    # 2048 bits are 32 words: 1 pJ to read each, 2 pJ to write the first input, 5 pJ to write the second one.
+    energies = {x.tensor: x.energy_pj for x in schedule.transfers if x.receiver == "simd"}
+    assert energies == {"c": 32 * 3.0, "b": 32 * 6.0}
+
+
+def test_what_an_activation_function_passes_on_is_released_after_its_last_use() -> None:
+    relu = LayerShape(Op.ACTIVATION, g=4, oy=8, ox=8, iy=8, ix=8)
+    layers, source = [layer("conv0", conv(3))], "conv0"
+    for number in range(1, 8):
+        layers.append(layer(f"relu{number}", relu, source))
+        source = f"conv{number}"
+        layers.append(layer(source, conv(), f"relu{number}"))
+    workload = Workload("chain", (*layers, layer("fc", dense(256), source, role=BRANCH)), ("fc",))
+    # Three maps of 2048 bits and weights fit, eight maps do not.
+    schedule = plan(workload, toy_accelerator(compute_bits=30_000, pooling_bits=None, simd_bits=None))
+    assert not any(x.held_media for x in schedule.executions)
+    assert TransferKind.EVICTION not in kinds(schedule)
