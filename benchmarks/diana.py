@@ -46,7 +46,13 @@ WANTED_SPEED_UP, WANTED_ENERGY = 2.3, 0.38
 
 @dataclass(frozen=True)
 class Entry:
-    """A trained network, its analog channels, and logits on validation under several draws of noise."""
+    """A trained network.
+
+    Attributes:
+        network: The network.
+        channels: Its analog channels by layer.
+        logits: Logits on the validation split, per seed of noise.
+    """
 
     network: EarlyExitNetwork
     channels: Mapping[str, int]
@@ -55,7 +61,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A network with some of its exits, what each costs, and thresholds."""
+    """A network with some of its exits and thresholds.
+
+    Attributes:
+        entry: The network.
+        kept: Numbers of the early exits that are kept.
+        report: What each exit costs.
+        point: Accuracy and cost with the thresholds.
+    """
 
     entry: Entry
     kept: tuple[int, ...]
@@ -64,6 +77,7 @@ class Chosen:
 
 
 def main() -> None:
+    """Run the benchmark."""
     arguments = _arguments()
     began = time.monotonic()
     data = load_dataset(arguments.data, seed=arguments.seed, reporter=TerminalReporter())

@@ -40,7 +40,15 @@ Logits = tuple[NDArray[np.float32], ...]
 
 @dataclass(frozen=True)
 class Bench:
-    """What all stages share."""
+    """What all parts of the benchmark share.
+
+    Attributes:
+        data: The data set.
+        accelerator: The chip.
+        compute: Where networks run.
+        folder: Where weights are kept.
+        seed: Seed of the run.
+    """
 
     data: Dataset
     accelerator: Accelerator
@@ -50,24 +58,42 @@ class Bench:
 
     @property
     def array(self) -> InMemoryArray:
+        """The analog array of the chip."""
         formulas = self.accelerator.formulas
         assert formulas is not None
         assert formulas.analog is not None
         return cast(InMemoryArray, formulas.analog.cycles)
 
     def calibration(self) -> list[Tensor]:
+        """Batches of training images for calibration."""
         part = self.data.splits.train.subset(CALIBRATION_IMAGES, self.seed)
         images = batches(part, self.data.preprocessing, batch_size=256)
         return [self.compute.place_images(batch.images) for batch in images]
 
 
 def architecture(widths: Sequence[int], taps: Sequence[int]) -> Architecture:
-    """ResNet-8 with stages of these widths and an exit with a convolution to 16 channels at each tap."""
+    """Describe a ResNet-8 with an exit with a convolution to 16 channels at each tap.
+
+    Args:
+        widths: Channels of the stages.
+        taps: Where the exits are.
+
+    Returns:
+        The architecture.
+    """
     return Architecture("resnet8", 32, _stages(widths), tuple(ExitChoice(tap, "conv") for tap in taps))
 
 
 def wide_architecture(widths: Sequence[int], tap: int) -> Architecture:
-    """The same with one exit, whose convolution has 32 channels."""
+    """Describe a ResNet-8 with one exit, whose convolution has 32 channels.
+
+    Args:
+        widths: Channels of the stages.
+        tap: Where the exit is.
+
+    Returns:
+        The architecture.
+    """
     layers = (BranchLayer("convolution", kernel_size=3, stride=2, width=32),)
     return Architecture("resnet8", 32, _stages(widths), (ExitChoice(tap, "searched", layers=layers),))
 
@@ -77,7 +103,15 @@ def _stages(widths: Sequence[int]) -> tuple[StageChoice, ...]:
 
 
 def float_network(bench: Bench, chosen: Architecture) -> EarlyExitNetwork:
-    """Untrained; stages may be wider than the family offers."""
+    """Build an untrained network; stages may be wider than the family offers.
+
+    Args:
+        bench: The benchmark.
+        chosen: The architecture.
+
+    Returns:
+        The network.
+    """
     space = BACKBONES.get("resnet8").space(bench.data.input_shape)
     stages = zip(space.stages, chosen.stages, strict=True)
     space = replace(space, stages=tuple(replace(s, widths=tuple(sorted({*s.widths, own.width}))) for s, own in stages))
@@ -87,7 +121,12 @@ def float_network(bench: Bench, chosen: Architecture) -> EarlyExitNetwork:
 
 
 def inherit_(network: EarlyExitNetwork, trained: EarlyExitNetwork) -> None:
-    """Take over weights layer by layer, whatever exits there are; of wider layers their leading channels."""
+    """Copy weights layer by layer, whatever exits there are; of wider layers their leading channels.
+
+    Args:
+        network: The network that gets them; changed in place.
+        trained: The network that has them.
+    """
     known = {_plain(name): value for name, value in trained.state_dict().items()}
     last = len(trained.branches) - 1
     state = {}
@@ -105,9 +144,16 @@ def _plain(name: str) -> str:
 
 
 def free_digital(bench: Bench, network: EarlyExitNetwork) -> dict[str, int]:
-    """Analog channels per layer when the digital core takes as many as it can without any exit coming later.
+    """Give the digital core as many channels as it can take without any exit being later.
 
-    It computes 16 channels at a time, at 8 bits, beside the analog core: what is free costs no accuracy either.
+    It computes 16 channels at a time, at 8 bits, beside the analog core, which costs no accuracy.
+
+    Args:
+        bench: The benchmark.
+        network: The network.
+
+    Returns:
+        Analog channels by layer.
     """
     every = all_analog(bench, network.architecture)
     chosen = dict(every)
@@ -128,7 +174,15 @@ def free_digital(bench: Bench, network: EarlyExitNetwork) -> dict[str, int]:
 
 
 def with_exits(workload: Workload, kept: Sequence[int]) -> Workload:
-    """Without the branches of the early exits that are not kept."""
+    """Remove branches of early exits.
+
+    Args:
+        workload: The network.
+        kept: Numbers of the early exits that are kept.
+
+    Returns:
+        The network with these and the final exit.
+    """
     last = workload.num_stages - 1
 
     def stage(old: int) -> int:
@@ -145,7 +199,17 @@ def with_exits(workload: Workload, kept: Sequence[int]) -> Workload:
 def price(
     bench: Bench, network: EarlyExitNetwork, channels: Mapping[str, int], kept: Sequence[int] | None = None
 ) -> CostReport:
-    """With all early exits, or those ``kept``."""
+    """Price a network.
+
+    Args:
+        bench: The benchmark.
+        network: The network.
+        channels: Analog channels by layer.
+        kept: Numbers of the early exits that are kept; None = all.
+
+    Returns:
+        The cost report.
+    """
     workload = lower(network).with_analog_channels(channels)
     if kept is not None:
         workload = with_exits(workload, kept)
@@ -155,7 +219,16 @@ def price(
 def train(
     bench: Bench, name: str, network: EarlyExitNetwork, epochs: int, rate: float, step: Step | None = None
 ) -> None:
-    """Train, or read back what was trained before."""
+    """Train a network, or read weights that were trained before.
+
+    Args:
+        bench: The benchmark.
+        name: Name of the file of weights.
+        network: The network; changed in place.
+        epochs: Number of epochs.
+        rate: Learning rate.
+        step: A training step; None = the plain one.
+    """
     loop = TrainingLoop(
         network,
         TrainingData(bench.data.splits.train, bench.data.preprocessing, BATCH, default_augmentation(bench.data)),
@@ -172,6 +245,17 @@ def train(
 
 
 def trained_float(bench: Bench, name: str, chosen: Architecture, epochs: int) -> EarlyExitNetwork:
+    """Train a network in floating point.
+
+    Args:
+        bench: The benchmark.
+        name: Name of the file of weights.
+        chosen: The architecture.
+        epochs: Number of epochs.
+
+    Returns:
+        The network.
+    """
     network = float_network(bench, chosen)
     train(bench, name, network, epochs, 0.1)
     return network
@@ -180,7 +264,17 @@ def trained_float(bench: Bench, name: str, chosen: Architecture, epochs: int) ->
 def quantized(
     bench: Bench, base: EarlyExitNetwork, chosen: Architecture, channels: Mapping[str, int] | None = None
 ) -> EarlyExitNetwork:
-    """At 8 bits, with analog channels where there are any; weights from ``base``, a float network."""
+    """Build a network of 8 bits, with analog channels where there are any.
+
+    Args:
+        bench: The benchmark.
+        base: A network in floating point that has the weights.
+        chosen: The architecture.
+        channels: Analog channels by layer; None = none.
+
+    Returns:
+        The network.
+    """
     network = float_network(bench, chosen)
     inherit_(network, base)
     bench.compute.place(network).eval()
@@ -197,7 +291,17 @@ def noisy_step(
     draw: Callable[[np.random.Generator], None],
     teacher: EarlyExitNetwork | None = None,
 ) -> Step:
-    """A training step with converter noise; ``draw`` may change what is analog beforehand."""
+    """Make a training step with converter noise.
+
+    Args:
+        bench: The benchmark.
+        network: The network.
+        draw: May change which channels are analog before each step.
+        teacher: A network whose outputs are learned as well; None = none.
+
+    Returns:
+        The step.
+    """
     plain = plain_step(network, LossSettings(), bench.compute, teacher)
 
     def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -209,11 +313,24 @@ def noisy_step(
 
 
 def keep_going(rng: np.random.Generator) -> None:
-    """Nothing changes between steps."""
+    """Change nothing between steps.
+
+    Args:
+        rng: Not used.
+    """
 
 
 def random_shares(bench: Bench, network: EarlyExitNetwork, shares: Sequence[float]) -> Callable[..., None]:
-    """Another assignment for every step: all of it analog in one of three, else each layer by itself."""
+    """Draw another assignment for every step: everything analog in one of three, else each layer by itself.
+
+    Args:
+        bench: The benchmark.
+        network: The network; its assignment changes.
+        shares: Shares of analog channels to draw from.
+
+    Returns:
+        What draws.
+    """
     sizes = {name: len(dict(network.named_modules())[name].weight) for name in analog_parts(network)}  # type: ignore[arg-type]
 
     def draw(rng: np.random.Generator) -> None:
@@ -225,12 +342,27 @@ def random_shares(bench: Bench, network: EarlyExitNetwork, shares: Sequence[floa
 
 
 def rounded(channels: float) -> int:
-    """To what the chip divides layers into."""
+    """Round to what the chip divides layers into.
+
+    Args:
+        channels: Number of channels.
+
+    Returns:
+        A multiple of 4.
+    """
     return round(channels / 4) * 4
 
 
 def all_analog(bench: Bench, chosen: Architecture) -> dict[str, int]:
-    """Every convolution that the analog core can run, whole."""
+    """Give every convolution that the analog core can run to it, whole.
+
+    Args:
+        bench: The benchmark.
+        chosen: The architecture.
+
+    Returns:
+        Analog channels by layer.
+    """
     formulas = bench.accelerator.formulas
     assert formulas is not None
     layers = lower(float_network(bench, chosen)).layers
@@ -238,7 +370,17 @@ def all_analog(bench: Bench, chosen: Architecture) -> dict[str, int]:
 
 
 def noisy_logits(bench: Bench, network: EarlyExitNetwork, split: Split, draws: int) -> list[Logits]:
-    """Logits under ``draws`` seeds of converter noise; one list entry where nothing is analog."""
+    """Collect logits under several seeds of converter noise.
+
+    Args:
+        bench: The benchmark.
+        network: The network.
+        split: The samples.
+        draws: Number of seeds.
+
+    Returns:
+        Logits per seed; one entry where nothing is analog.
+    """
     found = []
     analog = any(part.channels for part in analog_parts(network).values())
     for index in range(draws if analog else 1):

@@ -14,7 +14,7 @@ from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.checker import execution_of, faults, kinds
-from tests.cost.toys import add, conv, core, dense, layer, pool, toy_accelerator, two_exit_workload
+from tests.cost.toys import add, conv, core, dense, layer, memory, pool, toy_accelerator, two_exit_workload
 
 Convention = Literal["offramp", "published"]
 BRANCH = Role.BRANCH
@@ -353,3 +353,19 @@ def test_what_an_activation_function_passes_on_is_released_after_its_last_use() 
     schedule = plan(workload, toy_accelerator(compute_bits=30_000, pooling_bits=None, simd_bits=None))
     assert not any(x.held_media for x in schedule.executions)
     assert TransferKind.EVICTION not in kinds(schedule)
+
+
+def test_a_streamed_operand_takes_the_links_of_its_direction() -> None:
+    base = toy_accelerator(compute_bits=6000, pooling_bits=None, simd_bits=None)
+    npu = base.core("npu")
+    # A register holds what is used in a cycle, so that operands which fit the memory can stay there.
+    cores = (replace(npu, memories=(memory("register", 64), *npu.memories)), *base.cores[1:])
+    links = tuple(replace(link, shared=None) for link in base.links)
+    accelerator = replace(base, cores=cores, links=links)
+    # Of the convolution only partial sums are too large, of the last layer only weights: 20,480 bits.
+    workload = Workload("two", (layer("wide", conv()), layer("fc", dense(256), "wide", role=BRANCH)), ("fc",))
+    schedule = plan(workload, accelerator)
+    placements = place(workload, accelerator, accelerator.core("npu"), "offramp")
+    assert [x.streamed for x in placements] == [("O",), ("I2",)]
+    assert [x.held_media for x in schedule.executions] == [("npu->dram",), ("dram->npu",)]
+    assert faults(schedule, workload, accelerator) == []
