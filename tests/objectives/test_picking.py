@@ -8,7 +8,7 @@ from offramp.errors import ConstraintError, InputError, UnknownNameError
 from offramp.objectives.evaluation import Evaluation, Objective
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.objectives.parse import DEFAULT_OBJECTIVES
-from offramp.objectives.picking import PICK_RULES, check_rule, pick
+from offramp.objectives.picking import PICK_RULES, check_rule, pick, rule_name
 from tests.objectives.cases import ACCURACY_MACS, evaluation, failed, point, point_3d
 
 
@@ -134,3 +134,17 @@ def test_every_rule_picks_a_member_and_the_knee_lies_above_the_line(pairs: list[
     # Twice the signed area of the triangle: not negative when the knee is on the good side.
     area = (high[0] - low[0]) * (knee[1] - low[1]) - (high[1] - low[1]) * (knee[0] - low[0])
     assert area >= -1e-9
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("most_accurate", "most accurate"),
+        ("knee+cheapest", "knee, cheapest"),
+        ("knee, cheapest", "knee, cheapest"),
+        ("2", "front member 2"),
+        ("macs<=2M", "macs<=2M"),
+    ],
+)
+def test_rules_have_names(rule: str, name: str) -> None:
+    assert rule_name(rule) == name

@@ -113,21 +113,7 @@ def test_no_clock_no_seconds() -> None:
     assert not any("Hz" in card.note for card in words.cards(summary))
 
 
-@pytest.mark.parametrize(
-    ("rule", "name"),
-    [
-        ("most_accurate", "most accurate"),
-        ("knee+cheapest", "knee, cheapest"),
-        ("knee, cheapest", "knee, cheapest"),
-        ("2", "front member 2"),
-        ("macs<=2M", "macs<=2M"),
-    ],
-)
-def test_rules_have_names(rule: str, name: str) -> None:
-    assert words.rule_name(rule) == name
-
-
-def test_every_measure_and_rule_of_the_contract_has_words() -> None:
+def test_every_measure_and_metric_has_words() -> None:
     from offramp.exits.confidence_measures import MEASURES
     from offramp.objectives.evaluation import Metric
 

@@ -13,7 +13,21 @@ from offramp.objectives.parse import parse_constraints
 from offramp.registry import unknown_name_message
 
 PICK_RULES = ("knee", "most_accurate", "cheapest")
+_NAMES = {"most_accurate": "most accurate"}
 PRODUCT = "energy_delay_product_j_cycles"
+
+
+def rule_name(rule: str) -> str:
+    """Name a picking rule in words.
+
+    Args:
+        rule: A rule, or several that picked the same network (``knee+cheapest``).
+
+    Returns:
+        The names of the rules, separated by commas.
+    """
+    parts = [part.strip() for part in rule.replace("+", ",").split(",")]
+    return ", ".join(f"front member {part}" if part.isdecimal() else _NAMES.get(part, part) for part in parts)
 
 
 def pick(front: ParetoFront, rule: str | int) -> Evaluation:

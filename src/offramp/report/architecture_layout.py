@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from offramp.space.architecture import Architecture
+from offramp.space.block_numbers import block_of_tap
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,16 @@ def exit_label(index: int, num_exits: int) -> str:
 def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
     """Map tap numbers to blocks; a tap on a block that was left out counts for the last one before it."""
     blocks: list[Block] = []
-    block_of_tap: dict[int, int] = {}
-    slot = 0
     for stage_index, stage in enumerate(architecture.stages):
         # What a model that was brought along (timm:..., adopted:...) has inside its blocks is not known.
         kernels = (None,) * stage.depth if ":" in architecture.backbone else stage.kernel_sizes
         for block in range(stage.depth):
             blocks.append(Block(len(blocks) + 1, stage_index, stage.width, kernels[block], stage.expansions[block]))
-            block_of_tap[slot + block] = len(blocks)
-        depth = max_depths[stage_index] if stage_index < len(max_depths) else stage.depth
-        for missing in range(stage.depth, depth):
-            block_of_tap[slot + missing] = len(blocks)
-        slot += max(depth, stage.depth)
     num_exits = len(architecture.exits) + 1
     exits = [
-        ExitPlace(exit_label(index, num_exits), block_of_tap.get(choice.tap, len(blocks)), choice.branch, False)
+        ExitPlace(
+            exit_label(index, num_exits), block_of_tap(architecture, choice.tap, max_depths), choice.branch, False
+        )
         for index, choice in enumerate(architecture.exits)
     ]
     exits.append(ExitPlace(exit_label(num_exits - 1, num_exits), len(blocks), architecture.final_branch, True))

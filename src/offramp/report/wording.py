@@ -14,7 +14,6 @@ METRIC_NAMES = {
     "energy_delay_product_j_cycles": "energy-delay product",
 }
 
-RULE_NAMES = {"knee": "knee", "most_accurate": "most accurate", "cheapest": "cheapest"}
 
 MEASURE_NAMES = {
     "max_probability": "largest class probability",
@@ -38,12 +37,6 @@ class Card:
     label: str
     figure: str
     note: str
-
-
-def rule_name(rule: str) -> str:
-    """A picking rule as words; several rules may have picked the same network (``knee+cheapest``)."""
-    parts = [part.strip() for part in rule.replace("+", ",").split(",")]
-    return ", ".join(f"front member {part}" if part.isdecimal() else RULE_NAMES.get(part, part) for part in parts)
 
 
 def format_metric(metric: str, value: float) -> str:

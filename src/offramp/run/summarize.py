@@ -4,7 +4,6 @@ import base64
 import io
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,6 +16,7 @@ from offramp.hardware.accelerator import CoreKind
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
+from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import (
     ChosenNetwork,
     DataSummary,
@@ -26,11 +26,10 @@ from offramp.records.run_summary import (
     StaticReference,
     TrainingCurve,
 )
-from offramp.report.architecture_layout import layout_of
-from offramp.report.wording import rule_name
 from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
 from offramp.run.finishing.finisher import FinishedNetwork
+from offramp.space.block_numbers import block_of_tap
 from offramp.train.trainer import TrainingLog, collect_logits
 from offramp.version import __version__
 
@@ -179,9 +178,10 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     """Exits that the search found and that are not in the finished networks."""
     depths = [max(stage.depths) for stage in context.space.backbone.stages]
     lost = [
-        f"{rule_name(network.rule)}: after block {', '.join(str(place.after_block) for place in places)}"
+        f"{rule_name(network.rule)}: after block "
+        + ", ".join(str(block_of_tap(network.architecture, choice.tap, depths)) for choice in network.dropped)
         for network in chosen
-        if (places := layout_of(replace(network.architecture, exits=network.dropped), depths).exits[:-1])
+        if network.dropped
     ]
     if not lost:
         return ()

@@ -10,10 +10,10 @@ from offramp.cost.report import CostReport, LayerReport
 from offramp.exits.exit_policy import ExitProfile
 from offramp.numerics.dominance import covered, distinct_front
 from offramp.objectives.evaluation import Evaluation, Objective, Status
+from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units
 from offramp.report.architecture_layout import describe, exit_label
-from offramp.report.wording import rule_name
 from offramp.workload.graph import Role
 
 MAX_CANDIDATES = 2000

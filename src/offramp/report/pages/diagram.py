@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, DataSummary
 from offramp.report import units
 from offramp.report.architecture_layout import Block, ExitPlace, Layout, layout_of
 from offramp.report.pages.tables import threshold
-from offramp.report.wording import rule_name
 
 WIDTH = 340
 COLUMN = 150

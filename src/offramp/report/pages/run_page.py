@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from offramp import jsonio
 from offramp.errors import RunError
+from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
 from offramp.report import units
 from offramp.report import wording as words
@@ -86,7 +87,7 @@ def render_page(summary: RunSummary) -> str:
             found=words.found(summary),
             searched=words.searched(summary),
             cards=words.cards(summary),
-            recommended=words.rule_name(network.rule) if network else "",
+            recommended=rule_name(network.rule) if network else "",
             split=network.measured.split if network else "",
             warnings=_warnings(summary),
             contents=_contents(summary, bool(training), bool(progress)),
@@ -97,7 +98,7 @@ def render_page(summary: RunSummary) -> str:
             chosen_table=tables.chosen_table(summary),
             networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
             samples=[_sample_view(sample, summary) for sample in summary.samples],
-            sample_network=words.rule_name(summary.samples[0].network) if summary.samples else "",
+            sample_network=rule_name(summary.samples[0].network) if summary.samples else "",
             training_figures=training,
             progress_figure=_progress_box(progress) if progress else None,
             facts_table=tables.facts_table(summary),
@@ -143,7 +144,7 @@ def _thinned(summary: RunSummary) -> str:
 
 
 def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> NetworkView:
-    name = words.rule_name(network.rule)
+    name = rule_name(network.rule)
     measured = network.measured
     parts = figure_data.breakdown(network.cost, measured.profile.rates)
     bars = figure_data.exit_bars(network)
@@ -201,7 +202,7 @@ def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
 
 def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> FigureBox:
     # A curve named after a picking rule is of the fine-tuning of what the rule picked.
-    title = f"Fine-tuning: {words.rule_name(curve.name)}" if curve.name in rules else curve.name
+    title = f"Fine-tuning: {rule_name(curve.name)}" if curve.name in rules else curve.name
     shown = f"loss {units.significant(curve.loss[-1])} after {units.count(len(curve.epochs), 'epoch')}"
     if curve.accuracies:
         shown += f", final exit {units.percent(curve.accuracies[-1][-1])}"

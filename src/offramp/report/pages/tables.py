@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from offramp.cost.expected import ExpectedCost
 from offramp.exits.exit_policy import ExitProfile
 from offramp.objectives.evaluation import Status
+from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units
 from offramp.report.architecture_layout import describe, layout_of
 from offramp.report.figures.figure_data import Breakdown, cost_of, statics_of
-from offramp.report.wording import METRIC_NAMES, format_metric, rule_name
+from offramp.report.wording import METRIC_NAMES, format_metric
 from offramp.workload.graph import Role
 
 COST_METRICS = ("energy_pj", "latency_cycles", "energy_delay_product_j_cycles", "macs")

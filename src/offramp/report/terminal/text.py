@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from offramp import jsonio
 from offramp.cost.expected import ExpectedCost
 from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
 from offramp.report.architecture_layout import layout_of
 from offramp.report.figures.figure_data import cost_of
-from offramp.report.wording import rule_name
 from offramp.space.architecture import Architecture
 
 if TYPE_CHECKING:
