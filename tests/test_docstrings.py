@@ -13,12 +13,14 @@ ROOMS_DONE = {
     "__main__",
     "cli",
     "errors",
+    "exits",
     "jsonio",
     "numerics",
     "objectives",
     "progress",
     "registry",
     "settings",
+    "testing",
     "version",
 }
 

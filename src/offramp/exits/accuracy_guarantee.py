@@ -14,7 +14,12 @@ _TARGET = re.compile(r"\s*(\d*\.?\d+(?:[eE]-?\d+)?)\s*@\s*(\d*\.?\d+)\s*")
 
 @dataclass(frozen=True)
 class GuaranteeTarget:
-    """The accuracy drop may be above ``epsilon`` (a share) with probability ``delta`` at most."""
+    """A bound on the accuracy drop, and how often it may be exceeded.
+
+    Attributes:
+        epsilon: The accuracy drop that is allowed, a share from 0 to below 1.
+        delta: The probability that the drop is larger, between 0 and 1.
+    """
 
     epsilon: float
     delta: float
@@ -27,7 +32,17 @@ class GuaranteeTarget:
 
 
 def parse_target(text: str) -> GuaranteeTarget:
-    """``0.01@0.95``: a drop of at most 0.01 with a confidence of 0.95. Raises ConfigError."""
+    """Read a bound on the accuracy drop.
+
+    Args:
+        text: The drop and the confidence, such as ``0.01@0.95``: at most 0.01 with a confidence of 0.95.
+
+    Returns:
+        The bound.
+
+    Raises:
+        ConfigError: If the text is something else.
+    """
     match = _TARGET.fullmatch(text)
     epsilon, confidence = (float(match[1]), float(match[2])) if match else (math.nan, math.nan)
     delta = round(1.0 - confidence, 12)
@@ -41,12 +56,16 @@ def parse_target(text: str) -> GuaranteeTarget:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """The accuracy drop of a policy is at most ``epsilon``, unless an event of probability ``delta`` came to pass.
+    """What is promised for a policy: its accuracy drop is at most ``epsilon``, except with probability ``delta``.
 
-    ``method`` is the test that certified the policy, or ``never_exit``: no policy that leaves early could be
-    certified (or there is no early exit), and the promise is kept by never leaving early. On
-    ``num_calibration_samples`` samples it was tested; ``num_seen`` of them the search had looked at before. ``bound``
-    is the drop that the test excludes for this policy taken alone; the promise is ``epsilon``.
+    Attributes:
+        epsilon: The promised bound of the accuracy drop, a share.
+        delta: The probability that the promise does not hold.
+        method: The test that certified the policy, or ``never_exit``: no policy that leaves early could be certified,
+            or there is no early exit, and nobody leaves early.
+        num_calibration_samples: On how many samples the policy was tested.
+        bound: The drop that the test excludes for this policy taken alone, from -1 to ``epsilon``.
+        num_seen: How many of these samples the search had looked at before.
     """
 
     epsilon: float

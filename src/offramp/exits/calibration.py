@@ -17,9 +17,17 @@ LOWEST, HIGHEST = 0.1, 10.0
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature in `LOWEST`..`HIGHEST` at which logits (samples, classes) give the labels the highest likelihood.
+    """Fit the temperature at which logits give the labels the highest likelihood.
 
-    Raises InputError where the arrays do not fit together or hold values that are not finite.
+    Args:
+        logits: Logits of one exit, (samples, classes).
+        labels: Classes, (samples,).
+
+    Returns:
+        The temperature, from `LOWEST` to `HIGHEST`.
+
+    Raises:
+        InputError: If the arrays do not fit together, or hold values that are not finite.
     """
     values, classes = _checked(logits, labels)
     own = np.take_along_axis(values, classes[:, None], axis=1)[:, 0]
@@ -41,21 +49,54 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 
 def fit_temperatures(logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer]) -> tuple[float, ...]:
-    """One temperature per exit, each fitted alone; ``logits`` holds (samples, classes) per exit."""
+    """Fit one temperature per exit, each alone.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        labels: Classes, (samples,).
+
+    Returns:
+        The temperatures.
+
+    Raises:
+        InputError: As for `fit_temperature`.
+    """
     return tuple(fit_temperature(item, labels) for item in logits)
 
 
 def calibrated(
     logits: Sequence[NDArray[np.floating]], temperatures: Sequence[float]
 ) -> tuple[NDArray[np.floating], ...]:
-    """Each exit's logits divided by its temperature; decisions are those of an ExitPolicy with these temperatures."""
+    """Divide each exit's logits by its temperature; decisions are those of an ExitPolicy with these temperatures.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        temperatures: One temperature per exit.
+
+    Returns:
+        The divided logits.
+
+    Raises:
+        InputError: If there is not one temperature per exit.
+    """
     if len(logits) != len(temperatures):
         raise InputError(f"`temperatures` must have one value per exit ({len(logits)}), got {len(temperatures)}.")
     return tuple(tempered(item, value) for item, value in zip(logits, temperatures, strict=True))
 
 
 def mean_negative_log_likelihood(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """In nats per sample: what the temperature is fitted to make small."""
+    """Measure what a temperature is fitted to make small.
+
+    Args:
+        logits: Logits of one exit, (samples, classes).
+        labels: Classes, (samples,).
+
+    Returns:
+        The mean negative log likelihood of the labels, in nats per sample.
+
+    Raises:
+        InputError: If the arrays do not fit together, or hold values that are not finite.
+    """
     values, classes = _checked(logits, labels)
     shifted = values - values.max(axis=1, keepdims=True)
     own = np.take_along_axis(shifted, classes[:, None], axis=1)[:, 0]

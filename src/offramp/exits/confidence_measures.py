@@ -10,7 +10,14 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over the last axis, safe against overflow."""
+    """Take the softmax over the last axis, without overflow.
+
+    Args:
+        logits: Logits, (..., classes).
+
+    Returns:
+        Probabilities, of the shape of the logits.
+    """
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
     result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
@@ -18,15 +25,30 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def tempered(logits: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
-    """Logits divided by a temperature above 0, in float64; above 1 makes confidences lower."""
+    """Divide logits by a temperature, in float64.
+
+    Args:
+        logits: Logits, (..., classes).
+        temperature: The temperature, above 0; above 1 makes confidences lower.
+
+    Returns:
+        The divided logits; the logits themselves for a temperature of 1.
+    """
     return logits if temperature == 1.0 else logits.astype(np.float64) / temperature
 
 
 def confidence(logits: NDArray[np.floating], measure: Measure) -> NDArray[np.float64]:
-    """Confidence of each row of ``logits`` (..., classes): shape (...).
+    """Measure how sure an exit is.
 
     ``max_probability``: largest softmax probability. ``entropy``: 1 - H(p) / log(classes).
     ``margin``: difference of the two largest probabilities (1 where there is one class).
+
+    Args:
+        logits: Logits, (..., classes).
+        measure: The confidence measure.
+
+    Returns:
+        Confidences from 0 to 1, (...).
     """
     probabilities = softmax(logits)
     classes = probabilities.shape[-1]

@@ -16,9 +16,12 @@ TestName = Literal["binomial", "betting"]
 
 @dataclass(frozen=True)
 class LossCounts:
-    """Of ``num_samples`` samples those whose loss is 1 (``lost``) and those whose loss is -1 (``gained``).
+    """How often a policy is worse and better than the full network; counts need not be whole.
 
-    Counts need not be whole, so that they can be scaled and smoothed.
+    Attributes:
+        lost: Samples that only the full network gets right.
+        gained: Samples that only the policy gets right.
+        num_samples: All samples.
     """
 
     lost: float
@@ -37,19 +40,42 @@ class LossCounts:
 
 @dataclass(frozen=True)
 class RiskTest:
-    """A test that is settled before the samples it is used on are looked at; ``bet`` is that of the betting test."""
+    """A test that is chosen before the samples it is used on are looked at.
+
+    Attributes:
+        name: Which test.
+        bet: The share that the betting test bets.
+    """
 
     name: TestName
     bet: float = 0.0
 
     def p_value(self, counts: LossCounts, epsilon: float) -> float:
-        """At most u with a probability of at most u, whatever u, where the expected drop is above epsilon."""
+        """Give the p-value of "the drop is above epsilon".
+
+        Args:
+            counts: Losses and gains of the samples.
+            epsilon: The accuracy drop that is asked about, a share.
+
+        Returns:
+            A number that is at most u with a probability of at most u, whatever u, where the expected drop is above
+            epsilon.
+        """
         if self.name == "binomial":
             return binomial_p_value(counts, epsilon)
         return betting_p_value(counts, epsilon, self.bet)
 
     def upper_bound(self, counts: LossCounts, epsilon: float, delta: float) -> float:
-        """The smallest epsilon, at most the given one, at which the p-value is still at most delta."""
+        """Find the smallest drop that the test still excludes.
+
+        Args:
+            counts: Losses and gains of the samples.
+            epsilon: The accuracy drop that is asked about, a share.
+            delta: The probability of a false promise that is allowed.
+
+        Returns:
+            The smallest epsilon, at most the given one, at which the p-value is at most delta.
+        """
         if self.name == "binomial":
             lost = int(counts.lost)
             bound = (
@@ -75,6 +101,13 @@ def binomial_p_value(counts: LossCounts, epsilon: float) -> float:
     Gains are left out: the drop is never more than the share of losses, so a drop above epsilon means that losses are
     more frequent than epsilon, and their number is then binomial. Source: Angelopoulos, Bates, Candès, Jordan and Lei,
     "Learn then Test", 2021, section on exact p-values for losses of 0 and 1.
+
+    Args:
+        counts: Losses and gains of the samples.
+        epsilon: The accuracy drop that is asked about, a share.
+
+    Returns:
+        The p-value.
     """
     return float(binom.cdf(int(counts.lost), int(counts.num_samples), epsilon))
 
@@ -86,12 +119,28 @@ def betting_p_value(counts: LossCounts, epsilon: float, bet: float) -> float:
     Where the expected drop is above epsilon its expectation is at most 1, so Markov's inequality makes the inverse a
     p-value. Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 2023,
     with one bet that is fixed beforehand.
+
+    Args:
+        counts: Losses and gains of the samples.
+        epsilon: The accuracy drop that is asked about, a share.
+        bet: The share that is bet, from 0 to 1 / (1 - epsilon).
+
+    Returns:
+        The p-value.
     """
     return math.exp(-max(0.0, _log_wealth(counts, epsilon, bet)))
 
 
 def best_bet(counts: LossCounts, epsilon: float) -> float:
-    """The bet whose wealth would grow most on samples like these; ``counts`` must be of other samples."""
+    """Find the bet whose wealth would grow most on samples like these.
+
+    Args:
+        counts: Losses and gains of other samples than those to be tested on.
+        epsilon: The accuracy drop that is asked about, a share.
+
+    Returns:
+        The share to bet, from 0 to 1 / (1 - epsilon).
+    """
     found = minimize_scalar(
         lambda bet: -_log_wealth(counts, epsilon, bet), bounds=(0.0, 1.0 / (1.0 - epsilon)), method="bounded"
     )

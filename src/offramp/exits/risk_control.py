@@ -26,7 +26,12 @@ _CAUTIOUS_SHARES = tuple(step / 8 for step in range(1, 8))
 
 @dataclass(frozen=True)
 class CertifiedPolicy:
-    """A policy and what is promised for it."""
+    """A policy and what is promised for it.
+
+    Attributes:
+        policy: The policy.
+        guarantee: What is promised for it.
+    """
 
     policy: ExitPolicy
     guarantee: Guarantee
@@ -44,13 +49,29 @@ def certified_policies(
     seen: NDArray[np.bool_] | None = None,
     grid: ThresholdGrid | None = None,
 ) -> tuple[CertifiedPolicy, ...]:
-    """Policies that keep ``target``, from the one that never leaves early to the cheapest that could be certified.
+    """Find policies that keep a bound on the accuracy drop.
 
-    Any of them may be used: with probability 1 - delta none breaks the promise. Half of the samples, drawn by
-    ``seed``, settles which policies are tested in which order and by which test; the other half tests them one after
-    the other up to the first that fails. ``seen`` marks samples that had a part in choosing the network: they go to
-    the first half as far as it has room. ``calibrate`` fits temperatures, on the first half. Other arguments and
-    errors as for `trade_off_curve`.
+    Any of them may be used: with probability 1 - delta none breaks the promise. Half of the samples, drawn by ``seed``,
+    settles which policies are tested in which order and by which test. The other half tests them one after the other,
+    up to the first that fails.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        labels: Classes, (samples,).
+        costs: What a sample costs that leaves at each exit, every branch on the way included.
+        measure: The confidence measure.
+        target: The bound and its confidence.
+        seed: Seed of the division of the samples.
+        calibrate: Whether temperatures are fitted, on the first half.
+        seen: Marks samples that had a part in choosing the network, (samples,): they go to the first half as far as it
+            has room. None for none.
+        grid: Which thresholds are tried; None for the default grid.
+
+    Returns:
+        The policies, from the one that never leaves early to the cheapest that could be certified.
+
+    Raises:
+        InputError: If the arrays do not fit together, or are not finite.
     """
     everything = score_samples(logits, labels, costs, measure)
     labels = np.asarray(labels)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 class ScoredSamples:
     """What decides and what counts, per sample: a sample leaves at the first exit whose score reaches a threshold.
 
-    ``scores``: (early exits, samples); ``correct``: (exits, samples), 0 or 1; ``costs``: (exits,), what a sample costs
-    that leaves there.
+    Attributes:
+        scores: Scores, (early exits, samples).
+        correct: Whether each exit is right, 0 or 1, (exits, samples).
+        costs: What a sample costs that leaves at each exit, (exits,).
     """
 
     scores: NDArray[np.float64]
@@ -22,19 +24,33 @@ class ScoredSamples:
 
     @property
     def num_samples(self) -> int:
+        """The number of samples."""
         return int(self.correct.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """For every combination of thresholds (one axis per early exit): samples that are right, and the mean cost."""
+    """What every combination of thresholds reaches; one axis per early exit.
+
+    Attributes:
+        grids: The thresholds of each early exit.
+        right: How many samples are right.
+        cost: The mean cost of a sample.
+    """
 
     grids: tuple[NDArray[np.float64], ...]
     right: NDArray[np.signedinteger]
     cost: NDArray[np.float64]
 
     def thresholds(self, flat: int) -> tuple[float, ...]:
-        """The combination with this flat index."""
+        """Give a combination.
+
+        Args:
+            flat: Its index in the flattened arrays.
+
+        Returns:
+            One threshold per early exit.
+        """
         places = np.unravel_index(flat, self.right.shape) if self.right.ndim else ()
         return tuple(float(grid[place]) for grid, place in zip(self.grids, places, strict=True))
 
@@ -45,6 +61,13 @@ def evaluate_combinations(samples: ScoredSamples, grids: Sequence[NDArray[np.flo
     A sample is in bin b of an exit when its score reaches b of the exit's thresholds, so it stays for the next exit
     under threshold k exactly when b <= k. Summing, over exits, what changes for the samples that stay gives the
     totals: a joint cumulative histogram of the first exits' bins, weighted by that change.
+
+    Args:
+        samples: Scores, correctness and costs.
+        grids: Increasing thresholds of each early exit.
+
+    Returns:
+        What each combination reaches.
     """
     # Counts never exceed the number of samples; small numbers are what makes millions of combinations quick.
     kind = np.int16 if samples.num_samples < 2**15 else np.int32 if samples.num_samples < 2**31 else np.int64
@@ -86,11 +109,14 @@ def _cumulative(
 
 
 def undominated(outcomes: Outcomes, num_samples: int) -> NDArray[np.intp]:
-    """Flat indices of the combinations that no other beats in both right answers and cost, cheapest first.
+    """Find the combinations that no other beats in both right answers and cost.
 
-    This is not `numerics.dominance`: every evaluation of a search does it for up to a million combinations, whose right
-    answers are whole numbers up to the number of samples, so the cheapest of each count is found without sorting.
-    Costs that differ by rounding alone count as equal, and of equal combinations the last one is kept.
+    Args:
+        outcomes: What each combination reaches.
+        num_samples: The number of samples.
+
+    Returns:
+        Their flat indices, cheapest first.
     """
     right, cost = outcomes.right.ravel(), outcomes.cost.ravel()
     lowest = np.full(num_samples + 1, np.inf)
@@ -105,12 +131,27 @@ def undominated(outcomes: Outcomes, num_samples: int) -> NDArray[np.intp]:
 
 
 def with_slack(cost: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cost and a little more: costs that differ by rounding alone count as equal."""
+    """Add what rounding may add: costs that differ by rounding alone count as equal.
+
+    Args:
+        cost: Costs.
+
+    Returns:
+        Costs, a little larger.
+    """
     return cost + 1e-12 * np.abs(cost)
 
 
 def thin(grids: Sequence[NDArray[np.float64]], max_combinations: int) -> tuple[NDArray[np.float64], ...]:
-    """Evenly chosen thresholds, so that the combinations are few enough; always the last one of each exit."""
+    """Choose thresholds evenly, so that the combinations are few enough; always the last one of each exit.
+
+    Args:
+        grids: Increasing thresholds of each early exit.
+        max_combinations: At most so many combinations.
+
+    Returns:
+        Fewer thresholds of each early exit.
+    """
     if not grids or math.prod(len(grid) for grid in grids) <= max_combinations:
         return tuple(grids)
     thinned: list[NDArray[np.float64]] = []

@@ -15,7 +15,13 @@ from offramp.numerics.dominance import distinct_front
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """A policy and what it reaches on the samples it was chosen on."""
+    """A policy and what it reaches on the samples it was chosen on.
+
+    Attributes:
+        policy: The policy.
+        accuracy: Share of right answers.
+        expected_cost: Mean cost of a sample.
+    """
 
     policy: ExitPolicy
     accuracy: float
@@ -29,9 +35,22 @@ def trade_off_curve(
     measure: Measure,
     grid: ThresholdGrid | None = None,
 ) -> tuple[ThresholdChoice, ...]:
-    """The combinations of the grid that no other beats in both accuracy and cost, cheapest first.
+    """Find the combinations of the grid that no other beats in both accuracy and cost.
 
     Where the grid makes more than ``max_combinations``, the thinned grid is used.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        labels: Classes, (samples,).
+        costs: What a sample costs that leaves at each exit, every branch on the way included.
+        measure: The confidence measure.
+        grid: Which thresholds are tried; None for the default grid.
+
+    Returns:
+        The policies, cheapest first.
+
+    Raises:
+        InputError: If the arrays do not fit together, or are not finite.
     """
     curve = score_curve(score_samples(logits, labels, costs, measure), grid)
     return tuple(
@@ -46,7 +65,20 @@ SHARED_THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in r
 def shared_trade_off_curve(
     logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], costs: ArrayLike, measure: Measure
 ) -> tuple[ThresholdChoice, ...]:
-    """As `trade_off_curve`, with the same threshold, one of `SHARED_THRESHOLDS`, at all exits."""
+    """Find the trade-off curve with the same threshold, one of `SHARED_THRESHOLDS`, at all exits.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        labels: Classes, (samples,).
+        costs: What a sample costs that leaves at each exit, every branch on the way included.
+        measure: The confidence measure.
+
+    Returns:
+        The policies, cheapest first.
+
+    Raises:
+        InputError: If the arrays do not fit together, or are not finite.
+    """
     samples = score_samples(logits, labels, costs, measure)
     count = len(samples.scores)
     points = []

@@ -25,14 +25,34 @@ class FailingEvaluator:
 
 
 def build(name: str, space: SearchSpace, seed: int = 0, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
-    """The registered algorithm with the default objectives."""
+    """Build a registered algorithm with the default objectives.
+
+    Args:
+        name: The registered name.
+        space: The search space.
+        seed: Seed of everything random.
+        constraints: Constraints of the search.
+
+    Returns:
+        The algorithm.
+    """
     return ALGORITHMS.get(name)(space, DEFAULT_OBJECTIVES, constraints, seed)
 
 
 def advance(
     algorithm: SearchAlgorithm, evaluator: Evaluator, batches: Sequence[int], *, ask_for: int = 0
 ) -> list[list[Evaluation]]:
-    """Ask, evaluate and tell batch by batch; asks for at least ``ask_for`` and uses the first of the batch."""
+    """Ask, evaluate and tell, batch by batch.
+
+    Args:
+        algorithm: The algorithm.
+        evaluator: What evaluates its proposals.
+        batches: How many evaluations each batch has.
+        ask_for: At least so many proposals are asked for, of which the first are used.
+
+    Returns:
+        The evaluations of each batch.
+    """
     told = []
     for count in batches:
         asked = algorithm.ask(max(count, ask_for))[:count]
@@ -42,7 +62,14 @@ def advance(
 
 
 def check_members(name: str) -> None:
-    """Proposals are members of the space, as many as asked for, and none comes twice."""
+    """Check that proposals are members of the space, as many as asked for, and that none comes twice.
+
+    Args:
+        name: The registered name.
+
+    Raises:
+        AssertionError: If they are not.
+    """
     space = small_space()
     batches = advance(build(name, space), ToyEvaluator(), (1, 7, 20, 3, 40))
     asked = [evaluation.architecture for batch in batches for evaluation in batch]
@@ -52,7 +79,14 @@ def check_members(name: str) -> None:
 
 
 def check_same_seed(name: str) -> None:
-    """The same seed gives the same proposals, another seed gives others, in a fresh process and hash seed too."""
+    """Check that the same seed gives the same proposals, also in a fresh process, and another seed gives others.
+
+    Args:
+        name: The registered name.
+
+    Raises:
+        AssertionError: If it does not.
+    """
     here = proposals(name, 3)
     _check(here == proposals(name, 3), f"{name} proposes other candidates for the same seed")
     _check(here != proposals(name, 4), f"{name} proposes the same candidates for another seed")
@@ -71,7 +105,15 @@ def check_same_seed(name: str) -> None:
 
 
 def proposals(name: str, seed: int) -> str:
-    """What an algorithm asks for after three batches, as JSON text."""
+    """What an algorithm asks for after three batches, as JSON text.
+
+    Args:
+        name: The registered name.
+        seed: Seed of everything random.
+
+    Returns:
+        The proposals as text.
+    """
     algorithm = build(name, small_space(), seed)
     advance(algorithm, ToyEvaluator(), (20, 20, 9))
     return json.dumps([to_data(architecture) for architecture in algorithm.ask(10)])
@@ -81,6 +123,12 @@ def check_replay(name: str) -> None:
     """A fresh object that is told the stored batches asks for the same, with and without asking in between.
 
     Batches that were cut short and stored in part are replayed as well: asking for fewer gives the first of more.
+
+    Args:
+        name: The registered name.
+
+    Raises:
+        AssertionError: If it does not.
     """
     live = build(name, small_space())
     batches = advance(live, ToyEvaluator(), (20, 7, 20, 11), ask_for=20)
@@ -96,7 +144,14 @@ def check_replay(name: str) -> None:
 
 
 def check_survives(name: str) -> None:
-    """Goes on with new candidates when nothing is feasible, when everything fails, and when both mix."""
+    """Goes on with new candidates when nothing is feasible, when everything fails, and when both mix.
+
+    Args:
+        name: The registered name.
+
+    Raises:
+        AssertionError: If it does not.
+    """
     mixed: list[Evaluator] = [ToyEvaluator(IMPOSSIBLE), FailingEvaluator()]
     for evaluators in (mixed[:1], mixed[1:], mixed):
         algorithm = build(name, small_space(), constraints=IMPOSSIBLE)
@@ -107,7 +162,14 @@ def check_survives(name: str) -> None:
 
 
 def check_exhausts(name: str) -> None:
-    """On a tiny space it ends by asking for fewer than wanted, or nothing; it neither repeats itself nor hangs."""
+    """On a tiny space it ends by asking for fewer than wanted, or nothing; it neither repeats itself nor hangs.
+
+    Args:
+        name: The registered name.
+
+    Raises:
+        AssertionError: If it does not.
+    """
     space = tiny_space()
     batches = advance(build(name, space), ToyEvaluator(), (100,) * (space.size // 100 + 2))
     asked = [evaluation.architecture for batch in batches for evaluation in batch]

@@ -25,7 +25,15 @@ _BATCH = 16
 
 
 def check_backbone(name: str, input_shape: tuple[int, int, int] = (3, 8, 8)) -> None:
-    """Try a registered backbone family on small images of the given shape (channels, height, width)."""
+    """Try a registered backbone family on small images.
+
+    Args:
+        name: The registered name.
+        input_shape: Shape of the images: channels, height, width.
+
+    Raises:
+        AssertionError: If the family does not do what it must; the message says what.
+    """
     family = BACKBONES.get(name)
     space = family.space(input_shape)
     _require(family.name == name == space.name, f"family, space and registered name must agree, got {space.name!r}")
@@ -42,7 +50,14 @@ def check_backbone(name: str, input_shape: tuple[int, int, int] = (3, 8, 8)) -> 
 
 
 def check_exit_branch(name: str) -> None:
-    """Try a registered branch type on maps of even, odd and degenerate sizes and on all widths up to the largest."""
+    """Try a registered branch type on maps of even, odd and degenerate sizes and on all widths up to the largest.
+
+    Args:
+        name: The registered name.
+
+    Raises:
+        AssertionError: If the branch does not do what it must; the message says what.
+    """
     branch_type = EXIT_BRANCHES.get(name)
     _require(branch_type.name == name, f"branch type and registered name must agree, got {branch_type.name!r}")
     _require(bool(branch_type.description), f"branch type {name!r} must have a description of one line")
@@ -54,7 +69,15 @@ def check_exit_branch(name: str) -> None:
 
 
 def check_taps(supernet: Supernet, architecture: Architecture) -> None:
-    """Feature maps at the taps have the promised sizes, and logits have shape (batch, classes)."""
+    """Check that feature maps at the taps have the promised sizes, and logits the shape (batch, classes).
+
+    Args:
+        supernet: A supernet of the family.
+        architecture: A member of its space.
+
+    Raises:
+        AssertionError: If they have not.
+    """
     supernet.activate(architecture)
     supernet.eval()
     promised = tap_features(supernet.space, supernet.input_shape, architecture.resolution)
@@ -73,7 +96,15 @@ def check_taps(supernet: Supernet, architecture: Architecture) -> None:
 
 
 def check_extraction(supernet: Supernet, architecture: Architecture) -> None:
-    """The extracted network gives what the active subnet gives, is made of plain layers, and is no larger."""
+    """Check that the extracted network gives what the active subnet gives, is made of plain layers, and is no larger.
+
+    Args:
+        supernet: A supernet of the family.
+        architecture: A member of its space.
+
+    Raises:
+        AssertionError: If it does not.
+    """
     supernet.activate(architecture)
     images = _images(supernet, architecture)
     recalibrate_batch_norm_(supernet, [images])
@@ -92,7 +123,15 @@ def check_extraction(supernet: Supernet, architecture: Architecture) -> None:
 
 
 def check_gradients(supernet: Supernet, architecture: Architecture) -> None:
-    """The loss of each exit alone reaches the first layer of the backbone."""
+    """Check that the loss of each exit alone reaches the first layer of the backbone.
+
+    Args:
+        supernet: A supernet of the family.
+        architecture: A member of its space.
+
+    Raises:
+        AssertionError: If it does not.
+    """
     supernet.activate(architecture)
     supernet.train()
     for index, logits in enumerate(supernet(_images(supernet, architecture))):
@@ -105,7 +144,15 @@ def check_gradients(supernet: Supernet, architecture: Architecture) -> None:
 
 
 def check_macs_grow(supernet: Supernet, smallest: Architecture) -> None:
-    """Every layer lowers, and one step up in any one choice costs more MACs."""
+    """Check that every layer lowers, and that one step up in any one choice costs more MACs.
+
+    Args:
+        supernet: A supernet of the family.
+        smallest: The smallest member of its space.
+
+    Raises:
+        AssertionError: If it does not.
+    """
     base = lower(supernet.extract(smallest)).macs_to_exit()[-1]
     for larger in _one_step_up(supernet.space, smallest):
         macs = lower(supernet.extract(larger)).macs_to_exit()[-1]

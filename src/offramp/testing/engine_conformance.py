@@ -28,7 +28,13 @@ _CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class PricedJob:
-    """A layer on a core and its price."""
+    """A layer on a core and its price.
+
+    Attributes:
+        shape: The layer.
+        core: The core that computes it.
+        cost: What the engine says.
+    """
 
     shape: LayerShape
     core: Core

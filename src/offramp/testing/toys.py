@@ -41,7 +41,14 @@ def small_space() -> EarlyExitSpace:
 
 
 def every_architecture(space: SearchSpace) -> Iterator[Architecture]:
-    """All distinct members of a space, by way of all its gene vectors: for tiny spaces only."""
+    """Enumerate the distinct members of a space by all its gene vectors; for tiny spaces only.
+
+    Args:
+        space: The search space.
+
+    Yields:
+        Each architecture once.
+    """
     seen = set()
     for genes in itertools.product(*(range(count) for count in space.cardinalities)):
         architecture = space.decode(genes)
@@ -51,7 +58,16 @@ def every_architecture(space: SearchSpace) -> Iterator[Architecture]:
 
 
 def true_front(space: SearchSpace, evaluator: "ToyEvaluator", objectives: Sequence[Objective]) -> ParetoFront:
-    """The front of the whole space, found by trying everything."""
+    """Find the front of the whole space by trying everything.
+
+    Args:
+        space: The search space.
+        evaluator: What evaluates the members.
+        objectives: The objectives.
+
+    Returns:
+        The Pareto front.
+    """
     return pareto_front([evaluator.evaluate(item) for item in every_architecture(space)], objectives)
 
 
@@ -60,6 +76,10 @@ class ToyEvaluator:
     """Judges architectures by formula: more work means more accuracy, with less and less return.
 
     Samples leave at an early exit in proportion to the work done until then and to the accuracy that may be given up.
+
+    Attributes:
+        constraints: Constraints whose violations are reported.
+        objectives: The objectives.
     """
 
     constraints: tuple[Constraint, ...] = ()
