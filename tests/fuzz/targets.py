@@ -66,7 +66,7 @@ def _dataset(name: str) -> Read:
 
 
 def _image(folder: Path) -> None:
-    from offramp.deploy.bundle.manifest import Preprocessing
+    from offramp.deploy.bundle.manifest_records import Preprocessing
     from offramp.deploy.runtime.sample_inputs import load_image
 
     load_image(

@@ -14,7 +14,8 @@ from offramp.anomaly.anomaly_rule import AnomalyPolicy
 from offramp.data.sound.sound_features import machine_features
 from offramp.data.sound.wav import read_wav
 from offramp.deploy.bundle.bundle_files import open_files, read_limited
-from offramp.deploy.bundle.manifest import BundleFile, listing_faults
+from offramp.deploy.bundle.manifest import listing_faults
+from offramp.deploy.bundle.manifest_records import BundleFile
 from offramp.deploy.bundle.verification import network_logits
 from offramp.deploy.onnx.stage_graphs import stage_models
 from offramp.deploy.onnx.value_names import exit_name, features_name, input_name

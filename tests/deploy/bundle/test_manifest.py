@@ -10,18 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.expected import ExpectedCost
-from offramp.deploy.bundle.manifest import (
-    BundleExit,
-    BundleFile,
-    CostOrigin,
-    ExitCost,
-    Manifest,
-    Preprocessing,
-    color_mode_of,
-    load_manifest,
-    manifest_text,
-    parse_manifest,
-)
+from offramp.deploy.bundle.manifest import Manifest, color_mode_of, load_manifest, manifest_text, parse_manifest
+from offramp.deploy.bundle.manifest_records import BundleExit, BundleFile, CostOrigin, ExitCost, Preprocessing
 from offramp.errors import BundleError
 from offramp.exits.exit_policy import ExitPolicy
 from tests.deploy import toys

@@ -11,7 +11,7 @@ from offramp.data.readers.speech_commands import CLASS_NAMES
 from offramp.data.sound.sound_features import keyword_features
 from offramp.data.sound.wav import read_wav
 from offramp.deploy.bundle.export_bundle import export_bundle
-from offramp.deploy.bundle.manifest import Preprocessing
+from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.deploy.runtime.sample_inputs import load_sample
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import DataError, InputError

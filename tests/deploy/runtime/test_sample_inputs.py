@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from offramp.deploy.bundle.manifest import Preprocessing
+from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.deploy.runtime.sample_inputs import load_image, normalise
 from offramp.errors import DataError, InputError
 

@@ -38,11 +38,13 @@ PLAIN = "plain graphs"
 
 @dataclass(frozen=True)
 class FormTimes:
-    """One way to run the bundle, or plain graphs of its exits, which say what the layers alone take.
+    """Times of one way to run the bundle, or of plain graphs of its exits, which say what the layers alone take.
 
-    Median latency per exit, and their mean at the exit rates.
-
-    ``relative_latency`` is the expected latency in units of the static model's.
+    Attributes:
+        form: The way.
+        exits_ms: Median latency of each exit, in ms.
+        expected_ms: Mean of these at the exit rates, in ms.
+        relative_latency: The expected latency in units of the static model's.
     """
 
     form: str
@@ -53,7 +55,14 @@ class FormTimes:
 
 @dataclass(frozen=True)
 class ReplayTimes:
-    """Mean latencies over images that took the exit they take, and their ratio."""
+    """Times over images that took the exit they take.
+
+    Attributes:
+        num_images: The number of images.
+        early_exit_ms: Mean latency of the early-exit model, in ms.
+        static_ms: Mean latency of the static model, in ms.
+        relative_latency: The ratio of the two.
+    """
 
     num_images: int
     early_exit_ms: Estimate
@@ -63,9 +72,22 @@ class ReplayTimes:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What was measured at batch 1. ``relative_macs``: expected multiply-accumulates in units of the static model's.
+    """What was measured at batch 1.
 
-    ``load_average`` is the machine's before and after: above the number of cores, others were working too.
+    Attributes:
+        name: Name of the bundle.
+        num_rounds: How often everything was measured.
+        num_threads: Threads inside an operator.
+        pinned_to_cores: The cores that were used; empty where the system cannot say.
+        load_average: The machine's before and after: above the number of cores, others were working too.
+        exit_rates: The exit rates that expectations are taken with.
+        rates_from: Where the rates are from.
+        static_ms: Latency of the static model, in ms.
+        forms: Times of each way to run the bundle.
+        replay: Times on images; None where none were given.
+        macs_to_exit: Multiply-accumulates up to each exit, branches included.
+        static_macs: Those of the static model.
+        relative_macs: Expected multiply-accumulates in units of the static model's.
     """
 
     name: str
@@ -86,10 +108,20 @@ class BenchResult:
 def bench(
     bundle: Path | str, *, images: Images | None = None, source: str = "images", settings: BenchSettings | None = None
 ) -> BenchResult:
-    """Measure a bundle's latency per exit, one sample at a time, in both forms, and that of its static counterpart.
+    """Measure the latency per exit of a bundle, one sample at a time, and that of its static counterpart.
 
-    Exit rates are those of ``images`` (N, channels, height, width; ``source`` says where they are from), which are also
-    replayed, or without any, the validation rates in the manifest.
+    Args:
+        bundle: A bundle: a folder, or a .zip of one.
+        images: Samples to take exit rates from and to replay; None for the validation rates in the manifest.
+        source: Where the images are from.
+        settings: How long to measure; None for the defaults.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        BundleError: If the bundle is damaged.
+        InputError: If there are no images, or neither images nor rates.
     """
     settings = settings or BenchSettings()
     session = EarlyExitSession(bundle, num_threads=settings.num_threads)

@@ -19,7 +19,14 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """How long to measure, and with how many threads inside an operator."""
+    """How long to measure, and with how many threads.
+
+    Attributes:
+        rounds: How often everything is measured, >= 1.
+        warm_up: Rounds before that, which do not count, >= 0.
+        num_threads: Threads inside an operator, >= 1.
+        seed: Seed of the order and of the bootstrap.
+    """
 
     rounds: int = 300
     warm_up: int = 20
@@ -34,7 +41,13 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the interval that holds it with 95 % confidence (bootstrap over rounds)."""
+    """A value with its 95 % confidence interval (bootstrap over rounds).
+
+    Attributes:
+        value: The value.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
 
     value: float
     low: float
@@ -42,10 +55,18 @@ class Estimate:
 
 
 def measure_in_turn(calls: Sequence[Call], settings: BenchSettings, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Milliseconds of each call in each round: (rounds, calls).
+    """Measure calls in turn.
 
     Each round has an order of its own, and each call is made once untimed before, so that none pays for what ran
     before it.
+
+    Args:
+        calls: What to measure.
+        settings: How long to measure.
+        rng: Random state.
+
+    Returns:
+        Milliseconds of each call in each round, (rounds, calls).
     """
     times = np.empty((settings.rounds, len(calls)))
     for index in range(-settings.warm_up, settings.rounds):
@@ -62,13 +83,25 @@ def measure_in_turn(calls: Sequence[Call], settings: BenchSettings, rng: np.rand
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """A statistic and its values on resampled rounds."""
+    """A statistic and its values on resampled rounds.
+
+    Attributes:
+        value: The statistic.
+        draws: Its values on resampled rounds.
+    """
 
     value: float
     draws: NDArray[np.float64]
 
     def over(self, other: "Sampled") -> "Sampled":
-        """The ratio to another statistic of the same rounds."""
+        """Take the ratio to another statistic of the same rounds.
+
+        Args:
+            other: The other statistic.
+
+        Returns:
+            The ratio.
+        """
         return Sampled(self.value / other.value, self.draws / other.draws)
 
     def estimate(self) -> Estimate:
@@ -79,20 +112,43 @@ class Sampled:
 
 
 def resampled_medians(times: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of rounds drawn with replacement, (resamples, calls): calls of one round stay together."""
+    """Take medians of rounds drawn with replacement; calls of one round stay together.
+
+    Args:
+        times: Milliseconds, (rounds, calls).
+        rng: Random state.
+
+    Returns:
+        Medians, (resamples, calls).
+    """
     rounds = len(times)
     return np.stack([np.median(times[rng.integers(0, rounds, size=rounds)], axis=0) for _ in range(_RESAMPLES)])
 
 
 def resampled_means(times: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """As `resampled_medians`, of the means."""
+    """Take means of rounds drawn with replacement; calls of one round stay together.
+
+    Args:
+        times: Milliseconds, (rounds, calls).
+        rng: Random state.
+
+    Returns:
+        Means, (resamples, calls).
+    """
     rounds = len(times)
     return np.stack([times[rng.integers(0, rounds, size=rounds)].mean(axis=0) for _ in range(_RESAMPLES)])
 
 
 @contextlib.contextmanager
 def pinned(count: int) -> Iterator[tuple[int, ...]]:
-    """Keep this process on so many cores where the system can; afterwards as before."""
+    """Keep this process on some cores where the system can; afterwards as before.
+
+    Args:
+        count: On how many cores.
+
+    Yields:
+        The cores; empty where the system cannot.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield ()
         return

@@ -20,16 +20,41 @@ class BundleFiles(Protocol):
     """Where a bundle's files come from."""
 
     def where(self, name: str) -> str:
-        """The file's place, for messages."""
+        """The file's place, for messages.
+
+        Args:
+            name: Name of a file of the bundle.
+
+        Returns:
+            Where it is, for messages.
+        """
         ...
 
     def read(self, name: str, limit_bytes: int) -> bytes:
-        """Contents of the file; raises BundleError where it is missing or larger than ``limit_bytes``."""
+        """Contents of the file; raises BundleError where it is missing or larger than ``limit_bytes``.
+
+        Args:
+            name: Name of a file of the bundle.
+            limit_bytes: The largest size that is read.
+
+        Returns:
+            The content.
+        """
         ...
 
 
 def open_files(bundle: Path) -> BundleFiles:
-    """The files of a bundle: a folder, or a .zip with the files at its top or in one folder."""
+    """The files of a bundle: a folder, or a .zip with the files at its top or in one folder.
+
+    Args:
+        bundle: A bundle: a folder, or a .zip of one.
+
+    Returns:
+        The files of the bundle.
+
+    Raises:
+        BundleError: If there is no bundle.
+    """
     if bundle.is_dir():
         return _Folder(bundle)
     if not bundle.exists():
@@ -112,7 +137,18 @@ class _Zip:
 
 
 def read_limited(path: Path, limit_bytes: int) -> bytes:
-    """Contents of a file that must not be larger than ``limit_bytes``."""
+    """Contents of a file that must not be larger than ``limit_bytes``.
+
+    Args:
+        path: The file.
+        limit_bytes: The largest size that is read.
+
+    Returns:
+        The content.
+
+    Raises:
+        BundleError: If the file cannot be read, or is larger.
+    """
     try:
         with path.open("rb") as stream:
             content = stream.read(limit_bytes + 1)

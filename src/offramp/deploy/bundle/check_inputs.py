@@ -13,6 +13,14 @@ def checks_from(inputs: NDArray[np.float32], count: int, seed: int) -> NDArray[n
 
     A copy is mirrored or not, shifted by up to an eighth of its size, and has noise added, a tenth as large as its
     channel's spread: other confidences than the original, and the same every time for one seed.
+
+    Args:
+        inputs: Normalised inputs, (samples, channels, height, width).
+        count: How many there are to be.
+        seed: Seed of the disturbances.
+
+    Returns:
+        The inputs to compare on, the given ones first.
     """
     missing = count - len(inputs)
     if missing <= 0:

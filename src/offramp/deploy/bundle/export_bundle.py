@@ -23,15 +23,17 @@ from offramp.deploy.bundle.manifest import (
     MODEL_FILE,
     SCHEMA,
     SCHEMA_WITH_RULE,
+    Manifest,
+    color_mode_of,
+    manifest_text,
+)
+from offramp.deploy.bundle.manifest_records import (
     BundleExit,
     BundleFile,
     CostOrigin,
     ExitCost,
-    Manifest,
     Preprocessing,
     Verification,
-    color_mode_of,
-    manifest_text,
 )
 from offramp.deploy.bundle.verification import Agreement, network_logits, rounding_tolerance, verify_bundle
 from offramp.deploy.onnx.nested_if import early_exit_model
@@ -50,7 +52,14 @@ _QUANTISED_STRAYS = 0.05
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """What was written, and how well it agrees with the network on ``num_compared`` samples."""
+    """What was written, and how well it agrees with the network.
+
+    Attributes:
+        path: The folder of the bundle.
+        num_compared: On how many inputs it was compared.
+        agreement: How well it agrees.
+        manifest: The manifest that was written.
+    """
 
     path: Path
     num_compared: int
@@ -94,16 +103,35 @@ def export_bundle(
     forms are compared with the network first, on ``checks`` and, where these are fewer, on disturbed copies of them,
     1,000 inputs in all; the manifest says how many there were of each.
 
-    ``policy`` is a registered exit rule, which all forms then follow.
-    ``checks`` are normalised inputs (N, channels, height, width); ``mean`` and ``std`` are per channel in 0..1 units;
-    ``profile`` is over validation samples, ``guarantee`` what was certified for ``policy``. A bundle already at
-    ``destination`` is replaced only with ``overwrite``.
-    ``licence`` is a name or the path of a text file that goes along; see `read_licence`.
-    Raises ExportError, and writes nothing, where a file does not reproduce the network within ``tolerance``, a share of
-    the largest logit. Without one it is 1e-4 in floating point, or ten times as much as float32 differs from float64
-    where that is more (at most 1 %): no file can agree better than its network's own rounding allows. For a network
-    prepared for quantisation it is one step of its narrowest activations (8 bits: 1/128), for 19 of 20 samples: a value
-    halfway between two steps may be rounded to either, and what follows from that is larger in some.
+    Args:
+        network: The network, with or without quantisation.
+        destination: The folder to write; one that is there is replaced only with ``overwrite``.
+        policy: A registered exit rule, which all forms then follow.
+        class_names: Names of the classes.
+        mean: Mean per channel, in 0..1 units.
+        std: Standard deviation per channel, in 0..1 units.
+        checks: Normalised inputs, (samples, channels, height, width).
+        name: Name of the network.
+        seed: Seed of the run, also of the disturbances.
+        cost: Costs of the exits; None for none.
+        profile: What the rule did to validation samples; None for nothing.
+        test_accuracy: Accuracy on test samples; None for none.
+        guarantee: What was certified for the rule; None for nothing.
+        licence: A name, or the path of a text file that goes along; see `read_licence`.
+        input_kind: What the pixels are.
+        overwrite: Whether a bundle that is there is replaced.
+        tolerance: The share of the largest logit by which logits may differ. None for 1e-4 in floating point, or ten
+            times as much as float32 differs from float64 where that is more (at most 1 %), since no file can agree
+            better than the rounding of its network allows. For a network prepared for quantisation, None means one step
+            of its narrowest activations (8 bits: 1/128), for 19 of 20 samples: a value halfway between two steps may be
+            rounded to either.
+
+    Returns:
+        What was written, and how well it agrees.
+
+    Raises:
+        ExportError: If a file does not reproduce the network; nothing is written.
+        InputError: If the parts do not fit together, or the folder cannot be written.
     """
     rule = _notation(policy, network.num_exits)
     # Written and compared is what a reader of the manifest makes of it.

@@ -19,7 +19,12 @@ _FILE_ENDINGS = (".txt", ".md", ".rst", ".html", ".pdf")
 
 @dataclass(frozen=True)
 class Licence:
-    """What the manifest says, and the contents of the file that goes along, if any."""
+    """What is stated about the licence of a network.
+
+    Attributes:
+        statement: What the manifest states.
+        content: The text file that goes along; None for none.
+    """
 
     statement: str
     content: bytes | None = None
@@ -30,6 +35,15 @@ def read_licence(given: str | None) -> Licence:
 
     Of a file the manifest says the SPDX identifier that a line of it states, else which file of the bundle to read.
     Raises InputError for what is neither: also for a name with a slash or a file's ending that leads to no file.
+
+    Args:
+        given: A name, or the path of a text file; None for none.
+
+    Returns:
+        What is stated.
+
+    Raises:
+        InputError: If a file is named that cannot be used.
     """
     if given is None:
         return Licence(NOT_STATED)

@@ -1,6 +1,5 @@
 """Manifest: everything a runtime must know to use an exported bundle, as one JSON file beside the graphs."""
 
-import hashlib
 import itertools
 import json
 import math
@@ -11,10 +10,16 @@ from pathlib import Path
 from typing import Final, Literal
 
 from offramp.cost.expected import ExpectedCost
-from offramp.cost.report import Convention
-from offramp.data.sound.sound_features import InputKind
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, BundleFiles, open_files
 from offramp.deploy.bundle.licence import NOT_STATED
+from offramp.deploy.bundle.manifest_records import (
+    BundleExit,
+    BundleFile,
+    ColorMode,
+    CostOrigin,
+    Preprocessing,
+    Verification,
+)
 from offramp.errors import BundleError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.confidence_measures import Measure
@@ -36,102 +41,34 @@ _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_FILE_BYTES = 2**31 - 1
 _MAX_INPUT_VALUES = 2**26
 
-ColorMode = Literal["L", "RGB"]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From pixels to network input: resize, scale to 0..1, subtract ``mean``, divide by ``std`` (per channel).
-
-    ``color_mode`` is None where the input has neither one nor three channels: then only arrays can be given. Where
-    ``input_kind`` is not ``pixels``, the pixels are the bytes of these features, and files are sounds.
-    """
-
-    height: int
-    width: int
-    color_mode: ColorMode | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: Literal["bilinear"] = "bilinear"
-    input_kind: InputKind = "pixels"
-
-
-@dataclass(frozen=True)
-class ExitCost:
-    """What a sample that leaves at an exit has spent since the input, every branch on the way charged."""
-
-    latency_cycles: float
-    energy_pj: float
-    macs: int
-
-
-@dataclass(frozen=True)
-class CostOrigin:
-    """Who priced the costs, by which rules and for which accelerator."""
-
-    engine: str
-    engine_version: str
-    convention: Convention
-    accelerator: str
-
-
-@dataclass(frozen=True)
-class BundleExit:
-    """One exit and the stage graph that computes it; ``tap`` and ``threshold`` are None for the final classifier.
-
-    Confidences are those of the exit's logits divided by ``temperature``.
-    """
-
-    index: int
-    tap: int | None
-    branch: str
-    file: str
-    threshold: float | None
-    validation_rate: float | None = None
-    cost: ExitCost | None = None
-    temperature: float = 1.0
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """A file of the bundle, by its plain name inside the folder."""
-
-    name: str
-    sha256: str
-    size_bytes: int
-
-    @classmethod
-    def of(cls, name: str, content: bytes) -> "BundleFile":
-        """The entry of a file with this content."""
-        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
-
-
-@dataclass(frozen=True)
-class Verification:
-    """On what all files were compared with the network before the bundle was written, and how well they agreed.
-
-    ``num_from_data`` of the ``num_inputs`` inputs were given, the others are disturbed copies of those. Logits differ
-    by at most ``tolerance`` times the largest one of their exit, but for ``num_strays`` inputs, at most ``stray_share``
-    of all. ``num_moved`` inputs left elsewhere than in the network, all of them among the ``num_on_threshold`` whose
-    confidence lies so near a threshold that the difference decides.
-    """
-
-    num_inputs: int
-    num_from_data: int
-    tolerance: float
-    stray_share: float
-    largest_difference: float
-    num_strays: int
-    num_on_threshold: int
-    num_moved: int
-
 
 @dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``; checks itself when built.
 
-    ``input_shape`` is (channels, height, width) of one normalised float32 sample; ``licence`` is None in older bundles.
-    ``rule`` is the name of the exit rule whose thresholds the exits have, see `RuleNotation`.
+    Attributes:
+        name: Name of the network.
+        architecture: The architecture.
+        input_shape: Shape of one normalised float32 sample: channels, height, width.
+        class_names: Names of the classes.
+        preprocessing: From pixels to network input.
+        measure: The confidence measure.
+        exits: The exits, the final one last.
+        files: All other files of the bundle.
+        seed: Seed of the run.
+        opset: Version of the ONNX operators.
+        offramp_version: The version of offramp that wrote the bundle.
+        created_by: The versions of all packages that took part.
+        licence: What is stated about the licence; None in older bundles.
+        cost_origin: Who priced the costs; None where there are none.
+        expected_cost: Mean cost at the validation rates; None where it is not known.
+        validation_accuracy: Accuracy on validation samples; None where it is not known.
+        test_accuracy: Accuracy on test samples; None where it is not known.
+        guarantee: What is promised for the thresholds; None for nothing.
+        verification: How the files were verified; None in older bundles.
+        format: What the file is.
+        schema: Version of the format: 2 where a reader must know exit rules by name.
+        rule: Name of the exit rule whose thresholds the exits have, see `RuleNotation`.
     """
 
     name: str
@@ -266,7 +203,14 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
 
 
 def listing_faults(files: Sequence[BundleFile]) -> Iterator[str]:
-    """What is wrong with the names, checksums and sizes of a list of files, a clause each."""
+    """Say what is wrong with the names, checksums and sizes of a list of files.
+
+    Args:
+        files: The files.
+
+    Yields:
+        A clause for each fault.
+    """
     names = [file.name for file in files]
     if len({name.lower() for name in names}) != len(names):
         yield f"`files` must have different names, got {names}"
@@ -291,17 +235,42 @@ def _share_faults(manifest: Manifest) -> Iterator[str]:
 
 
 def color_mode_of(channels: int) -> ColorMode | None:
-    """How an image file's pixels become this many channels."""
+    """Say how an image file's pixels become channels.
+
+    Args:
+        channels: How many channels.
+
+    Returns:
+        The mode of Pillow; None where there is none.
+    """
     return {1: "L", 3: "RGB"}.get(channels)  # type: ignore[return-value]
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """The manifest as JSON for people and machines: the same manifest always gives the same text."""
+    """Write the manifest as JSON; the same manifest always gives the same text.
+
+    Args:
+        manifest: The manifest.
+
+    Returns:
+        The text.
+    """
     return json.dumps(to_data(manifest), indent=1, allow_nan=False) + "\n"
 
 
 def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
-    """Read a manifest; raises BundleError that names every fault."""
+    """Read a manifest.
+
+    Args:
+        text: JSON text.
+        what: What it is, for messages.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        BundleError: If it has faults; the message names every one.
+    """
     try:
         # Not only syntax errors: a number of thousands of digits is a plain ValueError.
         data = json.loads(text)
@@ -319,6 +288,16 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
 
 
 def load_manifest(bundle: Path | BundleFiles) -> Manifest:
-    """The manifest of a bundle, a folder or a .zip; its other files are not looked at."""
+    """Read the manifest of a bundle; its other files are not looked at.
+
+    Args:
+        bundle: A folder, a .zip of one, or its opened files.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        BundleError: If there is none, or it has faults.
+    """
     files = open_files(bundle) if isinstance(bundle, Path) else bundle
     return parse_manifest(files.read(MANIFEST_FILE, _MAX_MANIFEST_BYTES), what=files.where(MANIFEST_FILE))

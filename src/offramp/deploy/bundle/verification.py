@@ -28,9 +28,13 @@ Logits = tuple[NDArray[np.float32], ...]
 class Agreement:
     """How far the files are from the network over all exits and samples.
 
-    ``num_strays`` samples differed by more than the tolerance, as some may. ``num_on_threshold`` samples were so close
-    to a threshold, or two of their classes to each other, that the difference, allowed as such, could move them to
-    another exit; ``num_moved`` of them were.
+    Attributes:
+        largest_difference: The largest difference of two logits.
+        logit_scale: The largest logit, at least 1.
+        num_on_threshold: Samples whose score is so close to a threshold that the difference, allowed as such, could
+            move them to another exit.
+        num_moved: Samples that it moved.
+        num_strays: Samples that differ by more than the tolerance, as some may.
     """
 
     largest_difference: float
@@ -41,7 +45,15 @@ class Agreement:
 
 
 def network_logits(network: EarlyExitNetwork, inputs: NDArray[np.float32]) -> Logits:
-    """Logits of every exit as the network itself gives them in evaluation mode."""
+    """Run the network itself, in evaluation mode.
+
+    Args:
+        network: The network.
+        inputs: Normalised inputs, (samples, channels, height, width).
+
+    Returns:
+        Logits of every exit.
+    """
     frozen = frozen_copy(network)
     parts = []
     with torch.inference_mode():
@@ -55,6 +67,13 @@ def rounding_tolerance(network: EarlyExitNetwork, inputs: NDArray[np.float32]) -
 
     Ten times the difference between float32 and float64, at most 1 %: runtimes add in another order and approximate
     functions, each about as exact as float32, and what a network does to such errors it does to all of them.
+
+    Args:
+        network: The network.
+        inputs: Normalised inputs, (samples, channels, height, width).
+
+    Returns:
+        The share.
     """
     rough = network_logits(network, inputs)
     exact_network = frozen_copy(network).double()
@@ -75,11 +94,24 @@ def verify_bundle(
     tolerance: float,
     stray_share: float = 0.0,
 ) -> Agreement:
-    """Run all forms of the bundle on ``inputs`` and compare with the network's logits and decisions.
+    """Run all forms of the bundle and compare them with the network's logits and decisions.
 
     A logit may differ by ``tolerance`` times the largest logit of its exit (at least 1), but for ``stray_share`` of the
     samples: where a value halfway between two integers is rounded to the other one, a sample may go another way.
-    Raises ExportError with the largest difference.
+
+    Args:
+        bundle: The folder of the bundle.
+        expected: The network's logits of every exit.
+        inputs: Normalised inputs, (samples, channels, height, width).
+        policy: The exit rule.
+        tolerance: By which share of the largest logit of an exit a logit may differ.
+        stray_share: The share of samples that may differ by more.
+
+    Returns:
+        How well they agree.
+
+    Raises:
+        ExportError: If a form does not reproduce the network; the message holds the largest difference.
     """
     if not all(np.isfinite(logits).all() for logits in expected):
         raise ExportError("The network gives NaN or infinite logits on the inputs to compare on; nothing was written.")
@@ -129,7 +161,12 @@ def _compare(
 
 
 class Comparison:
-    """The largest difference of every sample so far, and which samples are strays."""
+    """The largest difference of every sample so far, and which samples are strays.
+
+    Args:
+        num_samples: The number of samples.
+        num_allowed: How many samples may be strays.
+    """
 
     def __init__(self, num_samples: int, num_allowed: int) -> None:
         self.largest = np.zeros(num_samples)
@@ -145,7 +182,19 @@ class Comparison:
         theirs: NDArray[np.float32],
         allowed: float,
     ) -> None:
-        """Compare the logits of exit ``index`` for the samples ``rows``; raises ExportError where too many are off."""
+        """Compare the logits of an exit.
+
+        Args:
+            form: What is compared, for messages.
+            index: Index of the exit.
+            rows: The samples.
+            ours: Their logits in the network, (samples, classes).
+            theirs: Their logits in the form.
+            allowed: The largest difference of a sample that is no stray.
+
+        Raises:
+            ExportError: If too many samples are off.
+        """
         differences = np.abs(ours.astype(np.float64) - theirs).max(axis=1)
         # Put this way round so that NaN is off, and never a stray.
         off = ~(differences <= allowed)
@@ -167,7 +216,20 @@ class Comparison:
 def check_exits(
     form: str, wanted: NDArray[np.intp], taken: NDArray[np.integer], on_threshold: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Samples that left elsewhere, which only those on a threshold may."""
+    """Compare decisions: only samples on a threshold may leave elsewhere.
+
+    Args:
+        form: What is compared, for messages.
+        wanted: The exits in the network, (samples,).
+        taken: The exits in the form.
+        on_threshold: Which samples are on a threshold.
+
+    Returns:
+        Which samples left elsewhere.
+
+    Raises:
+        ExportError: If another sample did.
+    """
     moved: NDArray[np.bool_] = wanted != taken
     wrong = np.flatnonzero(moved & ~on_threshold)
     if len(wrong):

@@ -19,7 +19,11 @@ class GlobalMean(nn.Module):
 
 
 def plain_pools_(network: nn.Module) -> None:
-    """Replace average pooling to one pixel, as a layer and as a call in a traced part."""
+    """Replace average pooling to one pixel, as a layer and as a call in a traced part.
+
+    Args:
+        network: The network.
+    """
     for module in list(network.modules()):
         for name, part in module.named_children():
             if type(part) is nn.AdaptiveAvgPool2d and _is_one(part.output_size):

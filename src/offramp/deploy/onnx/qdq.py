@@ -212,7 +212,14 @@ def _(layer: GridMaxPool) -> nn.Module | None:
 
 
 def to_qdq_(network: EarlyExitNetwork) -> None:
-    """Make a prepared network in evaluation mode one that can only be exported. Raises ExportError on an old torch."""
+    """Make a prepared network in evaluation mode one that can only be exported. Raises ExportError on an old torch.
+
+    Args:
+        network: The network.
+
+    Raises:
+        ExportError: If a layer cannot be written with integers.
+    """
     if not hasattr(getattr(torch.onnx, "ops", None), "symbolic"):
         raise ExportError(f"To export a quantised network, torch 2.8 or newer is needed, this is {torch.__version__}.")
     sources = stage_sources(network)
@@ -232,6 +239,9 @@ def store_narrow_weights_(model: Any) -> None:
     """Store the weights that have fewer than 5 bits in as many, and cast them where they are used.
 
     The opset becomes the first that has the type.
+
+    Args:
+        model: The ONNX model; changed in place.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper

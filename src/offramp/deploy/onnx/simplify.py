@@ -9,6 +9,9 @@ def use_global_pooling_(model: Any) -> None:
     """Write means over height and width as GlobalAveragePool, which onnxruntime computes in its layouts and in int8.
 
     As a ReduceMean the same mean makes it dequantise and reorder the whole map first.
+
+    Args:
+        model: The ONNX model; changed in place.
     """
     from onnx import helper
 
@@ -46,6 +49,11 @@ def pass_integers_on_(before: Any, after: Any, features: str) -> None:
 
     ``before`` computes ``features`` and ``after`` uses it as a value of the scope around. Exact: quantising what was
     dequantised with the same step and zero point gives the same integers.
+
+    Args:
+        before: The graph of the stage before.
+        after: The graph of the stage after; changed in place.
+        features: Name of the features that pass from one to the other.
     """
     source = next((node for node in before.node if features in node.output), None)
     if source is None or source.op_type != "DequantizeLinear":

@@ -39,7 +39,14 @@ class _Stage(nn.Module):
 
 
 def frozen_copy(network: EarlyExitNetwork) -> EarlyExitNetwork:
-    """The network as it is deployed: float32, on the CPU, in evaluation mode; the original stays as it is."""
+    """The network as it is deployed: float32, on the CPU, in evaluation mode; the original stays as it is.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The copy.
+    """
     frozen = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     # From channels-last weights the exporter makes an index computation out of every global average pooling.
     frozen.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -52,6 +59,12 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
     Stage ``i`` reads ``images`` or ``features_{i-1}`` and gives ``features_i`` (not the last) and ``exit_i``, the
     logits. One that is prepared for quantisation is written with QuantizeLinear and DequantizeLinear. Raises
     ExportError for a module that cannot be written as ONNX.
+
+    Args:
+        network: The network.
+
+    Returns:
+        One ONNX model per stage.
     """
     frozen = frozen_copy(network)
     prepared = is_prepared(frozen)
@@ -83,7 +96,14 @@ def _level_versions_(models: Sequence[Any]) -> None:
 
 
 def opset_of(model: Any) -> int:
-    """Version of the standard operators that a graph is written in."""
+    """Version of the standard operators that a graph is written in.
+
+    Args:
+        model: The ONNX model.
+
+    Returns:
+        The version.
+    """
     return int(model.opset_import[0].version)
 
 
@@ -141,7 +161,14 @@ def _holders(model: Any) -> Iterator[Any]:
 
 
 def joined_model(stages: Sequence[Any]) -> Any:
-    """All stages in one graph whose outputs are ``exit_0``, ``exit_1``, ...; nothing is skipped in it."""
+    """All stages in one graph whose outputs are ``exit_0``, ``exit_1``, ...; nothing is skipped in it.
+
+    Args:
+        stages: The stage graphs as ONNX models.
+
+    Returns:
+        The joined model.
+    """
     import onnx
 
     joined = prefixed(stages[0], 0)
@@ -159,7 +186,15 @@ def joined_model(stages: Sequence[Any]) -> Any:
 
 
 def prefixed(stage: Any, index: int) -> Any:
-    """A copy of a stage whose inner names begin with ``stage_i/``; those of its input and outputs stay."""
+    """A copy of a stage whose inner names begin with ``stage_i/``; those of its input and outputs stay.
+
+    Args:
+        stage: A stage graph as ONNX model.
+        index: Index of the stage, from 0.
+
+    Returns:
+        The copy.
+    """
     import onnx
 
     model = onnx.compose.add_prefix(stage, f"stage_{index}/")
@@ -169,7 +204,12 @@ def prefixed(stage: Any, index: int) -> Any:
 
 
 def rename_values(graph: Any, names: dict[str, str]) -> None:
-    """Give values of ``graph`` other names, in its subgraphs too."""
+    """Give values of ``graph`` other names, in its subgraphs too.
+
+    Args:
+        graph: The graph; changed in place.
+        names: New names by old ones.
+    """
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]

@@ -11,23 +11,52 @@ _STATIC_NAME = "static_network"
 
 
 def static_model(joined: Any) -> Any:
-    """What of ``model.onnx`` (see `export_bundle`) the final exit needs: the network as if it never had others."""
+    """What of ``model.onnx`` (see `export_bundle`) the final exit needs: the network as if it never had others.
+
+    Args:
+        joined: The model of all stages in one graph that gives every exit's logits.
+
+    Returns:
+        The static model.
+    """
     return plain_model(joined, len(joined.graph.output) - 1)
 
 
 def plain_model(joined: Any, exit_index: int) -> Any:
-    """What of ``model.onnx`` one exit needs: its layers in a plain graph, as if it were known where a sample leaves."""
+    """What of ``model.onnx`` one exit needs: its layers in a plain graph, as if it were known where a sample leaves.
+
+    Args:
+        joined: The model of all stages in one graph that gives every exit's logits.
+        exit_index: Index of the exit.
+
+    Returns:
+        The model.
+    """
     return _reduced(joined, [exit_name(exit_index)])
 
 
 def macs_to_exits(joined: Any) -> tuple[int, ...]:
-    """Multiply-accumulates for one sample up to each exit, the branches on the way included."""
+    """Multiply-accumulates for one sample up to each exit, the branches on the way included.
+
+    Args:
+        joined: The model of all stages in one graph that gives every exit's logits.
+
+    Returns:
+        Multiply-accumulates per exit.
+    """
     names = [exit_name(index) for index in range(len(joined.graph.output))]
     return tuple(count_macs(_reduced(joined, names[: index + 1])) for index in range(len(names)))
 
 
 def count_macs(model: Any) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one sample."""
+    """Multiply-accumulates of convolutions and matrix products for one sample.
+
+    Args:
+        model: The ONNX model.
+
+    Returns:
+        Multiply-accumulates of one sample.
+    """
     shapes = known_shapes(model)
     total = 0
     for node in model.graph.node:

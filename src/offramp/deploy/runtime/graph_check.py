@@ -23,11 +23,22 @@ _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint6
 
 
 def check_graph(content: bytes, what: str, *, branches: bool = False) -> Any:
-    """The parsed ONNX model; raises BundleError unless its graph is plain arithmetic that carries its data inside.
+    """Check that a graph is plain arithmetic that carries its data inside.
 
     Refused: data in other files, tensors whose content is not what their shape says, loops, operators and functions
     of other domains than ONNX's own, `If` unless ``branches``, and tensors of more than 2**27 values, or of a size
     that cannot be told, for one sample.
+
+    Args:
+        content: The content of the ONNX file.
+        what: What the content is, for messages.
+        branches: Whether `If` is allowed.
+
+    Returns:
+        The parsed ONNX model.
+
+    Raises:
+        BundleError: If something is refused.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -83,7 +94,14 @@ def _check_tensor(tensor: Any, what: str) -> None:
 
 
 def known_shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of a graph that was checked, constants included, for a batch of one; not in branches."""
+    """Shapes of the tensors of a graph that was checked, constants included, for a batch of one; not in branches.
+
+    Args:
+        model: An ONNX model that was checked.
+
+    Returns:
+        Shapes by name.
+    """
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(_without_weights(model), strict_mode=True, data_prop=True).graph

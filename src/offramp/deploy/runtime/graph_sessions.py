@@ -4,7 +4,8 @@ import hashlib
 from typing import Any, Protocol
 
 from offramp.deploy.bundle.bundle_files import BundleFiles
-from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, BundleFile, Manifest
+from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, Manifest
+from offramp.deploy.bundle.manifest_records import BundleFile
 from offramp.deploy.runtime.graph_check import check_graph
 from offramp.errors import BundleError
 
@@ -13,11 +14,25 @@ class ListsFiles(Protocol):
     """A manifest, of a bundle or of a detector."""
 
     @property
-    def files(self) -> tuple[BundleFile, ...]: ...
+    def files(self) -> tuple[BundleFile, ...]:
+        """All other files of the folder."""
+        ...
 
 
 def checked_content(files: BundleFiles, manifest: ListsFiles, name: str) -> bytes:
-    """A file of the bundle, read once, so that what was checked is what is run."""
+    """Read a file of the bundle once, so that what was checked is what is run.
+
+    Args:
+        files: The files of the bundle.
+        manifest: The manifest.
+        name: Name of the file.
+
+    Returns:
+        The content.
+
+    Raises:
+        BundleError: If the file is missing, or is not the one that was exported.
+    """
     entry = next((file for file in manifest.files if file.name == name), None)
     if entry is None:
         raise BundleError(f"The bundle has no {name!r}. Export it again with this version of offramp.")
@@ -28,19 +43,58 @@ def checked_content(files: BundleFiles, manifest: ListsFiles, name: str) -> byte
 
 
 def start_file(files: BundleFiles, manifest: Manifest, name: str, num_threads: int) -> Any:
-    """The onnxruntime session of a bundle's file; raises BundleError for a file that is not safe to run."""
+    """Start a file of the bundle in onnxruntime.
+
+    Args:
+        files: The files of the bundle.
+        manifest: The manifest.
+        name: Name of the file.
+        num_threads: Threads inside an operator.
+
+    Returns:
+        The session of onnxruntime.
+
+    Raises:
+        BundleError: If the file is not safe to run.
+    """
     content = checked_content(files, manifest, name)
     return start_content(content, files.where(name), num_threads, branches=name == EARLY_EXIT_FILE)
 
 
 def start_content(content: bytes, what: str, num_threads: int, *, branches: bool = False) -> Any:
-    """The onnxruntime session of a graph, on the CPU, after a look at what the graph does."""
+    """Check a graph and start it in onnxruntime, on the CPU.
+
+    Args:
+        content: The content of the ONNX file.
+        what: What the content is, for messages.
+        num_threads: Threads inside an operator.
+        branches: Whether the graph may hold `If`.
+
+    Returns:
+        The session of onnxruntime.
+
+    Raises:
+        BundleError: If the graph is not safe to run.
+    """
     check_graph(content, what, branches=branches)
     return start_trusted(content, what, num_threads)
 
 
 def run(session: Any, outputs: list[str] | None, feeds: dict[str, Any], what: str) -> list[Any]:
-    """What a graph gives for ``feeds``; raises BundleError where it cannot be computed."""
+    """Run a graph.
+
+    Args:
+        session: A session of onnxruntime.
+        outputs: Names of the outputs; None for all.
+        feeds: Inputs by name.
+        what: What the content is, for messages.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        BundleError: If it cannot be computed.
+    """
     try:
         results: list[Any] = session.run(outputs, feeds)
     # onnxruntime's exceptions have no base class of their own.
@@ -50,7 +104,19 @@ def run(session: Any, outputs: list[str] | None, feeds: dict[str, Any], what: st
 
 
 def start_trusted(content: bytes, what: str, num_threads: int) -> Any:
-    """The onnxruntime session of a graph that was checked before, or made here."""
+    """Start a graph in onnxruntime that was checked before, or made here.
+
+    Args:
+        content: The content of the ONNX file.
+        what: What the content is, for messages.
+        num_threads: Threads inside an operator.
+
+    Returns:
+        The session of onnxruntime.
+
+    Raises:
+        BundleError: If onnxruntime cannot load it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -15,6 +15,13 @@ def read_ahead(items: Iterable[T], count: int) -> Iterator[T]:
     """The same items in order, up to ``count`` of them taken before they are asked for; 0 takes none.
 
     An error of ``items`` arrives after the items before it. Closing the iterator stops the reading.
+
+    Args:
+        items: What is read.
+        count: How many items are read ahead; 0 for none.
+
+    Yields:
+        The items, in order.
     """
     return _Reader(items, count).results() if count else iter(items)
 

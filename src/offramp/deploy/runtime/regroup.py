@@ -11,7 +11,12 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class StageOutput:
-    """What a stage gives for a batch; the last one hands no features on."""
+    """What a stage gives for a batch.
+
+    Attributes:
+        features: Features for the next stage; None for the last one.
+        logits: Logits, (samples, classes).
+    """
 
     features: NDArray[np.float32] | None
     logits: Logits
@@ -19,7 +24,13 @@ class StageOutput:
 
 @dataclass(frozen=True, eq=False)
 class Left:
-    """Samples that left at an exit: their numbers (samples,) and its logits (samples, classes)."""
+    """Samples that left at an exit.
+
+    Attributes:
+        rows: Their numbers, (samples,).
+        exit: The exit.
+        logits: Its logits, (samples, classes).
+    """
 
     rows: NDArray[np.intp]
     exit: int
@@ -39,10 +50,13 @@ class _Group:
 
 
 class Regrouper:
-    """Sends samples through stages in batches of ``batch_size``; fewer than that wait before each stage.
+    """Sends samples through stages in full batches; fewer than that wait before each stage. All leave at the last.
 
-    ``run`` gives a stage's output for a batch; ``leaves`` says, from the logits of the exits that samples went through,
-    which of them leave. Everybody leaves at the last stage.
+    Args:
+        num_stages: The number of stages.
+        batch_size: How many samples are run together.
+        run: Gives a stage's output for a batch.
+        leaves: Says, from the logits of the exits that samples went through, which of them leave.
     """
 
     def __init__(
@@ -58,7 +72,15 @@ class Regrouper:
         self._leaves = leaves
 
     def push(self, rows: NDArray[np.intp], inputs: NDArray[np.float32]) -> list[Left]:
-        """Add samples by number and run what is full; gives those that left."""
+        """Add samples and run what is full.
+
+        Args:
+            rows: Their numbers.
+            inputs: Their inputs.
+
+        Returns:
+            The samples that left.
+        """
         return self._enter(0, _Group(rows, inputs, ())) if len(rows) else []
 
     def finish(self) -> list[Left]:

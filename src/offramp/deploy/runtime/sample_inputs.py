@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from offramp.data.sound.sound_features import KEYWORD_SHAPE, keyword_features
 from offramp.data.sound.wav import read_wav
-from offramp.deploy.bundle.manifest import Preprocessing
+from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.errors import DataError, InputError
 
 MAX_PIXELS = 50_000_000
@@ -18,7 +18,15 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Pixels 0..255 of shape (..., channels, height, width) to network inputs of the same shape."""
+    """Pixels 0..255 of shape (..., channels, height, width) to network inputs of the same shape.
+
+    Args:
+        images: Pixels, (samples, channels, height, width).
+        preprocessing: The preprocessing that the manifest states.
+
+    Returns:
+        Network inputs in float32, of the same shape.
+    """
     mean = np.asarray(preprocessing.mean, dtype=np.float32)[:, None, None]
     std = np.asarray(preprocessing.std, dtype=np.float32)[:, None, None]
     result: NDArray[np.float32] = (images.astype(np.float32) / np.float32(255.0) - mean) / std
@@ -29,6 +37,17 @@ def load_sample(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Pixels (channels, height, width) of an image file, or features of a WAV file where the network hears.
 
     Raises DataError, naming the file, for anything else.
+
+    Args:
+        path: An image, or a sound for a network of speech.
+        preprocessing: The preprocessing that the manifest states.
+
+    Returns:
+        Pixels, (channels, height, width).
+
+    Raises:
+        DataError: If the file cannot be read.
+        InputError: If the network takes no such file.
     """
     if preprocessing.input_kind == "pixels":
         return load_image(path, preprocessing)
@@ -45,6 +64,17 @@ def load_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Pixels (channels, height, width) of an image file, turned upright and resized as the network expects.
 
     Raises DataError, naming the file, for anything that is not a whole image.
+
+    Args:
+        path: An image file.
+        preprocessing: The preprocessing that the manifest states.
+
+    Returns:
+        Pixels, (channels, height, width).
+
+    Raises:
+        DataError: If the file cannot be read.
+        InputError: If the network takes no image files.
     """
     from PIL import Image, ImageOps
 

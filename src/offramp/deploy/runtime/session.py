@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.deploy.bundle.bundle_files import BundleFiles, open_files
-from offramp.deploy.bundle.manifest import ExitCost, Manifest, load_manifest
+from offramp.deploy.bundle.manifest import Manifest, load_manifest
+from offramp.deploy.bundle.manifest_records import ExitCost
 from offramp.deploy.runtime.graph_sessions import checked_content, run, start_content
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
@@ -23,9 +24,14 @@ Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one sample, the exit that gave it, and what was spent up to there where that is known.
+    """The answer for one sample.
 
-    ``confidence`` is by the measure of the bundle, whatever rule decided.
+    Attributes:
+        label: Index of the class.
+        class_name: Name of the class.
+        exit: The exit that gave the answer.
+        confidence: Its confidence by the measure of the bundle, whatever rule decided.
+        cost: What was spent up to there; None where that is not known.
     """
 
     label: int
@@ -36,11 +42,16 @@ class Prediction:
 
 
 class EarlyExitSession:
-    """Runs an exported bundle, a folder or a .zip, with onnxruntime on the CPU; torch is not needed.
+    """Runs an exported bundle with onnxruntime on the CPU; torch is not needed.
 
-    Loading executes nothing from the bundle but the arithmetic of its graphs, and raises BundleError for a file that
-    is missing, changed, or not what the manifest says. One session may serve many threads at once.
-    ``rule`` decides instead of the bundle's own; raises InputError where it is for another number of exits.
+    Loading executes nothing from the bundle but the arithmetic of its graphs. It raises BundleError for a file that is
+    missing, changed, or not what the manifest says, and InputError for a rule that is for another number of exits. One
+    session may serve many threads at once.
+
+    Args:
+        bundle: A bundle: a folder, or a .zip of one.
+        num_threads: Threads inside an operator, >= 1.
+        rule: An exit rule that decides instead of the bundle's own; None for that of the bundle.
     """
 
     def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: ExitRule | None = None) -> None:
@@ -70,9 +81,17 @@ class EarlyExitSession:
         return self._rule
 
     def predict(self, images: Images, *, batch_size: int = 32) -> tuple[Prediction, ...]:
-        """One prediction per image, in order. Samples that go on are put together to full batches again.
+        """Predict; samples that go on are put together to full batches again.
 
-        ``images`` has shape (N, channels, height, width): uint8 pixels, or floats that are normalised already.
+        Args:
+            images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
+            batch_size: How many samples are run together, >= 1.
+
+        Returns:
+            One prediction per sample, in order.
+
+        Raises:
+            InputError: If the samples do not fit the network.
         """
         inputs = self.prepare(images)
         _check_batch_size(batch_size)
@@ -86,12 +105,20 @@ class EarlyExitSession:
     def stream(
         self, samples: Iterable[Images | Path | str], *, batch_size: int = 1, prefetch: int = 0
     ) -> Iterator[Prediction]:
-        """Predictions in order, as samples arrive: an endless iterator is fine.
+        """Predict samples as they arrive: an endless iterator is fine.
 
-        A sample is an array (channels, height, width), uint8 pixels or normalised floats, or the path of a file: an
-        image, or a sound for a network of speech.
-        Asking for a prediction takes ``batch_size`` samples; ``prefetch`` more are read, and files decoded, by another
-        thread meanwhile. Raises InputError or DataError at the sample that is wrong, after the predictions before it.
+        Args:
+            samples: Arrays (channels, height, width), uint8 pixels or normalised floats, or paths of files: images, or
+                sounds for a network of speech.
+            batch_size: Asking for a prediction takes so many samples.
+            prefetch: So many more are read, and files decoded, by another thread meanwhile.
+
+        Returns:
+            Predictions, in order. A sample that is wrong raises InputError or DataError, after the predictions before
+            it.
+
+        Raises:
+            InputError: If a number is out of range.
         """
         _check_batch_size(batch_size)
         if prefetch < 0:
@@ -121,11 +148,30 @@ class EarlyExitSession:
         return sample
 
     def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
-        """One prediction per file, in order: images, or sounds for a network of speech. DataError names a bad one."""
+        """Predict files: images, or sounds for a network of speech.
+
+        Args:
+            paths: The files.
+            batch_size: How many samples are run together, >= 1.
+
+        Returns:
+            One prediction per file, in order.
+
+        Raises:
+            DataError: If a file cannot be read; the message names it.
+        """
         return tuple(self.stream(paths, batch_size=batch_size))
 
     def all_logits(self, images: Images, *, batch_size: int = 32) -> tuple[NDArray[np.float32], ...]:
-        """Logits (N, classes) of every exit with nothing skipped: for choosing thresholds and for comparisons."""
+        """Run all stages, with nothing skipped: for choosing thresholds and for comparisons.
+
+        Args:
+            images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
+            batch_size: How many samples are run together, >= 1.
+
+        Returns:
+            Logits (samples, classes) of every exit.
+        """
         inputs = self.prepare(images)
         _check_batch_size(batch_size)
         collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]
@@ -149,7 +195,18 @@ class EarlyExitSession:
         return tuple(answer for answer in answers if answer is not None)
 
     def run_stage(self, index: int, features: NDArray[np.float32]) -> StageOutput:
-        """One stage graph on what the stage before gave, or on prepared inputs."""
+        """Run one stage graph.
+
+        Args:
+            index: Index of the stage, from 0.
+            features: What the stage before gave, or prepared inputs.
+
+        Returns:
+            Its output.
+
+        Raises:
+            BundleError: If it cannot be run, or gives other logits than the manifest says.
+        """
         feeds = {self._inputs_of_stages[index]: features}
         outputs = run(self._stages[index], None, feeds, f"Stage {index} of {str(self.path)!r}")
         logits = outputs[-1]
@@ -158,7 +215,17 @@ class EarlyExitSession:
         return StageOutput(outputs[0] if len(outputs) == 2 else None, logits)
 
     def prepare(self, images: Images) -> NDArray[np.float32]:
-        """Network inputs of the shape of ``images``; raises InputError for what does not fit the network."""
+        """Make network inputs.
+
+        Args:
+            images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
+
+        Returns:
+            Normalised inputs in float32, of the same shape.
+
+        Raises:
+            InputError: If the samples do not fit the network.
+        """
         shape = self.manifest.input_shape
         if images.ndim != 4 or images.shape[1:] != shape:
             raise InputError(f"`images` must have shape (N, {', '.join(map(str, shape))}), got {images.shape}.")

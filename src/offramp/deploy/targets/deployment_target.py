@@ -57,10 +57,14 @@ class DeploymentTarget(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The registered name."""
+        ...
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """What is written, in one line."""
+        ...
 
     def check_ready(self) -> None:
         """Check, before any work, that what the target needs on this machine is there.
