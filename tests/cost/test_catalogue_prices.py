@@ -11,6 +11,7 @@ import pytest
 
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.price_cache import CachedEngine
 from offramp.cost.report import Convention, CostReport
 from offramp.errors import AcceleratorError, UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator, CoreKind
@@ -20,7 +21,7 @@ from offramp.workload.graph import Workload
 
 NETWORKS = ("nas/iter_0/net_1", "nas/iter_0/net_3", "nas/iter_0/net_8")
 FOCUS = ("focus/0_2_6", "focus/0_4_8", "focus/1_2_4", "focus/3_5_8")
-ENGINE = NativeEngine()
+ENGINE = CachedEngine(NativeEngine(), None)
 
 # network -> (block, classifier) cycles of each stage; None where the published search stopped short.
 META = {

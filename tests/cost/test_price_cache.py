@@ -5,14 +5,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from offramp.cost import price_cache as cache
-from offramp.cost.price_cache import CachedEngine, default_cache_path
-from offramp.cost.report import LayerCost, LayerEngine
+from offramp.cost.price_cache import CachedEngine, cached_engines, default_cache_path
+from offramp.cost.report import Goal, LayerCost, LayerEngine
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core, CoreKind
 from offramp.workload.layer import LayerShape, Op
@@ -215,14 +215,18 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_cache_path() == tmp_path / ".cache" / "offramp" / "layer_costs.sqlite"
 
 
-def test_keys_are_the_same_in_another_process() -> None:
+def test_another_process_finds_the_same_keys(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
     code = (
-        "from offramp.cost.price_cache import CachedEngine; from tests.cost.test_price_cache import JOBS, ToyEngine;"
-        "print(CachedEngine(ToyEngine(), None)._key(JOBS[1]))"
+        "import sys; from pathlib import Path; from offramp.cost.price_cache import CachedEngine;"
+        "from tests.cost.test_price_cache import JOBS, ToyEngine;"
+        "CachedEngine(ToyEngine(), Path(sys.argv[1])).price(JOBS)"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == CachedEngine(ToyEngine(), None)._key(JOBS[1])
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=environment)
+    engine = ToyEngine()
+    CachedEngine(engine, path).price(JOBS)
+    assert engine.asked == []
 
 
 def test_is_a_layer_engine() -> None:
@@ -285,3 +289,96 @@ def test_together_heals_a_damaged_file(tmp_path: Path) -> None:
     later = ToyEngine()
     assert CachedEngine(later, path).price(JOBS) == costs
     assert later.asked == []
+
+
+def rows_in(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM layer_costs").fetchone()[0])
+
+
+def test_together_a_full_batch_is_written_at_once(tmp_path: Path) -> None:
+    """A process that is killed in a long mapping loses less than a batch."""
+    path = tmp_path / "c.sqlite"
+    engine = CachedEngine(ToyEngine(), path)
+    with engine.together():
+        for size in range(1, cache.BATCH_SIZE):
+            engine.price([(dense(size), NPU)])
+        assert rows_in(path) == 0
+        engine.price([(dense(cache.BATCH_SIZE), NPU)])
+        assert rows_in(path) == cache.BATCH_SIZE
+        engine.price([(dense(cache.BATCH_SIZE + 1), NPU)])
+    assert rows_in(path) == cache.BATCH_SIZE + 1
+
+
+class CountedRefusals(NoConvolutions):
+    """Counts its calls."""
+
+    calls = 0
+
+    def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
+        self.calls += 1
+        return super().price(jobs)
+
+
+def test_a_refusal_is_remembered_and_names_the_core_that_was_asked_about() -> None:
+    engine = CountedRefusals()
+    cached = CachedEngine(engine, None)
+    for name in ("npu", "other"):
+        core_of_that_name = replace(NPU, name=name)
+        refusal = cached.price_or_refusal(conv(), core_of_that_name)
+        assert refusal == UnpricedJob(conv(), name, "no")
+        with pytest.raises(UnpricedJobsError) as caught:
+            cached.price([(dense(16), core_of_that_name), (conv(), core_of_that_name)])
+        assert caught.value.jobs == (UnpricedJob(conv(), name, "no"),)
+    assert engine.calls == 2
+
+
+def test_one_question_is_answered_as_many_are() -> None:
+    cached = CachedEngine(ToyEngine(), None)
+    assert cached.price_or_refusal(dense(16), NPU) == cached.price([(dense(16), NPU)])[0]
+
+
+@dataclass
+class TwoGoals(ToyEngine):
+    """Energy takes half as long; counts how often mappings are evaluated."""
+
+    goal: Goal = "latency"
+    asked_goals: list[tuple[Goal, ...]] = field(default_factory=list, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"toy {self.goal}"
+
+    def with_goal(self, goal: Goal) -> "TwoGoals":
+        return replace(self, goal=goal)
+
+    def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
+        return self.price_goals(jobs, (self.goal,))[0]
+
+    def price_goals(self, jobs: Sequence[tuple[LayerShape, Core]], goals: Sequence[Goal]) -> list[list[LayerCost]]:
+        self.asked_goals.append(tuple(goals))
+        plain = ToyEngine().price(jobs)
+        cycles = {"latency": 100.0, "energy": 50.0}
+        return [[replace(cost, temporal_cycles=cycles[goal]) for cost in plain] for goal in goals]
+
+
+def test_engines_that_differ_in_their_goal_are_evaluated_once(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    fast, frugal = TwoGoals(goal="latency"), TwoGoals(goal="energy")
+    first, second = cached_engines((fast, frugal), path)
+    assert [cost.temporal_cycles for cost in first.price(JOBS)] == [100.0] * 3
+    assert [cost.temporal_cycles for cost in second.price(JOBS)] == [50.0] * 3
+    assert (fast.asked_goals, frugal.asked_goals) == ([("latency", "energy")], [])
+    again = TwoGoals(goal="energy")
+    assert CachedEngine(again, path).price(JOBS) == second.price(JOBS)
+    assert again.asked_goals == []
+
+
+def test_engines_of_other_settings_share_nothing() -> None:
+    fast, other = TwoGoals(goal="latency"), TwoGoals(goal="energy", version="2")
+    first, second = cached_engines((fast, other), None)
+    first.price(JOBS)
+    second.price(JOBS)
+    assert (fast.asked_goals, other.asked_goals) == ([("latency",)], [("energy",)])
+    (alone,) = cached_engines((ToyEngine(),), None)
+    assert len(alone.price(JOBS)) == 3

@@ -11,7 +11,7 @@ from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitM
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
-from offramp.cost.price_cache import CachedEngine, default_cache_path
+from offramp.cost.price_cache import cached_engines, default_cache_path
 from offramp.cost.priced_model import PricedModel
 from offramp.cost.report import CostModel, Goal, LayerEngine
 from offramp.errors import ConfigError
@@ -63,13 +63,11 @@ def build_cost_model(
         return ChannelSplitModel(free=free_assignment, overlapping=cost.mapping == "optimized", exit_rates=rates)
     optimized = cost.mapping == "optimized"
     goals: tuple[Goal, ...] = ("energy_delay_product", "energy") if optimized else ("latency",)
-    path = cache or default_cache_path()
-    engines = [
-        CachedEngine(engine, path) for engine in build_engines(cost.engine, EngineOptions(goals, coarse, accelerator))
-    ]
+    built = build_engines(cost.engine, EngineOptions(goals, coarse, accelerator))
+    engines = cached_engines(built, cache or default_cache_path())
     if optimized:
         steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
-        return OptimizedModel(engines[0], steps, tuple(engines[1:]), rates)
+        return OptimizedModel(engines[0], steps, engines[1:], rates)
     return LayerByLayerModel(engines[0], cost.convention)
 
 

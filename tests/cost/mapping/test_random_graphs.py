@@ -16,6 +16,7 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
+from offramp.cost.price_cache import CachedEngine
 from offramp.cost.report import CostModel, CostReport
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -37,7 +38,7 @@ HEADS = ("global", "mean", "flat", "matmul", "conv", "turned")
 def models(rates: tuple[float, ...] | None) -> tuple[CostModel, CostModel]:
     engine = NativeEngine(loma_lpf_limit=3, num_spatial_mappings=1)
     both = replace(engine, goal="energy_delay_product")
-    return LayerByLayerModel(engine), OptimizedModel(both, exit_rates=rates)
+    return LayerByLayerModel(CachedEngine(engine, None)), OptimizedModel(both, exit_rates=rates)
 
 
 class Trunk:

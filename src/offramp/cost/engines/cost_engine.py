@@ -1,12 +1,52 @@
 """The registry of cost engines: what prices one layer on one core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from offramp.cost.report import Goal, LayerEngine
+from offramp.cost.report import Goal, LayerCost, LayerEngine
 from offramp.errors import ConfigError
-from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.accelerator import Accelerator, Core
 from offramp.registry import Registry
+from offramp.workload.layer import LayerShape
+
+
+@runtime_checkable
+class MultiGoalEngine(LayerEngine, Protocol):
+    """A layer engine that evaluates the mappings of a layer once for several goals.
+
+    Attributes:
+        goal: What `price` minimises.
+    """
+
+    @property
+    def goal(self) -> Goal: ...
+
+    def with_goal(self, goal: Goal) -> "MultiGoalEngine":
+        """Return the engine with another goal and the same settings otherwise.
+
+        Args:
+            goal: What the other engine minimises.
+
+        Returns:
+            An engine that equals any other of the same settings and goal.
+        """
+        ...
+
+    def price_goals(self, jobs: Sequence[tuple[LayerShape, Core]], goals: Sequence[Goal]) -> list[list[LayerCost]]:
+        """Price jobs for several goals.
+
+        Args:
+            jobs: Layers and cores.
+            goals: At least one goal.
+
+        Returns:
+            For each goal what the engine with that goal returns from `price`.
+
+        Raises:
+            UnpricedJobsError: Some jobs have no price; the error names all of them.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import pytest
 
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
+from offramp.cost.price_cache import CachedEngine
 from tests.cost.engines.zigzag.test_reference import REFERENCE, cases, check, report_of, rows
 
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference data lies in ../shared, which is absent")
 
 
 def test_every_stage_of_every_network_to_the_cycle() -> None:
-    engine = NativeEngine()
+    engine = CachedEngine(NativeEngine(), None)
     assert len(cases()) >= 10
     for case in cases():
         check(case, report_of(case, engine))
@@ -20,7 +21,7 @@ def test_every_stage_of_every_network_to_the_cycle() -> None:
 
 def test_every_row_of_every_network_that_uses_one_core() -> None:
     """Averages over the exit rates and sums over the stages; the rows named GA have other allocations."""
-    engine = NativeEngine()
+    engine = CachedEngine(NativeEngine(), None)
     found = cases()
     assert {case.bits for case in found} == {(32, 32), (8, 8), (8, 4), (4, 8), (4, 4)}
     assert len(found) == sum("GA" not in row["variant"] for row in rows("models.csv"))
@@ -43,7 +44,7 @@ def test_every_row_of_every_network_that_uses_one_core() -> None:
 
 
 def test_networks_that_share_layers_are_priced_at_once() -> None:
-    engine = NativeEngine()
+    engine = CachedEngine(NativeEngine(), None)
     case = cases()[0]
     report_of(case, engine)
     start = time.process_time()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -34,30 +34,6 @@ BLOCK = 5040
 """Loop orders priced at once: what 7 different loops have. Bounds the memory that a layer takes."""
 
 
-@dataclass(frozen=True)
-class _Key:
-    """A job as the memory of an engine files it: cores are numbered, for hashing one takes long."""
-
-    shape: LayerShape
-    core_number: int
-    goal: str
-
-
-@dataclass(frozen=True)
-class _Answer:
-    cost: LayerCost | None
-    fault: str = ""
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What an engine and its siblings have seen and priced; every layer is priced for all their ``goals`` at once."""
-
-    goals: list[Goal] = field(default_factory=list)
-    cores: dict[Core, int] = field(default_factory=dict)
-    answers: dict[_Key, _Answer] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class _Best:
     """The best order under one spatial mapping."""
@@ -81,7 +57,7 @@ class NativeEngine:
     and in the published evaluation of early-exit networks. True: as zigzag-dse 3.9.1 counts, such loads are shortened
     by what fits beside the computation.
 
-    Equal jobs are priced once in the engine's life; cores that differ in name only are equal.
+    Nothing is remembered between calls: that is what `offramp.cost.price_cache` is for.
     """
 
     goal: Goal = "latency"
@@ -89,21 +65,22 @@ class NativeEngine:
     num_spatial_mappings: int = 3
     mixed_spatial_mappings: bool = False
     loads_overlap_computation: bool = False
-    _known: _Known = field(default_factory=_Known, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("loma_lpf_limit", "num_spatial_mappings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}.")
-        self._known.goals.append(self.goal)
 
-    def sibling(self, goal: Goal) -> "NativeEngine":
-        """The same engine with another goal; what one of them evaluates serves both."""
-        other = replace(self, goal=goal)
-        object.__setattr__(other, "_known", self._known)
-        if goal not in self._known.goals:
-            self._known.goals.append(goal)
-        return other
+    def with_goal(self, goal: Goal) -> "NativeEngine":
+        """Return the engine with another goal.
+
+        Args:
+            goal: What the other engine minimises.
+
+        Returns:
+            An engine with the same settings otherwise.
+        """
+        return replace(self, goal=goal)
 
     @property
     def name(self) -> str:
@@ -117,52 +94,67 @@ class NativeEngine:
         return f"{MODEL_VERSION}.{self.goal}.lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{mixed}{loads}"
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
-        """One cost per job, in order; UnpricedJobsError names every layer that no mapping fits."""
-        numbers: dict[int, int] = {}
-        costs: list[LayerCost] = []
-        unpriced: dict[_Key, UnpricedJob] = {}
+        """Price layers on cores.
+
+        Args:
+            jobs: Layers and cores.
+
+        Returns:
+            One cost per job, in order.
+
+        Raises:
+            UnpricedJobsError: No mapping fits some layers; the error names all of them.
+        """
+        return self.price_goals(jobs, (self.goal,))[0]
+
+    def price_goals(self, jobs: Sequence[tuple[LayerShape, Core]], goals: Sequence[Goal]) -> list[list[LayerCost]]:
+        """Price layers on cores, with the best mapping for each of several goals.
+
+        Args:
+            jobs: Layers and cores.
+            goals: At least one goal.
+
+        Returns:
+            For each goal one cost per job, in order.
+
+        Raises:
+            UnpricedJobsError: No mapping fits some layers; the error names all of them.
+        """
+        costs: list[dict[Goal, LayerCost]] = []
+        unpriced: dict[tuple[LayerShape, str], UnpricedJob] = {}
         for shape, core in jobs:
-            if id(core) not in numbers:
-                known = self._known.cores
-                numbers[id(core)] = known.setdefault(replace(core, name="core", source=""), len(known))
-            key = _Key(shape, numbers[id(core)], self.goal)
-            answer = self._known.answers.get(key)
-            if answer is None:
-                for goal, found in self._answers(shape, core).items():
-                    self._known.answers[replace(key, goal=goal)] = found
-                answer = self._known.answers[key]
-            if answer.cost is None:
-                unpriced.setdefault(key, UnpricedJob(shape, core.name, answer.fault))
+            answer = self._answer(shape, core, goals)
+            if isinstance(answer, str):
+                unpriced.setdefault((shape, core.name), UnpricedJob(shape, core.name, answer))
             else:
-                costs.append(answer.cost)
+                costs.append(answer)
         if unpriced:
             raise UnpricedJobsError(self.name, tuple(unpriced.values()))
-        return costs
+        return [[cost[goal] for cost in costs] for goal in goals]
 
-    def _answers(self, shape: LayerShape, core: Core) -> dict[Goal, _Answer]:
-        """The answer for each goal."""
-        goals = self._known.goals
+    def _answer(self, shape: LayerShape, core: Core, goals: Sequence[Goal]) -> dict[Goal, LayerCost] | str:
+        """The cost for each goal, or why there is none."""
         if core.kind is CoreKind.OFFCHIP:
-            return dict.fromkeys(goals, _Answer(None, "it is a memory and cannot compute"))
+            return "it is a memory and cannot compute"
         if shape.op in RULE_OPS:
-            return dict.fromkeys(goals, _Answer(rule_cost(shape, core)))
+            return dict.fromkeys(goals, rule_cost(shape, core))
         view = _view(core)
         if fault := why_not(core) or unserved_movement(view):
-            return dict.fromkeys(goals, _Answer(None, fault))
+            return fault
         nest = sparse_nest(loop_nest(shape), gain_of(shape, core))
         best: dict[Goal, _Best] = {}
         search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)
         for mapping in spatial_mappings(nest, view, search):
-            for goal, found in self._best_orders(nest, view, mapping):
+            for goal, found in self._best_orders(nest, view, mapping, goals):
                 if goal not in best or found.rank < best[goal].rank:
                     best[goal] = found
         if not best:
             sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
-            return dict.fromkeys(goals, _Answer(None, f"no loop order fits its memories ({sizes})"))
-        return {goal: _Answer(_layer_cost(nest, view, found)) for goal, found in best.items()}
+            return f"no loop order fits its memories ({sizes})"
+        return {goal: _layer_cost(nest, view, found) for goal, found in best.items()}
 
     def _best_orders(
-        self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]
+        self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...], goals: Sequence[Goal]
     ) -> Iterator[tuple[Goal, _Best]]:
         """For each goal the best order of each block of orders, earlier ones first."""
         plan = plan_spatial(nest, view, mapping)
@@ -171,7 +163,7 @@ class NativeEngine:
             costs = evaluate_orderings(nest, view, plan, block, fill_early=self.loads_overlap_computation)
             if costs.count == 0:
                 continue
-            for goal in self._known.goals:
+            for goal in goals:
                 ranks = _ranks(costs, goal)
                 column = int(np.lexsort(ranks[::-1])[0])
                 yield goal, _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
@@ -230,8 +222,7 @@ def _describe_order(nest: LoopNest, costs: MappingCosts, column: int) -> str:
 
 
 def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
-    first = NativeEngine(goal=options.goals[0])
-    return first, *(first.sibling(goal) for goal in options.goals[1:])
+    return tuple(NativeEngine(goal=goal) for goal in options.goals)
 
 
 COST_ENGINES.add(

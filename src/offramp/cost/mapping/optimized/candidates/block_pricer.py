@@ -2,11 +2,10 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
-from offramp.cost.price_cache import CachedEngine
+from offramp.cost.price_cache import CachedEngine, cached_engines
 from offramp.cost.report import LayerCost, LayerEngine
-from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
+from offramp.cost.unsupported import UnpricedJob
 from offramp.hardware.accelerator import Core
 from offramp.workload.layer import LayerShape
 
@@ -26,10 +25,9 @@ class BlockPricer:
             engines: At least one engine.
         """
         self.engines = tuple(engines)
-        self._costs: dict[tuple[int, LayerShape, str, int], LayerCost | UnpricedJob] = {}
+        cached = tuple(engine for engine in engines if isinstance(engine, CachedEngine))
+        self._cached = cached if len(cached) == len(self.engines) else cached_engines(self.engines, None)
         self.templates: dict[Hashable, object] = {}
-        self._cores: dict[Core, int] = {}
-        self._numbers: dict[int, tuple[Core, int]] = {}
 
     @contextmanager
     def open_caches(self) -> Iterator[None]:
@@ -39,9 +37,8 @@ class BlockPricer:
             Nothing.
         """
         with ExitStack() as stack:
-            for engine in self.engines:
-                if isinstance(engine, CachedEngine):
-                    stack.enter_context(engine.together())
+            for engine in self._cached:
+                stack.enter_context(engine.together())
             yield
 
     def price(self, variant: int, shape: LayerShape, core: Core) -> LayerCost | UnpricedJob:
@@ -55,20 +52,4 @@ class BlockPricer:
         Returns:
             The cost, or why the engine has none.
         """
-        key = (variant, shape, core.kind.value, self._number(core))
-        found = self._costs.get(key)
-        if found is None:
-            try:
-                found = self.engines[variant].price([(shape, core)])[0]
-            except UnpricedJobsError as exc:
-                found = exc.jobs[0]
-            self._costs[key] = found
-        return found
-
-    def _number(self, core: Core) -> int:
-        """Cores that differ in name only are one; hashing a whole core takes long, so by identity first."""
-        known = self._numbers.get(id(core))
-        if known is None or known[0] is not core:
-            plain = replace(core, name="", source="")
-            known = self._numbers[id(core)] = (core, self._cores.setdefault(plain, len(self._cores)))
-        return known[1]
+        return self._cached[variant].price_or_refusal(shape, core)
