@@ -18,25 +18,34 @@ def cost(
     changes: dict[str, object],
     model: Annotated[Path, typer.Argument(help="An early-exit ONNX file; its weights may be stripped.")],
     branch_bits: Annotated[
-        int | None, typer.Option(help="Bits of branches (default: as backbone).", rich_help_panel=COMMON)
+        int | None,
+        typer.Option(metavar="INTEGER", help="Bits of branches (default: as backbone).", rich_help_panel=COMMON),
     ] = None,
     exit_rates: Annotated[
-        str | None, typer.Option(help="Share of samples leaving at each exit: 0.7,0.3.", rich_help_panel=COMMON)
+        str | None,
+        typer.Option(metavar="TEXT", help="Share of samples leaving at each exit: 0.7,0.3.", rich_help_panel=COMMON),
     ] = None,
     mapping_steps: Annotated[
         str | None,
         typer.Option(
+            metavar="TEXT",
             help="Steps that the optimized mapping may take: on_chip,prefetch,split,beside,fuse,optimum, or none.",
             rich_help_panel=COST,
         ),
     ] = None,
     without_step: Annotated[
         list[str] | None,
-        typer.Option(help="A step that the optimized mapping does without. Repeatable.", rich_help_panel=COST),
+        typer.Option(
+            metavar="TEXT", help="A step that the optimized mapping does without. Repeatable.", rich_help_panel=COST
+        ),
     ] = None,
     timeline: Annotated[
         Path | None,
-        typer.Option(help="Write a page (HTML) that shows which core and link does what when.", rich_help_panel=COMMON),
+        typer.Option(
+            metavar="PATH",
+            help="Write a page (HTML) that shows which core and link does what when.",
+            rich_help_panel=COMMON,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=COMMON)] = False,
 ) -> None:

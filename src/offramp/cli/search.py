@@ -18,10 +18,12 @@ from offramp.settings.keywords import KeywordSettings
 def search(
     changes: dict[str, object],
     run: Annotated[
-        Path | None, typer.Option(help="Run folder (default: a new one under runs/).", rich_help_panel=COMMON)
+        Path | None,
+        typer.Option(metavar="PATH", help="Run folder (default: a new one under runs/).", rich_help_panel=COMMON),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Settings file (YAML); options override it.", rich_help_panel=COMMON)
+        Path | None,
+        typer.Option(metavar="PATH", help="Settings file (YAML); options override it.", rich_help_panel=COMMON),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --run.", rich_help_panel=COMMON)] = False,
     overwrite: Annotated[

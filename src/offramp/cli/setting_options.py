@@ -71,6 +71,7 @@ SEARCH_OPTIONS = (
     SettingOption("--weight-density", "fine_tune.weight_density", TRAINING),
     SettingOption("--guarantee", "fine_tune.guarantee", TRAINING),
     SettingOption("--licence", "deploy.licence", DEPLOYMENT),
+    SettingOption("--target", "deploy.targets", DEPLOYMENT),
     SettingOption("--workers", "execution.workers", EXECUTION),
     SettingOption("--cluster", "execution.cluster", EXECUTION),
     SettingOption("--evaluation-timeout", "execution.evaluation_timeout_s", EXECUTION),

@@ -16,5 +16,5 @@ class DeployConfig(Section):
     )
     targets: tuple[str, ...] = Field(
         default=("onnx",),
-        description="Deployment targets written for each chosen network; the bundle, onnx, is always written.",
+        description="Deployment targets of each chosen network (see `offramp list targets`); onnx is always written.",
     )

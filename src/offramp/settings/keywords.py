@@ -98,7 +98,7 @@ class KeywordSettings(TypedDict, total=False):
         fine_tune__weight_density: Share of nonzero weights to prune to, for an accelerator that gains from zeros
             (default: all).
         deploy__licence: Licence of the exported networks: a name such as CC-BY-4.0, or a text file (default: none).
-        deploy__targets: Deployment targets written for each chosen network; the bundle, onnx, is always written.
+        deploy__targets: Deployment targets of each chosen network (see `offramp list targets`); onnx is always written.
         budget__seconds: Wall time of the whole command in seconds (default: no limit).
         budget__evaluations: Candidates to evaluate (default: search.evaluations).
         execution__workers: Processes of this machine that evaluate and fine-tune (default: this one alone).
