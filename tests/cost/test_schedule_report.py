@@ -126,3 +126,19 @@ def test_the_report_holds_all_parts() -> None:
     assert report.layers == layer_reports(workload(), quad(), SCHEDULE)
     assert report.stages == stage_costs(workload(), SCHEDULE, report.layers, StageBoundary.VERDICTS)
     assert (report.warnings, report.busy, report.leaves_out) == (("careful",), busy_spans(SCHEDULE), ())
+
+
+def test_an_activation_function_on_the_input_runs_nowhere() -> None:
+    relu = LayerShape(Op.ACTIVATION, g=3, oy=8, ox=8, iy=8, ix=8)
+    layers = (
+        Layer("first", relu, (GRAPH_INPUT,), 0, Role.BACKBONE),
+        Layer("a", conv(8, 3, 4), ("first",), 0, Role.BACKBONE),
+    )
+    schedule = Schedule((piece("a", "core0", 10, 20, 8),), (), verdict_cycles=(20.0,))
+    first, _ = layer_reports(Workload("n", layers, ("a",)), quad(), schedule)
+    assert (first.core, first.start_cycle, first.end_cycle, first.energy_pj) == ("", 0, 0, 0)
+
+
+def test_a_layer_without_cycles_uses_nothing() -> None:
+    schedule = replace(SCHEDULE, executions=(piece("a", "core0", 10, 10, 8), *SCHEDULE.executions[2:]))
+    assert layer_reports(workload(), quad(), schedule)[0].utilization == 0
