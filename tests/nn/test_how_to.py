@@ -1,11 +1,13 @@
-"""The plug-ins of docs/how-to/add-a-backbone.md and add-an-exit-branch.md work as they stand."""
+"""The plug-ins of the how-to pages on backbones, exit branches and branch layers work as they stand."""
 
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from offramp.nn.backbone import BACKBONES
+from offramp.nn.branches.branch_layer import BRANCH_LAYERS
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
@@ -23,3 +25,18 @@ def test_the_examples_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(plug_in, page, "exec"), names)
     assert len({*BACKBONES, *EXIT_BRANCHES} - before) == 1
     exec(compile(check, page, "exec"), names)
+
+
+def test_the_branch_layer_extracts_to_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    list(BRANCH_LAYERS)
+    monkeypatch.setattr(BRANCH_LAYERS, "_items", dict(BRANCH_LAYERS._items))
+    (plug_in,) = re.findall(r"```python\n(.*?)```", (PAGES / "add-a-branch-layer.md").read_text(), flags=re.DOTALL)
+    exec(compile(plug_in, "add-a-branch-layer.md", "exec"), {"__name__": __name__})
+    kind = BRANCH_LAYERS.get("double_pointwise")
+    layer = kind.build(6).eval()
+    features = torch.randn(2, 4, 5, 3)
+    for choice in kind.choices():
+        width = layer.activate(4, choice)
+        result = layer(features)
+        assert result.shape == (2, width, 5, 3)
+        torch.testing.assert_close(layer.extract().eval()(features), result)
