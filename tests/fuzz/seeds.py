@@ -12,11 +12,11 @@ from scipy.io import savemat
 from offramp.hardware.loader import CATALOG as CATALOG
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
+from tests.data.readers.test_cifar import archive, cifar10_files
+from tests.data.readers.test_parquet import structs
 from tests.data.samples import random_images, write_class_folders
 from tests.hardware import samples
 from tests.hardware.formats.test_stream_yaml import stream
-from tests.train.readers.test_cifar import archive, cifar10_files
-from tests.train.readers.test_parquet import structs
 from tests.workload.from_onnx import onnx_samples
 
 if TYPE_CHECKING:
