@@ -22,6 +22,7 @@ ROOMS_DONE = {
     "registry",
     "settings",
     "testing",
+    "train",
     "version",
 }
 

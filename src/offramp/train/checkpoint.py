@@ -18,7 +18,13 @@ _MODULE, _MOMENTUM = "module.", "momentum."
 
 @dataclass(frozen=True)
 class LoopState:
-    """How far a training loop is."""
+    """Progress of a training loop.
+
+    Attributes:
+        epoch: number of epochs run; one that a deadline ended early counts.
+        progress: share of the training that is done, 0..1.
+        loss: mean loss of each epoch, in order.
+    """
 
     epoch: int
     progress: float
@@ -26,8 +32,15 @@ class LoopState:
 
 
 def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, state: LoopState) -> None:
-    """Write all tensors and the loop state in one atomic step."""
-    # A layer that is used under two names is written twice: a file cannot say that two tensors are one.
+    """Write all tensors and the loop state in one atomic step.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        module: the module whose parameters and buffers are written.
+        optimizer: the optimiser of the module, whose momentum is written; None = no momentum.
+        state: progress of the loop.
+    """
+    # A layer with two names is written twice, because safetensors files do not hold shared tensors.
     seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
@@ -43,7 +56,19 @@ def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> LoopState:
-    """Restore what ``save_checkpoint`` wrote; a file that does not fit raises RunError and changes nothing."""
+    """Restore what ``save_checkpoint`` wrote.
+
+    Args:
+        path: the file to read.
+        module: the module that receives the parameters and buffers.
+        optimizer: the optimiser that receives the momentum; None = the momentum is ignored.
+
+    Returns:
+        The progress of the loop when the file was written.
+
+    Raises:
+        RunError: if the file cannot be read, is of another network, or lacks the loop state. Nothing is changed then.
+    """
     tensors, metadata = _read(path)
     own = {name.removeprefix(_MODULE): value for name, value in tensors.items() if name.startswith(_MODULE)}
     expected = module.state_dict()

@@ -13,45 +13,68 @@ from torch.overrides import TorchFunctionMode
 
 from offramp.errors import ConfigError
 
-# Below this image side bf16 conversions cost more than they gain (measured on digits, 8x8).
+# Below this image side, in pixels, bf16 conversions cost more than they gain (measured on digits, 8x8).
 _MIN_SIDE_FOR_BF16 = 32
-_MIN_SIDE_TO_SHARE = 16
+# Below this image side, in pixels, one thread per operator is fastest.
+_MIN_SIDE_FOR_THREADS = 16
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A device, an autocast format and a memory layout."""
+    """A device, an autocast format and a memory layout.
+
+    Attributes:
+        device: name of a torch device, such as ``cpu`` or ``cuda:0``.
+        dtype: number format of matrix products and convolutions in forward passes.
+        channels_last: whether feature maps are stored with the channels last.
+    """
 
     device: str = "cpu"
     dtype: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = True
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Forward passes run inside this; nothing changes for fp32."""
+        """A context manager for forward passes, which computes in ``dtype``; it changes nothing for fp32."""
         kind = torch.device(self.device).type
         if self.dtype == "bf16" and kind == "cpu":
             return _bf16_on_cpu()
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
 
     def place(self, module: nn.Module) -> nn.Module:
+        """Move a module, in place, to the device and the memory layout.
+
+        Args:
+            module: the module to move.
+
+        Returns:
+            The same module.
+        """
         module.to(self.device)
         if self.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module
 
     def place_images(self, images: Tensor) -> Tensor:
+        """Copy images to the device and the memory layout.
+
+        Args:
+            images: (batch, channels, height, width).
+
+        Returns:
+            The images there; the same tensor if nothing changes.
+        """
         images = images.to(self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
 
 @contextmanager
 def _bf16_on_cpu() -> Iterator[None]:
-    with torch.autocast("cpu", dtype=torch.bfloat16), _GroupsInFloat():
+    with torch.autocast("cpu", dtype=torch.bfloat16), _GroupedConvolutionsInFloat():
         yield
 
 
-class _GroupsInFloat(TorchFunctionMode):
-    """Depthwise and grouped convolutions stay in fp32, where a CPU's backward pass of them is several times as fast."""
+class _GroupedConvolutionsInFloat(TorchFunctionMode):
+    """Keeps depthwise and grouped convolutions in fp32: on CPUs their backward pass is several times as fast in it."""
 
     def __torch_function__(
         self,
@@ -61,19 +84,33 @@ class _GroupsInFloat(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.conv2d and _groups(args, kwargs) > 1:
+        if func is F.conv2d and _num_groups(args, kwargs) > 1:
             with torch.autocast("cpu", enabled=False):
                 return func(args[0].float(), *args[1:], **kwargs)
         return func(*args, **kwargs)
 
 
-def _groups(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-    """Of a call conv2d(input, weight, bias, stride, padding, dilation, groups)."""
+def _num_groups(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """The groups of a call conv2d(input, weight, bias, stride, padding, dilation, groups)."""
     return int(args[6] if len(args) > 6 else kwargs.get("groups", 1))
 
 
 def build_compute(device: str, precision: str, channels_last: bool, image_side: int) -> Compute:
-    """Resolve ``auto``: bf16 for images of at least 32 pixels where the CPU multiplies bf16 in hardware."""
+    """Build a device and number format from settings.
+
+    Args:
+        device: name of a torch device.
+        precision: ``fp32``, ``bf16`` or ``auto``. ``auto`` is bf16 for images with a side of at least 32 pixels if the
+            device multiplies bf16 in hardware, else fp32.
+        channels_last: whether feature maps are stored with the channels last.
+        image_side: height or width of the images in pixels.
+
+    Returns:
+        The device, number format and memory layout.
+
+    Raises:
+        ConfigError: if torch cannot use the device on this machine.
+    """
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as exc:
@@ -92,7 +129,7 @@ def _cpu_has_bf16() -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch computes each operator with one thread."""
+    """A context in which torch computes each operator with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -102,18 +139,29 @@ def one_thread() -> Iterator[None]:
 
 
 def set_threads(threads: int | None, image_side: int) -> None:
-    """Give torch this many threads; None = what OMP_NUM_THREADS says, else as many as ``default_threads``."""
+    """Set how many threads torch uses per operator.
+
+    Args:
+        threads: number of threads; None = the value of OMP_NUM_THREADS, or ``default_threads`` where that is not set.
+        image_side: height or width of the images in pixels.
+    """
     if threads is None and os.environ.get("OMP_NUM_THREADS"):
         return
     torch.set_num_threads(threads or default_threads(image_side))
 
 
 def default_threads(image_side: int, num_processes: int = 1) -> int:
-    """One thread per core that this process may use, divided among processes that train at once.
+    """The number of threads per operator that is used unless the user chooses one.
 
-    Networks for tiny images do too little per operator to share it: they get one thread.
+    Args:
+        image_side: height or width of the images in pixels. Below 16 pixels an operator is too small to be shared among
+            threads.
+        num_processes: number of processes that train at the same time and share the cores.
+
+    Returns:
+        1 for images below 16 pixels; else the cores that this process may use divided by ``num_processes``, at least 1.
     """
-    if image_side < _MIN_SIDE_TO_SHARE:
+    if image_side < _MIN_SIDE_FOR_THREADS:
         return 1
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, available // num_processes)

@@ -10,9 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossSettings:
-    """``distillation_weight`` is the share of the soft target in the loss of a student, 0..1.
+    """Settings of ``multi_exit_loss``.
 
-    ``early_exit_weight``: what the loss of each early exit counts beside that of the final one.
+    Attributes:
+        label_smoothing: share of each label that is spread over all classes, 0..1.
+        distillation_weight: share of the distillation loss in the loss of a student, 0..1; the rest is the cross
+            entropy with the labels.
+        temperature: divisor of the logits of teacher and student in the distillation loss, > 0.
+        early_exit_weight: factor of the loss of each early exit; that of the final exit has factor 1.
     """
 
     label_smoothing: float = 0.0
@@ -22,9 +27,18 @@ class LossSettings:
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence from the softened teacher, averaged over the batch, times temperature squared.
+    """Kullback-Leibler divergence of the student from the teacher at a temperature.
 
-    Source: Hinton, Vinyals, Dean 2015, section 2.1 (the factor keeps gradients comparable to the hard loss).
+    Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2. The factor
+    temperature squared keeps the gradients comparable to those of the cross entropy.
+
+    Args:
+        student: logits (batch, classes).
+        teacher: logits (batch, classes).
+        temperature: divisor of all logits, > 0.
+
+    Returns:
+        The divergence in nats, averaged over the batch, times ``temperature`` squared; a scalar.
     """
     soft_teacher = F.log_softmax(teacher / temperature, dim=1)
     soft_student = F.log_softmax(student / temperature, dim=1)
@@ -36,9 +50,15 @@ def multi_exit_loss(
 ) -> Tensor:
     """Loss of the final exit plus those of the early exits times their weight.
 
-    ``logits`` holds one (batch, classes) tensor per exit, the final one last; ``labels`` has shape (batch,).
-    Without ``teacher`` the final exit learns from the labels alone and teaches the others; a given teacher
-    (batch, classes) teaches every exit. No gradient flows into a teacher.
+    Args:
+        logits: (batch, classes) of each exit, the final one last.
+        labels: class numbers (batch,).
+        settings: weights of the parts of the loss.
+        teacher: logits (batch, classes) from which every exit learns; None = the early exits learn from the final
+            exit, which learns from the labels alone. No gradient flows into the teacher.
+
+    Returns:
+        The loss, averaged over the batch; a scalar.
     """
     target = (logits[-1] if teacher is None else teacher).detach().float()
 

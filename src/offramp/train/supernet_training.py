@@ -1,4 +1,4 @@
-"""Training of a supernet with the sandwich rule: largest, smallest and random networks in every step."""
+"""Training steps: the sandwich rule for a supernet, and a plain step for one network."""
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from offramp.train.compute import Compute
 from offramp.train.loss import LossSettings, multi_exit_loss
 from offramp.train.trainer import Step
 
-_SHARED_NOISE = 8
-"""Images of a batch that analog converters read with the same noise: drawing it takes as long as a convolution."""
+_IMAGES_PER_NOISE = 8
+"""Images of a batch that share one draw of converter noise, because each draw takes as long as a convolution."""
 
 
 def sandwich_step(
@@ -23,23 +23,34 @@ def sandwich_step(
     random_subnets: int,
     full_widths: bool = False,
 ) -> Step:
-    """A step of the sandwich rule with in-place distillation, every tap carrying an exit of a random type.
+    """Build a step of the sandwich rule with in-place distillation.
 
-    The largest network learns from the labels; its final exit then teaches the smallest and the random ones. With
-    ``full_widths`` all of them are as wide as can be. Where analog shares are chosen, the largest has the least of them
-    and the smallest the most, and converters read with noise.
+    Each step trains the largest, the smallest and some random subnets, each with an exit of a random type at every tap.
+    The largest subnet learns from the labels; its final exit teaches the others. If analog shares are searched, the
+    largest subnet has the smallest shares, the smallest subnet the largest, and the converters read with noise.
     Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", sections 3.3, 3.4.
+
+    Args:
+        supernet: the supernet to train.
+        space: the space from which subnets are drawn.
+        losses: settings of the loss.
+        compute: device and number format of the forward passes.
+        random_subnets: number of random subnets per step.
+        full_widths: train every subnet at the largest widths of the space.
+
+    Returns:
+        A step that returns the loss of the largest subnet.
     """
 
     def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-        # A space with one backbone has one member that is both.
+        # In a space with one backbone, the largest subnet is also the smallest.
         candidates = list(dict.fromkeys((space.max_architecture(), space.min_architecture())))
         candidates += [space.sample(rng) for _ in range(random_subnets)]
         if full_widths:
             candidates = [space.with_full_widths(candidate) for candidate in candidates]
         if supernet.analog is not None:
             noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            supernet.analog.set_noise(noise, shared_by=_SHARED_NOISE)
+            supernet.analog.set_noise(noise, shared_by=_IMAGES_PER_NOISE)
         teacher: Tensor | None = None
         reported = torch.zeros(())
         for candidate in candidates:
@@ -58,9 +69,17 @@ def sandwich_step(
 
 
 def plain_step(network: nn.Module, losses: LossSettings, compute: Compute, teacher: nn.Module | None = None) -> Step:
-    """A step for one network: all exits learn from the labels, the early ones from the final exit too.
+    """Build a step that trains one network.
 
-    With ``teacher``, a trained network with exits, all of them learn from its final one instead.
+    Args:
+        network: the network to train; it returns the logits of every exit, the final one last.
+        losses: settings of the loss.
+        compute: device and number format of the forward passes.
+        teacher: a trained network with exits, whose final exit teaches every exit of ``network``; None = the final exit
+            of ``network`` teaches its early exits. It is moved to the device and put in evaluation mode.
+
+    Returns:
+        A step that returns the loss of ``network``.
     """
     if teacher is not None:
         compute.place(teacher).eval()

@@ -24,6 +24,7 @@ Step = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 
 Gradients stay on the parameters."""
 
+# Share of the training in which the learning rate rises.
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 5.0
 
@@ -32,7 +33,13 @@ _MAX_GRADIENT_NORM = 5.0
 class Schedule:
     """Learning rate over the training: linear warm-up, then half a cosine to zero.
 
-    Progress is counted in epochs, or in time where there is a deadline; whichever is further on.
+    Attributes:
+        learning_rate: the largest learning rate, at the end of the warm-up.
+        epochs: number of epochs; None = the deadline alone ends the training.
+        deadline: the time of the training; None = the epochs alone end the training.
+
+    Raises:
+        ValueError: if neither is given.
     """
 
     learning_rate: float
@@ -44,11 +51,27 @@ class Schedule:
             raise ValueError("a schedule must have a number of epochs, a deadline, or both.")
 
     def progress(self, epochs_done: float) -> float:
+        """Share of the training that is done.
+
+        Args:
+            epochs_done: number of epochs done, with fractions.
+
+        Returns:
+            The larger one of the shares of the epochs and of the time, 0..1.
+        """
         by_epochs = epochs_done / self.epochs if self.epochs else 0.0
         by_time = self.deadline.fraction() if self.deadline else 0.0
         return min(1.0, max(by_epochs, by_time))
 
     def rate(self, progress: float) -> float:
+        """The learning rate at a point of the training.
+
+        Args:
+            progress: share of the training that is done, 0..1.
+
+        Returns:
+            A tenth of the largest rate at 0, the largest rate at 0.05, and 0 at 1.
+        """
         if progress < _WARM_UP:
             return self.learning_rate * (0.1 + 0.9 * progress / _WARM_UP)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
@@ -56,7 +79,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a loop trains on, and how it is presented."""
+    """The samples that a loop trains on, and how they are presented.
+
+    Attributes:
+        split: images and labels.
+        preprocessing: how images become tensors.
+        batch_size: images per step; the images left over at the end of an epoch are not used.
+        augmentation: random changes of the images; None = none.
+    """
 
     split: Split
     preprocessing: Preprocessing
@@ -66,7 +96,12 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """Mean loss of each epoch, in order."""
+    """The course of a finished training.
+
+    Attributes:
+        loss: mean loss of each epoch, in order.
+        progress: share of the training that is done, 0..1.
+    """
 
     loss: tuple[float, ...]
     progress: float
@@ -74,9 +109,12 @@ class TrainingLog:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Another step for the first ``share`` of the training; ``finish`` is called once, at the end of its last epoch.
+    """A first phase of the training with a step of its own.
 
-    It may change weights, and momentum starts anew behind it.
+    Attributes:
+        share: share of the training after which the phase ends, at the end of an epoch, 0..1.
+        step: the step of this phase.
+        finish: is called once, when the phase ends. It may change weights, because the momentum is reset after it.
     """
 
     share: float
@@ -85,15 +123,27 @@ class WarmUp:
 
 
 class WeightRule(Protocol):
-    """What holds for the weights after every step; ``progress`` goes from 0 to 1."""
+    """A condition on the weights that is restored after every step."""
 
-    def begin(self, progress: float) -> None: ...
+    def begin(self, progress: float) -> None:
+        """Prepare the weights before the first step.
 
-    def after_step(self, progress: float) -> None: ...
+        Args:
+            progress: share of the training that is done, 0..1; above 0 in a resumed training.
+        """
+        ...
+
+    def after_step(self, progress: float) -> None:
+        """Restore the condition after a step of the optimiser.
+
+        Args:
+            progress: share of the training that is done, 0..1.
+        """
+        ...
 
 
 class TrainingLoop:
-    """Trains ``module`` with stochastic gradient descent (Nesterov momentum)."""
+    """Trains a module with stochastic gradient descent and Nesterov momentum."""
 
     def __init__(
         self,
@@ -107,13 +157,25 @@ class TrainingLoop:
         seed: int,
         checkpoint: Path | None = None,
     ) -> None:
+        """Place the module and make its optimiser.
+
+        Args:
+            module: the module to train; it is moved to the device of ``compute``.
+            data: the samples to train on.
+            schedule: learning rate and length of the training.
+            compute: device and memory layout.
+            momentum: momentum of the optimiser, 0..1; 0 = none.
+            weight_decay: L2 penalty on weights, >= 0; biases and norms have none.
+            seed: seed of the order of the samples, of augmentation and of the steps' random generators.
+            checkpoint: file that is written after each epoch; None = no file.
+        """
         self.module = compute.place(module)
         self.data = data
         self.schedule = schedule
         self.compute = compute
         self.seed = seed
         self.checkpoint = checkpoint
-        # Norms and biases are not decayed: shrinking them regularises nothing and slows training.
+        # Weight decay on norms and biases does not regularise the network, and it slows training.
         matrices = [p for p in module.parameters() if p.ndim > 1]
         vectors = [p for p in module.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -133,7 +195,23 @@ class TrainingLoop:
         warm_up: WarmUp | None = None,
         rule: WeightRule | None = None,
     ) -> TrainingLog:
-        """Train until the schedule is through. Ctrl-C writes a checkpoint and raises Interrupted."""
+        """Train until the schedule ends.
+
+        Args:
+            step: forward and backward pass of one mini-batch.
+            task: receives the progress.
+            resume: continue from the checkpoint if there is one.
+            warm_up: a first phase with a step of its own; None = none.
+            rule: a condition on the weights that holds after every step; None = none.
+
+        Returns:
+            The loss of each epoch, those before a resumption included.
+
+        Raises:
+            Interrupted: on Ctrl-C. The checkpoint of the last whole epoch is kept.
+            InputError: if the loss is not finite.
+            RunError: if the checkpoint to resume from cannot be read or is of another network.
+        """
         state = LoopState(epoch=0, progress=0.0)
         if resume and self.checkpoint is not None and self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint, self.module, self.optimizer)
@@ -142,14 +220,14 @@ class TrainingLoop:
             rule.begin(state.progress)
         try:
             while state.progress < 1.0:
-                warming = warm_up if warm_up is not None and state.progress < warm_up.share else None
-                state = self._epoch(step if warming is None else warming.step, task, state, offset, rule)
-                if warming is not None and state.progress >= warming.share:
-                    warming.finish()
+                phase = warm_up if warm_up is not None and state.progress < warm_up.share else None
+                state = self._epoch(step if phase is None else phase.step, task, state, offset, rule)
+                if phase is not None and state.progress >= phase.share:
+                    phase.finish()
                     self.optimizer.state.clear()
                 self.save(state)
         except KeyboardInterrupt as exc:
-            # The checkpoint of the last whole epoch stays: going on from it equals never having stopped.
+            # A training resumed from the last whole epoch equals one that was never stopped.
             raise Interrupted("Training was stopped; all whole epochs are kept.") from exc
         return TrainingLog(state.loss, state.progress)
 
@@ -162,7 +240,7 @@ class TrainingLoop:
         progress = state.progress
         rng = np.random.default_rng([self.seed, state.epoch])
         for index, (images, labels) in enumerate(self._batches(state.epoch)):
-            # A resumed loop with a deadline has its own clock: what it had done before counts as an offset.
+            # A resumed loop with a deadline measures time anew; the progress made before is added.
             done = self.schedule.progress(state.epoch + index / num_batches)
             progress = done if self.schedule.deadline is None else offset + (1 - offset) * done
             if progress >= 1.0:
@@ -192,7 +270,7 @@ class TrainingLoop:
         return LoopState(epoch, ended, state.loss + mean)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        # Each epoch has a generator of its own, so that a resumed run sees the order it would have seen.
+        # Each epoch has its own generator, so that a resumed training sees the samples in the same order.
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         data = self.data
         yield from batches(
@@ -206,6 +284,11 @@ class TrainingLoop:
         )
 
     def save(self, state: LoopState) -> None:
+        """Write the checkpoint, if the loop has a file for it.
+
+        Args:
+            state: progress of the loop.
+        """
         if self.checkpoint is not None:
             save_checkpoint(self.checkpoint, self.module, self.optimizer, state)
 
@@ -214,7 +297,18 @@ class TrainingLoop:
 def collect_logits(
     module: nn.Module, split: Split, preprocessing: Preprocessing, compute: Compute, batch_size: int = 500
 ) -> tuple[NDArray[np.float32], ...]:
-    """Logits of every exit over a whole split, in its order: one (samples, classes) array per exit."""
+    """Compute the logits of every exit for all samples of a split.
+
+    Args:
+        module: a network that returns the logits of every exit; it is put in evaluation mode.
+        split: the samples.
+        preprocessing: how images become tensors.
+        compute: device and number format; the module must be on this device.
+        batch_size: images per forward pass.
+
+    Returns:
+        Logits (samples, classes) of each exit, the samples in the order of the split.
+    """
     module.eval()
     parts: list[Sequence[NDArray[np.float32]]] = []
     for images, _ in batches(split, preprocessing, batch_size=batch_size, shuffle=False):
