@@ -1,4 +1,4 @@
-"""Backbones as plug-ins: a stem and stages of elastic blocks, each block end a tap."""
+"""Backbones as plug-ins: a stem and stages of elastic blocks. The end of each block is a tap."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,7 +17,14 @@ from offramp.space.search_space import BackboneSpace
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """Sizes of one block: the largest when it is built, the chosen ones when it is activated."""
+    """Sizes of one block: the largest when it is built, the chosen ones when it is activated.
+
+    Attributes:
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        kernel_size: Side of the square kernel of its spatial convolutions.
+        expansion: Its inner width, as a multiple of the input or the output channels; the block says of which.
+    """
 
     in_channels: int
     out_channels: int
@@ -27,7 +34,12 @@ class BlockSizes:
 
 @dataclass(frozen=True)
 class BlockPlace:
-    """Where a block stands: its stride, and whether every member has as many channels after it as before."""
+    """What a block's place in the backbone demands of it.
+
+    Attributes:
+        stride: Its stride; height and width are divided by it, rounding up.
+        keeps_width: Whether every member of the family has as many channels after the block as before it.
+    """
 
     stride: int
     keeps_width: bool
@@ -35,9 +47,11 @@ class BlockPlace:
 
 @dataclass(frozen=True)
 class ChannelPaths:
-    """How channels pass through a block: layers in a row, each row from the input to the output.
+    """How channels pass through a block.
 
-    ``passes_input`` where the input itself is added to the output.
+    Attributes:
+        layers: One row of layers per path from the input to the output, in order of execution.
+        passes_input: Whether the input itself is added to the output.
     """
 
     layers: tuple[tuple[ElasticConvNorm, ...], ...]
@@ -45,25 +59,39 @@ class ChannelPaths:
 
 
 class ElasticBlock(nn.Module, ABC):
-    """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes."""
+    """A block of a stage; after ``activate`` it behaves as a plain block of the given sizes.
+
+    Attributes:
+        ends_in_layer: Whether the last operation of the block is a layer, whose output is quantised already.
+    """
 
     ends_in_layer: bool = False
-    """Whether the last thing the block does is a layer, whose output is quantised already."""
 
     @abstractmethod
-    def activate(self, sizes: BlockSizes) -> None: ...
+    def activate(self, sizes: BlockSizes) -> None:
+        """Compute with these sizes from now on.
+
+        Args:
+            sizes: The chosen sizes, none above the largest.
+        """
 
     def set_precisions(self, precisions: tuple[Precision, ...]) -> None:
-        """Bit widths of the block: none, one for all of it, or one per layer in the order in which they were made.
+        """State the bit widths of the block's layers, which the extracted block keeps.
 
-        Layers beyond the last, and what the block does itself, take the last one.
+        Args:
+            precisions: None, one for all layers, or one per layer in the order in which the layers were made. Layers
+                beyond the last entry have the last one.
         """
         last = precisions[-1] if precisions else None
         for index, layer in enumerate(self._conv_norms()):
             layer.precision = precisions[index] if index < len(precisions) - 1 else last
 
     def choose_precisions(self, precisions: tuple[Precision, ...]) -> None:
-        """Compute at these bit widths from now on: as `set_precisions`, but never none."""
+        """Compute at these bit widths from now on.
+
+        Args:
+            precisions: As in `set_precisions`, at least one.
+        """
         for index, layer in enumerate(self._conv_norms()):
             layer.choose_precision(precisions[min(index, len(precisions) - 1)])
 
@@ -71,7 +99,7 @@ class ElasticBlock(nn.Module, ABC):
         return [module for module in self.modules() if isinstance(module, ElasticConvNorm)]
 
     def channel_paths(self) -> ChannelPaths | None:
-        """What sorting channels by importance needs to know; None = they are not to be sorted."""
+        """The paths of channels through the block, for sorting them by importance; None forbids sorting."""
         return None
 
     @abstractmethod
@@ -81,7 +109,13 @@ class ElasticBlock(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class ActiveBlock:
-    """A block that takes part, and the tap at its end."""
+    """A block of the active member.
+
+    Attributes:
+        tap: Number of the tap at its end, counted in the deepest member from 0.
+        block: The block.
+        channels: Number of output channels.
+    """
 
     tap: int
     block: ElasticBlock
@@ -90,14 +124,25 @@ class ActiveBlock:
 
 @dataclass(frozen=True)
 class ExtractedBackbone:
-    """Plain copies of the stem and of the active blocks, in order."""
+    """Plain copies of the active parts of a backbone.
+
+    Attributes:
+        stem: The stem.
+        blocks: The active blocks, in order of execution.
+    """
 
     stem: nn.Module
     blocks: tuple[nn.Module, ...]
 
 
 class Backbone(nn.Module, ABC):
-    """What a supernet asks of its backbone: a stem, blocks in a row, and the sizes of the features behind each."""
+    """What a supernet requires of its backbone: a stem, blocks in a row, and the sizes of the features behind each.
+
+    Attributes:
+        space: The members of the family.
+        stem: The part before the first block; images (batch, channels, height, width) to features.
+        active_blocks: The blocks of the active member in order; empty before the first ``activate``.
+    """
 
     space: BackboneSpace
     stem: nn.Module
@@ -105,29 +150,60 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def activate(self, stages: tuple[StageChoice, ...]) -> None:
-        """Use the chosen member; the choices must lie in the space."""
+        """Compute with the chosen member from now on.
+
+        Args:
+            stages: The choices of each stage; they must lie in the space.
+        """
 
     @abstractmethod
     def extract(self) -> ExtractedBackbone:
-        """Copies of what is active that give the same features."""
+        """Plain copies of the active parts, which compute the same features."""
 
     def features(self, input_shape: tuple[int, int, int], resolution: int) -> tuple[FeatureInfo, ...]:
-        """Largest channels and the map size at every tap."""
+        """Sizes of the features at every tap.
+
+        Args:
+            input_shape: Shape of the images: channels, height, width.
+            resolution: Height to which images are resized.
+
+        Returns:
+            For each tap the largest number of channels, and the size of the feature map.
+        """
         return tap_features(self.space, input_shape, resolution)
 
-    def fitted_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
-        """The branch, with what it takes to read features that are no map (batch, channels, height, width)."""
+    def adapt_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
+        """Make a branch read the features at a tap, if they are no map (batch, channels, height, width).
+
+        Args:
+            tap: Number of the tap.
+            branch: A branch for feature maps.
+
+        Returns:
+            The branch itself, or one that converts the features first.
+        """
         return branch
 
     def own_heads(self, num_classes: int) -> dict[str, ElasticBranch]:
-        """Final classifiers by name that the backbone brings along, if it has any for this number of classes."""
+        """Final classifiers that belong to the backbone.
+
+        Args:
+            num_classes: Number of logits.
+
+        Returns:
+            Classifiers by name; empty if the backbone has none for this number of classes.
+        """
         return {}
 
 
 class ElasticBackbone(Backbone):
-    """``stages[s][j]`` ends at tap ``sum(max_depth[:s]) + j``; ``activate`` picks one member of the family.
+    """A backbone of stages whose blocks are elastic; block ``stages[s][j]`` ends at tap ``sum(max_depth[:s]) + j``.
 
-    ``stem_width=None`` gives the stem the width of the first stage.
+    Args:
+        space: The members of the family.
+        stem: The convolution before the first block.
+        stages: The blocks of each stage, as many as its largest depth.
+        stem_width: Output channels of the stem; None: those of the first stage.
     """
 
     def __init__(
@@ -146,7 +222,7 @@ class ElasticBackbone(Backbone):
         self.active_blocks: tuple[ActiveBlock, ...] = ()
 
     def activate(self, stages: tuple[StageChoice, ...]) -> None:
-        """Use the first ``depth`` blocks of each stage at the chosen sizes; the choices must lie in the space."""
+        """See `Backbone.activate`; the first ``depth`` blocks of each stage are active."""
         channels = self.stem_width or stages[0].width
         stem = self.stem.conv
         stem.activate(stem.in_channels, channels, stem.kernel_size)
@@ -176,15 +252,17 @@ class ElasticBackbone(Backbone):
 
 
 def _precisions(choice: StageChoice, block: int) -> tuple[Precision, ...]:
-    """Of one block; none where those of the architecture hold."""
+    """Bit widths of one block; none where those of the architecture hold."""
     return choice.block_precisions(block, Precision()) if choice.precisions else ()
 
 
 class BackboneFamily(Protocol):
-    """A plug-in: the space of a family for a kind of image, and the weights that all its members share."""
+    """A plug-in: the search space of a family for a shape of images, and the weights that all its members share."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the family in settings and architectures."""
+        ...
 
     @property
     def description(self) -> str:
@@ -192,10 +270,27 @@ class BackboneFamily(Protocol):
         ...
 
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
-        """The choices for images of shape (channels, height, width)."""
+        """The members of the family for a shape of images.
+
+        Args:
+            input_shape: Shape of the images: channels, height, width.
+
+        Returns:
+            The search space.
+        """
         ...
 
-    def build(self, space: BackboneSpace, input_channels: int) -> Backbone: ...
+    def build(self, space: BackboneSpace, input_channels: int) -> Backbone:
+        """The backbone with the weights of all members.
+
+        Args:
+            space: The members, as from ``space`` or a part of them.
+            input_channels: Channels of the images.
+
+        Returns:
+            The backbone.
+        """
+        ...
 
 
 BACKBONES: Registry[BackboneFamily] = Registry("backbone", "offramp.nn.backbones", entry_points="offramp.backbones")
@@ -211,7 +306,15 @@ def build_backbone(
 ) -> ElasticBackbone:
     """The usual backbone: one convolution as stem, then stages whose first block has the stage's stride.
 
-    ``build_block`` gets the largest sizes a block may take.
+    Args:
+        space: The members of the family.
+        input_channels: Channels of the images.
+        build_block: Builds a block from the largest sizes that it may take, and from its place.
+        stem_width: Output channels of the stem; None: those of the first stage.
+        stem_activation: Activation function behind the stem.
+
+    Returns:
+        The backbone.
     """
     channels = stem_width or max(space.stages[0].widths)
     stem = ElasticConvNorm(
@@ -236,7 +339,16 @@ def build_backbone(
 
 
 def tap_features(space: BackboneSpace, input_shape: tuple[int, int, int], resolution: int) -> tuple[FeatureInfo, ...]:
-    """Largest channels and the map size at every tap; a stride ``s`` divides sizes by ``s``, rounding up."""
+    """Sizes of the features at every tap; a stride ``s`` divides sizes by ``s``, rounding up.
+
+    Args:
+        space: The members of the family.
+        input_shape: Shape of the images: channels, height, width.
+        resolution: Height to which images are resized.
+
+    Returns:
+        For each tap the largest number of channels, and the size of the feature map.
+    """
     height, width = input_size(input_shape, resolution)
     height, width = -(-height // space.stem_stride), -(-width // space.stem_stride)
     features = []

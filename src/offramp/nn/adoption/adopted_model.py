@@ -108,7 +108,7 @@ class AdoptedBackbone(Backbone):
     def features(self, input_shape: tuple[int, int, int], resolution: int) -> tuple[FeatureInfo, ...]:
         return tuple(layout.features for layout in self.layouts)
 
-    def fitted_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
+    def adapt_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
         layout = self.layouts[tap]
         return branch if layout.kind == "map" else MappedBranch(layout, branch)
 

@@ -1,6 +1,6 @@
-"""The three classifiers of MLPerf Tiny, each as the one fixed network and as the largest member of an elastic family.
+"""The three classifiers of MLPerf Tiny, each as one fixed network and as the largest member of an elastic family.
 
-In a family called after its network every width may be the reference's, three quarters or half of it, stage by stage.
+In an elastic family, each stage has the width of the reference network, three quarters or half of it.
 
 Source: Banbury et al. 2021, "MLPerf Tiny Benchmark", section 4; layer shapes from the reference TFLite files.
 """
@@ -17,7 +17,12 @@ from offramp.space.search_space import BackboneSpace, StageSpace
 
 
 class ElasticSeparableBlock(ElasticBlock):
-    """Depthwise convolution, then a 1x1 convolution to the block's width, each with batch norm and ReLU."""
+    """Depthwise convolution, then a 1x1 convolution to the block's width, each with batch norm and ReLU.
+
+    Args:
+        largest: The largest sizes that the block may take.
+        place: Its stride, and whether its width is fixed.
+    """
 
     def __init__(self, largest: BlockSizes, place: BlockPlace) -> None:
         super().__init__()
@@ -38,8 +43,14 @@ class ElasticSeparableBlock(ElasticBlock):
 
 
 @dataclass(frozen=True)
-class Row:
-    """A stage of a reference network."""
+class ReferenceStage:
+    """A stage of a reference network.
+
+    Attributes:
+        depth: Number of blocks.
+        width: Output channels of each block.
+        stride: Stride of the first block.
+    """
 
     depth: int
     width: int
@@ -47,10 +58,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A reference network; ``stem_width`` None: as wide as the first stage."""
+class ReferenceNetwork:
+    """A reference network.
 
-    rows: tuple[Row, ...]
+    Attributes:
+        stages: Its stages, in order of execution.
+        block: Builds a block from its sizes and its place.
+        stem_width: Output channels of the stem; None: those of the first stage.
+        stem_stride: Stride of the stem.
+        stem_kernel: Kernel of the stem: height, width.
+    """
+
+    stages: tuple[ReferenceStage, ...]
     block: Callable[[BlockSizes, BlockPlace], ElasticBlock]
     stem_width: int | None = None
     stem_stride: int = 1
@@ -59,11 +78,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class ReferenceFamily:
-    """A reference network alone, or with all narrower ones when ``elastic``."""
+    """A family of one reference network, or of it and all narrower ones.
+
+    Attributes:
+        name: Name of the family in settings and architectures.
+        description: One line for people.
+        reference: The reference network.
+        elastic: Whether each stage may also have three quarters or half of the reference's width.
+    """
 
     name: str
     description: str
-    reference: Reference
+    reference: ReferenceNetwork
     elastic: bool
 
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
@@ -72,7 +98,7 @@ class ReferenceFamily:
             name=self.name,
             resolutions=(input_shape[1],),
             stages=tuple(
-                StageSpace((row.depth,), self._widths(row.width), stride=row.stride) for row in reference.rows
+                StageSpace((stage.depth,), self._widths(stage.width), stride=stage.stride) for stage in reference.stages
             ),
             stem_stride=reference.stem_stride,
             stem_kernel=reference.stem_kernel,
@@ -86,10 +112,10 @@ class ReferenceFamily:
         return (full // 2, full * 3 // 4, full) if self.elastic else (full,)
 
 
-def _stem_padding(reference: Reference, input_shape: tuple[int, int, int]) -> tuple[int, int]:
+def _stem_padding(reference: ReferenceNetwork, input_shape: tuple[int, int, int]) -> tuple[int, int]:
     """The least padding, equal on both sides, with which a stride ``s`` divides sizes by ``s``, rounding up.
 
-    The reference pads one row less in all where the total is odd, on one side only: sizes and MACs are the same.
+    Where the reference's total padding is odd, it pads one side by one row less; sizes and MACs are the same.
     """
     stride = reference.stem_stride
     rows, columns = (
@@ -99,10 +125,15 @@ def _stem_padding(reference: Reference, input_shape: tuple[int, int, int]) -> tu
     return rows, columns
 
 
-_RESNET8 = Reference((Row(1, 16), Row(1, 32, 2), Row(1, 64, 2)), ElasticBasicBlock)
-_DS_CNN = Reference((Row(1, 64),) * 4, ElasticSeparableBlock, stem_stride=2, stem_kernel=(10, 4))
-_MOBILENETV1 = Reference(
-    (Row(1, 16), Row(2, 32, 2), Row(2, 64, 2), Row(6, 128, 2), Row(2, 256, 2)),
+def _stages(*rows: tuple[int, int, int]) -> tuple[ReferenceStage, ...]:
+    """Stages from depth, width and stride."""
+    return tuple(ReferenceStage(*row) for row in rows)
+
+
+_RESNET8 = ReferenceNetwork(_stages((1, 16, 1), (1, 32, 2), (1, 64, 2)), ElasticBasicBlock)
+_DS_CNN = ReferenceNetwork(_stages(*[(1, 64, 1)] * 4), ElasticSeparableBlock, stem_stride=2, stem_kernel=(10, 4))
+_MOBILENETV1 = ReferenceNetwork(
+    _stages((1, 16, 1), (2, 32, 2), (2, 64, 2), (6, 128, 2), (2, 256, 2)),
     ElasticSeparableBlock,
     stem_width=8,
     stem_stride=2,

@@ -1,4 +1,4 @@
-"""Inverted residual blocks: the elastic family, and the one fixed network of a published early-exit study.
+"""Inverted residual blocks: an elastic family, and the fixed network of a published early-exit study.
 
 Source: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", section 3.
 """
@@ -24,7 +24,14 @@ from offramp.space.search_space import BackboneSpace, StageSpace
 
 
 class ElasticInvertedResidual(ElasticBlock):
-    """1x1 expansion, depthwise convolution, linear 1x1 projection; a family without expansion has no first part."""
+    """1x1 expansion, depthwise convolution, linear 1x1 projection.
+
+    A block whose largest expansion is 1 has no expansion layer.
+
+    Args:
+        largest: The largest sizes that the block may take.
+        place: Its stride, and whether its width is fixed.
+    """
 
     def __init__(self, largest: BlockSizes, place: BlockPlace) -> None:
         super().__init__()
@@ -68,7 +75,12 @@ class ElasticInvertedResidual(ElasticBlock):
 
 @dataclass(frozen=True)
 class MobileNetV2:
-    """Elastic in depth, width, kernel and expansion; for images of 32x32 and smaller."""
+    """The family that is elastic in depth, width, kernel and expansion; for images of 32x32 and smaller.
+
+    Attributes:
+        name: Name of the family in settings and architectures.
+        description: One line for people.
+    """
 
     name: str = "mobilenetv2"
     description: str = "elastic MobileNetV2: depth, width, kernel 3/5/7, expansion 3/4/6; 0.7 to 16 M MACs at 32x32"
@@ -103,9 +115,14 @@ _ZNIBER_STEM = 32
 
 @dataclass(frozen=True)
 class ZniberMobileNetV2:
-    """The fixed backbone of Zniber et al.: 12 blocks, 7x7 depthwise from block 7 on, 195,325,952 MACs at 32x32.
+    """The fixed backbone of Zniber et al.: 12 blocks, 195,325,952 MACs at 32x32.
 
-    Source: the published ONNX graphs of the study (their side files state 3x3 kernels everywhere; the graphs do not).
+    Kernels are 3x3 in the first 7 blocks and 7x7 in the last 5. Source: the published ONNX graphs of
+    the study. The files beside the graphs state 3x3 kernels everywhere; the graphs do not.
+
+    Attributes:
+        name: Name of the family in settings and architectures.
+        description: One line for people.
     """
 
     name: str = "mobilenetv2-zniber"

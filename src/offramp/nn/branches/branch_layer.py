@@ -1,4 +1,7 @@
-"""Layers of searched exit branches as plug-ins: one file per type, one set of weights per slot for all its choices."""
+"""Layers of searched exit branches as plug-ins: one file per type.
+
+All choices of a type share one set of weights in each slot of a branch.
+"""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -9,18 +12,29 @@ from offramp.registry import Registry
 from offramp.space.architecture import BranchLayer
 
 MAX_LAYERS = 4
-"""Layers that a branch may have before its classifier."""
+"""The largest number of layers of a branch before its classifier."""
 
 KERNEL_SIZES, STRIDES, WIDTHS = (3, 5), (1, 2), (8, 16, 32)
-"""What most types offer."""
+"""The choices that most types offer; a width is a number of output channels."""
 
 
 class ElasticBranchLayer(nn.Module, ABC):
-    """Feature map (batch, channels, height, width) to another; a stride s divides sizes by s, rounding up."""
+    """A layer from one feature map (batch, channels, height, width) to another.
+
+    A stride s divides height and width by s, rounding up.
+    """
 
     @abstractmethod
     def activate(self, in_channels: int, layer: BranchLayer) -> int:
-        """Take on the sizes of ``layer``; returns the number of channels that it gives."""
+        """Use the sizes of one choice from now on.
+
+        Args:
+            in_channels: Number of input channels, at most the largest that the layer was built for.
+            layer: The choice: kernel size, stride and width.
+
+        Returns:
+            Number of output channels.
+        """
 
     @abstractmethod
     def extract(self) -> nn.Module:
@@ -31,7 +45,9 @@ class BranchLayerType(Protocol):
     """A plug-in that builds layers of one type."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the type in architectures."""
+        ...
 
     @property
     def description(self) -> str:
@@ -43,7 +59,14 @@ class BranchLayerType(Protocol):
         ...
 
     def build(self, max_channels: int) -> ElasticBranchLayer:
-        """Weights that serve all choices, for at most this many input channels."""
+        """A layer whose weights serve all choices.
+
+        Args:
+            max_channels: The largest number of input channels.
+
+        Returns:
+            The layer; `ElasticBranchLayer.activate` selects a choice.
+        """
         ...
 
 
@@ -53,10 +76,17 @@ BRANCH_LAYERS: Registry[BranchLayerType] = Registry(
 
 
 def layer_choices() -> tuple[BranchLayer, ...]:
-    """The choices of all registered types; a layer that is left out is not among them."""
+    """The choices of all registered types; the missing layer (`identity`) is not among them."""
     return tuple(layer for name in BRANCH_LAYERS for layer in BRANCH_LAYERS.get(name).choices())
 
 
-def every_layer(kind: str) -> tuple[BranchLayer, ...]:
-    """All combinations of the usual kernels, strides and widths."""
+def all_combinations(kind: str) -> tuple[BranchLayer, ...]:
+    """All combinations of the usual kernel sizes, strides and widths.
+
+    Args:
+        kind: Name of the layer type.
+
+    Returns:
+        One layer per combination.
+    """
     return tuple(BranchLayer(kind, k, s, w) for k in KERNEL_SIZES for s in STRIDES for w in WIDTHS)

@@ -9,18 +9,31 @@ from torch import Tensor, nn
 from offramp.nn.branches.exit_branch import ElasticBranch
 from offramp.nn.elastic.elastic_layers import ElasticConvNorm, ElasticLinear
 
-# A map larger than this is halved by the first convolution, which keeps early branches cheap.
+# Pixels of a side. The first convolution halves a larger map, which keeps early branches cheap.
 _LARGE_MAP = 8
 
 
 def first_stride(height: int, width: int) -> int:
+    """Stride of the first convolution of a branch.
+
+    Args:
+        height: Rows of the feature map.
+        width: Columns of the feature map.
+
+    Returns:
+        2 for a map with a side of more than 8 pixels, else 1.
+    """
     return 2 if max(height, width) > _LARGE_MAP else 1
 
 
 class ConvolutionalBranch(ElasticBranch):
     """Convolutions with batch norm, global average pool, linear.
 
-    Depthwise convolutions take as many channels as come in; the others always give all of theirs.
+    A depthwise convolution has as many output channels as input channels; all others keep their full width.
+
+    Args:
+        convolutions: The convolutions by name, in order of execution.
+        num_classes: Number of logits.
     """
 
     def __init__(self, convolutions: OrderedDict[str, ElasticConvNorm], num_classes: int) -> None:

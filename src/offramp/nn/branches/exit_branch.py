@@ -11,13 +11,20 @@ from offramp.space.architecture import BranchLayer
 
 
 class ElasticBranch(nn.Module, ABC):
-    """Feature map (batch, channels, height, width) to logits (batch, classes).
+    """A branch from a feature map (batch, channels, height, width) to logits (batch, classes).
 
     One set of weights serves every number of leading input channels up to the largest.
     """
 
     @abstractmethod
-    def activate(self, in_channels: int, height: int, width: int) -> None: ...
+    def activate(self, in_channels: int, height: int, width: int) -> None:
+        """Read feature maps of this size from now on.
+
+        Args:
+            in_channels: Number of channels.
+            height: Rows.
+            width: Columns.
+        """
 
     @abstractmethod
     def extract(self) -> nn.Module:
@@ -25,18 +32,28 @@ class ElasticBranch(nn.Module, ABC):
 
 
 class LayeredBranch(ElasticBranch):
-    """A branch whose layers are chosen one by one; without a choice it has none."""
+    """A branch whose layers are chosen one by one; without a choice it has no layers before its classifier."""
 
     @abstractmethod
     def choose(self, layers: Sequence[BranchLayer]) -> None:
-        """Take these layers from the next ``activate`` on. Raises ConfigError or UnknownNameError."""
+        """Use these layers from the next ``activate`` on.
+
+        Args:
+            layers: The layers before the classifier, in order of execution.
+
+        Raises:
+            ConfigError: There are too many layers, or one is not a choice of its type.
+            UnknownNameError: A layer is of a type that nobody registered.
+        """
 
 
 class ExitBranchType(Protocol):
     """A plug-in that builds branches of one type."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the type in settings and architectures."""
+        ...
 
     @property
     def description(self) -> str:
@@ -44,7 +61,17 @@ class ExitBranchType(Protocol):
         ...
 
     def build(self, max_channels: int, height: int, width: int, num_classes: int) -> ElasticBranch:
-        """A branch for feature maps of at most this many channels and at most this height and width."""
+        """A branch for feature maps up to the given size.
+
+        Args:
+            max_channels: The largest number of channels.
+            height: The largest number of rows.
+            width: The largest number of columns.
+            num_classes: Number of logits.
+
+        Returns:
+            The branch, with weights that serve all smaller sizes.
+        """
         ...
 
 

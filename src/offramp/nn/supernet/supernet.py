@@ -74,7 +74,7 @@ class Supernet(nn.Module):
     def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
         channels, height, width = features.channels, features.height, features.width
         built = {name: EXIT_BRANCHES.get(name).build(channels, height, width, self.num_classes) for name in names}
-        return nn.ModuleDict({name: self.backbone.fitted_branch(tap, branch) for name, branch in built.items()})
+        return nn.ModuleDict({name: self.backbone.adapt_branch(tap, branch) for name, branch in built.items()})
 
     @property
     def active_architecture(self) -> Architecture | None:

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from offramp.nn.branches.branch_layer import BRANCH_LAYERS, KERNEL_SIZES, WIDTHS, ElasticBranchLayer, every_layer
+from offramp.nn.branches.branch_layer import BRANCH_LAYERS, KERNEL_SIZES, WIDTHS, ElasticBranchLayer, all_combinations
 from offramp.nn.elastic.elastic_layers import ElasticConvNorm
 from offramp.space.architecture import BranchLayer
 
 
 class ElasticSeparable(ElasticBranchLayer):
+    """A depthwise convolution with elastic kernel size, then a pointwise one with elastic width.
+
+    Args:
+        max_channels: The largest number of input channels.
+    """
+
     def __init__(self, max_channels: int) -> None:
         super().__init__()
         largest = max(KERNEL_SIZES)
@@ -33,11 +39,18 @@ class ElasticSeparable(ElasticBranchLayer):
 
 @dataclass(frozen=True)
 class DepthwiseSeparable:
+    """The layer type of a depthwise separable convolution.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "depthwise_separable"
     description: str = "depthwise and pointwise convolution, batch norms, ReLU"
 
     def choices(self) -> tuple[BranchLayer, ...]:
-        return every_layer(self.name)
+        return all_combinations(self.name)
 
     def build(self, max_channels: int) -> ElasticBranchLayer:
         return ElasticSeparable(max_channels)

@@ -1,4 +1,4 @@
-"""No layer: what makes a branch shorter. A branch never lists it, so that no branch has two names."""
+"""No layer. A search chooses it to make a branch shorter; architectures leave it out, so each branch has one form."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,8 @@ from offramp.space.architecture import BranchLayer
 
 
 class ElasticIdentity(ElasticBranchLayer):
+    """Gives its input back."""
+
     def activate(self, in_channels: int, layer: BranchLayer) -> int:
         return in_channels
 
@@ -21,6 +23,13 @@ class ElasticIdentity(ElasticBranchLayer):
 
 @dataclass(frozen=True)
 class Identity:
+    """The layer type that stands for no layer.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "identity"
     description: str = "nothing: the gene of a layer that is not there"
 

@@ -1,4 +1,4 @@
-"""Expansion by two, depthwise convolution, linear projection; a shortcut where the sizes stay.
+"""Expansion by two, depthwise convolution, linear projection; a shortcut where input and output have the same shape.
 
 Source: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", section 3.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from offramp.nn.branches.branch_layer import BRANCH_LAYERS, KERNEL_SIZES, WIDTHS, ElasticBranchLayer, every_layer
+from offramp.nn.branches.branch_layer import BRANCH_LAYERS, KERNEL_SIZES, WIDTHS, ElasticBranchLayer, all_combinations
 from offramp.nn.elastic.elastic_layers import ElasticConvNorm
 from offramp.nn.residual import Residual
 from offramp.space.architecture import BranchLayer
@@ -17,6 +17,12 @@ _EXPANSION = 2
 
 
 class ElasticBranchInvertedResidual(ElasticBranchLayer):
+    """Expansion by two, depthwise convolution with elastic kernel size, linear projection with elastic width.
+
+    Args:
+        max_channels: The largest number of input channels.
+    """
+
     def __init__(self, max_channels: int) -> None:
         super().__init__()
         inner = _EXPANSION * max_channels
@@ -49,11 +55,18 @@ class ElasticBranchInvertedResidual(ElasticBranchLayer):
 
 @dataclass(frozen=True)
 class InvertedResidual:
+    """The layer type of an inverted residual.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "inverted_residual"
     description: str = "expansion by 2, depthwise convolution, projection; a shortcut where sizes stay"
 
     def choices(self) -> tuple[BranchLayer, ...]:
-        return every_layer(self.name)
+        return all_combinations(self.name)
 
     def build(self, max_channels: int) -> ElasticBranchLayer:
         return ElasticBranchInvertedResidual(max_channels)

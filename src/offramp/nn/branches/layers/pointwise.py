@@ -10,6 +10,12 @@ from offramp.space.architecture import BranchLayer
 
 
 class ElasticPointwise(ElasticBranchLayer):
+    """A 1x1 convolution with elastic width, batch norm, ReLU.
+
+    Args:
+        max_channels: The largest number of input channels.
+    """
+
     def __init__(self, max_channels: int) -> None:
         super().__init__()
         self.conv = ElasticConvNorm(max_channels, max(WIDTHS), 1)
@@ -29,6 +35,13 @@ class ElasticPointwise(ElasticBranchLayer):
 
 @dataclass(frozen=True)
 class Pointwise:
+    """The layer type of a 1x1 convolution.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "pointwise"
     description: str = "1x1 convolution, batch norm, ReLU"
 

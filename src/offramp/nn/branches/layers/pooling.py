@@ -10,6 +10,8 @@ from offramp.space.architecture import BranchLayer
 
 
 class ElasticPooling(ElasticBranchLayer):
+    """Max-pooling of stride 2 with a kernel size to choose."""
+
     def __init__(self) -> None:
         super().__init__()
         self.kernel_size, self.stride = KERNEL_SIZES[0], 2
@@ -27,11 +29,18 @@ class ElasticPooling(ElasticBranchLayer):
 
 @dataclass(frozen=True)
 class Pooling:
+    """The layer type of max-pooling.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "pooling"
     description: str = "max-pooling, stride 2"
 
     def choices(self) -> tuple[BranchLayer, ...]:
-        # It gives as many channels as it gets: its width says nothing and is always 1.
+        # Pooling keeps the number of channels; its width has no meaning and is always 1.
         return tuple(BranchLayer(self.name, kernel, 2, 1) for kernel in KERNEL_SIZES)
 
     def build(self, max_channels: int) -> ElasticBranchLayer:

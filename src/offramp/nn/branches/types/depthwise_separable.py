@@ -12,6 +12,13 @@ _MIN_CHANNELS = 32
 
 @dataclass(frozen=True)
 class DepthwiseSeparable:
+    """The branch type of one depthwise separable convolution with at least 32 output channels.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "depthwise_separable"
     description: str = "depthwise 3x3 and pointwise convolution, global average pool, one linear layer"
 

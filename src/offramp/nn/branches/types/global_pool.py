@@ -11,6 +11,13 @@ from offramp.nn.elastic.elastic_layers import ElasticLinear
 
 
 class ElasticGlobalPool(ElasticBranch):
+    """Global average pool and one linear layer.
+
+    Args:
+        max_channels: The largest number of input channels.
+        num_classes: Number of logits.
+    """
+
     def __init__(self, max_channels: int, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -32,6 +39,13 @@ class ElasticGlobalPool(ElasticBranch):
 
 @dataclass(frozen=True)
 class GlobalPool:
+    """The branch type of a global average pool and one linear layer.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "global_pool"
     description: str = "global average pool, one linear layer"
 

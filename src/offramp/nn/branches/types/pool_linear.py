@@ -14,6 +14,15 @@ from offramp.nn.grid_pooling import GridPool
 
 
 class ElasticPoolLinear(ElasticBranch):
+    """Max-pool to a 4x4 grid and one linear layer.
+
+    Args:
+        max_channels: The largest number of input channels.
+        height: The largest number of rows.
+        width: The largest number of columns.
+        num_classes: Number of logits.
+    """
+
     def __init__(self, max_channels: int, height: int, width: int, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -38,6 +47,13 @@ class ElasticPoolLinear(ElasticBranch):
 
 @dataclass(frozen=True)
 class PoolLinear:
+    """The branch type of a max-pool to a 4x4 grid and one linear layer.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "pool_linear"
     description: str = "max-pool to 4x4, one linear layer"
 

@@ -15,6 +15,15 @@ from offramp.nn.grid_pooling import GridPool
 
 
 class ElasticPoolMlp(ElasticBranch):
+    """Max-pool to a 4x4 grid and two linear layers, ReLU6 between them.
+
+    Args:
+        max_channels: The largest number of input channels.
+        height: The largest number of rows.
+        width: The largest number of columns.
+        num_classes: Number of logits.
+    """
+
     def __init__(self, max_channels: int, height: int, width: int, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -46,12 +55,19 @@ class ElasticPoolMlp(ElasticBranch):
 
 
 def _hidden(channels: int, rows: int, columns: int, num_classes: int) -> int:
-    # Half of very few inputs could not tell the classes apart, and one or two units may never be on.
+    # Half of very few inputs would be too few units to tell the classes apart; some of them may also never be active.
     return max(channels * rows * columns // 2, num_classes)
 
 
 @dataclass(frozen=True)
 class PoolMlp:
+    """The branch type of a max-pool to a 4x4 grid and two linear layers.
+
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+    """
+
     name: str = "pool_mlp"
     description: str = "max-pool to 4x4, two linear layers"
 

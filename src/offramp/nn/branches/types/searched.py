@@ -1,4 +1,4 @@
-"""Branches put together layer by layer: up to four searched layers, then a pool and one or two linear layers.
+"""Branches built layer by layer: up to four searched layers, then a pool and one or two linear layers.
 
 Source: the idea of AEBNAS, that the depth and the layer types of exit branches matter.
 """
@@ -22,7 +22,16 @@ _HIDDEN = 32
 
 
 class ElasticSearched(LayeredBranch):
-    """One set of weights per slot and layer type, one classifier for whatever comes out of the layers."""
+    """A branch with one set of weights per slot and layer type, and one classifier behind the last layer.
+
+    Args:
+        max_channels: The largest number of input channels.
+        height: The largest number of rows.
+        width: The largest number of columns.
+        num_classes: Number of logits.
+        grid: Whether it max-pools to a 4x4 grid, instead of taking the mean of every channel.
+        hidden: Whether the classifier has two linear layers, instead of one.
+    """
 
     def __init__(
         self, max_channels: int, height: int, width: int, num_classes: int, *, grid: bool, hidden: bool
@@ -30,21 +39,21 @@ class ElasticSearched(LayeredBranch):
         super().__init__()
         self.num_classes = num_classes
         self.grid = grid
-        most = max(max_channels, *WIDTHS)
+        widest = max(max_channels, *WIDTHS)
         self.slots = nn.ModuleList(
             nn.ModuleDict(
-                {name: BRANCH_LAYERS.get(name).build(max_channels if slot == 0 else most) for name in BRANCH_LAYERS}
+                {name: BRANCH_LAYERS.get(name).build(max_channels if slot == 0 else widest) for name in BRANCH_LAYERS}
             )
             for slot in range(MAX_LAYERS)
         )
         self.pool = GridPool(height, width)
         rows, columns = (self.pool.rows, self.pool.columns) if grid else (1, 1)
-        self.hidden = ElasticLinear(most, max(_HIDDEN, num_classes), height=rows, width=columns) if hidden else None
+        self.hidden = ElasticLinear(widest, max(_HIDDEN, num_classes), height=rows, width=columns) if hidden else None
         outputs = max(_HIDDEN, num_classes)
         self.output = (
             ElasticLinear(outputs, num_classes)
             if hidden
-            else ElasticLinear(most, num_classes, height=rows, width=columns)
+            else ElasticLinear(widest, num_classes, height=rows, width=columns)
         )
         self.layers: tuple[BranchLayer, ...] = ()
 
@@ -99,9 +108,14 @@ class ElasticSearched(LayeredBranch):
 
 @dataclass(frozen=True)
 class Searched:
-    """``grid``: max-pool to 4x4 instead of the mean of every channel. ``hidden``: two linear layers.
+    """A branch type with searched layers.
 
-    ``layered`` tells that branches of this type have layers to choose.
+    Attributes:
+        name: Name of the type in settings and architectures.
+        description: One line for people.
+        grid: Whether it max-pools to a 4x4 grid, instead of taking the mean of every channel.
+        hidden: Whether the classifier has two linear layers, instead of one.
+        layered: Whether branches of this type have layers to choose.
     """
 
     name: str
