@@ -14,7 +14,14 @@ _OF_THE_DISK = {*_NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 @contextmanager
 def readable_errors(folder: Path) -> Iterator[None]:
-    """Errors of the record and the folder become RunErrors that say what to do."""
+    """Turn errors of the record and the folder into messages that say what to do.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        RunError: In place of an sqlite3.Error or OSError of the block.
+    """
     try:
         yield
     except sqlite3.Error as exc:
@@ -28,12 +35,27 @@ def readable_errors(folder: Path) -> Iterator[None]:
 
 
 def is_disk_fault(exc: OSError) -> bool:
-    """Whether an error is about what a disk or folder allows, and not about the program."""
+    """Whether an error comes from the disk or the folder, and not from the program.
+
+    Args:
+        exc: The error.
+
+    Returns:
+        True for a full, read-only or faulty disk and for missing permissions.
+    """
     return exc.errno in _OF_THE_DISK
 
 
 def folder_error(folder: Path, exc: OSError) -> RunError:
-    """The sentence for a folder that cannot be written."""
+    """The error for a run folder that cannot be written.
+
+    Args:
+        folder: The run folder.
+        exc: What the operating system reported.
+
+    Returns:
+        An error with the reason and what to do.
+    """
     reason = exc.strerror or str(exc)
     if exc.errno in _NO_ROOM:
         return RunError(_no_room(folder, reason))

@@ -23,7 +23,19 @@ _WAIT_S = 30.0
 
 
 def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunStore:
-    """Start a run in a new or empty folder; ``overwrite`` first removes an earlier run that lies there."""
+    """Start a run.
+
+    Args:
+        folder: A new or empty folder.
+        config: The settings of the run.
+        overwrite: Whether an earlier run in the folder is removed first.
+
+    Returns:
+        The run folder, open for writing.
+
+    Raises:
+        RunError: The folder holds a run or other files, is in use by another search, or cannot be written.
+    """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"Run folder {str(folder)!r} must be a folder, but it is a file. Choose another with --run.")
     _check_free(folder, overwrite)
@@ -47,7 +59,17 @@ def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunS
 
 
 def resume_run(folder: Path) -> RunStore:
-    """Open an existing run to go on with it."""
+    """Open an existing run for writing, to resume it.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The run folder, open for writing.
+
+    Raises:
+        RunError: There is no run, another search uses it, or its record is damaged or of another version.
+    """
     _check_is_run(folder)
     with readable_errors(folder):
         lock = _lock(folder)
@@ -64,7 +86,17 @@ def resume_run(folder: Path) -> RunStore:
 
 
 def read_run(folder: Path) -> RunStore:
-    """Open an existing run to look at it; also while a search is writing to it."""
+    """Open an existing run for reading, also while a search writes to it.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The run folder, open for reading.
+
+    Raises:
+        RunError: There is no run, or its record is damaged or of another version.
+    """
     _check_is_run(folder)
     with readable_errors(folder):
         connection = _connect_to_read(folder)
@@ -73,9 +105,13 @@ def read_run(folder: Path) -> RunStore:
 
 
 def search_is_running(folder: Path) -> bool:
-    """Whether the search that last held the folder is still there, as far as can be told from here.
+    """Whether the last search in a run folder still runs. A search on another machine counts as running.
 
-    A search on another machine counts as running.
+    Args:
+        folder: The run folder.
+
+    Returns:
+        True where the process that locked the folder exists or is on another machine.
     """
     try:
         holder = json.loads((folder / _LOCK).read_text())
