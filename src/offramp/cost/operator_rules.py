@@ -16,7 +16,18 @@ RULE_OPS = frozenset({Op.CONCAT, Op.ACTIVATION})
 
 
 def rule_cost(shape: LayerShape, core: Core) -> LayerCost:
-    """Cost of a layer whose operator is one of ``RULE_OPS``."""
+    """Return the cost of a layer that a rule prices.
+
+    Args:
+        shape: A layer whose operator is one of `RULE_OPS`.
+        core: The core that holds the result.
+
+    Returns:
+        Cycles and pJ; all zero for an activation function.
+
+    Raises:
+        ValueError: The operator has no rule.
+    """
     if shape.op is Op.ACTIVATION:
         return LayerCost(0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, temporal_mapping="free: part of the layer before")
     if shape.op is not Op.CONCAT:

@@ -9,7 +9,17 @@ from offramp.hardware.accelerator import Accelerator
 
 @dataclass(frozen=True)
 class ReferenceComparison:
-    """One published figure (``quantity`` says which) and what the engine says instead."""
+    """One published figure beside the engine's.
+
+    Attributes:
+        layer: Name of the layer in the publication.
+        core: Name of the core that computes it.
+        quantity: What the figure measures, with its unit: ``cycles``, ``energy_pj`` or ``tops_per_watt``.
+        published: The published figure.
+        priced: The engine's figure.
+        tolerance: Largest relative difference that counts as agreement, a fraction.
+        source: Where the figure was published.
+    """
 
     layer: str
     core: str
@@ -21,16 +31,28 @@ class ReferenceComparison:
 
     @property
     def difference(self) -> float:
-        """Relative, negative where the engine says less."""
+        """Relative difference, a fraction; negative where the engine's figure is the smaller one."""
         return self.priced / self.published - 1
 
     @property
     def agrees(self) -> bool:
+        """Whether the difference is within the tolerance."""
         return abs(self.difference) <= self.tolerance
 
 
 def compare_with_reference(accelerator: Accelerator, engine: LayerEngine) -> tuple[ReferenceComparison, ...]:
-    """Every published figure of ``accelerator``, in order; UnsupportedLayerError for layers that cannot be priced."""
+    """Compare an engine with all published figures of an accelerator.
+
+    Args:
+        accelerator: The accelerator.
+        engine: The engine that prices its reference layers.
+
+    Returns:
+        One comparison per published figure, in the order of the description.
+
+    Raises:
+        UnsupportedLayerError: The engine cannot price a reference layer.
+    """
     rows = accelerator.reference
     costs = engine.price([(row.shape, accelerator.core(row.core)) for row in rows])
     quantities: tuple[tuple[str, Callable[[LayerCost], float]], ...] = (

@@ -24,7 +24,14 @@ _FRACTIONS_OF_A_BIT = 2**20
 
 @dataclass(frozen=True)
 class SparseGain:
-    """Shares of cycles and MAC energy that are left, the bits a weight takes, and those it would take as it is."""
+    """What zero weights save, for one layer on one core.
+
+    Attributes:
+        cycles: Share of the computing cycles that is left, 0..1.
+        mac_energy: Share of the energy of multiplications that is left, 0..1.
+        stored_bits: Average bits of a weight as it is stored.
+        plain_bits: Bits of a weight that is stored without compression.
+    """
 
     cycles: float
     mac_energy: float
@@ -32,13 +39,28 @@ class SparseGain:
     plain_bits: int
 
     def whole_cycles(self, cycles: int) -> int:
-        """What is left of so many, in whole cycles."""
+        """Return how many of the given cycles are left.
+
+        Args:
+            cycles: Cycles of the dense layer.
+
+        Returns:
+            Whole cycles, rounded up; at least 1.
+        """
         # Rounded first: 100 * 0.55 is a little more than 55 in floating point.
         return max(1, math.ceil(round(cycles * self.cycles, 6)))
 
 
 def gain_of(shape: LayerShape, core: Core) -> SparseGain | None:
-    """None where the layer costs what a dense one does."""
+    """Return what the zero weights of a layer save on a core.
+
+    Args:
+        shape: The layer with the share of its weights that are not zero.
+        core: The core that computes it.
+
+    Returns:
+        The gain; None where the layer costs what a dense one does.
+    """
     sparsity, density = core.sparsity, shape.weight_density
     if sparsity is None or density == 1.0:
         return None
@@ -60,11 +82,27 @@ def gain_of(shape: LayerShape, core: Core) -> SparseGain | None:
 
 
 def as_priced(shape: LayerShape, core: Core) -> LayerShape:
-    """The shape that prices the layer on ``core``: a dense one where zeros gain nothing there."""
+    """Return the shape by which a layer is priced on a core.
+
+    Args:
+        shape: The layer.
+        core: The core that computes it.
+
+    Returns:
+        A dense shape where zero weights save nothing on the core, otherwise the shape itself.
+    """
     return shape if shape.weight_density == 1.0 or gain_of(shape, core) else replace(shape, weight_density=1.0)
 
 
 def stored_weight_bits(shape: LayerShape, core: Core) -> int:
-    """Bits of all weights of a layer as they are stored for ``core``."""
+    """Return the size of a layer's weights as they are stored for a core.
+
+    Args:
+        shape: The layer.
+        core: The core that computes it.
+
+    Returns:
+        Bits of all weights together.
+    """
     gain = gain_of(shape, core)
     return shape.weight_size_bits if gain is None else math.ceil(round(shape.num_weights * gain.stored_bits, 6))

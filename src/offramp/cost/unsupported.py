@@ -9,7 +9,13 @@ from offramp.workload.layer import LayerShape, Op
 
 @dataclass(frozen=True)
 class UnpricedJob:
-    """A layer that an engine could not price on a core, and why."""
+    """A layer that an engine cannot price on a core.
+
+    Attributes:
+        shape: The layer.
+        core: Name of the core.
+        reason: Why not, as part of a sentence.
+    """
 
     shape: LayerShape
     core: str
@@ -17,9 +23,20 @@ class UnpricedJob:
 
 
 class UnpricedJobsError(UnsupportedLayerError):
-    """Raised by engines, which know shapes but no layer names; the cost model adds the names."""
+    """Some layers have no price. Engines know shapes but no names of layers; the cost model adds the names.
+
+    Attributes:
+        engine: Name of the engine.
+        jobs: The layers without a price.
+    """
 
     def __init__(self, engine: str, jobs: Sequence[UnpricedJob]) -> None:
+        """Describe every layer and its reason.
+
+        Args:
+            engine: Name of the engine.
+            jobs: The layers without a price.
+        """
         self.engine = engine
         self.jobs = tuple(jobs)
         described = "; ".join(f"{describe(job.shape)} on core {job.core!r}: {job.reason}" for job in self.jobs)
@@ -27,7 +44,14 @@ class UnpricedJobsError(UnsupportedLayerError):
 
 
 def describe(shape: LayerShape) -> str:
-    """A layer shape in a few words."""
+    """Describe a layer shape in a few words.
+
+    Args:
+        shape: The layer.
+
+    Returns:
+        Operator, kernel, channels, output size and bit widths.
+    """
     kernel = f" {shape.fy}x{shape.fx}" if shape.fy * shape.fx > 1 else ""
     groups = f" in {shape.g} groups" if shape.g > 1 and shape.op is Op.CONV else ""
     channels = f"{shape.g * shape.c} -> {shape.g * shape.k} channels{groups}"

@@ -20,7 +20,9 @@ class MultiGoalEngine(LayerEngine, Protocol):
     """
 
     @property
-    def goal(self) -> Goal: ...
+    def goal(self) -> Goal:
+        """What `price` minimises."""
+        ...
 
     def with_goal(self, goal: Goal) -> "MultiGoalEngine":
         """Return the engine with another goal and the same settings otherwise.

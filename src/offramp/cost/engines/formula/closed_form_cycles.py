@@ -9,7 +9,14 @@ from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
 @dataclass(frozen=True)
 class FormulaCycles:
-    """``before``: writing an array's weights; ``moving``: values in and out; ``unrolled`` positions at once."""
+    """Cycles of one layer on one core.
+
+    Attributes:
+        computing: Cycles in which the array computes.
+        moving: Cycles in which values are moved in and out.
+        before: Cycles in which the weights are written into the array.
+        unrolled: Number of output positions that are computed at once.
+    """
 
     computing: float
     moving: float = 0.0
@@ -18,11 +25,24 @@ class FormulaCycles:
 
     @property
     def total(self) -> float:
+        """Cycles of the layer: computing, moving and writing weights follow each other."""
         return self.computing + self.moving + self.before
 
 
 def layer_cycles(formula: CoreFormula, shape: LayerShape, clock_hz: float) -> FormulaCycles:
-    """Raises ValueError for a layer that does not fit the array; see `rules.why_not`."""
+    """Return the cycles of a layer on a core.
+
+    Args:
+        formula: The core's formula and limits.
+        shape: The layer; `offramp.cost.engines.formula.core_limits.why_not` says whether it fits the core.
+        clock_hz: Clock rate of the chip, for formulas that state times in seconds.
+
+    Returns:
+        The cycles by phase.
+
+    Raises:
+        ValueError: The kernel takes more rows than an in-memory array has.
+    """
     form = formula.cycles
     shape = padded(shape, formula.rules.size_multiple)
     if isinstance(form, TiledArray):
@@ -33,7 +53,15 @@ def layer_cycles(formula: CoreFormula, shape: LayerShape, clock_hz: float) -> Fo
 
 
 def padded(shape: LayerShape, multiple: int) -> LayerShape:
-    """With as many output channels as it takes for the result's bytes to be a multiple: 10 classes become 12."""
+    """Add output channels until the number of output values is a multiple: 10 classes become 12.
+
+    Args:
+        shape: The layer; only matrix operators without groups are padded.
+        multiple: What the number of output values must be a multiple of, >= 1.
+
+    Returns:
+        The shape that the core computes.
+    """
     if shape.op not in MATRIX_OPS or shape.g > 1 or multiple == 1:
         return shape
     step = multiple // math.gcd(multiple, shape.oy * shape.ox)
@@ -60,7 +88,15 @@ def _inputs(shape: LayerShape) -> int:
 
 
 def unrolling(form: InMemoryArray, shape: LayerShape) -> int | None:
-    """Most positions that fit the array side by side; None where not even one does."""
+    """Return how many output positions an in-memory array computes at once.
+
+    Args:
+        form: The array.
+        shape: The convolution or dense layer.
+
+    Returns:
+        The largest of the array's unrollings that fits; None where none fits.
+    """
     channels = max(form.row_block, min(shape.c, form.channels_per_pass))
     columns = min(shape.k, form.columns)
     fitting = [

@@ -6,9 +6,15 @@ from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
 
 def why_not(formula: CoreFormula, shape: LayerShape, *, first: bool = False) -> str:
-    """The reason, in words that follow 'it cannot run there:'; empty where it can.
+    """Return why a core cannot run a layer.
 
-    ``first``: the layer reads the graph's input.
+    Args:
+        formula: The core's formula and limits.
+        shape: The layer.
+        first: Whether the layer reads the graph's input.
+
+    Returns:
+        The reason, in words that follow 'it cannot run there:'; empty where it can.
     """
     rules = formula.rules
     if shape.op not in rules.ops:

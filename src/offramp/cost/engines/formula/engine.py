@@ -22,6 +22,17 @@ _SPARSE = "the chip's formulas know nothing of weights that are zero, which this
 
 
 def formulas_of(accelerator: Accelerator) -> ChipFormulas:
+    """Return the formulas of an accelerator.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        Its formulas, powers and limits.
+
+    Raises:
+        AcceleratorError: The accelerator has none.
+    """
     if accelerator.formulas is None:
         raise AcceleratorError(
             f"Accelerator {accelerator.name!r} must have a block `formulas` to be priced by them, got none."
@@ -30,15 +41,29 @@ def formulas_of(accelerator: Accelerator) -> ChipFormulas:
 
 
 def power_pj_per_cycle(power_mw: float, clock_hz: float) -> float:
+    """Convert power to energy per cycle.
+
+    Args:
+        power_mw: Power in mW.
+        clock_hz: Clock rate in Hz.
+
+    Returns:
+        pJ per cycle.
+    """
     return power_mw * 1e9 / clock_hz
 
 
 @dataclass(frozen=True)
 class FormulaEngine:
-    """A LayerEngine for the cores of one accelerator that has formulas.
+    """Prices layers on the cores of one accelerator that has formulas.
 
-    A layer alone on the chip takes idle power and its core's for all its cycles; ``mac_energy_pj`` is the array's part
-    of that, at the core's published peak efficiency. Source: the accelerator's description.
+    A layer alone on the chip takes the idle power and its core's power in all its cycles. The array's part of that
+    energy is counted as ``mac_energy_pj``, at the core's published peak efficiency.
+
+    Source: the accelerator's description.
+
+    Attributes:
+        accelerator: The accelerator; its description must have formulas and a clock rate.
     """
 
     accelerator: Accelerator
@@ -53,11 +78,23 @@ class FormulaEngine:
 
     @property
     def clock_hz(self) -> float:
+        """Clock rate of the chip in Hz."""
         assert self.accelerator.clock_hz is not None  # the format asks for it
         return self.accelerator.clock_hz
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
-        """Raises UnpricedJobsError naming every layer that a rule keeps off its core."""
+        """Price layers on cores of the accelerator.
+
+        Args:
+            jobs: Layers and cores.
+
+        Returns:
+            One cost per job, in order.
+
+        Raises:
+            UnpricedJobsError: Some cores cannot run their layers; the error names all of them.
+            AcceleratorError: The accelerator has no formulas.
+        """
         chip = formulas_of(self.accelerator)
         costs, unpriced = [], []
         for shape, core in jobs:
@@ -75,12 +112,29 @@ class FormulaEngine:
         return costs
 
     def cycles(self, shape: LayerShape, formula: CoreFormula) -> FormulaCycles:
+        """Return the cycles of a layer on a core.
+
+        Args:
+            shape: The layer; an activation function takes none.
+            formula: The core's formula and limits.
+
+        Returns:
+            The cycles by phase.
+        """
         if shape.op is Op.ACTIVATION:
             return FormulaCycles(0.0)
         return layer_cycles(formula, shape, self.clock_hz)
 
     def array_energy_pj(self, shape: LayerShape, core: str) -> float:
-        """The part of a core's energy that its multipliers take at peak efficiency."""
+        """Return the energy of a layer's multiplications at peak efficiency.
+
+        Args:
+            shape: The layer.
+            core: Name of the core.
+
+        Returns:
+            Energy in pJ.
+        """
         return shape.macs * self.accelerator.core(core).mac_energy_pj
 
     def _cost(self, shape: LayerShape, formula: CoreFormula, idle_mw: float) -> LayerCost:

@@ -10,7 +10,16 @@ _SIZE = 32
 
 
 def compare_peaks(accelerator: Accelerator) -> tuple[ReferenceComparison, ...]:
-    """One row per core whose formula states a peak; two operations per MAC over the energy of the array alone."""
+    """Compare the published peak efficiencies of a chip's arrays with those of the formula engine.
+
+    The engine's figure is two operations per MAC over the energy of the array alone.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        One comparison per core whose formula states a peak; none where the accelerator has no formulas.
+    """
     if accelerator.formulas is None:
         return ()
     engine = FormulaEngine(accelerator)
@@ -35,7 +44,14 @@ def compare_peaks(accelerator: Accelerator) -> tuple[ReferenceComparison, ...]:
 
 
 def filling_layer(formula: CoreFormula) -> LayerShape | None:
-    """A 3x3 convolution that leaves nothing of the array idle; None for software."""
+    """Return a 3x3 convolution that keeps the whole array busy.
+
+    Args:
+        formula: The core's formula.
+
+    Returns:
+        The layer; None for cores that compute in software.
+    """
     form = formula.cycles
     if isinstance(form, TiledArray):
         channels, inputs, size = form.channels * 8, form.channels * 8, form.columns * 2

@@ -25,15 +25,19 @@ RULES_VERSION = 1
 
 @dataclass(frozen=True)
 class ZigzagEngine:
-    """Prices layers with zigzag-dse: lowest latency, ties by energy, over LOMA's loop orderings.
+    """Prices layers with zigzag-dse: lowest latency, ties by energy, over the loop orders of LOMA.
 
-    A core with a dataflow keeps it; otherwise the ``num_spatial_mappings`` best-ranked spatial mappings are tried.
-    Takes 0.2 to 9 s of CPU per layer at the full settings, so equal layers are priced once and unequal ones in
-    ``num_workers`` processes (0 = one per CPU). The order and number of jobs have no influence on the figures.
+    A layer takes 0.2 to 9 s of CPU at the full settings. Equal layers are priced once, the others in several
+    processes. The order and number of jobs have no influence on the figures.
 
-    ``loads_overlap_computation`` False: what a layer loads only once is there before it computes, as in zigzag-dse 3.6
-    and in the reference evaluation of early-exit networks. True: as zigzag-dse 3.9.1 counts, such loads are shortened
-    by what fits beside the computation. Only layers with such loads differ, above all dense ones.
+    Attributes:
+        loma_lpf_limit: Most temporal loops that are permuted; larger numbers of prime factors are merged. At least 1.
+        num_spatial_mappings: Number of best-ranked spatial mappings that are tried, at least 1. A core with a dataflow
+            has only that one.
+        num_workers: Number of processes; 0 stands for one per CPU.
+        loads_overlap_computation: Whether data that is loaded once may arrive during the computation, as zigzag-dse
+            3.9.1 counts. False: it arrives before, as in zigzag-dse 3.6 and in the published evaluation of early-exit
+            networks. Only layers with such loads differ, above all dense ones.
     """
 
     loma_lpf_limit: int = 6
@@ -43,7 +47,14 @@ class ZigzagEngine:
 
     @classmethod
     def coarse(cls, num_workers: int = 0) -> "ZigzagEngine":
-        """For searching: fewer loop orderings, the best-ranked spatial mapping only; about 30 times faster."""
+        """Return an engine for searches, about 30 times faster: fewer loop orders and one spatial mapping.
+
+        Args:
+            num_workers: Number of processes; 0 stands for one per CPU.
+
+        Returns:
+            The engine.
+        """
         return cls(loma_lpf_limit=4, num_spatial_mappings=1, num_workers=num_workers)
 
     @property
@@ -62,7 +73,18 @@ class ZigzagEngine:
         return f"{package}+rules{RULES_VERSION}.lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{loads}"
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
-        """One cost per job, in order; UnpricedJobsError names every layer that ZigZag rejects."""
+        """Price layers on cores.
+
+        Args:
+            jobs: Layers and cores.
+
+        Returns:
+            One cost per job, in order.
+
+        Raises:
+            UnpricedJobsError: zigzag-dse rejects some layers; the error names all of them.
+            ConfigError: The package zigzag-dse is not installed.
+        """
         load_zigzag()
         settings = ZigzagSettings(self.loma_lpf_limit, self.num_spatial_mappings, self.loads_overlap_computation)
         sparse = {(shape, core): UnpricedJob(shape, core.name, _SPARSE) for shape, core in jobs if gain_of(shape, core)}

@@ -17,11 +17,17 @@ class _LoopNest:
 
 
 def layer_to_zigzag(shape: LayerShape) -> dict[str, Any]:
-    """The user-level description of one layer that ZigZag's LayerNodeFactory accepts.
+    """Describe a layer for the LayerNodeFactory of zigzag-dse.
 
     Pooling slides over the channels ``K``; its ``C`` loop is 1 unless the shape asks for more (the reference evaluation
     loops over all channels once too often). Additions and multiplications of (N, C, H, W) run over the loops
     (B, H, D, K), so that ``K`` is the width. Source: asyms/stream, branch expl-eenn.
+
+    Args:
+        shape: The layer.
+
+    Returns:
+        Equation, loops, bit widths and padding under zigzag-dse's keys.
     """
     nest = _loop_nest(shape)
     data: dict[str, Any] = {
@@ -50,7 +56,15 @@ def layer_to_zigzag(shape: LayerShape) -> dict[str, Any]:
 
 
 def mapping_to_zigzag(shape: LayerShape, core: Core) -> dict[str, Any]:
-    """The mapping entry of one layer: the core's dataflow when it has one, else the spatial mapping is searched."""
+    """Describe the mapping of a layer for the LayerNodeFactory of zigzag-dse.
+
+    Args:
+        shape: The layer.
+        core: The core that computes it.
+
+    Returns:
+        The core's dataflow under zigzag-dse's keys; without a dataflow zigzag-dse searches the spatial mapping.
+    """
     spatial: dict[str, list[str]] = {}
     for loop in core.dataflow:
         spatial.setdefault(loop.array_dimension, []).append(f"{loop.loop}, {loop.size}")

@@ -23,7 +23,13 @@ from offramp.workload.layer import LayerShape
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is asked."""
+    """A layer to be priced.
+
+    Attributes:
+        shape: The layer.
+        core: The core that computes it.
+        settings: How far zigzag-dse searches.
+    """
 
     shape: LayerShape
     core: Core
@@ -32,14 +38,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker answers: a cost, or why there is none."""
+    """The price of a layer, or why there is none.
+
+    Attributes:
+        cost: The cost; None where zigzag-dse rejects the layer.
+        fault: The reason of a rejection; empty otherwise.
+    """
 
     cost: LayerCost | None
     fault: str = ""
 
 
 def answer_job(job: Job) -> Answer:
-    """Price one job; whatever ZigZag raises becomes the answer's fault."""
+    """Price one layer. An error of zigzag-dse becomes the answer's fault.
+
+    Args:
+        job: The layer.
+
+    Returns:
+        The answer.
+    """
     try:
         return Answer(price_layer(job.shape, job.core, job.settings))
     except OfframpError:
@@ -51,7 +69,18 @@ def answer_job(job: Job) -> Answer:
 
 
 def answer_jobs(jobs: Sequence[Job], num_workers: int) -> list[Answer]:
-    """Answers in the order of ``jobs``; workers take the next job as soon as they are free."""
+    """Price layers in several processes. A process takes the next layer as soon as it is free.
+
+    Args:
+        jobs: The layers.
+        num_workers: Most processes; up to 1 prices in this process.
+
+    Returns:
+        One answer per job, in order.
+
+    Raises:
+        OfframpError: A process ended unexpectedly.
+    """
     if num_workers <= 1 or len(jobs) <= 1 or not sys.executable:
         return [answer_job(job) for job in jobs]
     answers: list[Answer] = [Answer(None, "not priced")] * len(jobs)

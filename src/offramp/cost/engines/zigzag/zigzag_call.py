@@ -20,9 +20,13 @@ _Reduced = tuple[list[float], list[float]]
 
 @dataclass(frozen=True)
 class ZigzagSettings:
-    """How far ZigZag searches: loop prime factors kept apart, and spatial mappings that are tried.
+    """How far zigzag-dse searches.
 
-    ``loads_overlap_computation``: see ZigzagEngine.
+    Attributes:
+        loma_lpf_limit: Most temporal loops that are permuted, at least 1.
+        num_spatial_mappings: Number of spatial mappings that are tried, at least 1.
+        loads_overlap_computation: Whether data that is loaded once may arrive while the layer computes; see
+            `ZigzagEngine`.
     """
 
     loma_lpf_limit: int = 6
@@ -50,7 +54,20 @@ class _ZigZag:
 
 
 def price_layer(shape: LayerShape, core: Core, settings: ZigzagSettings) -> LayerCost:
-    """The mapping of lowest latency, ties by energy. Whatever ZigZag raises for a layer it rejects comes through."""
+    """Price one layer by the mapping of lowest latency, ties by energy. Errors of zigzag-dse are passed on.
+
+    Args:
+        shape: The layer.
+        core: The core that computes it.
+        settings: How far zigzag-dse searches.
+
+    Returns:
+        The cost of the best mapping.
+
+    Raises:
+        ConfigError: The package zigzag-dse is not installed.
+        ValueError: zigzag-dse does not accept the core.
+    """
     zigzag = load_zigzag()
     core = _at_the_bits_of(shape, core)
     accelerator = _zigzag_accelerator(core)
@@ -72,7 +89,14 @@ def price_layer(shape: LayerShape, core: Core, settings: ZigzagSettings) -> Laye
 
 @cache
 def load_zigzag() -> _ZigZag:
-    """Import zigzag-dse, its log output silenced; ConfigError when it is not installed."""
+    """Import zigzag-dse and silence its log output.
+
+    Returns:
+        The classes that a call needs.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
     logging.getLogger("zigzag").setLevel(logging.CRITICAL + 1)
     try:
         from zigzag.mapping.temporal_mapping import TemporalMappingType
