@@ -12,6 +12,7 @@ ROOMS_DONE = {
     "__init__",
     "__main__",
     "cli",
+    "cost",
     "deploy",
     "errors",
     "exits",

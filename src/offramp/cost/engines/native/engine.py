@@ -48,16 +48,18 @@ class _Best:
 class NativeEngine:
     """Prices layers as zigzag-dse does, all loop orders at once: milliseconds per layer, no zigzag needed.
 
-    ``goal`` picks among mappings: fewest cycles (energy decides ties), least energy (cycles decide ties), or least
-    product of both. A core with a dataflow keeps it; otherwise the ``num_spatial_mappings`` best-ranked spatial
-    mappings are tried, with ``mixed_spatial_mappings`` also those that lay several loops along one array dimension.
-    ``loma_lpf_limit`` bounds how many temporal loops are permuted.
+    It keeps no prices between calls; `offramp.cost.price_cache` does.
 
-    ``loads_overlap_computation`` False: what a layer loads only once is there before it computes, as in zigzag-dse 3.6
-    and in the published evaluation of early-exit networks. True: as zigzag-dse 3.9.1 counts, such loads are shortened
-    by what fits beside the computation.
-
-    Nothing is remembered between calls: that is what `offramp.cost.price_cache` is for.
+    Attributes:
+        goal: What decides among mappings: fewest cycles (energy decides ties), least energy (cycles decide ties), or
+            least product of both.
+        loma_lpf_limit: Most temporal loops that are permuted; larger numbers of prime factors are merged. At least 1.
+        num_spatial_mappings: Number of best-ranked spatial mappings that are tried, at least 1. A core with a dataflow
+            has only that one.
+        mixed_spatial_mappings: Whether as many again are tried that unroll several loops along one array dimension.
+        loads_overlap_computation: Whether data that is loaded once may arrive during the computation, as zigzag-dse
+            3.9.1 counts. False: it arrives before, as in zigzag-dse 3.6 and in the published evaluation of early-exit
+            networks.
     """
 
     goal: Goal = "latency"

@@ -30,7 +30,17 @@ CARRY_TO_CARRY_NS = 2 * NAND_NS
 
 @dataclass(frozen=True)
 class ImcGeometry:
-    """Array sizes and the bit widths on the way from a column to a result."""
+    """Array sizes and the bit widths between a column and a result.
+
+    Attributes:
+        columns: Size of the first array dimension, along the word lines (outputs).
+        rows: Size of the second array dimension, along the bit lines (inputs); 1 where there is none.
+        weight_bits: Bits of a weight in the array.
+        serial_bits: Bits of an activation that enter the array in one cycle.
+        adc_bits: Resolution of the converters of an analog array.
+        activation_bits: Bits of an activation.
+        analog: Whether columns are summed by analog circuits; otherwise by adder trees.
+    """
 
     columns: int
     rows: int
@@ -42,6 +52,15 @@ class ImcGeometry:
 
     @classmethod
     def of(cls, core: Core, imc: ImcArray) -> "ImcGeometry":
+        """Read the geometry from a core.
+
+        Args:
+            core: A core with an in-memory array.
+            imc: That array.
+
+        Returns:
+            The geometry; array dimensions are taken in the order of their names.
+        """
         sizes = [item.size for item in sorted(core.array, key=lambda item: item.name)]
         return cls(
             columns=sizes[0],
@@ -55,7 +74,7 @@ class ImcGeometry:
 
     @property
     def cycles_per_operation(self) -> float:
-        """Activations enter a few bits at a time."""
+        """Cycles until all bits of an activation have entered the array."""
         return self.activation_bits / self.serial_bits
 
     @property
@@ -70,16 +89,25 @@ class ImcGeometry:
 
     @property
     def placed_bits(self) -> int:
+        """Bits of one of the numbers of different significance that are added."""
         return self.adc_bits if self.analog else self.weight_bits + self.tree_depth
 
     @property
     def accumulator_bits(self) -> float:
+        """Bits of the register that sums over the bits of an activation."""
         column = self.adc_bits if self.analog else math.log2(self.rows)
         return self.activation_bits + column + self.weight_bits
 
 
 def why_not(core: Core) -> str:
-    """Why the model does not cover this array; empty where it does."""
+    """Return why the model does not cover the array of a core.
+
+    Args:
+        core: Any core.
+
+    Returns:
+        The reason; empty where the model covers the array, or the core has no in-memory array.
+    """
     if core.imc is None:
         return ""
     innermost = next(memory for memory in core.memories if "I2" in memory.operands)
@@ -94,7 +122,17 @@ def why_not(core: Core) -> str:
 
 
 def operation_energy_pj(nest: LoopNest, core: Core, imc: ImcArray, mapping: tuple[SpatialLoop, ...]) -> float:
-    """pJ of all operations of a layer; columns and rows that the mapping leaves idle cost nothing."""
+    """Return the energy of all operations of a layer; idle columns and rows take none.
+
+    Args:
+        nest: The layer's loops.
+        core: The core.
+        imc: The core's in-memory array.
+        mapping: The spatial mapping.
+
+    Returns:
+        Energy in pJ.
+    """
     array = ImcGeometry.of(core, imc)
     names = sorted(item.name for item in core.array)
     on_columns = [loop for loop in mapping if loop.array_dimension == names[0]]
@@ -144,7 +182,16 @@ def _summing_pj(array: ImcGeometry) -> float:
 
 
 def adder_tree_pj(bits: int, used: int, inputs: int) -> float:
-    """A ripple-carry adder tree of which ``used`` of the ``inputs`` carry data; an adder with one input costs less."""
+    """Return the energy of one pass through a ripple-carry adder tree; an adder with one input costs less.
+
+    Args:
+        bits: Bits of each input.
+        used: Number of inputs that carry data.
+        inputs: Number of inputs, a power of two.
+
+    Returns:
+        Energy in pJ.
+    """
     depth = int(math.log2(inputs))
     if used < 1:
         return 0.0
@@ -172,7 +219,14 @@ def adder_tree_pj(bits: int, used: int, inputs: int) -> float:
 
 
 def cycle_time_ns(core: Core) -> float | None:
-    """Length of a cycle of an in-memory array: converter or adder tree, then the adders behind it; None elsewhere."""
+    """Return the cycle time of an in-memory array: converter or adder tree, then the adders behind it.
+
+    Args:
+        core: Any core.
+
+    Returns:
+        Time in ns; None for cores without an in-memory array.
+    """
     if core.imc is None:
         return None
     array = ImcGeometry.of(core, core.imc)

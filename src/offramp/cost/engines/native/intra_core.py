@@ -21,8 +21,17 @@ from offramp.cost.engines.native.traffic import Reuse, Traffic, reuse_of, traffi
 class MappingCosts:
     """Costs per loop order (last axis); only orders that fit the memories are left.
 
-    ``memory_energy_pj`` has one (levels x orders) array per operand, output first, and ``bounds`` the place after the
-    last loop of each of those levels.
+    Attributes:
+        orderings: The loop orders.
+        temporal_cycles: Cycles of computing without any stall, the same for all orders.
+        stall_cycles: Cycles in which the array waits for memories.
+        onload_cycles: Cycles before the array starts.
+        offload_cycles: Cycles that the last results take to the outermost memory.
+        mac_energy_pj: Energy of the multiply-accumulate units, the same for all orders.
+        memory_energy_pj: Energy of the memories; one (levels x orders) array per operand, output first.
+        energy_pj: Energy of the layer.
+        latency_cycles: Cycles of the layer.
+        bounds: One (levels x orders) array per operand: the place after the last loop of each memory level.
     """
 
     orderings: Orderings
@@ -38,6 +47,7 @@ class MappingCosts:
 
     @property
     def count(self) -> int:
+        """Number of orders."""
         return len(self.latency_cycles)
 
 
@@ -48,9 +58,18 @@ def evaluate_orderings(
     orderings: Orderings,
     fill_early: bool,
 ) -> MappingCosts:
-    """Price every order of ``orderings``; those that do not fit the memories are left out.
+    """Price loop orders under one spatial mapping. Orders that do not fit the memories are left out.
 
-    ``fill_early``: see latency_of.
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        plan: The spatial mapping.
+        orderings: The loop orders.
+        fill_early: Whether data that is loaded once may arrive during the computation; see
+            `offramp.cost.engines.native.latency.latency_of`.
+
+    Returns:
+        Costs of the orders that fit.
     """
     sizes = _tensor_sizes(nest, plan, orderings)
     prefix = _prefix(orderings)

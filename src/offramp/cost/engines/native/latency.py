@@ -19,9 +19,16 @@ BoolArray = npt.NDArray[np.bool_]
 class Movements:
     """All movements of all operands, one per row; arrays are (movements x orders).
 
-    A movement takes ``busy`` cycles of its port, in a ``window`` that opens once per ``period``, ``times`` times in
-    all (0 = does not occur). ``demand`` is the average bandwidth in bits per cycle, ``least`` the bits that must be
-    there before the first cycle.
+    A window is the time in which a movement does not delay the computation.
+
+    Attributes:
+        rows: The row of each movement.
+        busy: Cycles that a movement takes its port each time.
+        window: Length of the window in cycles, at most the period.
+        period: Cycles between the openings of two windows.
+        times: How often the movement occurs; 0 where it does not.
+        demand: Average bandwidth in bits per cycle.
+        least: Bits that must be present before the first cycle.
     """
 
     rows: dict[Served, int]
@@ -35,7 +42,13 @@ class Movements:
 
 @dataclass(frozen=True, eq=False)
 class Latency:
-    """Cycles per loop order."""
+    """Cycles per loop order.
+
+    Attributes:
+        stall: Cycles in which the array waits for memories.
+        onload: Cycles before the array starts.
+        offload: Cycles that the last results take to the outermost memory.
+    """
 
     stall: FloatArray
     onload: FloatArray
@@ -44,9 +57,13 @@ class Latency:
 
 @dataclass(frozen=True)
 class Clock:
-    """``total`` rounds of the temporal loops, each taking ``cycles_per_operation``.
+    """How long a layer computes without any stall.
 
-    That is 1 but for bit-serial arrays and, on the average, arrays that pass over zero weights (``sparsity``).
+    Attributes:
+        total: Rounds of the temporal loops.
+        cycles_per_operation: Cycles of a round: 1 except for bit-serial arrays and, on average, for arrays that skip
+            zero weights.
+        sparsity: What zero weights save; None where they save nothing.
     """
 
     total: int
@@ -55,6 +72,7 @@ class Clock:
 
     @property
     def temporal_cycles(self) -> float:
+        """Cycles of computing without any stall."""
         if self.sparsity is not None:
             return float(self.sparsity.whole_cycles(self.total))
         return self.total * self.cycles_per_operation
@@ -63,9 +81,18 @@ class Clock:
 def double_buffered(
     nest: LoopNest, view: CoreView, reuses: tuple[Reuse, ...], exact: tuple[Traffic, ...]
 ) -> tuple[BoolArray, ...]:
-    """Per operand (levels + 1 x orders), whether a level can be refilled while its content is in use.
+    """Return whether memory levels can be refilled while their content is in use.
 
     Operands that share a memory claim its free half one after the other, in the order of the layer's operands.
+
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        reuses: How loops are split over the memories, per operand.
+        exact: Traffic per operand under the exact spatial mapping.
+
+    Returns:
+        One (levels + 1 x orders) array per operand; row ``l + 1`` belongs to memory level ``l``.
     """
     links = [operand.memory_operand for operand in nest.operands]
     alone: dict[tuple[MemoryOperand, int], FloatArray] = {}
@@ -97,7 +124,19 @@ def movements_of(
     whole: tuple[Traffic, ...],
     buffered: tuple[BoolArray, ...],
 ) -> Movements:
-    """Lay out the movements of all operands."""
+    """Lay out the movements of all operands.
+
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        clock: How long the layer computes.
+        reuses: How loops are split over the memories, per operand.
+        whole: Traffic per operand under the spatial mapping cut to integers.
+        buffered: Result of `double_buffered`.
+
+    Returns:
+        The movements that can occur.
+    """
     rows: dict[Served, int] = {}
     parts: dict[str, list[FloatArray]] = {name: [] for name in ("busy", "window", "period", "times", "demand", "least")}
     for operand, reuse, traffic, double in zip(nest.operands, reuses, whole, buffered, strict=True):
@@ -154,17 +193,34 @@ def _moved(is_output: bool, traffic: Traffic, level: int, way: Direction, top: i
 
 
 def amount_of(traffic: Traffic, level: int, way: Direction) -> FloatArray:
-    """Elements per period and unit that a movement at memory ``level`` would carry."""
+    """Return how many elements a movement at a memory carries.
+
+    Args:
+        traffic: The operand's traffic.
+        level: The operand's memory level; 0 is next to the array.
+        way: The movement.
+
+    Returns:
+        Elements per period and unit, one per order.
+    """
     low = way in (Direction.READ_TO_LOW, Direction.WRITE_FROM_LOW)
     amount: FloatArray = traffic.data[level] * traffic.boost[level] if low else traffic.data[level + 1]
     return amount
 
 
 def latency_of(nest: LoopNest, view: CoreView, clock: Clock, moves: Movements, fill_early: bool) -> Latency:
-    """Stall, first fill and last drain of every loop order.
+    """Return stall, first load and last store of every loop order.
 
-    With ``fill_early`` what is moved only once uses the bandwidth that computing leaves free, as in zigzag-dse 3.9;
-    before 3.9 all of it was done before and after computing.
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        clock: How long the layer computes.
+        moves: The movements.
+        fill_early: Whether data that is moved once uses the bandwidth that computing leaves free, as in zigzag-dse 3.9.
+            Before 3.9 all of it was moved before and after computing.
+
+    Returns:
+        Cycles per order.
     """
     stall = np.zeros(moves.busy.shape[1])
     for port in view.ports:
@@ -214,9 +270,15 @@ def _window_union(moves: Movements, rows: IntArray, active: BoolArray) -> FloatA
 
 
 def covered_cycles(periods: FloatArray, windows: FloatArray) -> FloatArray:
-    """Length of the union of the windows [0, w) mod p within the longest period, per column.
+    """Return the length of the union of the windows [0, w) mod p within the longest period.
 
-    Each period must divide the next longer one, as products of the loops of one order do.
+    Args:
+        periods: Periods (windows x orders) in cycles. Each must divide the next longer one of its column, as products
+            of the loops of one order do.
+        windows: Lengths w (windows x orders) in cycles, at most their periods.
+
+    Returns:
+        Cycles, one per order.
     """
     order = np.argsort(periods, axis=0, kind="stable")
     p = np.take_along_axis(periods, order, axis=0)

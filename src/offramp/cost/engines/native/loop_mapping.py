@@ -18,7 +18,12 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Unrolling:
-    """A loop dimension and how often it is laid out side by side; fractional where it does not divide the loop."""
+    """A loop that is unrolled in space.
+
+    Attributes:
+        dim: Name of the loop.
+        factor: How many of its iterations run at once; fractional where the unrolling does not divide the loop.
+    """
 
     dim: str
     factor: float
@@ -26,7 +31,11 @@ class Unrolling:
 
 @dataclass(frozen=True)
 class OperandUnrolling:
-    """Unrollings below memory level 0 (``levels[0]``), between two memory levels, and above the last one."""
+    """The unrollings of one operand by memory level.
+
+    Attributes:
+        levels: Unrollings below memory level 0, then between two memory levels each, then above the last one.
+    """
 
     levels: tuple[tuple[Unrolling, ...], ...]
 
@@ -35,8 +44,11 @@ class OperandUnrolling:
 class SpatialPlan:
     """A spatial mapping spread over the memory levels of each operand.
 
-    ``exact`` shares the work evenly (a loop of 10 on 8 lanes takes 2 rounds of 5) and gives energy; ``whole`` is cut to
-    integers and gives latency.
+    Attributes:
+        mapping: The unrolled loops.
+        exact: Unrollings per operand that share the work evenly (a loop of 10 on 8 lanes takes 2 rounds of 5); for
+            energy.
+        whole: Unrollings per operand cut to integers; for latency.
     """
 
     mapping: tuple[SpatialLoop, ...]
@@ -45,12 +57,18 @@ class SpatialPlan:
 
     @property
     def is_whole(self) -> bool:
+        """Whether the exact unrollings are integers."""
         return self.exact == self.whole
 
 
 @dataclass(frozen=True)
 class TemporalLoop:
-    """A loop that runs in time."""
+    """A loop that runs in time.
+
+    Attributes:
+        dim: Name of the loop.
+        size: Number of iterations, >= 1.
+    """
 
     dim: str
     size: int
@@ -60,7 +78,9 @@ class TemporalLoop:
 class Orderings:
     """Orders of the temporal loops, one per column, inner loop first.
 
-    ``loops`` are the distinct loops, ``index`` (loops x orders) names one of them per place.
+    Attributes:
+        loops: The distinct loops.
+        index: Array (places x orders) of positions in ``loops``.
     """
 
     loops: tuple[TemporalLoop, ...]
@@ -68,23 +88,49 @@ class Orderings:
 
     @property
     def count(self) -> int:
+        """Number of orders."""
         return int(self.index.shape[1])
 
     @property
     def total_cycles(self) -> int:
+        """Iterations of all loops together, the same for all orders."""
         return math.prod(self.loops[place].size for place in self.index[:, 0])
 
     def blocks(self, size: int) -> Iterator["Orderings"]:
-        """The same orders, at most ``size`` at a time."""
+        """Split the orders into blocks.
+
+        Args:
+            size: Most orders of a block, >= 1.
+
+        Yields:
+            The blocks, in order.
+        """
         for start in range(0, self.count, size):
             yield Orderings(self.loops, self.index[:, start : start + size])
 
     def describe(self, column: int) -> tuple[TemporalLoop, ...]:
+        """Return the loops of one order.
+
+        Args:
+            column: Number of the order.
+
+        Returns:
+            The loops, inner loop first.
+        """
         return tuple(self.loops[place] for place in self.index[:, column])
 
 
 def plan_spatial(nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> SpatialPlan:
-    """Spread ``mapping`` over the memory levels, once with fractional and once with whole factors."""
+    """Spread a spatial mapping over the memory levels, once with fractional and once with integer factors.
+
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        mapping: The unrolled loops.
+
+    Returns:
+        The plan.
+    """
     exact, whole = _adjust(nest, view, mapping)
     links: tuple[MemoryOperand, ...] = tuple(operand.memory_operand for operand in nest.operands)
     return SpatialPlan(
@@ -150,9 +196,15 @@ def _merged(loops: list[_Adjusted]) -> tuple[Unrolling, ...]:
 
 
 def temporal_loops(nest: LoopNest, plan: SpatialPlan, limit: int) -> tuple[TemporalLoop, ...]:
-    """What remains to run in time, split into prime factors and merged again until at most ``limit`` loops are left.
+    """Return the loops that remain to run in time, as prime factors merged until few enough loops are left.
 
-    There is always at least one loop per dimension that remains; a single loop of size 1 where nothing remains.
+    Args:
+        nest: The layer's loops.
+        plan: The spatial mapping.
+        limit: Most loops; exceeded only where more dimensions than that remain, which keep one loop each.
+
+    Returns:
+        The loops; a single loop of size 1 where nothing remains.
     """
     remaining = dict(zip(nest.dims, nest.sizes, strict=True))
     for level in plan.exact[1].levels:
@@ -176,7 +228,14 @@ def temporal_loops(nest: LoopNest, plan: SpatialPlan, limit: int) -> tuple[Tempo
 
 
 def prime_factors(number: int) -> list[int]:
-    """Prime factors in rising order, each as often as it divides."""
+    """Return the prime factors of a number.
+
+    Args:
+        number: The number, >= 1.
+
+    Returns:
+        The factors in rising order, each as often as it divides; none for 1.
+    """
     found = []
     divisor = 2
     while divisor * divisor <= number:
@@ -188,7 +247,14 @@ def prime_factors(number: int) -> list[int]:
 
 
 def all_orderings(loops: tuple[TemporalLoop, ...]) -> Orderings:
-    """Every distinct order of ``loops``."""
+    """Return every distinct order of some loops.
+
+    Args:
+        loops: The loops; equal ones are interchangeable.
+
+    Returns:
+        The orders.
+    """
     distinct = tuple(sorted(set(loops), key=lambda loop: (loop.dim, loop.size)))
     counts = tuple(loops.count(loop) for loop in distinct)
     return Orderings(distinct, multiset_permutations(counts))
@@ -196,11 +262,18 @@ def all_orderings(loops: tuple[TemporalLoop, ...]) -> Orderings:
 
 @lru_cache(maxsize=256)
 def multiset_permutations(counts: tuple[int, ...]) -> IntArray:
-    """All permutations of a multiset of ranks, one per column; rank ``r`` occurs ``counts[r]`` times.
+    """Return all permutations of a multiset of ranks.
 
-    In cool-lex order, which decides among mappings of equal cost.
+    They are in cool-lex order, which decides among mappings of equal cost.
+
     Source: Williams, Loopless Generation of Multiset Permutations using a Constant Number of Variables by Prefix
     Shifts, SODA 2009.
+
+    Args:
+        counts: How often each rank occurs.
+
+    Returns:
+        A read-only array (places x permutations) of ranks.
     """
     current = [rank for rank, count in enumerate(counts) for _ in range(count)][::-1]
     found = [tuple(current)]
@@ -220,12 +293,27 @@ def multiset_permutations(counts: tuple[int, ...]) -> IntArray:
 
 
 def flags(orderings: Orderings, dims: frozenset[str] | tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Per place and order, whether the loop there belongs to ``dims``."""
+    """Return where loops of some dimensions are.
+
+    Args:
+        orderings: The loop orders.
+        dims: Names of loops.
+
+    Returns:
+        An array (places x orders): whether the loop there is one of them.
+    """
     of_loop = np.array([loop.dim in dims for loop in orderings.loops])
     result: npt.NDArray[np.bool_] = of_loop[orderings.index]
     return result
 
 
 def operand_dims(operand: Operand) -> tuple[str, ...]:
-    """All loops that change the element: the relevant ones and those of the windows."""
+    """Return all loops that change the element of an operand: the relevant ones, then those of its windows.
+
+    Args:
+        operand: The operand.
+
+    Returns:
+        Names of loops.
+    """
     return operand.relevant + tuple(dim for window in operand.windows for dim in (window.position, window.tap))

@@ -14,7 +14,12 @@ ELEMENT_WISE_OPS = frozenset({Op.ADD, Op.MULTIPLY})
 class SlidingWindow:
     """An input axis that two loops walk over: index = ``stride`` * position + ``dilation`` * tap.
 
-    ``size`` is the length of the axis without padding; no more than that is ever held.
+    Attributes:
+        position: Name of the loop over output positions.
+        tap: Name of the loop over the kernel.
+        stride: Indices between two positions, >= 1.
+        dilation: Indices between two taps, >= 1.
+        size: Length of the axis without padding; no more indices than that are ever held.
     """
 
     position: str
@@ -24,7 +29,15 @@ class SlidingWindow:
     size: int
 
     def covered(self, positions: int, taps: int) -> int:
-        """Number of different indices that so many positions and taps touch, at most ``size``."""
+        """Return how many different indices are touched.
+
+        Args:
+            positions: Number of consecutive positions.
+            taps: Number of consecutive taps.
+
+        Returns:
+            Number of indices, at most ``size``.
+        """
         common = gcd(self.stride, self.dilation)
         repeated = max(0, taps - self.stride // common) * (positions - self.dilation // common)
         return min(self.size, positions * taps - repeated)
@@ -34,8 +47,14 @@ class SlidingWindow:
 class Operand:
     """One tensor of a layer.
 
-    ``relevant`` loops change the element, ``irrelevant`` ones reuse it; those of ``windows`` do both. ``partial_bits``
-    is the width of an unfinished sum, equal to ``bits`` for inputs.
+    Attributes:
+        name: ``I`` for the input, ``W`` for weights or the second input, ``O`` for the output.
+        memory_operand: What memories call it: ``I1``, ``I2`` or ``O``.
+        relevant: Loops that change the element, without those of ``windows``.
+        irrelevant: Loops that reuse the element.
+        windows: Axes that two loops walk over; those loops change the element and reuse it.
+        bits: Bits of an element; fractional for compressed weights.
+        partial_bits: Bits of an unfinished sum; equal to ``bits`` for inputs.
     """
 
     name: str
@@ -48,15 +67,21 @@ class Operand:
 
     @property
     def is_output(self) -> bool:
+        """Whether this is the layer's output."""
         return self.memory_operand == "O"
 
 
 @dataclass(frozen=True)
 class LoopNest:
-    """Loops in the engine's order and operands, output first; ``sparsity`` is what zero weights gain, if anything.
+    """The loops of a layer and its operands.
 
-    ``search_order`` is the order in which loops are offered to an array dimension; it decides between equally good
-    spatial mappings.
+    Attributes:
+        dims: Names of the loops, in the engine's order.
+        sizes: Number of iterations of each loop.
+        operands: The operands, output first.
+        search_order: The order in which loops are offered to an array dimension. It decides between equally good
+            spatial mappings.
+        sparsity: What zero weights save; None where they save nothing.
     """
 
     dims: tuple[str, ...]
@@ -66,10 +91,25 @@ class LoopNest:
     sparsity: SparseGain | None = None
 
     def size(self, dim: str) -> int:
+        """Return the number of iterations of a loop.
+
+        Args:
+            dim: Name of the loop.
+
+        Returns:
+            The number; 1 for loops that the layer does not have.
+        """
         return self.sizes[self.dims.index(dim)] if dim in self.dims else 1
 
     def bits(self, operand: MemoryOperand) -> int:
-        """Width of an operand's elements as they are multiplied; 0 where the layer has none."""
+        """Return the bits of an operand's elements as they are multiplied.
+
+        Args:
+            operand: What memories call the operand.
+
+        Returns:
+            The bits; 0 where the layer has no such operand.
+        """
         if operand == "I2" and self.sparsity is not None:
             return self.sparsity.plain_bits
         return int(next((item.bits for item in self.operands if item.memory_operand == operand), 0))
@@ -93,7 +133,15 @@ _MEMORY_OPERANDS: dict[str, MemoryOperand] = {"O": "O", "I": "I1", "W": "I2"}
 
 
 def sparse_nest(nest: LoopNest, gain: SparseGain | None) -> LoopNest:
-    """``nest`` with weights as wide as they are stored on the average."""
+    """Return a nest whose weights have the average width of stored weights.
+
+    Args:
+        nest: The nest of the dense layer.
+        gain: What zero weights save; None leaves the nest as it is.
+
+    Returns:
+        The nest.
+    """
     if gain is None:
         return nest
     operands = tuple(
@@ -104,11 +152,17 @@ def sparse_nest(nest: LoopNest, gain: SparseGain | None) -> LoopNest:
 
 
 def loop_nest(shape: LayerShape) -> LoopNest:
-    """The nest that prices ``shape``.
+    """Return the loop nest of a layer.
 
     Pooling is a depthwise convolution whose weights take no bits; its channels are the K loop, so that a dataflow
     that unrolls K fits it. Addition and multiplication read two tensors of the output's size through I and W; their
     loops are batch, channel, row and column, called B, H, D and K, so K unrolls over the width.
+
+    Args:
+        shape: The layer.
+
+    Returns:
+        The nest.
     """
     if shape.op in POOL_OPS:
         return _pool_nest(shape)

@@ -18,7 +18,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Allocation:
-    """Per operand the places (levels + 1 x orders) where each memory level's loops begin, and which orders fit."""
+    """Where the loops of each memory level begin.
+
+    Attributes:
+        bounds: One (levels + 1 x orders) array of places per operand.
+        valid: Per order, whether it fits the memories.
+    """
 
     bounds: tuple[IntArray, ...]
     valid: BoolArray
@@ -43,7 +48,15 @@ class Allocator:
     def __init__(
         self, nest: LoopNest, view: CoreView, orderings: Orderings, sizes: tuple[TensorSizes, ...], prefix: FloatArray
     ) -> None:
-        """``prefix`` (places + 1 x orders) is the running product of the loop sizes."""
+        """Start at the array, with nothing allocated.
+
+        Args:
+            nest: The layer's loops.
+            view: The core.
+            orderings: The loop orders.
+            sizes: Sizes of the tensors, per operand.
+            prefix: Running product (places + 1 x orders) of the loop sizes.
+        """
         self._view = view
         self._operands = {operand.memory_operand: (place, operand) for place, operand in enumerate(nest.operands)}
         self._sizes = sizes
@@ -61,6 +74,11 @@ class Allocator:
         self._valid = np.ones(orderings.count, dtype=bool)
 
     def run(self) -> Allocation:
+        """Allocate the loops to all memories, from the array outwards.
+
+        Returns:
+            The allocation.
+        """
         for use in self._view.memories:
             self._allocate(use)
         return Allocation(tuple(np.stack(found) for found in self._bounds), self._valid)

@@ -21,7 +21,13 @@ HIGH_DIRECTIONS = (Direction.READ_TO_HIGH, Direction.WRITE_FROM_HIGH)
 
 @dataclass(frozen=True)
 class Served:
-    """One duty of a port: an operand's movement at that operand's ``level`` (0 = nearest to the array)."""
+    """One duty of a port: a movement of an operand at one of its levels.
+
+    Attributes:
+        operand: What memories call the operand.
+        level: The operand's memory level; 0 is next to the array.
+        direction: The movement.
+    """
 
     operand: MemoryOperand
     level: int
@@ -30,7 +36,14 @@ class Served:
 
 @dataclass(frozen=True)
 class PortDuty:
-    """A physical port and its duties, in the order in which ports are assigned."""
+    """A physical port and its duties.
+
+    Attributes:
+        bandwidth_bits: Most bits per cycle.
+        min_bandwidth_bits: Fewest bits that an access takes.
+        served: The duties, in the order in which ports are assigned.
+        shared_by_inputs: Whether the port serves both inputs.
+    """
 
     bandwidth_bits: int
     min_bandwidth_bits: int
@@ -40,7 +53,14 @@ class PortDuty:
 
 @dataclass(frozen=True)
 class OperandLevel:
-    """A memory seen by one operand. Bandwidths are indexed by Direction; 0 where no port serves the movement."""
+    """A memory seen by one operand. Tuples are indexed by `Direction`.
+
+    Attributes:
+        memory: Number of the memory in its core, from the array outwards.
+        min_bandwidth_bits: Fewest bits that an access takes; 0 where no port serves the movement.
+        bandwidth_bits: Most bits per cycle; 0 where no port serves the movement.
+        shared_by_inputs: Whether the port serves both inputs.
+    """
 
     memory: int
     min_bandwidth_bits: tuple[int, ...]
@@ -50,7 +70,13 @@ class OperandLevel:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """A memory and which of its operands' levels it is; ``innermost`` = no operand has a memory below it."""
+    """A memory and the operands that it holds.
+
+    Attributes:
+        level: The memory.
+        operand_levels: Each operand with the number of its level that this memory is.
+        innermost: Whether no operand of this memory has a memory below it.
+    """
 
     level: MemoryLevel
     operand_levels: tuple[tuple[MemoryOperand, int], ...]
@@ -59,7 +85,14 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class CoreView:
-    """Everything about a core that does not depend on the layer."""
+    """Everything about a core that does not depend on the layer.
+
+    Attributes:
+        core: The core.
+        memories: Its memories, from the array outwards.
+        ports: The ports of all memories that have duties.
+        levels: The memory levels of each operand, from the array outwards.
+    """
 
     core: Core
     memories: tuple[MemoryUse, ...]
@@ -67,11 +100,27 @@ class CoreView:
     levels: dict[MemoryOperand, tuple[OperandLevel, ...]]
 
     def memory_of(self, operand: MemoryOperand, level: int) -> MemoryLevel:
+        """Return the memory of an operand's level.
+
+        Args:
+            operand: What memories call the operand.
+            level: The operand's memory level; 0 is next to the array.
+
+        Returns:
+            The memory.
+        """
         return self.memories[self.levels[operand][level].memory].level
 
 
 def view_core(core: Core) -> CoreView:
-    """Index the memories of ``core``, which are given from the array outwards."""
+    """Index the memories and ports of a core.
+
+    Args:
+        core: The core; its memories are given from the array outwards.
+
+    Returns:
+        The view.
+    """
     depth: dict[MemoryOperand, int] = {}
     uses: list[MemoryUse] = []
     for memory in core.memories:
@@ -128,7 +177,14 @@ _WORDS = {
 
 
 def unserved_movement(view: CoreView) -> str:
-    """A movement that layers need and no port serves, in words; empty where there is none."""
+    """Return a movement that layers need and no port serves.
+
+    Args:
+        view: The core.
+
+    Returns:
+        The first such movement, as a clause; empty where there is none.
+    """
     for operand, levels in view.levels.items():
         for level, item in enumerate(levels):
             needed = [Direction.READ_TO_LOW]

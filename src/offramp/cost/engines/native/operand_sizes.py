@@ -13,10 +13,16 @@ from offramp.cost.engines.native.loop_nest import Operand
 class TensorSizes:
     """Sizes of one operand's tensor under growing prefixes of the loop orders.
 
-    ``factors`` (places x dims x orders) holds the loop size where the loop belongs to the dim, else 1; ``cumulative``
-    (places + 1 x dims x orders) their running product. With ``whole`` unrollings all products are exact integers, so
-    the order in which they are multiplied does not matter; otherwise rounding would show, and they are multiplied in
-    the order in which ZigZag does it.
+    With integer unrollings all products are exact, so the order in which they are multiplied does not matter. Otherwise
+    rounding would show, and they are multiplied in the order in which ZigZag does it.
+
+    Attributes:
+        operand: The operand.
+        dims: The loops that change its element.
+        unrolling: The unrolled loops by memory level.
+        factors: Array (places x dims x orders): the loop size where the loop belongs to the dim, else 1.
+        cumulative: Array (places + 1 x dims x orders): the running product of ``factors``.
+        whole: Whether all unrollings are integers.
     """
 
     operand: Operand
@@ -28,6 +34,16 @@ class TensorSizes:
 
     @classmethod
     def of(cls, operand: Operand, unrolling: OperandUnrolling, orderings: Orderings) -> "TensorSizes":
+        """Lay out the loop sizes of an operand.
+
+        Args:
+            operand: The operand.
+            unrolling: Its unrolled loops by memory level.
+            orderings: The loop orders.
+
+        Returns:
+            The sizes.
+        """
         dims = operand_dims(operand)
         table = np.array([[loop.size if loop.dim == dim else 1.0 for loop in orderings.loops] for dim in dims])
         table = table.reshape(len(dims), len(orderings.loops))
@@ -39,12 +55,26 @@ class TensorSizes:
         return cls(operand, dims, unrolling, factors, cumulative, whole)
 
     def unrolled(self, level: int) -> FloatArray:
-        """Spatial factor per dim of one level, as a column."""
+        """Return the unroll factors of one level.
+
+        Args:
+            level: 0 is below memory level 0, the next one between memory levels 0 and 1.
+
+        Returns:
+            A column (dims x 1).
+        """
         found = {loop.dim: loop.factor for loop in self.unrolling.levels[level]}
         return np.array([found.get(dim, 1.0) for dim in self.dims], dtype=np.float64)[:, None]
 
     def unrolled_up_to(self, level: int) -> FloatArray:
-        """Product of the spatial factors of levels 0 .. ``level``; exact only for whole factors."""
+        """Return the product of the unroll factors up to a level; exact only for integers.
+
+        Args:
+            level: The last level that counts.
+
+        Returns:
+            A column (dims x 1).
+        """
         result = self.unrolled(0)
         for upper in range(1, level + 1):
             result = result * self.unrolled(upper)
@@ -55,10 +85,15 @@ class TensorSizes:
         return np.repeat(self.unrolled(0), self.factors.shape[2], axis=1)
 
     def prefixes(self, level: int, held: FloatArray, first: IntArray) -> FloatArray:
-        """Elements (places + 1 x orders) that memory ``level`` holds if it takes all loops before each place.
+        """Return how many elements a memory holds if it takes all loops before each place.
 
-        ``held`` (dims x orders) is what the loops before ``first`` and the unrollings up to ``level`` amount to; rows
-        before ``first`` are not meaningful.
+        Args:
+            level: The operand's memory level.
+            held: Sizes (dims x orders) from the loops before ``first`` and the unrollings up to ``level``.
+            first: Per order, the first place that is still free.
+
+        Returns:
+            Elements (places + 1 x orders); rows before ``first`` have no meaning.
         """
         if self.whole:
             return self.elements(self.cumulative * self.unrolled_up_to(level))
@@ -69,7 +104,16 @@ class TensorSizes:
         return self.elements(sizes)
 
     def advance(self, held: FloatArray, first: IntArray, last: IntArray) -> FloatArray:
-        """``held`` times the loops from ``first`` up to, not including, ``last``."""
+        """Multiply sizes by the loops of some places.
+
+        Args:
+            held: Sizes (dims x orders).
+            first: Per order, the first place that counts.
+            last: Per order, the place after the last one that counts.
+
+        Returns:
+            Sizes (dims x orders).
+        """
         result = held.copy()
         for place in range(len(self.factors)):
             inside = (place >= first) & (place < last)
@@ -77,7 +121,14 @@ class TensorSizes:
         return result
 
     def elements(self, sizes: FloatArray) -> FloatArray:
-        """Elements of the tensor from the size per dim; dims stand on the second last axis."""
+        """Return the number of elements of the tensor.
+
+        Args:
+            sizes: Size per dim; dims are on the second last axis.
+
+        Returns:
+            Elements, without the axis of the dims.
+        """
         count: FloatArray | None = None
         for row in range(len(self.operand.relevant)):
             factor = sizes[..., row, :]

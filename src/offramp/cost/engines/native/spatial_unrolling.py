@@ -17,17 +17,29 @@ MOST_MIXED_OPTIONS = 256
 
 @dataclass(frozen=True)
 class SpatialSearch:
-    """How many candidates are priced, and whether as many again may put several loops on an array dimension."""
+    """Which spatial mappings are priced.
+
+    Attributes:
+        candidates: Number of best-ranked mappings, >= 1.
+        mixed: Whether as many again may unroll several loops along one array dimension.
+    """
 
     candidates: int = 3
     mixed: bool = False
 
 
 def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> tuple[tuple[SpatialLoop, ...], ...]:
-    """The spatial mappings to price, best ranked first; one where the core's dataflow fixes all of it.
+    """Return the spatial mappings to price.
 
-    Empty where nothing fits the array. Candidates of the mixed search come after those of the plain one, so that more
-    search is never worse.
+    Candidates of the mixed search come after those of the plain one, so that more search is never worse.
+
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        search: How many mappings are wanted.
+
+    Returns:
+        Mappings, best ranked first; one where the core's dataflow fixes all array dimensions, none where nothing fits.
     """
     limits = _Limits.of(nest, view)
     fixed = _fit_dataflow(nest, view, limits)

@@ -16,9 +16,14 @@ BoolArray = npt.NDArray[np.bool_]
 class Reuse:
     """How the loops of one operand are split over its memories; the same for energy and latency.
 
-    Arrays are (levels + 1 x orders); row 0 belongs to the array, row ``l + 1`` to memory level ``l``. ``cycles`` is
-    how long the level's content lasts, ``top_relevant`` and ``top_irrelevant`` the product of the outermost run of
-    loops of that kind, ``sums_behind`` the product of the loops further out that add to the same output.
+    Arrays are (levels + 1 x orders); row 0 belongs to the array, row ``l + 1`` to memory level ``l``.
+
+    Attributes:
+        bounds: The place after the last loop of the level.
+        cycles: How long the level's content lasts.
+        top_relevant: Product of the run of relevant loops at the level's outer end.
+        top_irrelevant: Product of the run of irrelevant loops at the level's outer end.
+        sums_behind: Product of the loops further out that add to the same output.
     """
 
     bounds: IntArray
@@ -30,11 +35,16 @@ class Reuse:
 
 @dataclass(frozen=True, eq=False)
 class Traffic:
-    """Movements of one operand, arrays (levels + 1 x orders) as in Reuse.
+    """Movements of one operand; arrays are (levels + 1 x orders) as in `Reuse`.
 
-    ``data`` elements in one unit of the level, ``bits`` their width there, ``link_bits`` the width on the way to the
-    level below (0 where nothing comes back), ``unfinished`` whether partial sums travel back down, ``boost`` units of
-    the level below that one unit feeds with different data, ``units`` how many units the level has.
+    Attributes:
+        data: Elements in one unit of the level.
+        bits: Bits of an element in the level.
+        link_bits: Bits of an element on the way to the level above.
+        back_bits: Bits of an element on the way from the level above; 0 where nothing comes back.
+        unfinished: Whether partial sums come back from the level above.
+        boost: Per memory level, units of the level below that one unit feeds with different data.
+        units: Number of units, the array's first.
     """
 
     data: FloatArray
@@ -47,7 +57,17 @@ class Traffic:
 
 
 def reuse_of(operand: Operand, bounds: IntArray, orderings: Orderings, prefix: FloatArray) -> Reuse:
-    """``bounds`` as allocated; loops that reuse what a memory holds are moved below it first."""
+    """Split the loops of an operand over its memories. Loops that reuse what a memory holds are moved below it first.
+
+    Args:
+        operand: The operand.
+        bounds: The allocated places (levels + 1 x orders).
+        orderings: The loop orders.
+        prefix: Running product (places + 1 x orders) of the loop sizes.
+
+    Returns:
+        The split.
+    """
     columns = np.arange(orderings.count)
     irrelevant = flags(orderings, operand.irrelevant)
     relevant = flags(orderings, operand.relevant)
@@ -85,7 +105,17 @@ def _outermost_run(member: BoolArray, bounds: IntArray, prefix: FloatArray, colu
 
 
 def traffic_of(nest: LoopNest, operand: Operand, sizes: TensorSizes, reuse: Reuse) -> Traffic:
-    """Traffic under one version (exact or whole) of the spatial mapping, the one that ``sizes`` was made with."""
+    """Return the traffic of an operand under one version (exact or integer) of the spatial mapping.
+
+    Args:
+        nest: The layer's loops.
+        operand: The operand.
+        sizes: Sizes of its tensor, made with that version.
+        reuse: How its loops are split over the memories.
+
+    Returns:
+        The traffic.
+    """
     counts = unit_counts(operand, sizes.unrolling)
     data = _data(sizes, reuse)
     bits = np.full_like(data, operand.bits)
@@ -137,14 +167,31 @@ def _data(sizes: TensorSizes, reuse: Reuse) -> FloatArray:
 
 @dataclass(frozen=True)
 class UnitCounts:
-    """Units per level (array first), and how many different ones of the level below each feeds."""
+    """Units of an operand's levels.
+
+    Attributes:
+        units: Number of units, the array's first.
+        boost: Per memory level, units of the level below that one unit feeds with different data.
+    """
 
     units: tuple[int, ...]
     boost: tuple[int, ...]
 
 
 def unit_counts(operand: Operand, unrolling: OperandUnrolling) -> UnitCounts:
-    """Source: zigzag-dse 3.9.1; a window's loops are split into new elements and reuse, in the order of the loops."""
+    """Count the units of each level.
+
+    The loops of a window are split into new elements and reuse, in the order of the loops.
+
+    Source: zigzag-dse 3.9.1.
+
+    Args:
+        operand: The operand.
+        unrolling: Its unrolled loops by memory level.
+
+    Returns:
+        The counts.
+    """
     walked = {name: 1.0 for window in operand.windows for name in (window.position, window.tap)}
     last = [1.0] * len(operand.windows)
     last_reuse = [1.0] * len(operand.windows)
