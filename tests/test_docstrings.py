@@ -22,6 +22,7 @@ ROOMS_DONE = {
     "progress",
     "registry",
     "settings",
+    "space",
     "testing",
     "train",
     "version",

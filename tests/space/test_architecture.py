@@ -7,6 +7,7 @@ import pytest
 from offramp.errors import InputError
 from offramp.jsonio import dumps, loads
 from offramp.space.architecture import Architecture, BranchLayer, ExitChoice, PolicyChoice, Precision, StageChoice
+from tests.space.precisions import precisions_used
 
 STAGE = StageChoice(2, 16, (3, 5), (1, 6))
 
@@ -118,7 +119,7 @@ def test_precisions_of_parts() -> None:
         Precision(5, 5),
     )
     expected = (Precision(4, 8), Precision(8, 4), ternary, Precision(3, 3), Precision(5, 5))
-    assert changed.precisions_used() == expected
+    assert precisions_used(changed) == expected
     assert changed.without_exits().stages == (stage,)
     assert stage.block_precisions(1, Precision()) == (ternary,)
     assert STAGE.block_precisions(1, Precision(6, 6)) == (Precision(6, 6),)
@@ -160,7 +161,7 @@ def test_a_precision_as_text() -> None:
     assert not Precision(32, 8).is_float
     with pytest.raises(InputError, match="such as 8/8 or ternary/8, got '8'"):
         Precision.parse("8")
-    with pytest.raises(InputError, match="'40/8' makes no sense: `weight_bits` must be from 1 to 32"):
+    with pytest.raises(InputError, match="'40/8' is invalid: `weight_bits` must be from 1 to 32"):
         Precision.parse("40/8")
     with pytest.raises(ValueError, match="ternary weights must have `weight_bits` 2"):
         Precision(3, 8, ternary=True)

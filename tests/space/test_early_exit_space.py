@@ -15,6 +15,7 @@ from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, ZNIBER_PRECISIONS, Granularity, PrecisionChoices
 from offramp.space.search_space import BackboneSpace, Genes, StageSpace
 from offramp.testing.toys import every_architecture, small_space, tiny_space
+from tests.space.precisions import precisions_used
 
 
 @st.composite
@@ -205,16 +206,16 @@ def test_the_number_of_members_with_precisions_by_hand() -> None:
 
 def test_landmarks_take_the_bits_at_the_ends_and_searches_start_at_8() -> None:
     space = replace(space_of_one_stage(), precisions=PrecisionChoices("layer", ZNIBER_PRECISIONS))
-    assert set(space.max_architecture().precisions_used()) == {Precision(32, 32)}
-    assert set(space.min_architecture().precisions_used()) == {Precision(4, 4)}
-    assert {used for point in space.starting_points() for used in point.precisions_used()} == {Precision(8, 8)}
+    assert set(precisions_used(space.max_architecture())) == {Precision(32, 32)}
+    assert set(precisions_used(space.min_architecture())) == {Precision(4, 4)}
+    assert {used for point in space.starting_points() for used in precisions_used(point)} == {Precision(8, 8)}
     rng = np.random.default_rng(0)
     exits = [choice for _ in range(20) for choice in space.with_all_exits(space.max_architecture(), rng).exits]
     assert {choice.precision for choice in exits} == set(ZNIBER_PRECISIONS)
 
 
 def test_precisions_to_choose_among_must_make_sense() -> None:
-    with pytest.raises(ConfigError, match="at least one and none twice, got: 8/8, 8/8"):
+    with pytest.raises(ConfigError, match="at least one precision and none twice, got: 8/8, 8/8"):
         PrecisionChoices("stage", (Precision(), Precision()))
     with pytest.raises(ConfigError, match="none twice, got: none"):
         PrecisionChoices("network")

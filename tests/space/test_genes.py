@@ -65,7 +65,7 @@ def test_values_are_counted_once_each(num_choices: int, used: int, per_slot: int
         if len(canonical) == len(counts):
             assert gene.decode(GeneReader(tuple(canonical), counts), 2, used) == value
     assert gene.sample(np.random.default_rng(0), used) in values
-    assert gene.same(0, used) in values
+    assert gene.repeated(0, used) in values
 
 
 def test_what_is_not_offered_is_named() -> None:

@@ -13,15 +13,20 @@ T = TypeVar("T")
 
 FLOAT_BITS = 32
 TERNARY_BITS = 2
-"""What a ternary weight takes in a file and in a memory."""
+"""Bits that a ternary weight takes in a file and in a memory."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Bit widths of weights and of the activations that are written; 32 stands for floating point.
+    """Bit widths of the weights and of the written activations.
 
-    ``ternary`` weights are -1, 0 or 1, unlike plain weights of 2 bits (-2 to 1), and take as much room. As text:
-    ``8/4`` = weights of 8 bits, activations of 4; ``ternary/7``.
+    Ternary weights are -1, 0 or 1, plain weights of 2 bits -2 to 1; both take 2 bits each. As text, ``8/4`` means
+    weights of 8 bits and activations of 4, ``ternary/7`` means ternary weights and activations of 7 bits.
+
+    Attributes:
+        weight_bits: Bits of a weight, 1 to 32; 32 stands for floating point.
+        activation_bits: Bits of an activation, 1 to 32; 32 stands for floating point.
+        ternary: Whether the weights are ternary; `weight_bits` is then 2.
     """
 
     weight_bits: int = 8
@@ -41,7 +46,17 @@ class Precision:
 
     @classmethod
     def parse(cls, text: str) -> "Precision":
-        """From text such as ``8/4`` or ``ternary/7``. Raises InputError."""
+        """Read a precision from text such as ``8/4`` or ``ternary/7``.
+
+        Args:
+            text: Weight bits (or ``ternary``) and activation bits, separated by a slash.
+
+        Returns:
+            The precision.
+
+        Raises:
+            InputError: The text has another form, or a bit width is out of range.
+        """
         match = re.fullmatch(r"\s*(ternary|\d{1,2})\s*/\s*(\d{1,2})\s*", text)
         if match is None:
             raise InputError(
@@ -51,7 +66,7 @@ class Precision:
         try:
             return cls(TERNARY_BITS if ternary else int(match.group(1)), int(match.group(2)), ternary)
         except ValueError as exc:
-            raise InputError(f"Precision {text!r} makes no sense: {exc}") from exc
+            raise InputError(f"Precision {text!r} is invalid: {exc}") from exc
 
     @property
     def is_float(self) -> bool:
@@ -61,11 +76,19 @@ class Precision:
 
 @dataclass(frozen=True)
 class StageChoice:
-    """One stage of a backbone: how many blocks, how wide, and what is chosen block by block.
+    """One stage of a backbone: its number of blocks, its width and the choices for each block.
 
-    ``precisions`` and ``analog_shares`` hold the same number of values for every block, in order: one for all of the
-    block or one per layer in it. Without ``precisions`` the architecture's holds. ``analog_shares`` say which share of
-    a layer's output channels an analog core computes; without any, none.
+    Attributes:
+        depth: Number of blocks, at least 1.
+        width: Output channels of the blocks, at least 1.
+        kernel_sizes: Kernel size of each block.
+        expansions: Expansion factor of each block.
+        precisions: Precisions of the blocks in order, the same number for each block: one for the whole block or one
+            per
+            layer. Empty: the architecture's precision holds.
+        analog_shares: Shares of output channels that an analog core computes, 0 to 1, arranged like `precisions`.
+            Empty:
+            the stage is digital.
     """
 
     depth: int
@@ -92,11 +115,26 @@ class StageChoice:
             raise ValueError(f"`analog_shares` must be shares from 0 to 1, got {self.analog_shares}.")
 
     def block_precisions(self, block: int, default: Precision) -> tuple[Precision, ...]:
-        """Those of one block: one for all of it, or one per layer."""
+        """Select the precisions of one block.
+
+        Args:
+            block: Index of the block in the stage, from 0.
+            default: The precision to use if the stage has none of its own.
+
+        Returns:
+            One precision for the whole block, or one per layer.
+        """
         return _of_block(self.precisions, block, self.depth) or (default,)
 
     def block_analog_shares(self, block: int) -> tuple[float, ...]:
-        """Those of one block: none, one for all of it, or one per layer."""
+        """Select the analog shares of one block.
+
+        Args:
+            block: Index of the block in the stage, from 0.
+
+        Returns:
+            No share, one for the whole block, or one per layer.
+        """
         return _of_block(self.analog_shares, block, self.depth)
 
 
@@ -107,7 +145,14 @@ def _of_block(values: tuple[T, ...], block: int, depth: int) -> tuple[T, ...]:
 
 @dataclass(frozen=True)
 class BranchLayer:
-    """One layer of an exit branch that was put together layer by layer."""
+    """One layer of an exit branch that is built layer by layer.
+
+    Attributes:
+        kind: Registered name of the layer type.
+        kernel_size: Height and width of the kernel, at least 1.
+        stride: Stride in both directions, at least 1.
+        width: Output channels, at least 1.
+    """
 
     kind: str
     kernel_size: int
@@ -122,10 +167,14 @@ class BranchLayer:
 
 @dataclass(frozen=True)
 class ExitChoice:
-    """An exit: the tap it sits at and its branch.
+    """An exit: its tap and its branch.
 
-    ``precision`` None = the architecture's ``branch_precision``; ``layers`` are those of a branch that was put
-    together layer by layer. An analog core computes ``analog_share`` of the output channels of each of its layers.
+    Attributes:
+        tap: Number of the tap in the deepest network of the family, from 0.
+        branch: Registered name of the branch type.
+        precision: Precision of the branch; None: the architecture's `branch_precision`.
+        layers: Layers of a branch that is built layer by layer.
+        analog_share: Share of the output channels of each of its layers that an analog core computes, 0 to 1.
     """
 
     tap: int
@@ -143,10 +192,13 @@ class ExitChoice:
 
 @dataclass(frozen=True)
 class PolicyChoice:
-    """How thresholds are to be set: the confidence measure and the operating point.
+    """How thresholds are chosen: the confidence measure and the operating point.
 
-    ``accuracy_drop`` is the share of validation accuracy, relative to what the same network reaches at its
-    best thresholds, that may be given up for a lower expected cost.
+    Attributes:
+        measure: The confidence measure.
+        accuracy_drop: Share of validation accuracy, 0 to 1, that may be given up for a lower expected cost. It is
+            relative
+            to the accuracy of the same network at its best thresholds.
     """
 
     measure: Measure = "max_probability"
@@ -161,10 +213,18 @@ class PolicyChoice:
 class Architecture:
     """Everything that identifies a candidate network; hashable, so it is its own identity.
 
-    A tap is numbered by its slot in the deepest network of the family: stage ``s``, block ``j`` has number
-    ``sum(max_depth[:s]) + j``. ``exits`` holds the early exits only; the final classifier, of type
-    ``final_branch``, is implied. ``precision`` is that of the stem and of all blocks that do not state their own,
-    ``branch_precision`` that of the final classifier and of all branches that do not.
+    Taps have the numbers of the deepest network of the family: block ``j`` of stage ``s`` has the number
+    ``sum(max_depth[:s]) + j``.
+
+    Attributes:
+        backbone: Registered name of the backbone family.
+        resolution: Height and width of the input in pixels, at least 1.
+        stages: Choices of each stage, at least one stage.
+        exits: The early exits, at strictly increasing taps. The final classifier is implied.
+        final_branch: Registered branch type of the final classifier.
+        policy: How thresholds are chosen.
+        precision: Precision of the stem and of every block without its own.
+        branch_precision: Precision of the final classifier and of every branch without its own.
     """
 
     backbone: str
@@ -191,14 +251,16 @@ class Architecture:
         return any(stage.analog_shares for stage in self.stages) or any(choice.analog_share for choice in self.exits)
 
     def exit_precision(self, index: int) -> Precision:
-        """Of the branch of an exit; all behind the early ones are the final classifier."""
+        """Find the precision of the branch of an exit.
+
+        Args:
+            index: Index of the exit, from 0; indices past the early exits mean the final classifier.
+
+        Returns:
+            The precision of the branch.
+        """
         own = self.exits[index].precision if index < len(self.exits) else None
         return own or self.branch_precision
-
-    def precisions_used(self) -> tuple[Precision, ...]:
-        """Every precision that some part has, in the order in which they come up."""
-        blocks = itertools.chain.from_iterable(stage.precisions for stage in self.stages)
-        return tuple(dict.fromkeys((self.precision, *blocks, *map(self.exit_precision, range(len(self.exits) + 1)))))
 
     def without_exits(self) -> "Architecture":
         """The same backbone with its final classifier alone: the static network."""

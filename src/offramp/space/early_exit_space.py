@@ -25,13 +25,29 @@ _PRECISION = Precision()
 class EarlyExitSpace:
     """All early-exit networks of a backbone family.
 
-    Genes, in order: resolution; those of each stage (StageGenes); those of the exits (ExitGenes); those of the policy
-    (PolicyGenes); where precision is chosen, that of the stem and that of the final classifier. Each gene but the
-    taps' is an index into the tuple of its choices. Genes that mean nothing are ignored by `decode` and are 0 in what
-    `encode` gives (the canonical genes): those of inactive blocks, taps of inactive blocks, the tap of the last active
-    block (the final classifier sits there), exits beyond the first ``max_exits``, and the policy of a network without
-    exits. ``precision`` and ``branch_precision`` hold where they are not chosen. ``analog_shares`` are chosen layer by
-    layer and exit by exit, but for branches of the types ``digital_branches``, which have nothing for an analog core.
+    Genes, in order: the resolution; those of each stage (`StageGenes`); those of the exits (`ExitGenes`); those of the
+    policy (`PolicyGenes`); where precision is chosen, that of the stem and that of the final classifier. Every gene is
+    an
+    index into the tuple of its choices, except those of the taps. `decode` ignores genes without meaning, and `encode`
+    writes 0 for them (canonical genes): those of inactive blocks, of taps at inactive blocks, of the tap at the last
+    active
+    block (the place of the final classifier), of exits beyond the first `max_exits`, and of the policy of a network
+    without
+    exits.
+
+    Attributes:
+        backbone: Choices of the backbone family.
+        branches: Branch types to choose among.
+        measures: Confidence measures to choose among.
+        accuracy_drops: Accuracy drops to choose among, 0 to 1.
+        max_exits: Largest number of early exits, at least 0.
+        final_branch: Branch type of the final classifier.
+        precision: Precision of the backbone where it is not chosen.
+        branch_precision: Precision of the branches where it is not chosen.
+        precisions: Precisions to choose among and their granularity.
+        analog_shares: Analog shares to choose among, 0 to 1, for each layer and each exit.
+        digital_branches: Branch types without layers for an analog core; their share is 0.
+        branch_layers: Layers to choose among for branches that are built layer by layer.
     """
 
     backbone: BackboneSpace
@@ -93,7 +109,7 @@ class EarlyExitSpace:
         return PolicyGenes(self.measures, self.accuracy_drops)
 
     @cached_property
-    def _ends(self) -> SlotGene[Precision]:
+    def _end_precisions(self) -> SlotGene[Precision]:
         """Precisions of the two parts that are always there: the stem and the final classifier."""
         return SlotGene("precision", self.precisions.choices)
 
@@ -106,13 +122,13 @@ class EarlyExitSpace:
             *stages,
             *self._exits.cardinalities,
             *self._policy.cardinalities,
-            *self._ends.cardinalities(2),
+            *self._end_precisions.cardinalities(2),
         )
 
     @cached_property
     def size(self) -> int:
         """Number of distinct architectures, exactly."""
-        by_depth = {0: len(self.backbone.resolutions) * self._ends.num_choices(2)}
+        by_depth = {0: len(self.backbone.resolutions) * self._end_precisions.num_choices(2)}
         for stage in self._stages:
             longer: dict[int, int] = {}
             for before, depth in itertools.product(by_depth, stage.space.depths):
@@ -128,7 +144,14 @@ class EarlyExitSpace:
         )
 
     def active_taps(self, architecture: Architecture) -> tuple[int, ...]:
-        """Tap slots that may carry an early exit: the ends of all active blocks but the last."""
+        """List the taps that may carry an early exit: the ends of all active blocks but the last.
+
+        Args:
+            architecture: An architecture of this space.
+
+        Returns:
+            Numbers of the taps, increasing.
+        """
         return self._legal_taps(architecture.stages)
 
     def _legal_taps(self, stages: Sequence[StageChoice]) -> tuple[int, ...]:
@@ -137,13 +160,23 @@ class EarlyExitSpace:
         return tuple(taps[:-1])
 
     def decode(self, genes: Genes) -> Architecture:
-        """The architecture that genes mean. Raises InputError for a wrong number of genes or a gene out of range."""
+        """Build the architecture that genes describe.
+
+        Args:
+            genes: One gene per entry of `cardinalities`.
+
+        Returns:
+            The architecture.
+
+        Raises:
+            InputError: The number of genes is wrong, or a gene is out of range.
+        """
         reader = GeneReader(genes, self.cardinalities)
         resolution = reader.choose(self.backbone.resolutions)
         stages = tuple(stage.decode(reader) for stage in self._stages)
         exits = self._exits.decode(reader, self._legal_taps(stages))
         policy = self._policy.decode(reader, len(exits))
-        return self._architecture(resolution, stages, exits, policy, self._ends.decode(reader, 2, 2))
+        return self._architecture(resolution, stages, exits, policy, self._end_precisions.decode(reader, 2, 2))
 
     def _architecture(
         self,
@@ -166,7 +199,17 @@ class EarlyExitSpace:
         )
 
     def encode(self, architecture: Architecture) -> Genes:
-        """The canonical genes of an architecture. Raises InputError that names what lies outside the space."""
+        """Find the canonical genes of an architecture.
+
+        Args:
+            architecture: The architecture.
+
+        Returns:
+            One gene per entry of `cardinalities`.
+
+        Raises:
+            InputError: The architecture lies outside the space; the message names the part that does.
+        """
         self._check_fixed_parts(architecture)
         stages = zip(self._stages, architecture.stages, strict=True)
         exits = architecture.exits
@@ -176,7 +219,7 @@ class EarlyExitSpace:
             *itertools.chain.from_iterable(group.encode(choice) for group, choice in stages),
             *self._exits.encode(exits, self.active_taps(architecture)),
             *self._policy.encode(architecture.policy, len(exits)),
-            *self._ends.encode(ends, 2, 2, "stem and final classifier"),
+            *self._end_precisions.encode(ends, 2, 2, "stem and final classifier"),
         )
 
     def _check_fixed_parts(self, architecture: Architecture) -> None:
@@ -193,29 +236,37 @@ class EarlyExitSpace:
             )
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture: backbone choices uniform, the number of exits uniform from 1 to the most possible.
+        """Draw a random architecture.
 
-        One in twenty has no early exit, so that every member of the space can come up.
+        Backbone choices are uniform. The number of exits is uniform from 1 to the largest possible one, but one
+        architecture
+        in twenty has no early exit, so that every member of the space can be drawn.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            The architecture.
         """
         stages = tuple(stage.sample(rng) for stage in self._stages)
         resolution = pick(self.backbone.resolutions, rng)
         exits = self._exits.sample(rng, self._legal_taps(stages))
         policy = self._policy.sample(rng, len(exits))
-        return self._architecture(resolution, stages, exits, policy, self._ends.sample(rng, 2))
+        return self._architecture(resolution, stages, exits, policy, self._end_precisions.sample(rng, 2))
 
     def max_architecture(self) -> Architecture:
-        """The largest member at the most bits and the least analog shares, without early exits."""
+        """The largest member with the most bits and the least analog shares, without early exits."""
         return self._extreme(max, self.precisions.finest, self._least_share)
 
     def reference_architecture(self) -> Architecture:
-        """The largest member without exits that others are held against: at the usual bits, not at the most offered.
+        """The largest member at the usual bit widths, without early exits: the reference of reductions.
 
-        Offering more bits would otherwise make every reduction larger.
+        With the most bits offered instead, every further offer would make all reductions larger.
         """
         return self._extreme(max, self.precisions.usual, self._least_share)
 
     def min_architecture(self) -> Architecture:
-        """The smallest member at the fewest bits and the largest analog shares, without early exits."""
+        """The smallest member with the fewest bits and the largest analog shares, without early exits."""
         return self._extreme(min, self.precisions.coarsest, max(self.analog_shares, default=0.0))
 
     @property
@@ -226,27 +277,50 @@ class EarlyExitSpace:
         self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None, share: float
     ) -> Architecture:
         stages = tuple(stage.extreme(choose, precision, share) for stage in self._stages)
-        ends = () if precision is None else self._ends.same(precision, 2)
+        ends = () if precision is None else self._end_precisions.repeated(precision, 2)
         return self._architecture(choose(self.backbone.resolutions), stages, (), PolicyChoice(), ends)
 
     def with_all_exits(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """The same backbone with a random branch at every legal tap, ``max_exits`` notwithstanding."""
-        return replace(architecture, exits=self._exits.at(self.active_taps(architecture), rng))
+        """Put a random branch at every legal tap, regardless of `max_exits`.
+
+        Args:
+            architecture: The architecture whose backbone is kept.
+            rng: Source of randomness.
+
+        Returns:
+            The architecture with the new exits.
+        """
+        return replace(architecture, exits=self._exits.at_taps(self.active_taps(architecture), rng))
 
     def with_full_widths(self, architecture: Architecture) -> Architecture:
-        """The same architecture with every stage as wide as can be."""
+        """Set every stage to its largest width.
+
+        Args:
+            architecture: An architecture of this space.
+
+        Returns:
+            The architecture with the largest widths.
+        """
         stages = zip(architecture.stages, self.backbone.stages, strict=True)
         return replace(architecture, stages=tuple(replace(choice, width=max(x.widths)) for choice, x in stages))
 
     @property
     def has_elastic_widths(self) -> bool:
+        """Whether some stage has several widths."""
         return any(len(stage.widths) > 1 for stage in self.backbone.stages)
 
     def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]:
-        """The exits that this backbone may have, in the order of the taps: all of them, but for branches with layers to
-        choose, of which there are too many and a few stand for the others.
+        """List the exits that a backbone may have.
 
-        Where precision is chosen, theirs is that of the final classifier.
+        Branches with layers to choose have too many variants; a few of them stand for all. Where precision is chosen,
+        the exits
+        have the precision of the final classifier.
+
+        Args:
+            architecture: The architecture that gives the backbone.
+
+        Returns:
+            The exits, in the order of their taps.
         """
         precision = architecture.branch_precision if self.precisions.choices else None
         return self._exits.options(self.active_taps(architecture), precision)
@@ -254,19 +328,30 @@ class EarlyExitSpace:
     def with_spread_exits(
         self, architecture: Architecture, count: int, branch: str, policy: PolicyChoice, share: float | None = None
     ) -> Architecture:
-        """The same backbone with at most ``count`` exits of one branch type, evenly spread over the legal taps.
+        """Replace the exits by ones of a single branch type, evenly spread over the legal taps.
 
-        Where precision is chosen, theirs is that of the final classifier; their analog share is the least unless given.
+        Where precision is chosen, the exits have the precision of the final classifier.
+
+        Args:
+            architecture: The architecture whose backbone is kept.
+            count: Number of exits; fewer if `max_exits` or the taps do not allow as many.
+            branch: Branch type.
+            policy: Policy of the new architecture; ignored if it has no exits.
+            share: Analog share of the exits, 0 to 1; None: the least.
+
+        Returns:
+            The architecture with the new exits.
         """
         precision = architecture.branch_precision if self.precisions.choices else None
         exits = self._exits.spread(count, branch, self.active_taps(architecture), precision, share)
         return replace(architecture, exits=exits, policy=policy if exits else PolicyChoice())
 
     def starting_points(self) -> tuple[Architecture, ...]:
-        """Sensible first candidates: backbones of three sizes, without exits and with spread ones.
+        """Good first candidates: backbones of three sizes, each without exits and with evenly spread ones.
 
-        The branch type that is listed first gets the most exits.
-        Where analog shares are chosen: of two sizes, both with the least and with the largest share.
+        The branch type that is listed first gets the most exits. Where analog shares are chosen, there are two sizes
+        instead,
+        both with the least and with the largest share.
         """
         points = []
         middle = len(self.accuracy_drops) // 2

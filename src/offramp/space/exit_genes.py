@@ -20,11 +20,21 @@ _LAYERED_OPTIONS = 3
 
 @dataclass(frozen=True)
 class ExitGenes:
-    """In order: per tap slot 0 (no exit) or 1 + the index of the branch type; then per tap slot a precision; then per
-    tap slot the layers of branches that have any to choose; then per tap slot an analog share.
+    """Genes of the early exits.
 
-    Taps that cannot carry an exit and exits beyond the first ``max_exits`` are ignored, and so are analog shares of
-    ``digital_branches``, which are 0.
+    In order: per tap slot 0 (no exit) or 1 + the index of the branch type; per tap slot a precision; per tap slot the
+    layers of a branch that is built layer by layer; per tap slot an analog share. Genes of taps that cannot carry an
+    exit,
+    of exits beyond the first `max_exits`, and analog shares of `digital_branches` are ignored.
+
+    Attributes:
+        branches: Branch types to choose among.
+        num_taps: Number of tap slots.
+        max_exits: Largest number of early exits.
+        precisions: Precisions to choose among.
+        layers: Layers to choose among.
+        analog_shares: Analog shares to choose among, 0 to 1.
+        digital_branches: Branch types whose analog share is 0.
     """
 
     branches: tuple[str, ...]
@@ -51,6 +61,7 @@ class ExitGenes:
 
     @cached_property
     def cardinalities(self) -> tuple[int, ...]:
+        """Number of choices of each gene."""
         kinds = [1 + len(self.branches)] * self.num_taps
         return (
             *kinds,
@@ -60,7 +71,15 @@ class ExitGenes:
         )
 
     def decode(self, reader: GeneReader, legal: Sequence[int]) -> tuple[ExitChoice, ...]:
-        """Exits at the taps that are ``legal``."""
+        """Read the exits.
+
+        Args:
+            reader: Genes; the next ones are those of the exits.
+            legal: Taps that may carry an exit, increasing.
+
+        Returns:
+            The exits, at increasing taps.
+        """
         kinds = [reader.next() for _ in range(self.num_taps)]
         precisions = self._precisions.decode(reader, self.num_taps, self.num_taps)
         layers = [self.layers.decode(reader) for _ in range(self.num_taps)]
@@ -75,6 +94,18 @@ class ExitGenes:
         return tuple(exits[: self.max_exits])
 
     def encode(self, exits: Sequence[ExitChoice], legal: Sequence[int]) -> list[int]:
+        """Find the canonical genes of exits.
+
+        Args:
+            exits: The exits.
+            legal: Taps that may carry an exit.
+
+        Returns:
+            One gene per entry of `cardinalities`.
+
+        Raises:
+            InputError: There are too many exits, or one lies outside the space.
+        """
         if len(exits) > self.max_exits:
             raise InputError(
                 f"an architecture of this space must have at most {self.max_exits} early exits, got {len(exits)}."
@@ -100,14 +131,31 @@ class ExitGenes:
         return kinds + precisions + [gene for row in layers for gene in row] + shares
 
     def sample(self, rng: np.random.Generator, legal: Sequence[int]) -> tuple[ExitChoice, ...]:
-        """The number of exits is uniform from 1 to the most possible; one draw in twenty has none."""
+        """Draw exits at random: their number is uniform from 1 to the largest possible one; one draw in twenty has
+        none.
+
+        Args:
+            rng: Source of randomness.
+            legal: Taps that may carry an exit.
+
+        Returns:
+            The exits, at increasing taps.
+        """
         most = min(self.max_exits, len(legal))
         count = int(rng.integers(1, most + 1)) if most and rng.random() >= _SHARE_WITHOUT_EXITS else 0
         taps = sorted(int(tap) for tap in rng.choice(np.asarray(legal, dtype=np.int64), count, replace=False))
-        return self.at(taps, rng)
+        return self.at_taps(taps, rng)
 
-    def at(self, taps: Sequence[int], rng: np.random.Generator) -> tuple[ExitChoice, ...]:
-        """Exits at these taps, everything else about them drawn."""
+    def at_taps(self, taps: Sequence[int], rng: np.random.Generator) -> tuple[ExitChoice, ...]:
+        """Draw exits at given taps.
+
+        Args:
+            taps: Taps of the exits.
+            rng: Source of randomness.
+
+        Returns:
+            One exit per tap.
+        """
         return tuple(self._drawn(tap, rng) for tap in taps)
 
     def _drawn(self, tap: int, rng: np.random.Generator) -> ExitChoice:
@@ -117,8 +165,17 @@ class ExitGenes:
         return ExitChoice(tap, branch, precision, layers, next(iter(self._shares_of(branch).sample(rng, 1)), 0.0))
 
     def options(self, legal: Sequence[int], precision: Precision | None) -> tuple[ExitChoice, ...]:
-        """Every exit at these taps, in their order; of branches with layers to choose a few at random, the same each
-        time. Their analog share is the least."""
+        """List the exits at given taps, with the least analog share.
+
+        Branches with layers to choose appear with a few random rows of layers, the same in every call.
+
+        Args:
+            legal: Taps that may carry an exit.
+            precision: Precision of all exits; None: that of the architecture.
+
+        Returns:
+            Different exits, in the order of the taps.
+        """
         found: dict[ExitChoice, None] = {}
         for tap in legal:
             for branch in self.branches:
@@ -131,7 +188,18 @@ class ExitGenes:
     def spread(
         self, count: int, branch: str, legal: Sequence[int], precision: Precision | None, share: float | None = None
     ) -> tuple[ExitChoice, ...]:
-        """At most ``count`` exits of one branch type, evenly spread over the legal taps; ``share`` None = the least."""
+        """Place exits of one branch type evenly over taps.
+
+        Args:
+            count: Number of exits; fewer if `max_exits` or the taps do not allow as many.
+            branch: Branch type.
+            legal: Taps that may carry an exit.
+            precision: Precision of all exits; None: that of the architecture.
+            share: Analog share of all exits, 0 to 1; None: the least.
+
+        Returns:
+            The exits, at increasing taps.
+        """
         share = self._least_share(branch) if share is None or branch in self.digital_branches else share
         count = min(count, self.max_exits, len(legal))
         places = sorted({round((index + 1) * (len(legal) + 1) / (count + 1)) - 1 for index in range(count)})
@@ -139,7 +207,15 @@ class ExitGenes:
         return tuple(ExitChoice(tap, branch, precision, (), share) for tap in taps)
 
     def num_choices(self, num_legal: int, num_exits: int) -> int:
-        """Number of distinct sets of ``num_exits`` exits, exactly."""
+        """Count the distinct sets of exits.
+
+        Args:
+            num_legal: Number of taps that may carry an exit.
+            num_exits: Number of exits.
+
+        Returns:
+            The exact number.
+        """
         each = sum(self.layers.num_choices(x) * self._shares_of(x).num_choices(1) for x in self.branches)
         each *= self._precisions.num_choices(1)
         return math.comb(num_legal, num_exits) * int(each**num_exits) if num_exits <= self.max_exits else 0

@@ -1,8 +1,8 @@
-"""The parts that gene groups are made of: reading genes in order, and choices made once per slot.
+"""Building blocks of gene groups: reading genes in order, and choices made once per slot.
 
-A group owns a run of genes and all that is to know about them: how many choices each has, what they mean, the
-canonical genes of a value, how to draw one, and how many distinct ones there are. Genes without meaning (of a block
-or an exit that is not there) are ignored on reading and written as 0.
+A group owns a run of genes. It knows the number of choices and the meaning of each gene, the canonical genes of a
+value, how to draw a value, and how many distinct values there are. Genes without meaning (of a block or an exit that
+is not there) are ignored on reading and written as 0.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,18 @@ T = TypeVar("T")
 
 
 class GeneReader:
-    """Hands out checked genes one by one. Raises InputError for a wrong number of genes or one out of range."""
+    """Checks genes and returns them one by one."""
 
     def __init__(self, genes: Genes, cardinalities: Sequence[int]) -> None:
+        """Check the genes.
+
+        Args:
+            genes: The genes.
+            cardinalities: Number of choices of each gene.
+
+        Raises:
+            InputError: The number of genes is wrong, or a gene is out of range.
+        """
         if len(genes) != len(cardinalities):
             raise InputError(f"genes of this space must be {len(cardinalities)} numbers, got {len(genes)}.")
         for index, (gene, count) in enumerate(zip(genes, cardinalities, strict=True)):
@@ -29,18 +38,32 @@ class GeneReader:
         self._genes = iter(int(gene) for gene in genes)
 
     def next(self) -> int:
+        """The next gene."""
         return next(self._genes)
 
     def choose(self, choices: tuple[T, ...]) -> T:
+        """Return what the next gene chooses.
+
+        Args:
+            choices: The choices, as many as the gene's cardinality.
+
+        Returns:
+            One of the choices.
+        """
         return choices[self.next()]
 
 
 @dataclass(frozen=True)
 class SlotGene(Generic[T]):
-    """A choice made for every slot that is in use, of which there may be fewer than slots.
+    """A choice made for every slot in use.
 
-    Each slot in use gets ``per_slot`` values. With ``shared`` one gene decides for all of them. Without choices there
-    are no genes and no values.
+    Without choices there are no genes and no values.
+
+    Attributes:
+        name: Name of the choice in messages.
+        choices: The values to choose among.
+        per_slot: Number of values of each slot.
+        shared: Whether one gene decides for all slots.
     """
 
     name: str
@@ -49,6 +72,14 @@ class SlotGene(Generic[T]):
     shared: bool = False
 
     def cardinalities(self, slots: int) -> list[int]:
+        """List the number of choices of each gene.
+
+        Args:
+            slots: Number of slots.
+
+        Returns:
+            One number per gene.
+        """
         return [len(self.choices)] * self._num_genes(slots)
 
     def _num_genes(self, slots: int) -> int:
@@ -57,6 +88,16 @@ class SlotGene(Generic[T]):
         return 1 if self.shared else slots * self.per_slot
 
     def decode(self, reader: GeneReader, slots: int, used: int) -> tuple[T, ...]:
+        """Read the values of the slots in use.
+
+        Args:
+            reader: Genes; the next ones are those of this choice.
+            slots: Number of slots.
+            used: Number of slots in use, the first ones.
+
+        Returns:
+            `per_slot` values for each slot in use; none without choices.
+        """
         genes = [reader.next() for _ in range(self._num_genes(slots))]
         return self._values([self.choices[gene] for gene in genes], used)
 
@@ -65,7 +106,20 @@ class SlotGene(Generic[T]):
         return tuple(drawn) * count if self.shared else tuple(drawn[:count])
 
     def encode(self, values: Sequence[T], slots: int, used: int, where: str) -> list[int]:
-        """Canonical genes. Raises InputError for values that genes cannot give."""
+        """Find the canonical genes of values.
+
+        Args:
+            values: `per_slot` values for each slot in use; none without choices.
+            slots: Number of slots.
+            used: Number of slots in use.
+            where: Name of the place in messages.
+
+        Returns:
+            The genes of all slots.
+
+        Raises:
+            InputError: The number of values is wrong, one is not among the choices, or shared values differ.
+        """
         expected = used * self.per_slot if self.choices else 0
         if len(values) != expected:
             raise InputError(f"{self.name} in {where} must have {expected} value(s) in this space, got {len(values)}.")
@@ -77,20 +131,57 @@ class SlotGene(Generic[T]):
         return genes[:1]
 
     def sample(self, rng: np.random.Generator, used: int) -> tuple[T, ...]:
+        """Draw values at random.
+
+        Args:
+            rng: Source of randomness.
+            used: Number of slots in use.
+
+        Returns:
+            `per_slot` values for each slot in use; none without choices.
+        """
         if not self.choices:
             return ()
         return self._values([pick(self.choices, rng) for _ in range(self._num_genes(used))], used)
 
-    def same(self, value: T, used: int) -> tuple[T, ...]:
-        """``value`` everywhere."""
+    def repeated(self, value: T, used: int) -> tuple[T, ...]:
+        """Repeat one value for all slots in use.
+
+        Args:
+            value: The value.
+            used: Number of slots in use.
+
+        Returns:
+            `per_slot` values for each slot in use; none without choices.
+        """
         return (value,) * (used * self.per_slot) if self.choices else ()
 
     def num_choices(self, used: int) -> int:
-        """Number of distinct values, exactly."""
+        """Count the distinct sequences of values.
+
+        Args:
+            used: Number of slots in use.
+
+        Returns:
+            The exact number.
+        """
         return int(len(self.choices) ** self._num_genes(used))
 
 
 def index_of(choices: tuple[T, ...], value: T, what: str) -> int:
+    """Find the index of a value among choices.
+
+    Args:
+        choices: The choices.
+        value: The value.
+        what: Name of the value in messages.
+
+    Returns:
+        The index, from 0.
+
+    Raises:
+        InputError: The value is not among the choices.
+    """
     if value not in choices:
         raise InputError(f"{what} must be among {_shown(choices)} in this space, got {_shown(value)}.")
     return choices.index(value)
@@ -104,4 +195,13 @@ def _shown(value: object) -> str:
 
 
 def pick(choices: tuple[T, ...], rng: np.random.Generator) -> T:
+    """Draw one of several choices, uniformly.
+
+    Args:
+        choices: The choices, at least one.
+        rng: Source of randomness.
+
+    Returns:
+        The drawn choice.
+    """
     return choices[int(rng.integers(len(choices)))]

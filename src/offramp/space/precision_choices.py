@@ -10,15 +10,19 @@ Granularity = Literal["fixed", "network", "stage", "layer"]
 GRANULARITIES: tuple[Granularity, ...] = ("fixed", "network", "stage", "layer")
 
 ZNIBER_PRECISIONS = tuple(Precision(*bits) for bits in ((32, 32), (8, 8), (8, 4), (4, 8), (4, 4)))
-"""The pairs that Zniber et al. compare (theirs are of backbone and branches, ours of weights and activations)."""
+"""The pairs that Zniber et al. compare. Theirs mean backbone and branches, ours weights and activations."""
 
 
 @dataclass(frozen=True)
 class PrecisionChoices:
-    """The bit widths a search may choose among, and for what.
+    """The precisions that a search may choose among, and their granularity.
 
-    ``fixed``: nothing is chosen. ``network``: one for the backbone and one for each branch. ``stage`` and ``layer``:
-    also one for each stage, or for each layer of each block; that of the backbone is then the stem's.
+    Attributes:
+        granularity: What has a precision of its own. ``fixed``: nothing is chosen. ``network``: the backbone and each
+            branch. ``stage``: also each stage. ``layer``: also each layer of each block. In the last two, the precision
+                of
+            the backbone is that of the stem.
+        choices: The precisions to choose among, all different; none if `granularity` is ``fixed``.
     """
 
     granularity: Granularity = "fixed"
@@ -31,21 +35,21 @@ class PrecisionChoices:
             raise ConfigError("with granularity 'fixed' there must be no precisions to choose among.")
         if self.granularity != "fixed" and (not self.choices or len(set(self.choices)) != len(self.choices)):
             shown = ", ".join(map(str, self.choices))
-            raise ConfigError(f"precisions to choose among must be at least one and none twice, got: {shown or 'none'}")
+            raise ConfigError(f"`choices` must hold at least one precision and none twice, got: {shown or 'none'}.")
 
     @property
     def finest(self) -> Precision | None:
-        """The one with most bits; None where nothing is chosen."""
+        """The precision with most bits; None if nothing is chosen."""
         return max(self.choices, key=_bits, default=None)
 
     @property
     def coarsest(self) -> Precision | None:
-        """The one with fewest bits; None where nothing is chosen."""
+        """The precision with fewest bits; None if nothing is chosen."""
         return min(self.choices, key=_bits, default=None)
 
     @property
     def usual(self) -> Precision | None:
-        """What searches start from: 8 bits for both where that may be chosen, else the finest."""
+        """The precision of first candidates: 8 bits for weights and activations if offered, else the finest."""
         usual = Precision(8, 8)
         return usual if usual in self.choices else self.finest
 

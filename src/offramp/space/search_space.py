@@ -1,4 +1,4 @@
-"""Search spaces: what may be chosen, as vectors of small integers (genes) and as architectures."""
+"""Search spaces: choices as vectors of small integers (genes) and as architectures."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,9 +12,15 @@ Genes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StageSpace:
-    """The choices of one backbone stage; kernel sizes and expansions are chosen block by block.
+    """The choices of one backbone stage; kernel sizes and expansions are chosen for each block.
 
-    ``layers_per_block`` says how many layers of a block can have bit widths of their own.
+    Attributes:
+        depths: Numbers of blocks to choose among, increasing, at least 1.
+        widths: Output channels to choose among, increasing, at least 1.
+        kernel_sizes: Kernel sizes to choose among, increasing, at least 1.
+        expansions: Expansion factors to choose among, increasing, at least 1.
+        stride: Stride of the first block.
+        layers_per_block: Number of layers of a block that can have a precision of their own, at least 1.
     """
 
     depths: tuple[int, ...]
@@ -37,8 +43,16 @@ class StageSpace:
 class BackboneSpace:
     """All members of a backbone family; each block end of the deepest member is a tap slot.
 
-    The stem is a convolution of ``stem_kernel`` (height, width). ``stem_padding`` None: half of the kernel; one of even
-    size needs a padding that makes its stride ``s`` divide the image's sizes by ``s``, rounding up.
+    The stem is a convolution.
+
+    Attributes:
+        name: Registered name of the backbone family.
+        resolutions: Input heights and widths to choose among, in pixels.
+        stages: Choices of each stage.
+        stem_stride: Stride of the stem.
+        stem_kernel: Height and width of the stem's kernel.
+        stem_padding: Padding of the stem in height and width; None: half of the kernel. A kernel of even size needs a
+            padding with which the stem divides the input's sizes by its stride, rounded up.
     """
 
     name: str
@@ -50,23 +64,51 @@ class BackboneSpace:
 
     @property
     def num_taps(self) -> int:
+        """Number of tap slots."""
         return sum(max(stage.depths) for stage in self.stages)
 
     def with_full_widths(self) -> "BackboneSpace":
-        """The members in which every stage is as wide as can be."""
+        """The members whose stages all have their largest width."""
         return replace(self, stages=tuple(replace(stage, widths=stage.widths[-1:]) for stage in self.stages))
 
 
 class SearchSpace(Protocol):
-    """Genes to architectures and back: ``decode(encode(a)) == a`` always."""
+    """Translates genes to architectures and back: ``decode(encode(a)) == a`` always."""
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of choices of each gene."""
         ...
 
-    def sample(self, rng: np.random.Generator) -> Architecture: ...
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw a random architecture.
 
-    def encode(self, architecture: Architecture) -> Genes: ...
+        Args:
+            rng: Source of randomness.
 
-    def decode(self, genes: Genes) -> Architecture: ...
+        Returns:
+            The architecture.
+        """
+        ...
+
+    def encode(self, architecture: Architecture) -> Genes:
+        """Find the canonical genes of an architecture.
+
+        Args:
+            architecture: The architecture.
+
+        Returns:
+            One gene per entry of `cardinalities`.
+        """
+        ...
+
+    def decode(self, genes: Genes) -> Architecture:
+        """Build the architecture that genes describe.
+
+        Args:
+            genes: One gene per entry of `cardinalities`.
+
+        Returns:
+            The architecture.
+        """
+        ...

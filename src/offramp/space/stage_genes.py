@@ -1,4 +1,4 @@
-"""Genes of one backbone stage: depth, width, and what is chosen block by block."""
+"""Genes of one backbone stage: depth, width, and the choices for each block."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,17 @@ from offramp.space.search_space import StageSpace
 
 @dataclass(frozen=True)
 class StageGenes:
-    """In order: depth, width, one kernel size per block slot, one expansion per block slot, precisions,
-    analog shares.
+    """Genes of one stage.
 
-    Precisions are one gene for the stage or one per layer of each block slot; analog shares one per layer.
+    In order: depth, width, one kernel size per block slot, one expansion per block slot, precisions (one gene for the
+    stage
+    or one per layer of each block slot), analog shares (one per layer of each block slot).
+
+    Attributes:
+        space: Choices of the stage.
+        where: Name of the stage in messages.
+        precisions: Precisions to choose among and their granularity.
+        analog_shares: Analog shares to choose among, 0 to 1.
     """
 
     space: StageSpace
@@ -27,6 +34,7 @@ class StageGenes:
 
     @property
     def slots(self) -> int:
+        """Number of block slots."""
         return max(self.space.depths)
 
     @cached_property
@@ -50,12 +58,21 @@ class StageGenes:
 
     @cached_property
     def cardinalities(self) -> tuple[int, ...]:
+        """Number of choices of each gene."""
         counts = [len(self.space.depths), len(self.space.widths)]
         for gene in (self._kernels, self._expansions, self._precisions, self._shares):
             counts += gene.cardinalities(self.slots)
         return tuple(counts)
 
     def decode(self, reader: GeneReader) -> StageChoice:
+        """Read the stage.
+
+        Args:
+            reader: Genes; the next ones are those of the stage.
+
+        Returns:
+            The stage.
+        """
         depth, width = reader.choose(self.space.depths), reader.choose(self.space.widths)
         return StageChoice(
             depth,
@@ -67,6 +84,17 @@ class StageGenes:
         )
 
     def encode(self, choice: StageChoice) -> list[int]:
+        """Find the canonical genes of a stage.
+
+        Args:
+            choice: The stage.
+
+        Returns:
+            One gene per entry of `cardinalities`.
+
+        Raises:
+            InputError: The stage lies outside the space.
+        """
         depth, slots, where = choice.depth, self.slots, self.where
         return [
             index_of(self.space.depths, depth, f"depth of {where}"),
@@ -78,6 +106,14 @@ class StageGenes:
         ]
 
     def sample(self, rng: np.random.Generator) -> StageChoice:
+        """Draw a stage at random.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            The stage.
+        """
         depth, width = pick(self.space.depths, rng), pick(self.space.widths, rng)
         return StageChoice(
             depth,
@@ -91,20 +127,36 @@ class StageGenes:
     def extreme(
         self, choose: Callable[[tuple[int, ...]], int], precision: Precision | None, share: float
     ) -> StageChoice:
-        """The largest or smallest member (``choose`` = max or min) at one precision and one analog share."""
+        """Build the largest or the smallest stage.
+
+        Args:
+            choose: ``max`` or ``min``.
+            precision: Precision of all blocks; None: that of the architecture.
+            share: Analog share of all layers, 0 to 1.
+
+        Returns:
+            The stage.
+        """
         stage = self.space
         depth = choose(stage.depths)
         return StageChoice(
             depth,
             choose(stage.widths),
-            self._kernels.same(choose(stage.kernel_sizes), depth),
-            self._expansions.same(choose(stage.expansions), depth),
-            () if precision is None else self._precisions.same(precision, depth),
-            self._shares.same(share, depth),
+            self._kernels.repeated(choose(stage.kernel_sizes), depth),
+            self._expansions.repeated(choose(stage.expansions), depth),
+            () if precision is None else self._precisions.repeated(precision, depth),
+            self._shares.repeated(share, depth),
         )
 
     def num_choices(self, depth: int) -> int:
-        """Number of distinct members of a depth, exactly."""
+        """Count the distinct stages of one depth.
+
+        Args:
+            depth: Number of blocks.
+
+        Returns:
+            The exact number.
+        """
         ways = len(self.space.widths)
         for gene in (self._kernels, self._expansions, self._precisions, self._shares):
             ways *= gene.num_choices(depth)

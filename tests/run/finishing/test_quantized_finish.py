@@ -23,6 +23,7 @@ from offramp.run.summarize import summarize
 from offramp.space.architecture import Precision
 from offramp.train.trainer import TrainingLog, collect_logits
 from tests.conftest import small_config
+from tests.space.precisions import precisions_used
 
 
 def build(**changes: object) -> Context:
@@ -90,7 +91,7 @@ def test_where_bits_are_searched_the_reference_has_the_usual_ones() -> None:
     """Neither the most that are offered, which would flatter every reduction, nor those of the cost settings."""
     searching = build(space__precision="stage", space__precisions=("32/32", "8/8", "4/4"))
     reference = Finisher(searching).untrained_reference()
-    assert set(reference.architecture.precisions_used()) == {Precision(8, 8)}
+    assert set(precisions_used(reference.architecture)) == {Precision(8, 8)}
     (warning,) = (text for text in summary(searching).warnings if "bit widths" in text)
     assert warning.endswith("the reference has 8/8 (weights/activations).")
     assert not [text for text in summary(searching).warnings if "before quantisation" in text]
