@@ -6,7 +6,7 @@ from torch import nn
 
 from offramp.errors import InputError
 from offramp.nn.batch_norm import recalibrate_batch_norm_
-from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d
+from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.nn.quantization.fake_quantize import fake_quantize
 from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 from offramp.nn.quantization.quantize import prepare_

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from offramp.errors import InputError
-from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d
+from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 
 Norm = _BatchNorm | ElasticBatchNorm2d | QuantizedMatrixLayer

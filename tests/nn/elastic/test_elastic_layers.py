@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d, ElasticConv2d, ElasticConvNorm, ElasticLinear
+from offramp.nn.elastic.elastic_layers import ElasticConv2d, ElasticConvNorm, ElasticLinear
 
 
 def test_fewer_channels_are_the_leading_ones() -> None:
@@ -44,8 +44,8 @@ def test_even_kernels_have_no_centre(in_channels: int, out_channels: int, kernel
         ElasticConv2d(in_channels, out_channels, kernel_size)
 
 
-def test_depthwise_keeps_its_channels() -> None:
-    with pytest.raises(ValueError, match="keeps its channels"):
+def test_depthwise_convolutions_must_keep_the_number_of_channels() -> None:
+    with pytest.raises(ValueError, match="as many output as input channels"):
         ElasticConv2d(4, 6, 3, depthwise=True)
 
 
@@ -59,19 +59,6 @@ def test_gradients_touch_only_active_weights() -> None:
     active[:3, :2, 1:4, 1:4] = True
     assert bool((gradient[active] != 0).all())
     assert bool((gradient[~active] == 0).all())
-
-
-def test_batch_norm_uses_and_updates_leading_statistics() -> None:
-    norm = ElasticBatchNorm2d(5, momentum=0.5)
-    norm.activate(3)
-    inputs = torch.randn(8, 3, 4, 4) * 2 + 1
-    norm(inputs)
-    expected = 0.5 * inputs.mean((0, 2, 3))
-    torch.testing.assert_close(norm.running_mean[:3], expected)
-    assert torch.equal(norm.running_mean[3:], torch.zeros(2))
-    norm.eval()
-    scale = torch.rsqrt(norm.running_var[:3] + norm.eps).view(1, 3, 1, 1)
-    torch.testing.assert_close(norm(inputs), (inputs - expected.view(1, 3, 1, 1)) * scale)
 
 
 def test_linear_takes_the_corner_of_the_grid() -> None:

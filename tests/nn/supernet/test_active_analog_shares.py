@@ -12,8 +12,9 @@ from offramp.cost.mapping.channel_split.analog_shares import AnalogSplit, analog
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.analog_convolution import Noise, make_analog_
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.elastic.analog_channels import ElasticAnalog
-from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d, ElasticConv2d
+from offramp.nn.elastic.analog_channels import ElasticAnalogChannels
+from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
+from offramp.nn.elastic.elastic_layers import ElasticConv2d
 from offramp.nn.lowering.lower import lower
 from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 from offramp.nn.quantization.quantize import prepare_
@@ -95,7 +96,7 @@ def test_bits_of_32_keep_a_layer_digital() -> None:
     for bits, fitted in ((Precision(32, 32), 0), (Precision(8, 8), 8)):
         supernet.activate(replace(whole, precision=bits))
         supernet(images())
-        assert sum(bool(m.fitted) for m in supernet.modules() if isinstance(m, ElasticAnalog)) == fitted
+        assert sum(bool(m.fitted) for m in supernet.modules() if isinstance(m, ElasticAnalogChannels)) == fitted
 
 
 def test_without_a_share_it_is_the_plain_supernet() -> None:
@@ -107,7 +108,7 @@ def test_without_a_share_it_is_the_plain_supernet() -> None:
         assert all(torch.equal(a, b) for a, b in zip(plain(images()), ours(images()), strict=True))
     assert not [name for name in plain.state_dict() if "ternary" in name]
     # Neither the stem nor the final classifier nor depthwise layers have anything to learn for it.
-    with_part = [name for name, m in ours.named_modules() if isinstance(m, ElasticAnalog)]
+    with_part = [name for name, m in ours.named_modules() if isinstance(m, ElasticAnalogChannels)]
     assert with_part
     assert all(name.startswith(("backbone.stages.", "taps.")) and "depthwise.conv" not in name for name in with_part)
 
@@ -116,7 +117,7 @@ def test_a_layer_computes_what_the_extracted_layer_does() -> None:
     """`AnalogPart` on an input with a 6-bit grid of the very steps loses no bits, and neither does this."""
     assert RULE is not None
     conv = ElasticConv2d(8, 12, 3)
-    analog = conv.analog = ElasticAnalog(RULE, Noise(), 12)
+    analog = conv.analog = ElasticAnalogChannels(RULE, Noise(), 12)
     analog.share = 1 / 3
     step = 0.25
     inputs = step * torch.randint(0, 64, (2, 8, 8, 8), generator=torch.Generator().manual_seed(1)).float()
@@ -135,7 +136,7 @@ def test_rows_beyond_the_array_are_read_group_by_group() -> None:
     """1152 rows take 128 channels of a 3x3 kernel; with one converter step beyond all sums, each group is rounded."""
     conv = ElasticConv2d(256, 4, 3)
     assert RULE is not None
-    analog = conv.analog = ElasticAnalog(RULE, Noise(), 4)
+    analog = conv.analog = ElasticAnalogChannels(RULE, Noise(), 4)
     analog.share = 1.0
     inputs = torch.rand(1, 256, 4, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -212,7 +213,9 @@ def test_everything_learns_and_the_smallest_is_the_most_analog() -> None:
     rng = np.random.default_rng(0)
     for _ in range(6):
         step(images(8), torch.arange(8) % 4, rng)
-    parts = OrderedDict((name, m) for name, m in supernet.named_modules() if isinstance(m, ElasticAnalog) and m.fitted)
+    parts = OrderedDict(
+        (name, m) for name, m in supernet.named_modules() if isinstance(m, ElasticAnalogChannels) and m.fitted
+    )
     assert len(parts) > 8
     for name, part in parts.items():
         for scale in (part.input_scale, part.adc_scale, part.ternary_scale):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from offramp.cost.pricing import build_cost_model
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.backbone import BACKBONES
-from offramp.nn.elastic.elastic_layers import ElasticBatchNorm2d
+from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.nn.lowering.lower import lower
 from offramp.nn.supernet.channel_sorting import ChannelGroup, channel_groups, sort_channels_
 from offramp.nn.supernet.supernet import Supernet

@@ -1,7 +1,7 @@
-"""Analog output channels within elastic convolutions, so that a supernet trains with them.
+"""Analog output channels within elastic convolutions, for the training of supernets.
 
-The same operation as `analog.AnalogPart` in training; only the input's step is the layer's own here, since the layer
-before may be in floating point. A network that is extracted gets steps of its own when it is judged.
+The operation is that of `AnalogPart` in training, except that the layer learns the step of its input, because the layer
+before may be in floating point. The steps of an extracted network are fitted anew when it is evaluated.
 """
 
 from collections.abc import Callable
@@ -33,26 +33,50 @@ from offramp.workload.layer import LayerShape
 _SAMPLE = 2**14
 
 
-class AnalogRule(Protocol):
-    """An analog core: its array, and which channels of a layer it computes."""
+class AnalogChannelRule(Protocol):
+    """Says which output channels of a layer an analog core computes."""
 
     @property
-    def array(self) -> InMemoryArray: ...
+    def array(self) -> InMemoryArray:
+        """The in-memory array of the core."""
+        ...
 
     def channels(self, shape: LayerShape, share: float) -> int:
-        """How many output channels, the first ones, a ``share`` of the layer's is; 0 where the core refuses it."""
+        """Number of analog output channels of a layer; they are its first ones.
+
+        Args:
+            shape: sizes of the layer.
+            share: requested share of the output channels, 0..1.
+
+        Returns:
+            The number of channels; 0 if the core cannot compute the layer.
+        """
         ...
 
 
-class ElasticAnalog(nn.Module):
-    """Steps of a convolution's analog channels: ``share`` of them, as ``rule`` says, with noise from ``noise``.
+class ElasticAnalogChannels(nn.Module):
+    """The analog channels of an elastic convolution, and their learned steps.
 
-    Steps are fitted to the first values that come, and learned from then on.
+    The steps are fitted to the first batch and learned from then on.
+
+    Attributes:
+        share: requested share of the output channels that are analog, 0..1; 0 at first.
+        input_scale: learned step of the array's inputs; a scalar.
+        adc_scale: learned step of the converters that read the sums, relative to the step of the inputs; a scalar.
+        ternary_scale: learned step of the ternary weights of each output channel.
+        fitted: whether the steps have been fitted; a boolean scalar.
     """
 
     fitted: Tensor
 
-    def __init__(self, rule: AnalogRule, noise: Noise, out_channels: int) -> None:
+    def __init__(self, rule: AnalogChannelRule, noise: Noise, out_channels: int) -> None:
+        """Make steps for all output channels.
+
+        Args:
+            rule: says how many channels a share of a layer is.
+            noise: read noise of the converters.
+            out_channels: largest number of output channels of the convolution.
+        """
         super().__init__()
         self.rule, self.noise = rule, noise
         self.share = 0.0
@@ -62,17 +86,35 @@ class ElasticAnalog(nn.Module):
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     def channels(self, shape: LayerShape) -> int:
-        """How many of the layer's output channels are analog at present."""
+        """Number of analog output channels at the current share.
+
+        Args:
+            shape: sizes of the layer.
+
+        Returns:
+            The number of channels; 0 if the core cannot compute the layer.
+        """
         return self.rule.channels(shape, self.share)
 
     @property
     def inputs(self) -> IntegerRange:
+        """Integers that the array takes as inputs."""
         return signed_range(self.rule.array.converters.input_bits)
 
     def forward(
         self, inputs: Tensor, active: Tensor, weight: Tensor, convolve: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        """Output of the channels whose weights are ``active``, a part of ``weight``; ``convolve(inputs, weights)``."""
+        """Compute the analog output channels.
+
+        Args:
+            inputs: (batch, channels, height, width).
+            active: weights of the analog channels (out, in, kernel height, kernel width), a part of ``weight``.
+            weight: all weights of the convolution, on which the steps are fitted.
+            convolve: convolution of inputs with weights.
+
+        Returns:
+            Outputs of the analog channels (batch, out, height, width).
+        """
         if not bool(self.fitted):
             with torch.no_grad():
                 self._fit(inputs.detach(), active.detach(), weight.detach(), convolve)
@@ -106,5 +148,5 @@ class ElasticAnalog(nn.Module):
 
 def _sample(values: Tensor) -> Tensor:
     flat = values.flatten().float()
-    # An odd stride: an even one may meet the same pixel of every map.
+    # The stride is odd, because an even one may meet the same pixel of every map.
     return flat[:: max(1, flat.numel() // _SAMPLE) | 1]

@@ -1,7 +1,7 @@
-"""Weight-sharing layers: one set of weights for every width and kernel size, sliced when it is used.
+"""Weight-sharing layers: one set of weights for every width and kernel size, sliced in the forward pass.
 
-Every elastic layer is a plain module whose ``activate`` fixes the current sizes, and whose ``extract`` copies
-exactly what is active into an ordinary torch layer.
+``activate`` sets the current sizes of an elastic layer; ``extract`` copies the active weights to an ordinary torch
+layer.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offramp.nn.elastic.analog_channels import ElasticAnalog
+from offramp.nn.elastic.analog_channels import ElasticAnalogChannels
+from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.nn.elastic.elastic_quantizer import (
     ActivationQuantizer,
     QuantizerFormats,
@@ -30,14 +31,26 @@ Kernel = int | tuple[int, int]
 
 
 def build_activation(name: Activation) -> nn.Module:
+    """Build an activation function.
+
+    Args:
+        name: ``relu`` or ``relu6``.
+
+    Returns:
+        A module that computes in place.
+    """
     return nn.ReLU(inplace=True) if name == "relu" else nn.ReLU6(inplace=True)
 
 
 class ElasticConv2d(nn.Module):
-    """Convolution without bias whose leading channels and kernel centre serve all smaller sizes.
+    """Convolution without bias; smaller sizes use the leading channels and the centre of the kernel.
 
-    Padding is half the active kernel, so that the output size depends on the stride alone; ``padding`` says otherwise,
-    as it must for kernels of even size. A depthwise one has as many output as input channels.
+    Attributes:
+        in_channels: active number of input channels.
+        out_channels: active number of output channels.
+        kernel_size: active kernel size.
+        quantizer: quantises the weights; None = floating point.
+        analog: computes the analog output channels; None = all channels are digital.
     """
 
     def __init__(
@@ -50,37 +63,61 @@ class ElasticConv2d(nn.Module):
         depthwise: bool = False,
         padding: tuple[int, int] | None = None,
     ) -> None:
+        """Make the weights; all of them are active at first.
+
+        Args:
+            in_channels: largest number of input channels.
+            out_channels: largest number of output channels.
+            kernel_size: largest kernel size; odd unless ``padding`` is given.
+            stride: step in both directions.
+            depthwise: convolve each channel alone; ``out_channels`` must equal ``in_channels``.
+            padding: rows above and below, columns left and right; None = half the active kernel, so that the output
+                size depends on the stride alone.
+
+        Raises:
+            ValueError: if the kernel size is even and has no padding, or a depthwise convolution changes its channels.
+        """
         super().__init__()
         height, width = _sides(kernel_size)
         if padding is None and not height % 2 == width % 2 == 1:
             raise ValueError(f"`kernel_size` must be odd where no `padding` is given, got {kernel_size}.")
         if depthwise and in_channels != out_channels:
-            raise ValueError(f"a depthwise convolution keeps its channels, got {in_channels} and {out_channels}.")
+            raise ValueError(
+                f"a depthwise convolution must have as many output as input channels, got {in_channels} inputs and "
+                f"{out_channels} outputs."
+            )
         self.stride = stride
         self.depthwise = depthwise
         self.fixed_padding = padding
         self.weight = nn.Parameter(torch.empty(out_channels, 1 if depthwise else in_channels, height, width))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if depthwise:
-            # fan_out counts all channels, but each output sees one kernel only.
+            # fan_out counts all output channels, but each input channel of a depthwise convolution feeds one.
             nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
         self.quantizer: WeightQuantizer | None = None
-        self.analog: ElasticAnalog | None = None
+        self.analog: ElasticAnalogChannels | None = None
         self.activate(in_channels, out_channels, kernel_size)
 
     def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
+        """Set the current sizes.
+
+        Args:
+            in_channels: number of input channels.
+            out_channels: number of output channels.
+            kernel_size: kernel size; it must differ from the largest one by an even number.
+        """
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size
 
     @property
     def padding(self) -> tuple[int, int]:
-        """Rows above and below, columns left and right."""
+        """Padding of the active kernel: rows above and below, columns left and right."""
         height, width = _sides(self.kernel_size)
         return self.fixed_padding or (height // 2, width // 2)
 
     def active_weight(self) -> Tensor:
-        """View of the weights in use: (out, in per group, kernel height, kernel width)."""
+        """View of the active weights (out, in per group, kernel height, kernel width)."""
         weight: Tensor = self.weight
         in_per_group = 1 if self.depthwise else self.in_channels
         margin = (weight.shape[-1] - _sides(self.kernel_size)[1]) // 2
@@ -92,6 +129,7 @@ class ElasticConv2d(nn.Module):
 
     @property
     def groups(self) -> int:
+        """Active number of groups: 1, or the channels of a depthwise convolution."""
         return self.out_channels if self.depthwise else 1
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -109,7 +147,7 @@ class ElasticConv2d(nn.Module):
         return F.conv2d(inputs, weight, None, self.stride, self.padding, 1, self.groups)
 
     def _layer_shape(self, inputs: Tensor) -> LayerShape:
-        """As the layer would be priced; bit widths only as far as they tell quantised layers from others."""
+        """Sizes of the active layer; the bit widths only say whether its weights are quantised."""
         (fy, fx), (rows, columns), (iy, ix) = _sides(self.kernel_size), self.padding, inputs.shape[2:]
         window = Window(fy, fx, self.stride, self.stride, padding=(rows, columns, rows, columns))
         result = FeatureMap(self.out_channels, *window.output_size(iy, ix))
@@ -118,6 +156,7 @@ class ElasticConv2d(nn.Module):
         return convolution(FeatureMap(self.in_channels, iy, ix), result, window, self.groups, bits)
 
     def extract(self) -> nn.Conv2d:
+        """A convolution with a copy of the active weights."""
         static = nn.Conv2d(
             self.in_channels,
             self.out_channels,
@@ -132,63 +171,12 @@ class ElasticConv2d(nn.Module):
         return static
 
 
-class ElasticBatchNorm2d(nn.Module):
-    """Batch norm over the leading channels.
-
-    The running statistics are shared by all subnets, hence right for none of them: recalibrate before evaluating.
-    ``momentum=None`` takes the cumulative average, as in torch.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(self, num_features: int, *, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
-        super().__init__()
-        self.eps = eps
-        self.momentum = momentum
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features))
-        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
-        self.num_features = num_features
-
-    def activate(self, num_features: int) -> None:
-        self.num_features = num_features
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        momentum = self.momentum
-        if self.training and momentum is None:
-            self.num_batches_tracked.add_(1)
-            momentum = 1.0 / float(self.num_batches_tracked)
-        n = self.num_features
-        return F.batch_norm(
-            inputs,
-            self.running_mean[:n],
-            self.running_var[:n],
-            self.weight[:n],
-            self.bias[:n],
-            self.training,
-            0.0 if momentum is None else momentum,
-            self.eps,
-        )
-
-    def extract(self) -> nn.BatchNorm2d:
-        n = self.num_features
-        static = nn.BatchNorm2d(n, eps=self.eps, momentum=self.momentum, device="meta")
-        static.weight = _copy(self.weight[:n])
-        static.bias = _copy(self.bias[:n])
-        static.running_mean = self.running_mean[:n].clone()
-        static.running_var = self.running_var[:n].clone()
-        static.num_batches_tracked = self.num_batches_tracked.clone()
-        return static
-
-
 class ElasticConvNorm(nn.Module):
-    """Elastic convolution, batch norm and an optional activation.
+    """Elastic convolution, batch norm and an optional activation function.
 
-    ``precision`` is what an extracted layer states as its own bit widths; None = those of the part it is in.
+    Attributes:
+        precision: bit widths with which an extracted layer is marked; None = no mark, the widths of its part hold.
+        output_quantizer: quantises the output; None = floating point.
     """
 
     def __init__(
@@ -202,6 +190,17 @@ class ElasticConvNorm(nn.Module):
         padding: tuple[int, int] | None = None,
         activation: Activation | None = "relu",
     ) -> None:
+        """Make the layers; all weights are active at first.
+
+        Args:
+            in_channels: largest number of input channels.
+            out_channels: largest number of output channels.
+            kernel_size: largest kernel size; odd unless ``padding`` is given.
+            stride: step in both directions.
+            depthwise: convolve each channel alone; ``out_channels`` must equal ``in_channels``.
+            padding: rows above and below, columns left and right; None = half the active kernel.
+            activation: name of the activation function; None = none.
+        """
         super().__init__()
         self.conv = ElasticConv2d(
             in_channels, out_channels, kernel_size, stride=stride, depthwise=depthwise, padding=padding
@@ -213,16 +212,31 @@ class ElasticConvNorm(nn.Module):
         self.output_quantizer: ActivationQuantizer | None = None
 
     def make_quantizable_(self, formats: QuantizerFormats) -> None:
-        """Give weights and output steps for every format."""
+        """Add quantisers of the weights and of the output.
+
+        Args:
+            formats: the formats that may be chosen.
+        """
         self.conv.quantizer = formats.for_weights(self.conv.weight.shape[0])
         self.output_quantizer = formats.for_activations()
 
     def choose_precision(self, precision: Precision) -> None:
-        """Compute at these bit widths from now on, if the layer was made quantisable."""
+        """Set the current bit widths; without quantisers the layer stays in floating point.
+
+        Args:
+            precision: one of the precisions for which the quantisers were made.
+        """
         choose_weights(self.conv.quantizer, precision)
         choose_activations(self.output_quantizer, precision.activation_bits)
 
     def activate(self, in_channels: int, out_channels: int, kernel_size: Kernel) -> None:
+        """Set the current sizes.
+
+        Args:
+            in_channels: number of input channels.
+            out_channels: number of output channels.
+            kernel_size: kernel size; it must differ from the largest one by an even number.
+        """
         self.conv.activate(in_channels, out_channels, kernel_size)
         self.norm.activate(out_channels)
 
@@ -231,6 +245,7 @@ class ElasticConvNorm(nn.Module):
         return output if self.output_quantizer is None else cast(Tensor, self.output_quantizer(output))
 
     def extract(self) -> nn.Sequential:
+        """Plain layers with copies of the active weights, marked with the layer's precision."""
         parts: OrderedDict[str, nn.Module] = OrderedDict(conv=self.conv.extract(), norm=self.norm.extract())
         if self.activation is not None:
             parts["act"] = build_activation(self.activation)
@@ -240,11 +255,28 @@ class ElasticConvNorm(nn.Module):
 
 
 class ElasticLinear(nn.Module):
-    """Linear layer over a flattened feature map (channels, height, width), any leading part of which may be active."""
+    """Linear layer over a flattened feature map; smaller sizes use leading channels, rows, columns and outputs.
+
+    Attributes:
+        in_channels: active number of input channels.
+        out_features: active number of outputs.
+        height: active height of the feature map.
+        width: active width of the feature map.
+        quantizer: quantises the weights; None = floating point.
+        input_quantizer: quantises the inputs; None = floating point.
+    """
 
     def __init__(self, in_channels: int, out_features: int, *, height: int = 1, width: int = 1) -> None:
+        """Make weights and biases; all of them are active at first.
+
+        Args:
+            in_channels: largest number of channels of the feature map.
+            out_features: largest number of outputs.
+            height: largest height of the feature map.
+            width: largest width of the feature map.
+        """
         super().__init__()
-        # Kept as (out, channels, height * width): three dimensions stay untouched by a change to channels_last.
+        # The shape is (out, channels, height * width), because channels_last reorders tensors of four dimensions.
         static = nn.Linear(in_channels * height * width, out_features)
         self.weight = nn.Parameter(static.weight.detach().view(out_features, in_channels, height * width).clone())
         self.bias = nn.Parameter(static.bias.detach().clone())
@@ -254,12 +286,20 @@ class ElasticLinear(nn.Module):
         self.activate(in_channels, out_features, height=height, width=width)
 
     def activate(self, in_channels: int, out_features: int, *, height: int = 1, width: int = 1) -> None:
+        """Set the current sizes.
+
+        Args:
+            in_channels: number of channels of the feature map.
+            out_features: number of outputs.
+            height: height of the feature map.
+            width: width of the feature map.
+        """
         self.in_channels = in_channels
         self.out_features = out_features
         self.height, self.width = height, width
 
     def active_weight(self) -> Tensor:
-        """Weights in use: (out features, channels * height * width)."""
+        """Active weights (out features, channels * height * width)."""
         weight: Tensor = self.weight
         if weight.shape[:2] != (self.out_features, self.in_channels):
             weight = weight[: self.out_features, : self.in_channels]
@@ -269,12 +309,20 @@ class ElasticLinear(nn.Module):
         return weight.flatten(1)
 
     def make_quantizable_(self, formats: QuantizerFormats) -> None:
-        """Give weights and input steps for every format; logits stay as they are."""
+        """Add quantisers of the weights and of the input; the output stays in floating point.
+
+        Args:
+            formats: the formats that may be chosen.
+        """
         self.quantizer = formats.for_weights(self.weight.shape[0])
         self.input_quantizer = formats.for_activations()
 
     def choose_precision(self, precision: Precision) -> None:
-        """Compute at these bit widths from now on, if the layer was made quantisable."""
+        """Set the current bit widths; without quantisers the layer stays in floating point.
+
+        Args:
+            precision: one of the precisions for which the quantisers were made.
+        """
         choose_weights(self.quantizer, precision)
         choose_activations(self.input_quantizer, precision.activation_bits)
 
@@ -287,6 +335,7 @@ class ElasticLinear(nn.Module):
         return F.linear(inputs.flatten(1), weight, self.bias[: self.out_features])
 
     def extract(self) -> nn.Linear:
+        """A linear layer with copies of the active weights and biases."""
         weight = self.active_weight()
         static = nn.Linear(weight.shape[1], self.out_features, device="meta")
         static.weight = _copy(weight)
@@ -299,5 +348,5 @@ def _sides(kernel_size: Kernel) -> tuple[int, int]:
 
 
 def _copy(active: Tensor) -> nn.Parameter:
-    """A dense parameter of its own, in the default memory layout."""
+    """A copy as a parameter, contiguous in the default memory layout."""
     return nn.Parameter(active.detach().clone(memory_format=torch.contiguous_format))

@@ -8,30 +8,43 @@ from torch import nn
 from offramp.nn.analog_convolution import Noise
 from offramp.nn.backbone import ActiveBlock, ElasticBlock
 from offramp.nn.branches.exit_branch import ElasticBranch
-from offramp.nn.elastic.analog_channels import AnalogRule, ElasticAnalog
+from offramp.nn.elastic.analog_channels import AnalogChannelRule, ElasticAnalogChannels
 from offramp.nn.elastic.elastic_layers import ElasticConvNorm
 from offramp.space.architecture import Architecture
 
 
-class SupernetAnalog:
-    """Gives the convolutions of blocks and exit branches an analog part; `choose` says how large it is.
+class SupernetAnalogChannels:
+    """The analog channels of the convolutions in blocks and exit branches.
 
-    Shares mean what they mean for the extracted network (`offramp.cost.mapping.channel_split.analog_shares`): one per
-    block or per layer in the order in which layers were made, and one per exit. The stem and the final classifier stay
-    digital.
+    Shares have the same meaning as for the extracted network (`offramp.cost.mapping.channel_split.analog_shares`): one
+    per block or per layer in the order in which layers were made, and one per exit. The stem and the final classifier
+    stay digital.
     """
 
-    def __init__(self, backbone: nn.Module, branches: nn.Module, rule: AnalogRule) -> None:
+    def __init__(self, backbone: nn.Module, branches: nn.Module, rule: AnalogChannelRule) -> None:
+        """Add analog channels to all convolutions that are not depthwise.
+
+        Args:
+            backbone: the backbone, whose blocks get analog channels.
+            branches: the exit branches.
+            rule: says how many channels a share of a layer is.
+        """
         self._noise = Noise()
         blocks = (module for module in backbone.modules() if isinstance(module, ElasticBlock))
         for part in (*blocks, branches):
             for layer in _dense_layers(part):
-                layer.conv.analog = ElasticAnalog(rule, self._noise, layer.conv.weight.shape[0])
+                layer.conv.analog = ElasticAnalogChannels(rule, self._noise, layer.conv.weight.shape[0])
 
     def choose(
         self, architecture: Architecture, blocks: Sequence[ActiveBlock], branches: Mapping[int, ElasticBranch]
     ) -> None:
-        """Compute as the shares of ``architecture`` say; ``branches`` by tap, in order, the final one last."""
+        """Set the share of each layer.
+
+        Args:
+            architecture: holds the shares of its stages and exits.
+            blocks: the active blocks, in order.
+            branches: tap numbers to the active branches, in order, the final one last.
+        """
         places = ((stage, block) for stage in architecture.stages for block in range(stage.depth))
         for active, (stage, index) in zip(blocks, places, strict=True):
             shares = stage.block_analog_shares(index) or (0.0,)
@@ -43,12 +56,24 @@ class SupernetAnalog:
                 _set_share(layer, share)
 
     def set_noise(self, generator: torch.Generator | None, *, shared_by: int = 1) -> None:
-        """Draw converter noise from ``generator``, the same for ``shared_by`` images of a batch; None: none."""
+        """Set the source of the converters' noise.
+
+        Args:
+            generator: random generator of the noise; None = no noise.
+            shared_by: number of images of a batch that have the same noise, >= 1.
+        """
         self._noise.generator, self._noise.shared_by = generator, shared_by
 
 
 def has_analog_layers(branch: nn.Module) -> bool:
-    """Whether an elastic branch has any layer that may have an analog share."""
+    """Whether a branch has convolutions that may have analog channels.
+
+    Args:
+        branch: an elastic exit branch.
+
+    Returns:
+        True if at least one of its convolutions is not depthwise.
+    """
     return bool(_dense_layers(branch))
 
 

@@ -1,4 +1,4 @@
-"""Active bit widths of a supernet: quantisers of every layer and between its parts."""
+"""Active bit widths of a supernet: the quantisers in its layers and between its parts."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -13,13 +13,20 @@ from offramp.space.architecture import FLOAT_BITS, Architecture, Precision
 
 
 class SupernetQuantizers(nn.Module):
-    """Steps for what stands between layers: block outputs and branch inputs, by tap; the layers have their own.
+    """The quantisers of block outputs and branch inputs at every tap.
 
-    As in a prepared network, a block that ends in an addition has a grid behind it, and a branch narrows its input
-    where that is wider than its own activations.
+    They match those of a prepared network: the output of a block is quantised if the block ends in an addition, and the
+    input of a branch is quantised if the branch has narrower activations than the block.
     """
 
     def __init__(self, supernet: nn.Module, precisions: Sequence[Precision], num_taps: int) -> None:
+        """Add quantisers to all elastic layers, and make those of block outputs and branch inputs.
+
+        Args:
+            supernet: the supernet, whose layers get quantisers.
+            precisions: the bit widths that may be chosen.
+            num_taps: number of taps, the one of the final classifier included.
+        """
         super().__init__()
         formats = QuantizerFormats(precisions)
         for module in list(supernet.modules()):
@@ -35,7 +42,14 @@ class SupernetQuantizers(nn.Module):
         blocks: Sequence[ActiveBlock],
         branches: Mapping[int, ElasticBranch],
     ) -> None:
-        """Compute at the bit widths of ``architecture``; ``branches`` by tap, in order, the final one last."""
+        """Set the bit widths of the stem, the blocks and the branches.
+
+        Args:
+            backbone: the backbone, whose stem takes the precision of the architecture.
+            architecture: holds the bit widths.
+            blocks: the active blocks, in order.
+            branches: tap numbers to the active branches, in order, the final one last.
+        """
         stem = getattr(backbone, "stem", None)
         if isinstance(stem, ElasticConvNorm):
             stem.choose_precision(architecture.precision)
@@ -56,9 +70,27 @@ class SupernetQuantizers(nn.Module):
             choose_activations(self._at(self.entries, tap), precision.activation_bits if narrower else FLOAT_BITS)
 
     def block_output(self, active: ActiveBlock, features: Tensor) -> Tensor:
+        """Quantise the output of a block, unless its last layer has done so.
+
+        Args:
+            active: the block.
+            features: (batch, channels, height, width).
+
+        Returns:
+            The features at the bit width of the block.
+        """
         return features if active.block.ends_in_layer else cast(Tensor, self.blocks[active.tap](features))
 
     def branch_input(self, tap: int, features: Tensor) -> Tensor:
+        """Quantise the input of a branch if it has narrower activations than the block before it.
+
+        Args:
+            tap: number of the branch's tap.
+            features: (batch, channels, height, width).
+
+        Returns:
+            The input of the branch.
+        """
         return cast(Tensor, self.entries[tap](features))
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""Channel pruning by sorting: the most important channels come first, so that narrow networks keep the best ones.
+"""Channel sorting: the most important channels come first, so that narrow subnets keep the best ones.
 
-A supernet's narrow members use the leading channels of each layer. Sorting the channels of its largest network, the
-same way in all layers that share them, changes nothing that network computes. Source: Cai et al. 2020, "Once-for-All",
-section 3.2 (elastic width by channel sorting); importance by batch-norm weights: Liu et al. 2017, "Network Slimming".
+Narrow subnets use the leading channels of each layer. The largest subnet computes the same as before if all layers that
+share channels are sorted in the same order. Source: Cai et al. 2020, "Once-for-All", section 3.2 (elastic width by
+channel sorting); importance by batch-norm weights: Liu et al. 2017, "Network Slimming".
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,14 +19,23 @@ from offramp.nn.supernet.supernet import Supernet
 
 @dataclass(eq=False)
 class ChannelGroup:
-    """Layers that must keep their channels in one order: who writes them, passes each on alone, and reads them."""
+    """Layers that share channels, which must therefore have the same order in all of them.
+
+    Attributes:
+        writers: layers whose outputs are these channels.
+        followers: depthwise layers, which process each channel alone.
+        readers: layers whose inputs are these channels.
+    """
 
     writers: list[ElasticConvNorm] = field(default_factory=list)
     followers: list[ElasticConvNorm] = field(default_factory=list)
     readers: list[ElasticConvNorm | ElasticLinear] = field(default_factory=list)
 
     def importance(self) -> Tensor:
-        """One value per channel: the absolute batch-norm weights of the writers, each layer's relative to its mean."""
+        """Importance of each channel (channels,).
+
+        It is the sum, over writers and followers, of the absolute batch-norm weight relative to its mean in the layer.
+        """
         total = torch.zeros_like(self.writers[0].norm.weight)
         for layer in (*self.writers, *self.followers):
             size = layer.norm.weight.detach().abs()
@@ -35,7 +44,7 @@ class ChannelGroup:
 
     @torch.no_grad()
     def sort_(self) -> None:
-        """The most important channels first; equals keep their order."""
+        """Sort the channels by falling importance; channels of equal importance keep their order."""
         order = self.importance().argsort(descending=True, stable=True)
         for layer in (*self.writers, *self.followers):
             _permute_outputs_(layer, order)
@@ -45,9 +54,15 @@ class ChannelGroup:
 
 
 def sort_channels_(supernet: Supernet) -> int:
-    """Sort all channels that narrow members drop; returns the number of groups, 0 for a backbone that has none.
+    """Sort all channels that narrow subnets leave out.
 
-    Momentum of an optimiser belongs to the old order: clear it.
+    The momentum of an optimiser belongs to the old order and must be cleared.
+
+    Args:
+        supernet: the supernet, whose weights are sorted in place.
+
+    Returns:
+        The number of groups of channels; 0 if the backbone does not support sorting.
     """
     groups = channel_groups(supernet)
     for group in groups:
@@ -56,7 +71,14 @@ def sort_channels_(supernet: Supernet) -> int:
 
 
 def channel_groups(supernet: Supernet) -> list[ChannelGroup]:
-    """Groups of the backbone and its branches; none where a block does not say how channels pass through it."""
+    """Find the layers that share channels.
+
+    Args:
+        supernet: the supernet.
+
+    Returns:
+        The groups in the backbone and its branches; empty if a block does not say how channels pass through it.
+    """
     backbone: Backbone = supernet.backbone
     if not isinstance(backbone, ElasticBackbone):
         return []
@@ -73,7 +95,7 @@ def channel_groups(supernet: Supernet) -> list[ChannelGroup]:
             current = _follow(block, current, output, groups)
             if output is None and current is not between[-1]:
                 between.append(current)
-            # Any block of a stage may be its last: all of them write channels that what comes behind can read.
+            # Any block of a stage may be its last one, so all of them write the channels that the next stage reads.
             output = current
             _add_branches(supernet, tap, current)
             tap += 1
@@ -83,7 +105,7 @@ def channel_groups(supernet: Supernet) -> list[ChannelGroup]:
 def _follow(
     block: ElasticBlock, entering: ChannelGroup, output: ChannelGroup | None, inner: list[ChannelGroup]
 ) -> ChannelGroup:
-    """Note what a block reads, passes on and writes; returns the group it writes, ``output`` where that is known."""
+    """Add the layers of a block to their groups; returns the group that it writes, ``output`` if that is given."""
     paths = block.channel_paths()
     assert paths is not None
     result = output or (entering if paths.passes_input else ChannelGroup())

@@ -1,4 +1,4 @@
-"""Check that an architecture is a member of a backbone space, with an explanation if it is not."""
+"""Check that an architecture is a member of a backbone space."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,18 @@ from offramp.space.search_space import BackboneSpace, StageSpace
 def check_architecture(
     architecture: Architecture, space: BackboneSpace, final_branches: Sequence[str], branches: Sequence[str]
 ) -> None:
-    """Raise ConfigError or UnknownNameError unless ``architecture`` lies in ``space`` with branches of these types."""
+    """Check that an architecture is a member of a space.
+
+    Args:
+        architecture: the architecture to check.
+        space: the space of the backbone.
+        final_branches: names of the branch types for the final classifier.
+        branches: names of the branch types for early exits.
+
+    Raises:
+        ConfigError: if a size, a precision or the tap of an exit is not in the space.
+        UnknownNameError: if a branch type is not among the given ones.
+    """
     if architecture.backbone != space.name:
         raise ConfigError(f"the architecture must be of backbone {space.name!r}, got {architecture.backbone!r}.")
     if architecture.resolution not in space.resolutions:
@@ -28,13 +39,13 @@ def check_architecture(
 
 
 def _check_stage(index: int, choice: StageChoice, stage: StageSpace) -> None:
-    offers: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+    choices: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
         ("depth", (choice.depth,), stage.depths),
         ("width", (choice.width,), stage.widths),
         ("kernel size", choice.kernel_sizes, stage.kernel_sizes),
         ("expansion", choice.expansions, stage.expansions),
     ]
-    for name, values, offered in offers:
+    for name, values, offered in choices:
         for value in values:
             if value not in offered:
                 raise ConfigError(f"{name} of stage {index} must be one of {offered}, got {value}.")
@@ -63,6 +74,6 @@ def _check_exits(architecture: Architecture, space: BackboneSpace, branches: Seq
             )
         if exit_choice.tap not in active:
             raise ConfigError(
-                f"an exit must sit at the end of a block that is there, got tap {exit_choice.tap}; "
+                f"an exit must sit at the end of an active block, got tap {exit_choice.tap}; "
                 f"early exits may sit at {active[:-1]}."
             )

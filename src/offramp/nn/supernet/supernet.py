@@ -1,4 +1,4 @@
-"""Supernet: one set of weights for every backbone member, every tap and every branch type."""
+"""Supernet: one set of weights for every backbone of a space, every tap and every branch type."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from offramp.errors import ConfigError
 from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch, LayeredBranch
-from offramp.nn.elastic.analog_channels import AnalogRule
+from offramp.nn.elastic.analog_channels import AnalogChannelRule
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
 from offramp.nn.quantization.precision_marks import mark_precision_, marked_precision
-from offramp.nn.supernet.active_analog_shares import SupernetAnalog
+from offramp.nn.supernet.active_analog_shares import SupernetAnalogChannels
 from offramp.nn.supernet.active_bit_widths import SupernetQuantizers
 from offramp.nn.supernet.membership import check_architecture
 from offramp.space.architecture import Architecture, Precision
@@ -32,13 +32,22 @@ class _ActiveSubnet:
 
 
 class Supernet(nn.Module):
-    """Weights for all of ``space`` with branches of the given types at every tap.
+    """A network with shared weights for all architectures of a space.
 
-    ``activate`` picks the network that ``forward`` runs and ``extract`` copies. A final classifier of type
-    ``global_pool`` exists in any case, and one of each type in ``branches``; it serves all depths of the last stage.
-    ``family`` builds the backbone; None = the registered one of the space's name. With ``precisions`` to choose among
-    it computes at the bit widths of the active architecture; without, in floating point. With ``analog`` it computes
-    the analog shares of the active architecture as that core does; without, digitally.
+    ``activate`` chooses the architecture that ``forward`` runs. ``extract`` copies one to a plain network. Each tap but
+    the last has a branch of each type. A final classifier exists for each of these types, for ``global_pool`` and for
+    each head that the backbone defines; all depths of the last stage share it.
+
+    Attributes:
+        space: the space of the backbone.
+        branch_names: names of the types of early-exit branches.
+        input_shape: shape of the images (channels, height, width).
+        num_classes: number of classes.
+        backbone: the backbone.
+        taps: branches of early exits by tap and name.
+        final: final classifiers by name.
+        quantizers: quantisers between the parts; None = floating point.
+        analog: analog channels of the layers; None = all channels are digital.
     """
 
     def __init__(
@@ -50,8 +59,23 @@ class Supernet(nn.Module):
         seed: int,
         family: BackboneFamily | None = None,
         precisions: Sequence[Precision] = (),
-        analog: AnalogRule | None = None,
+        analog: AnalogChannelRule | None = None,
     ) -> None:
+        """Build the backbone and the branches.
+
+        Args:
+            space: the space of the backbone.
+            branches: names of the types of early-exit branches.
+            input_shape: shape of the images (channels, height, width).
+            num_classes: number of classes, >= 2.
+            seed: seed of the initial weights; the random state of torch is not changed.
+            family: builds the backbone; None = the registered family that has the name of the space.
+            precisions: bit widths that architectures may have; empty = the supernet computes in floating point.
+            analog: says which channels an analog core computes; None = all channels are digital.
+
+        Raises:
+            ConfigError: if ``input_shape`` or ``num_classes`` is out of range.
+        """
         super().__init__()
         _check_sizes(input_shape, num_classes)
         self.space = space
@@ -68,7 +92,7 @@ class Supernet(nn.Module):
             self.final = self._build_branches(final_names, len(features) - 1, features[-1])
             self.final.update(self.backbone.own_heads(num_classes))
         self.quantizers = SupernetQuantizers(self, precisions, len(features)) if precisions else None
-        self.analog = None if analog is None else SupernetAnalog(self.backbone, self.taps, analog)
+        self.analog = None if analog is None else SupernetAnalogChannels(self.backbone, self.taps, analog)
         self._active: _ActiveSubnet | None = None
 
     def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
@@ -82,7 +106,15 @@ class Supernet(nn.Module):
         return None if self._active is None else self._active.architecture
 
     def activate(self, architecture: Architecture) -> None:
-        """Make ``forward`` run this member; an architecture outside the space raises ConfigError."""
+        """Choose the architecture that ``forward`` runs.
+
+        Args:
+            architecture: a member of the space.
+
+        Raises:
+            ConfigError: if the architecture is not in the space, or chooses layers of a branch that has no choice.
+            UnknownNameError: if a branch type is not one of the supernet's.
+        """
         if self._active is not None and self._active.architecture == architecture:
             return
         check_architecture(architecture, self.space, tuple(self.final), self.branch_names)
@@ -96,7 +128,9 @@ class Supernet(nn.Module):
             if isinstance(branch, LayeredBranch):
                 branch.choose(choice.layers)
             elif choice.layers:
-                raise ConfigError(f"a branch of type {choice.branch!r} has no layers to choose, got {choice.layers}.")
+                raise ConfigError(
+                    f"a branch of type {choice.branch!r} must have no choice of layers, got {choice.layers}."
+                )
             chosen[choice.tap] = branch
         chosen[blocks[-1].tap] = cast(ElasticBranch, self.final[architecture.final_branch])
         channels = {active.tap: active.channels for active in blocks}
@@ -110,7 +144,14 @@ class Supernet(nn.Module):
         self._active = _ActiveSubnet(architecture, resize, blocks, chosen)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Logits of the active exits, the final one last, for ``images`` (batch, channels, height, width)."""
+        """Run the active architecture.
+
+        Args:
+            images: (batch, channels, height, width).
+
+        Returns:
+            Logits (batch, classes) of each exit, the final one last.
+        """
         active = self._subnet()
         features = self.backbone.stem(active.resize(images))
         logits = []
@@ -125,7 +166,14 @@ class Supernet(nn.Module):
         return tuple(logits)
 
     def extract(self, architecture: Architecture) -> EarlyExitNetwork:
-        """A plain network with its own copy of the weights; the active subnet stays what it was."""
+        """Copy an architecture to a plain network; the active architecture does not change.
+
+        Args:
+            architecture: a member of the space.
+
+        Returns:
+            A network with its own copy of the weights, in the same training mode.
+        """
         before = self.active_architecture
         self.activate(architecture)
         active = self._subnet()
@@ -149,7 +197,11 @@ class Supernet(nn.Module):
         return network.train(self.training)
 
     def recalibrate_batch_norm_(self, batches: Iterable[Tensor]) -> None:
-        """Measure the batch-norm statistics of the active subnet on ``batches`` of images."""
+        """Measure the batch-norm statistics of the active architecture.
+
+        Args:
+            batches: batches of images (batch, channels, height, width), each of at least 2 images.
+        """
         self._subnet()
         recalibrate_batch_norm_(self, batches)
 
@@ -160,7 +212,7 @@ class Supernet(nn.Module):
 
 
 def _own_precisions(architecture: Architecture) -> Iterator[Precision | None]:
-    """Of each block in order, what holds for all of it; None where it is as the network's."""
+    """The precision of each block, in order; None if that of the architecture holds."""
     for stage in architecture.stages:
         for block in range(stage.depth):
             yield stage.block_precisions(block, architecture.precision)[-1] if stage.precisions else None
