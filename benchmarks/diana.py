@@ -29,7 +29,7 @@ from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.thresholds import trade_off_curve
 from offramp.hardware.loader import load_accelerator
 from offramp.jsonio import write_atomically
-from offramp.nn.analog_convolution import set_channels_
+from offramp.nn.analog.make_analog import set_channels_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter
 from offramp.run.evaluators.operating_point import OperatingPoint, measure_point

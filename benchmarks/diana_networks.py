@@ -17,7 +17,7 @@ from offramp.data.labelled_data import Dataset, Split
 from offramp.data.mini_batches import batches, default_augmentation
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.chip_formulas import InMemoryArray
-from offramp.nn.analog_convolution import analog_parts, make_analog_, set_channels_, set_noise_
+from offramp.nn.analog.make_analog import analog_parts, make_analog_, set_channels_, set_noise_
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork

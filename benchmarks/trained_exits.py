@@ -213,7 +213,7 @@ def export(trained: Trained, network: EarlyExitNetwork, answers: Answers, best: 
     """The network of a row as a bundle, every form compared with it."""
     context = trained.prepared.context
     dataset = context.dataset
-    kept = network.keeping(best.places).eval().to("cpu")
+    kept = network.with_exits(best.places).eval().to("cpu")
     on_validation = [*(answers.validation[place] for place in best.places), answers.validation[-1]]
     checks = dataset.splits.validation.subset(NUM_CHECKS, context.config.seed)
     export_bundle(

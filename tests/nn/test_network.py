@@ -22,7 +22,7 @@ def test_stage_by_stage_gives_what_forward_gives() -> None:
 def test_kept_exits_answer_as_before(places: tuple[int, ...]) -> None:
     choices = ((0, "conv"), (1, "pool_linear"), (2, "pool_mlp"))
     network = small_supernet().eval().extract(member(SMALL, max, choices))
-    cut = network.keeping(places)
+    cut = network.with_exits(places)
     assert cut.architecture == member(SMALL, max, tuple(choices[place] for place in places))
     assert not cut.training
     answers = network(images())
@@ -36,8 +36,8 @@ def test_kept_exits_answer_as_before(places: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("places", [(1, 0), (0, 0), (3,), (-1,)])
 def test_only_early_exits_are_kept_in_order(places: tuple[int, ...]) -> None:
     network = small_supernet().extract(member(SMALL, max, ((0, "conv"), (2, "pool_mlp"))))
-    with pytest.raises(ValueError, match="increasing places of early exits, 0 to 1"):
-        network.keeping(places)
+    with pytest.raises(ValueError, match="increasing numbers of early exits, 0 to 1"):
+        network.with_exits(places)
 
 
 def test_the_example_fits() -> None:

@@ -10,7 +10,7 @@ import torch
 from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.errors import ConfigError
 from offramp.hardware.loader import load_accelerator
-from offramp.nn.analog_convolution import analog_parts
+from offramp.nn.analog.make_analog import analog_parts
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import SilentReporter

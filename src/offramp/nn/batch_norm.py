@@ -1,4 +1,8 @@
-"""Recalibration of batch-norm statistics for one network of a supernet."""
+"""Recalibration of batch-norm statistics, for one network of a supernet.
+
+Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", section 4.1
+(post-statistics of batch normalization).
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
@@ -15,11 +19,17 @@ Norm = _BatchNorm | ElasticBatchNorm2d | QuantizedMatrixLayer
 
 
 def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics of every layer that runs by their mean over ``batches`` of images.
+    """Replace the running statistics of batch norms by their mean over some batches.
 
-    Weights, the training mode and the layers that do not run stay as they are, and so do those within a module whose
-    ``keeps_statistics`` is true. Source: Yu & Huang 2019, "Universally
-    Slimmable Networks and Improved Training Techniques", section 4.1 (post-statistics of batch normalization).
+    Weights and the training mode stay. So do the statistics of layers that do not run, and of layers in a module whose
+    ``keeps_statistics`` is true.
+
+    Args:
+        network: The network; it is run on each batch.
+        batches: Images (batch, channels, height, width), at least 2 in each batch.
+
+    Raises:
+        InputError: There is no batch, or one has fewer than 2 images.
     """
     kept = {id(m) for part in network.modules() if getattr(part, "keeps_statistics", False) for m in part.modules()}
     norms = [m for m in network.modules() if _has_statistics(m) and id(m) not in kept]
@@ -49,10 +59,10 @@ def _average(network: nn.Module, norms: Sequence[Norm], batches: Iterable[Tensor
     num_batches = 0
     for images in batches:
         if len(images) < 2:
-            raise InputError("Batch-norm recalibration needs batches of at least 2 images, got one of 1.")
+            raise InputError(f"Batch-norm recalibration needs batches of at least 2 images, got one of {len(images)}.")
         num_batches += 1
         for norm in norms:
-            # The n-th batch weighs 1/n, so the first one overwrites whatever was there.
+            # The n-th batch has weight 1/n; the first one thus replaces the old statistics.
             norm.momentum = 1.0 / num_batches
         network(images)
     return num_batches

@@ -1,4 +1,4 @@
-"""Max-pooling to a small grid for maps of any size, with kernel and stride that ONNX can state."""
+"""Max-pooling of maps of any size to a small grid, with a fixed kernel and stride, as ONNX requires."""
 
 from typing import cast
 
@@ -10,8 +10,12 @@ _GRID = 4
 class GridPool(nn.MaxPool2d):
     """Max-pool to 4x4; an axis of 4 or less is kept.
 
-    Stride ``n // 4`` and kernel ``n - 3 * stride`` give exactly 4 values that cover an axis of any
-    length ``n``; where 4 divides ``n`` both are ``n / 4``.
+    Stride ``n // 4`` and kernel ``n - 3 * stride`` give exactly 4 values that cover an axis of any length ``n``. Where
+    4 divides ``n``, both are ``n / 4``.
+
+    Args:
+        height: Rows of the feature map.
+        width: Columns of the feature map.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -26,10 +30,12 @@ class GridPool(nn.MaxPool2d):
 
     @property
     def is_identity(self) -> bool:
+        """Whether the map is already small enough, so that nothing is pooled."""
         return self.kernel_size == (1, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         return features if self.is_identity else super().forward(features)
 
     def extract(self) -> nn.MaxPool2d:
+        """A plain pooling layer with the same kernel and stride."""
         return nn.MaxPool2d(self.kernel_size, self.stride)

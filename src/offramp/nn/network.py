@@ -1,4 +1,4 @@
-"""EarlyExitNetwork: backbone stages and exit branches; returns all logits, or stops at the first confident exit."""
+"""Early-exit networks: backbone stages and exit branches, run as a whole or stage by stage."""
 
 import contextlib
 import itertools
@@ -15,7 +15,13 @@ from offramp.space.architecture import Architecture
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """What a tap yields: channels, height and width of its feature map."""
+    """Size of the feature map at a tap.
+
+    Attributes:
+        channels: Number of channels.
+        height: Number of rows.
+        width: Number of columns.
+    """
 
     channels: int
     height: int
@@ -23,14 +29,29 @@ class FeatureInfo:
 
 
 def input_size(input_shape: tuple[int, int, int], resolution: int) -> tuple[int, int]:
-    """Height and width of images (channels, height, width) at a resolution: the height, at the images' own shape."""
+    """Size of images that are resized to a height, with their proportions kept.
+
+    Args:
+        input_shape: Shape of the images: channels, height, width.
+        resolution: The height.
+
+    Returns:
+        Height and width.
+    """
     _, height, width = input_shape
     return resolution, max(1, round(width * resolution / height))
 
 
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; each module has its own mode back afterwards."""
+    """Evaluation mode inside the ``with`` block; afterwards each module has its previous mode again.
+
+    Args:
+        network: The network.
+
+    Yields:
+        Nothing.
+    """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -41,7 +62,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 class Resize(nn.Module):
-    """Bilinear interpolation to a fixed size; images that have it already pass unchanged."""
+    """Bilinear interpolation to a fixed size; images of that size pass unchanged.
+
+    Args:
+        height: Number of rows.
+        width: Number of columns.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -55,9 +81,20 @@ class Resize(nn.Module):
 
 
 class EarlyExitNetwork(nn.Module):
-    """``stages[i]`` computes the features of exit ``i`` from those of exit ``i - 1`` (the first from the image).
+    """A network with early exits.
 
+    ``stages[i]`` computes the features of exit ``i`` from those of exit ``i - 1``, the first one from the images.
     ``branches[i]`` turns them into logits (batch, classes). The last branch is the final classifier.
+
+    Args:
+        architecture: The architecture that the network has.
+        stages: The backbone, one part per exit.
+        branches: One branch per exit.
+        input_shape: Shape of an image: channels, height, width.
+        num_classes: Number of logits of each exit.
+
+    Raises:
+        ValueError: There are not as many branches as stages.
     """
 
     def __init__(
@@ -79,10 +116,11 @@ class EarlyExitNetwork(nn.Module):
 
     @property
     def num_exits(self) -> int:
+        """Number of exits, the final classifier included."""
         return len(self.branches)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Logits of every exit for ``images`` (batch, channels, height, width)."""
+        """Logits (batch, classes) of every exit for ``images`` (batch, channels, height, width)."""
         features = images
         logits = []
         for stage, branch in zip(self.stages, self.branches, strict=True):
@@ -91,39 +129,64 @@ class EarlyExitNetwork(nn.Module):
         return tuple(logits)
 
     def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features after stage ``index`` and the logits of its exit."""
+        """Run one stage and its branch.
+
+        Args:
+            index: Number of the stage, from 0.
+            features: Features of the stage before; for the first stage, images (batch, channels, height, width).
+
+        Returns:
+            The features of the stage and the logits (batch, classes) of its exit.
+        """
         features = cast(Tensor, self.stages[index](features))
         return features, cast(Tensor, self.branches[index](features))
 
-    def keeping(self, places: Sequence[int]) -> "EarlyExitNetwork":
-        """This network with some of its early exits, given by their increasing places, and the final classifier.
+    def with_exits(self, indices: Sequence[int]) -> "EarlyExitNetwork":
+        """This network with only some of its early exits, and its final classifier.
 
-        Modules are shared, not copied; stages before exits that are left out become part of the next one.
+        The stage of an exit that is left out becomes part of the next stage.
+
+        Args:
+            indices: Numbers of the early exits to keep, from 0, in increasing order.
+
+        Returns:
+            A network that shares its modules with this one; this network itself if all exits are kept.
+
+        Raises:
+            ValueError: The numbers do not increase, or one is not that of an early exit.
         """
         final = self.num_exits - 1
-        ends = [*places, final]
+        ends = [*indices, final]
         if not all(0 <= first < second for first, second in itertools.pairwise(ends)):
             raise ValueError(
-                f"`places` must be increasing places of early exits, 0 to {final - 1}, got {list(places)}."
+                f"`indices` must be increasing numbers of early exits, 0 to {final - 1}, got {list(indices)}."
             )
         if len(ends) == self.num_exits:
             return self
         starts = [0, *(end + 1 for end in ends[:-1])]
         parts = [list(self.stages)[start : end + 1] for start, end in zip(starts, ends, strict=True)]
         return EarlyExitNetwork(
-            replace(self.architecture, exits=tuple(self.architecture.exits[place] for place in places)),
-            [_one_after_the_other(part) for part in parts],
+            replace(self.architecture, exits=tuple(self.architecture.exits[index] for index in indices)),
+            [_joined(part) for part in parts],
             [self.branches[end] for end in ends],
             self.input_shape,
             self.num_classes,
         ).train(self.training)
 
     def example_input(self, batch: int = 1) -> Tensor:
+        """A batch of zeros in the input shape of the network.
+
+        Args:
+            batch: Number of images.
+
+        Returns:
+            Zeros (batch, channels, height, width).
+        """
         return torch.zeros(batch, *self.input_shape)
 
 
-def _one_after_the_other(parts: Sequence[nn.Module]) -> nn.Module:
-    """Several stages as one; of graphs it is one graph, as stages of quantised networks must be."""
+def _joined(parts: Sequence[nn.Module]) -> nn.Module:
+    """Several stages as one. Graphs are joined into one graph, which stages of quantised networks must be."""
     if len(parts) == 1:
         return parts[0]
     modules = nn.Sequential(*parts)

@@ -6,7 +6,11 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """Adds what it computes to its input."""
+    """Adds the output of a module to its input.
+
+    Args:
+        body: The module; its output has the shape of its input.
+    """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

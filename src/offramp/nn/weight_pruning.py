@@ -1,7 +1,7 @@
 """Magnitude pruning of weights during training, and counting of the zeros.
 
-Source: Zhu & Gupta 2017, "To prune, or not to prune": by magnitude, layer by layer, to a share that grows
-along a cubic curve; what was pruned once stays zero.
+Source: Zhu & Gupta 2017, "To prune, or not to prune": the smallest weights of each layer become zero; the share of
+zeros grows along a cubic curve; a pruned weight stays zero.
 """
 
 from collections.abc import Iterator
@@ -14,33 +14,47 @@ from offramp.nn.quantization.fake_quantize import quantize, step_size
 from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 
 RAMP = 0.7
-"""Share of the training in which zeros grow in number; the rest is for the other weights to settle."""
+"""Share of the training in which the number of zeros grows; in the rest, the other weights settle."""
 
 _STEP = 0.002
-"""So much of a layer is pruned at a time, so that not every step of the training sorts all weights."""
+"""Smallest share of a layer that is pruned at once, so that not every step of the training sorts all weights."""
 
 
 @dataclass(frozen=True)
 class MatrixLayer:
-    """A convolution or linear layer, floating or quantised, under the name that its workload gives it."""
+    """A convolution or linear layer, in floating point or quantised.
+
+    Attributes:
+        name: Name of the layer in the network, and in its workload.
+        module: The layer.
+    """
 
     name: str
     module: nn.Module
 
     @property
     def weight(self) -> nn.Parameter:
+        """The weights (output channels, ...)."""
         weight = self.module.weight
         assert isinstance(weight, nn.Parameter)
         return weight
 
     @property
     def is_depthwise(self) -> bool:
+        """Whether each output channel has an input channel of its own."""
         weight, groups = self.weight, getattr(self.module, "groups", 1)
         return groups > 1 and groups == weight.shape[0] and weight.shape[1] == 1
 
 
 def matrix_layers(network: nn.Module) -> Iterator[MatrixLayer]:
-    """The layers with weights of their own."""
+    """The convolutions and linear layers of a network.
+
+    Args:
+        network: The network.
+
+    Yields:
+        Each layer with trainable or frozen weights.
+    """
     for name, module in network.named_modules():
         known = isinstance(module, nn.Conv2d | nn.Linear | QuantizedMatrixLayer)
         if known and isinstance(getattr(module, "weight", None), nn.Parameter):
@@ -48,32 +62,62 @@ def matrix_layers(network: nn.Module) -> Iterator[MatrixLayer]:
 
 
 def prunable_layers(network: nn.Module) -> tuple[MatrixLayer, ...]:
-    """Layers whose weights may become zero: all that are trained but depthwise convolutions, which have few."""
+    """The layers that are pruned: all that are trained, except depthwise convolutions, which have few weights.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The layers, in the order of the modules.
+    """
     return tuple(x for x in matrix_layers(network) if x.weight.requires_grad and not x.is_depthwise)
 
 
 def kept_weights(count: int, density: float) -> int:
-    """How many of so many weights are left at a density; at least one."""
+    """How many weights of a layer are left at a density.
+
+    Args:
+        count: Number of weights.
+        density: Share of weights that are left, 0..1.
+
+    Returns:
+        The number of nonzero weights, at least 1.
+    """
     return max(1, round(count * density))
 
 
 def planned_densities(network: nn.Module, density: float) -> dict[str, float]:
-    """The share of nonzero weights that each layer will have once it is pruned, by name."""
+    """The shares of nonzero weights after pruning.
+
+    Args:
+        network: The network.
+        density: Share of weights that are left in each layer, 0..1.
+
+    Returns:
+        The share of each pruned layer by name, 0..1.
+    """
     sizes = {layer.name: layer.weight.numel() for layer in prunable_layers(network)}
     return {name: kept_weights(size, density) / size for name, size in sizes.items()}
 
 
 @torch.no_grad()
 def measured_densities(network: nn.Module) -> dict[str, float]:
-    """The share of weights that are not zero in each layer, as they are deployed: of quantised ones the integers."""
+    """The shares of nonzero weights at present; of a quantised layer, those of its integers.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The share of each convolution and linear layer by name, above 0, at most 1.
+    """
     densities = {}
     for layer in matrix_layers(network):
-        weight = _deployed(layer.module, layer.weight)
+        weight = _deployed_weight(layer.module, layer.weight)
         densities[layer.name] = max(1, int(weight.count_nonzero())) / weight.numel()
     return densities
 
 
-def _deployed(module: nn.Module, weight: Tensor) -> Tensor:
+def _deployed_weight(module: nn.Module, weight: Tensor) -> Tensor:
     if not isinstance(module, QuantizedMatrixLayer) or module.weight_limits is None or module.weight_scale is None:
         return weight
     if module.is_exact:
@@ -83,9 +127,13 @@ def _deployed(module: nn.Module, weight: Tensor) -> Tensor:
 
 
 class WeightPruner:
-    """Makes the smallest weights of each layer zero, more and more of them, until ``density`` of them are left.
+    """Prunes the smallest weights of each layer step by step during training.
 
-    It keeps no state but the weights: a training that goes on from its checkpoint goes on as it would have.
+    The weights are its only state: a resumed training continues as if it had not been interrupted.
+
+    Args:
+        network: The network.
+        density: Share of weights that are left in each layer at the end, 0..1.
     """
 
     def __init__(self, network: nn.Module, density: float) -> None:
@@ -94,13 +142,20 @@ class WeightPruner:
         self._masks: list[Tensor] = []
 
     def density_at(self, progress: float) -> float:
-        """Share of weights left at a point (0 to 1) of the training; ``density`` from the end of the ramp on."""
+        """The scheduled density at a point of the training.
+
+        Args:
+            progress: Share of the training that is done, 0..1.
+
+        Returns:
+            Share of weights that are left: 1 at the beginning, ``density`` from `RAMP` on.
+        """
         left = 1.0 - min(1.0, progress / RAMP)
         return self.density + (1.0 - self.density) * left**3
 
     @torch.no_grad()
     def begin(self, progress: float) -> None:
-        """Called before the first step: what is zero in a training that goes on stays zero."""
+        """See `WeightRule.begin`; in a resumed training, zeros stay zero."""
         self._masks = [
             layer.weight != 0 if progress > 0 else torch.ones_like(layer.weight, dtype=torch.bool)
             for layer in self.layers
@@ -108,7 +163,7 @@ class WeightPruner:
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Called after every step, and with 1.0 at the end: puts zeros back, and adds what the schedule asks for."""
+        """See `WeightRule.after_step`; restores the zeros and prunes more weights as scheduled."""
         for index, layer in enumerate(self.layers):
             weight, mask = layer.weight, self._masks[index]
             weight.mul_(mask)

@@ -12,7 +12,7 @@ from offramp.data.labelled_data import Preprocessing, Split
 from offramp.data.mini_batches import batches
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.chip_formulas import InMemoryArray
-from offramp.nn.analog_convolution import make_analog_, set_noise_
+from offramp.nn.analog.make_analog import make_analog_, set_noise_
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork

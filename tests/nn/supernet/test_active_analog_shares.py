@@ -10,7 +10,8 @@ from torch import nn
 
 from offramp.cost.mapping.channel_split.analog_shares import AnalogSplit, analog_split, plan_analog
 from offramp.hardware.loader import load_accelerator
-from offramp.nn.analog_convolution import Noise, make_analog_
+from offramp.nn.analog.array_arithmetic import Noise
+from offramp.nn.analog.make_analog import make_analog_
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.elastic.analog_channels import ElasticAnalogChannels
 from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d

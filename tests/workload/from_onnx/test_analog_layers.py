@@ -14,7 +14,7 @@ from offramp.cost.pricing import price_onnx
 from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
 from offramp.errors import UnsupportedLayerError
 from offramp.hardware.loader import load_accelerator
-from offramp.nn.analog_convolution import make_analog_
+from offramp.nn.analog.make_analog import make_analog_
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
@@ -24,7 +24,7 @@ from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import Op
-from tests.nn.test_analog_convolution import ARRAY, NAME, prepared
+from tests.nn.analog.test_analog_convolution import ARRAY, NAME, prepared
 
 
 def exported(network: EarlyExitNetwork, path: Path, change: Callable[[Any], None] | None = None) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import ExportError
-from offramp.nn.analog_convolution import AnalogPart
+from offramp.nn.analog.analog_convolution import AnalogPart
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.activation_layers import (
     GridMaxPool,
@@ -103,9 +103,9 @@ class _AnalogMatrix(nn.Module):
         (source,) = layer.known_sources()
         whole = part.constants(layer)
         unit = 1.0 if layer.bits is None else layer.step
-        self.groups, self.limits, self.results = part.groups(layer), part.inputs, part.results
+        self.groups, self.limits, self.results = part.groups(layer), part.input_range, part.output_range
         self._layer = (layer,)
-        self.halves_down = part.halves_down(source)
+        self.rounding_offset = part.rounding_offset(source)
         for name, value in (
             ("weight", whole.weight),
             ("input_step", part.input_step(source)),
@@ -118,7 +118,7 @@ class _AnalogMatrix(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         values = dict(self.named_buffers(recurse=False))
-        entering = (inputs / values["input_step"] - self.halves_down).round()
+        entering = (inputs / values["input_step"] - self.rounding_offset).round()
         entering = entering.clamp(self.limits.lower, self.limits.upper)
         total: Tensor | None = None
         for group in self.groups:

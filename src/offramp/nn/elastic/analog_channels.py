@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.hardware.chip_formulas import InMemoryArray
-from offramp.nn.analog_convolution import (
+from offramp.nn.analog.array_arithmetic import (
     TERNARY,
     Noise,
     best_step,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from offramp.nn.analog_convolution import Noise
+from offramp.nn.analog.array_arithmetic import Noise
 from offramp.nn.backbone import ActiveBlock, ElasticBlock
 from offramp.nn.branches.exit_branch import ElasticBranch
 from offramp.nn.elastic.analog_channels import AnalogChannelRule, ElasticAnalogChannels

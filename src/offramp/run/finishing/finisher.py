@@ -14,7 +14,7 @@ from offramp.deadline import Deadline
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee, parse_target
 from offramp.jsonio import dumps, loads, write_atomically
-from offramp.nn.analog_convolution import set_noise_
+from offramp.nn.analog.make_analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.weight_pruning import WeightPruner
 from offramp.progress import Task
@@ -214,7 +214,7 @@ class Finisher:
         context, split = self.context, self.context.dataset.splits.validation
 
         def price(places: tuple[int, ...]) -> CostReport:
-            workload = measured_workload(network.keeping(places), context.accelerator)
+            workload = measured_workload(network.with_exits(places), context.accelerator)
             return context.report_cost.estimate(workload, context.accelerator)
 
         kept = exits_worth_keeping(
@@ -226,7 +226,7 @@ class Finisher:
             calibrate=context.config.search.calibrate_confidences,
             most_product=selection.evaluation.values[_PRODUCT],
         )
-        return network.keeping(kept.places)
+        return network.with_exits(kept.places)
 
     def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
         context = self.context
@@ -377,4 +377,4 @@ def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExi
             f"The record of network {record.rule!r} must be of the candidate that the search found, but its exits are "
             "others. Remove its folder and go on with --resume."
         )
-    return network.keeping([early.index(choice) for choice in record.architecture.exits])
+    return network.with_exits([early.index(choice) for choice in record.architecture.exits])

@@ -1,8 +1,9 @@
 """Convolutions of an analog core in an ONNX file: what they consist of there is read as one layer.
 
-The files that offramp exports hold the arithmetic of such a layer step by step (`offramp.nn.analog_convolution`):
-inputs lose bits, the sums of each group of rows are rounded as a converter does, groups are added, scaled and shifted,
-and the digital channels are joined behind them. None of these steps is a layer of its own.
+The files that offramp exports hold the arithmetic of such a layer step by step
+(`offramp.nn.analog.analog_convolution`): inputs lose bits, the sums of each group of rows are rounded as a converter
+does, groups are added, scaled and shifted, and the digital channels are joined behind them. None of these steps is a
+layer of its own.
 """
 
 from collections.abc import Iterable

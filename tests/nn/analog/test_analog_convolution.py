@@ -14,7 +14,8 @@ from offramp.deploy.onnx.stage_graphs import stage_models
 from offramp.errors import ConfigError, InputError, UnsupportedLayerError
 from offramp.hardware.chip_formulas import Converters, InMemoryArray
 from offramp.hardware.loader import load_accelerator
-from offramp.nn.analog_convolution import Noise, analog_parts, make_analog_, set_channels_, set_noise_
+from offramp.nn.analog.array_arithmetic import Noise
+from offramp.nn.analog.make_analog import analog_parts, make_analog_, set_channels_, set_noise_
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.activation_layers import integers_of
@@ -162,7 +163,7 @@ def test_training_computes_what_is_deployed() -> None:
     with torch.no_grad():
         layer.adc_scale.mul_(1.0137)  # type: ignore[operator]
         read, deployed = run_layer(net, images(4, seed=5))
-        trained = part._trained(layer, read)
+        trained = part._run_training(layer, read)
     steps = ((trained - deployed) / layer.step).abs()
     assert float((steps > 0.5).float().mean()) < 0.005
 
@@ -206,15 +207,15 @@ def test_the_converter_reads_with_the_stated_noise() -> None:
     part = analog_parts(limits)[NAME]
     noise.generator = torch.Generator().manual_seed(0)
     for value, expected in ((20.0, 0.8), (-10.0, 0.4)):
-        read = noise.read(torch.full((200, 1, 10, 10), value), 25.0, part.results, 1.0)
+        read = noise.read(torch.full((200, 1, 10, 10), value), 25.0, part.output_range, 1.0)
         assert torch.equal(read, read.round())
         # Rounding adds the variance of a uniform distribution where several integers are hit.
         spread = float(read.std())
         assert spread == pytest.approx(np.sqrt(expected**2 + 1 / 12), rel=0.15)
         assert float(read.mean()) == pytest.approx(value, abs=0.05)
-    largest = noise.read(torch.full((100, 1, 10, 10), 31.0), 5.0, part.results, 1.0)
+    largest = noise.read(torch.full((100, 1, 10, 10), 31.0), 5.0, part.output_range, 1.0)
     assert (float(largest.max()), float(largest.min()) < 25) == (31.0, True)
-    assert torch.equal(noise.read(torch.zeros(4, 1, 2, 2), 25.0, part.results, 1.0), torch.zeros(4, 1, 2, 2))
+    assert torch.equal(noise.read(torch.zeros(4, 1, 2, 2), 25.0, part.output_range, 1.0), torch.zeros(4, 1, 2, 2))
     assert copy.deepcopy(noise).generator is None
 
 
@@ -271,9 +272,9 @@ def test_bits_that_are_lost_on_the_way_in() -> None:
     layer = analog_layer(net)
     part = analog_parts(net)[NAME]
     source = layer.known_sources()[0]
-    assert part.lost_bits(source) == 2  # 0..255 into -64..63
+    assert part.dropped_bits(source) == 2  # 0..255 into -64..63
     wide = replace(ARRAY, converters=Converters(9, 6, 25.0))
-    assert replace(part, array=wide).lost_bits(source) == 0
+    assert replace(part, array=wide).dropped_bits(source) == 0
 
 
 @pytest.mark.parametrize("channels", [6, 2])
