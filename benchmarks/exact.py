@@ -32,7 +32,7 @@ from offramp.nn.supernet.supernet import Supernet
 from offramp.numerics.dominance import covered
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front, values_to_minimize
-from offramp.run.evaluators.exit_costs import costs_to_exits, exit_costs
+from offramp.run.evaluators.exit_costs import exit_costs
 from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
@@ -55,7 +55,8 @@ class TableEvaluator:
     def evaluate(self, architecture: Architecture) -> Evaluation:
         table = self._table
         places = [table.options.index(choice) for choice in architecture.exits]
-        costs = metric_columns(costs_to_exits(table.costs, places))
+        exits = [*places, len(table.options)]
+        costs = metric_columns(table.costs.to_tap[exits] + np.cumsum(table.costs.branch[exits], axis=0))
         rows = []
         for threshold in SHARED_THRESHOLDS if places else (1.0,):
             left = np.full(table.num_samples, len(places))

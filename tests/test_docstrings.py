@@ -21,6 +21,7 @@ ROOMS_DONE = {
     "objectives",
     "progress",
     "registry",
+    "run",
     "settings",
     "space",
     "testing",

@@ -144,7 +144,20 @@ def _check_execution(config: Config) -> None:
 
 
 def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -> BackboneFamily:
-    """The backbone of the settings; ``model`` is one that was brought along."""
+    """Find or build the backbone family that the settings name.
+
+    Args:
+        config: All settings of a search.
+        dataset: The data set, whose images and classes a model from timm is built for.
+        model: The backbone, where it was given in Python; None takes the one that the settings name.
+
+    Returns:
+        The backbone family, or the adopted model.
+
+    Raises:
+        ConfigError: The settings name a model that was given in Python, but ``model`` is None.
+        InputError: There is no such backbone, or the model does not fit the data.
+    """
     space = config.space
     if model is not None:
         return model
@@ -178,6 +191,18 @@ def _choices(config: Config) -> PrecisionChoices:
 
 
 def build_dataset(config: Config, reporter: Reporter) -> Dataset:
+    """Read and split the data that the settings name.
+
+    Args:
+        config: All settings of a search.
+        reporter: Shows the progress.
+
+    Returns:
+        The samples, split and with their statistics.
+
+    Raises:
+        InputError: The data cannot be read or split.
+    """
     data = config.data
     return load_dataset(
         data.source,
@@ -192,6 +217,19 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
 
 
 def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> EarlyExitSpace:
+    """Build the search space of the settings.
+
+    Args:
+        config: All settings of a search.
+        dataset: The data set, which determines the input shape and the number of classes.
+        family: The backbone family.
+
+    Returns:
+        The search space.
+
+    Raises:
+        InputError: A setting of the space does not fit the backbone.
+    """
     precision, branch_precision = _precisions(config)
     own_head = isinstance(family, AdoptedModel) and family.num_classes == dataset.num_classes
     backbone = family.space(dataset.input_shape)
@@ -226,7 +264,7 @@ def _branch_layers(config: Config) -> BranchLayerChoices:
 def build_context(
     config: Config, dataset: Dataset, model: AdoptedModel | None = None, accelerator: Accelerator | None = None
 ) -> Context:
-    """All parts of a run.
+    """Build all parts of a run.
 
     Args:
         config: All settings of the search.
@@ -238,6 +276,7 @@ def build_context(
         The context that a run works with.
 
     Raises:
+        ConfigError: The images are too small.
         InputError: A setting or a model does not fit the data.
     """
     _, height, width = dataset.input_shape

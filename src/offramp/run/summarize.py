@@ -48,7 +48,21 @@ def summarize(
     duration_s: float,
     remarks: Sequence[str] = (),
 ) -> RunSummary:
-    """Gather everything; ``curve`` is the training of the supernet, ``remarks`` come from the search algorithm."""
+    """Make the record of a run from its results.
+
+    Args:
+        context: The parts of the run.
+        evaluations: All evaluations, in the order of the proposals.
+        front: The Pareto front, whose members are among ``evaluations``.
+        finished: The finished networks, the one to recommend first.
+        reference: The network to which all reductions refer.
+        curve: The losses of the supernet's training.
+        duration_s: Seconds that the run took.
+        remarks: Sentences of the search algorithm for the reader of the report.
+
+    Returns:
+        The record from which the report is made.
+    """
     dataset, config = context.dataset, context.config
     members = {id(member) for member in front.evaluations}
     curves = [_curve("supernet", curve)] + [_curve(item.record.rule, item.log) for item in finished]

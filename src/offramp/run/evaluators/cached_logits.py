@@ -1,4 +1,4 @@
-"""One forward pass per backbone: all its exits are attached at once, and every candidate follows from their logits."""
+"""Evaluation with one forward pass per backbone: all exits are attached at once, and their logits are reused."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from offramp.exits.thresholds import SHARED_THRESHOLDS
 from offramp.nn.network import EarlyExitNetwork
 from offramp.objectives.evaluation import Details, Evaluation, Status
 from offramp.run.evaluators.exit_costs import exit_costs
-from offramp.run.evaluators.exit_workloads import ExitWorkloads, rounds
+from offramp.run.evaluators.exit_workloads import ExitWorkloads, exit_groups
 from offramp.run.evaluators.operating_point import OperatingPoint, choose_operating_point
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, failed
 from offramp.run.network_preparation import calibrate_
@@ -31,13 +31,24 @@ T = TypeVar("T")
 _QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 
-class OffersExits(Protocol):
-    """A space that says which exits a backbone may have."""
+class HasExitOptions(Protocol):
+    """A search space that lists the exits that a backbone may have."""
 
     @property
-    def measures(self) -> tuple[Measure, ...]: ...
+    def measures(self) -> tuple[Measure, ...]:
+        """The confidence measures of the space."""
+        ...
 
-    def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]: ...
+    def exit_options(self, architecture: Architecture) -> tuple[ExitChoice, ...]:
+        """List the exits that the backbone of an architecture may have.
+
+        Args:
+            architecture: The architecture; its own exits do not matter.
+
+        Returns:
+            The exits, in the order of their taps.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +62,26 @@ class _Cached:
 
 
 class CachedLogitsEvaluator:
-    """Judges candidates as `SupernetEvaluator` does, but runs each backbone only once.
+    """Evaluates candidates as `SupernetEvaluator` does, but runs each backbone only once.
 
-    ``num_forwards`` counts the backbones that were run: what a search has really spent. Candidates with an exit that
-    the space does not list, and all that are quantised, are judged one by one, and counted too. The latest
-    ``capacity`` backbones are kept.
+    Three kinds of candidates are evaluated one by one: those with an exit that the space does not list, those with
+    analog shares, and all candidates if they are quantised.
+
+    Attributes:
+        num_forwards: Number of networks that were run on the validation samples, the real cost of a search.
     """
 
     def __init__(
-        self, direct: SupernetEvaluator, space: OffersExits, *, shared_threshold: bool = False, capacity: int = 64
+        self, direct: SupernetEvaluator, space: HasExitOptions, *, shared_threshold: bool = False, capacity: int = 64
     ) -> None:
+        """Begin with an empty cache.
+
+        Args:
+            direct: Evaluates single candidates, and holds supernet, samples and cost model.
+            space: Lists the exits of a backbone.
+            shared_threshold: Whether all exits of a network have the same threshold.
+            capacity: Number of backbones whose logits are kept, >= 1; the oldest are forgotten.
+        """
         self._direct = direct
         self._space = space
         self._shared = shared_threshold
@@ -72,7 +93,14 @@ class CachedLogitsEvaluator:
         self.num_forwards = 0
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """A complete evaluation, or a failed one with its reason; the same one each time."""
+        """Evaluate a candidate, or return its evaluation if it is known.
+
+        Args:
+            architecture: The candidate.
+
+        Returns:
+            A complete evaluation, or a failed one with its reason.
+        """
         known = self._judged.get(architecture)
         if known is None:
             known = self._judge(architecture)
@@ -116,7 +144,14 @@ class CachedLogitsEvaluator:
         )
 
     def table(self, backbone: Architecture) -> ExitTable | None:
-        """What every network of this backbone follows from; None where it cannot be run or priced."""
+        """Build the table from which all early-exit networks of a backbone are evaluated.
+
+        Args:
+            backbone: The architecture without exits.
+
+        Returns:
+            The table; None if the backbone cannot be run or priced, or candidates are quantised.
+        """
         known = self._tables.get(backbone)
         if known is not None or self._direct.quantize:
             return known
@@ -165,7 +200,7 @@ class CachedLogitsEvaluator:
         options = self._space.exit_options(backbone)
         networks = [
             direct.supernet.extract(replace(backbone, exits=tuple(options[place] for place in places)))
-            for places in rounds(options) or [[]]
+            for places in exit_groups(options) or [[]]
         ]
         network = _AllBranches(networks)
         calibrate_(network, direct.data, direct.compute)
@@ -173,13 +208,13 @@ class CachedLogitsEvaluator:
         self.num_forwards += 1
         if not all(np.isfinite(item).all() for item in logits):
             raise ArithmeticError("the network answers with values that are not finite")
-        order = [option for places in rounds(options) for option in (options[place] for place in places)]
+        order = [option for places in exit_groups(options) for option in (options[place] for place in places)]
         workloads = ExitWorkloads(options, [direct.workload(item) for item in networks])
         cached = _Cached(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads)
         return _remember(self._backbones, backbone, cached, self._capacity)
 
     def _price(self, architecture: Architecture) -> CostReport:
-        """The same for all policies."""
+        """The cost report of an architecture, which does not depend on its policy."""
         key = replace(architecture, policy=type(architecture.policy)())
         known = self._reports.get(key)
         return known or _remember(self._reports, key, self._priced(key), 100 * self._capacity)
@@ -195,15 +230,15 @@ class _AllBranches(nn.Module):
     def __init__(self, networks: Sequence[EarlyExitNetwork]) -> None:
         super().__init__()
         self.stages = networks[0].stages
-        self.rounds = nn.ModuleList(network.branches for network in networks)
+        self.branches = nn.ModuleList(network.branches for network in networks)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Logits round by round, each in the order of the taps."""
+        """Logits network by network, each in the order of the taps."""
         features, maps = images, []
         for stage in self.stages:
             features = stage(features)
             maps.append(features)
-        branches = [cast(nn.ModuleList, item) for item in self.rounds]
+        branches = [cast(nn.ModuleList, item) for item in self.branches]
         logits = [
             branch(item) for chosen in branches for branch, item in zip(list(chosen)[:-1], maps[:-1], strict=True)
         ]

@@ -1,8 +1,8 @@
 """Costs of all subsets of exits, derived from a few networks that have all of them.
 
-Layer by layer, a stage costs what its backbone layers cost and what its branch costs, and neither depends on which
-other branches are there. So it is enough to price the backbone alone and, per branch type, a network with that branch
-at every tap.
+In a layer-by-layer schedule, the cost of a stage is the cost of its backbone layers plus that of its branch. Neither
+depends on the other branches of the network. It is therefore enough to price the backbone alone and, per branch type,
+a network with that branch at every tap.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from offramp.algorithms.exact.exit_table import COSTS, ExitCosts
 from offramp.cost.report import CostReport
-from offramp.run.evaluators.exit_workloads import rounds
+from offramp.run.evaluators.exit_workloads import exit_groups
 from offramp.space.architecture import Architecture, ExitChoice
 from offramp.workload.graph import Role
 
@@ -21,16 +21,23 @@ from offramp.workload.graph import Role
 def exit_costs(
     backbone: Architecture, options: Sequence[ExitChoice], price: Callable[[Architecture], CostReport]
 ) -> ExitCosts:
-    """Costs of ``backbone`` with exits among ``options`` (in the order of their taps), from one network per round.
+    """Price a backbone and its exits, so that the costs of any subset of the exits follow by addition.
 
-    ``price`` must give layers with their costs. Energy and MACs of a layer-by-layer schedule are exact. So are cycles
-    as long as weights arrive in time; a branch with many weights may hold up what comes after it, by an amount that
-    depends on what came before: `largest_deviation` says how far that is off.
+    Energy and MACs are exact for a layer-by-layer schedule. Cycles are exact as long as weights arrive in time: a
+    branch with many weights may delay the layers after it, by an amount that depends on the layers before it.
+
+    Args:
+        backbone: The architecture without exits.
+        options: The exits that it may have, in the order of their taps.
+        price: Returns the cost report of an architecture, with the costs of its layers.
+
+    Returns:
+        The costs of the backbone up to each option, and of the branch of each option.
     """
     to_tap, branch = np.zeros((len(options) + 1, len(COSTS))), np.zeros((len(options) + 1, len(COSTS)))
     alone = price(backbone)
     energies = [layer.energy_pj for layer in alone.layers if layer.role is Role.BACKBONE]
-    for places in rounds(options):
+    for places in exit_groups(options):
         report = price(replace(backbone, exits=tuple(options[place] for place in places)))
         _read(report, energies, [*places, len(options)], to_tap, branch)
     if not options:
@@ -61,16 +68,3 @@ def _read(
             cost.stage_energy_pj - energy,
             sum(layer.macs for layer in layers if layer.role is not Role.BACKBONE),
         )
-
-
-def costs_to_exits(costs: ExitCosts, places: Sequence[int]) -> NDArray[np.float64]:
-    """Costs (exits, 3) of leaving at each exit of a subset (rows of ``costs``, in order) and at the end."""
-    rows = [*places, len(costs.to_tap) - 1]
-    result: NDArray[np.float64] = costs.to_tap[rows] + np.cumsum(costs.branch[rows], axis=0)
-    return result
-
-
-def largest_deviation(costs: ExitCosts, places: Sequence[int], report: CostReport) -> float:
-    """Largest relative difference between derived costs and those of the network priced as it is."""
-    priced = np.asarray([[s.latency_to_exit_cycles, s.energy_to_exit_pj, s.macs_to_exit] for s in report.stages])
-    return float(np.abs(costs_to_exits(costs, places) / priced - 1.0).max())

@@ -14,8 +14,15 @@ from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 _NUMBERED = re.compile(r"(stages|branches)\.(\d+)\.")
 
 
-def rounds(options: Sequence[ExitChoice]) -> list[list[int]]:
-    """Groups of options with one per tap, every option in at least one; options are in the order of their taps."""
+def exit_groups(options: Sequence[ExitChoice]) -> list[list[int]]:
+    """Groups of options with one option per tap, so that one network can have all exits of a group.
+
+    Args:
+        options: The exits that a backbone may have, in the order of their taps.
+
+    Returns:
+        Positions in ``options`` for each group. Every option is in at least one group.
+    """
     at_tap: dict[int, list[int]] = {}
     for place, option in enumerate(options):
         at_tap.setdefault(option.tap, []).append(place)
@@ -24,20 +31,36 @@ def rounds(options: Sequence[ExitChoice]) -> list[list[int]]:
 
 
 class ExitWorkloads:
-    """``lowered`` holds one workload per round of ``options``, each with an exit at every tap (see `rounds`)."""
+    """Assembles the workload of any early-exit network of one backbone."""
 
     def __init__(self, options: Sequence[ExitChoice], lowered: Sequence[Workload]) -> None:
+        """Take the branches from lowered networks.
+
+        Args:
+            options: The exits that the backbone may have, in the order of their taps.
+            lowered: One workload per group of `exit_groups`, each with an exit at every tap.
+        """
         self._taps = list(dict.fromkeys(option.tap for option in options))
         self._options = tuple(options)
         self._full = lowered[0]
         self._branches: dict[ExitChoice, tuple[tuple[Layer, ...], str]] = {}
-        for places, workload in zip(rounds(options), lowered, strict=False):
+        for places, workload in zip(exit_groups(options), lowered, strict=False):
             for stage, place in enumerate(places):
                 layers = workload.stage_layers(stage, Role.BRANCH)
                 self._branches.setdefault(options[place], (layers, workload.exits[stage]))
 
     def workload(self, exits: Sequence[ExitChoice]) -> Workload:
-        """As `lower` would give it for the network with these exits. Raises InputError for one that is no option."""
+        """Assemble the workload that `lower` would return for the network with some of the exits.
+
+        Args:
+            exits: The early exits of the network.
+
+        Returns:
+            The workload.
+
+        Raises:
+            InputError: An exit is not among the options of the backbone.
+        """
         unknown = [choice for choice in exits if choice not in self._branches]
         if unknown:
             raise InputError(f"exits must be among the options of the backbone, got {unknown}.")

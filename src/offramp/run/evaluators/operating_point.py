@@ -1,4 +1,4 @@
-"""Choice of the thresholds that a candidate is evaluated with, from validation logits and costs per exit."""
+"""Choice of a candidate's thresholds from validation logits and costs per exit."""
 
 import math
 from collections.abc import Sequence
@@ -20,14 +20,20 @@ from offramp.space.architecture import PolicyChoice
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Thresholds, what they did to the samples they were chosen on, and what that costs on average."""
+    """An exit policy with its measurements on samples.
+
+    Attributes:
+        policy: Confidence measure, thresholds and temperatures.
+        profile: Exit rates and accuracies of the policy on the samples.
+        expected: The average cost of a sample at these exit rates.
+    """
 
     policy: ExitPolicy
     profile: ExitProfile
     expected: ExpectedCost
 
     def values(self) -> dict[str, float]:
-        """Every metric that objectives and constraints may name."""
+        """The value of every metric that objectives and constraints may name."""
         return {
             "accuracy": self.profile.top1,
             "latency_cycles": self.expected.latency_cycles,
@@ -37,6 +43,14 @@ class OperatingPoint:
         }
 
     def violations(self, constraints: Sequence[Constraint]) -> tuple[float, ...]:
+        """Compare the values with constraints.
+
+        Args:
+            constraints: The constraints.
+
+        Returns:
+            The violation of each constraint, 0 where it is kept; see `Constraint.violation`.
+        """
         values = self.values()
         return tuple(constraint.violation(values[constraint.metric]) for constraint in constraints)
 
@@ -44,7 +58,17 @@ class OperatingPoint:
 def measure_point(
     logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: ExitPolicy, cost: CostReport
 ) -> OperatingPoint:
-    """What a fixed policy does on these samples."""
+    """Measure a fixed policy on samples.
+
+    Args:
+        logits: One array (samples, classes) per exit, the final one last.
+        labels: The true classes (samples,).
+        policy: The exit policy.
+        cost: Costs of the network to each exit.
+
+    Returns:
+        The policy with its measurements.
+    """
     achieved = profile(logits, labels, policy)
     return OperatingPoint(policy, achieved, expected_cost(cost, achieved.rates))
 
@@ -60,12 +84,24 @@ def choose_operating_point(
     most_product: float = math.inf,
     shared_threshold: bool = False,
 ) -> OperatingPoint:
-    """The cheapest point of the trade-off curve that gives up at most ``choice.accuracy_drop`` of the best accuracy.
+    """Choose the cheapest point of the trade-off curve whose accuracy is close enough to the best one.
 
-    Cost means the expected energy-delay product; points dearer than ``most_product`` (J x cycles) do not count,
-    unless there are no others: then the cheapest is all there is. Points that keep all constraints come first; where
-    none does, the point that violates them least is taken. ``calibrate`` fits a temperature per exit on the same
-    samples first. With ``shared_threshold`` all exits have the same one.
+    The cost of a point is its expected energy-delay product. Points that keep all constraints come first. If there are
+    none, the point with the smallest sum of violations is chosen.
+
+    Args:
+        logits: One array (samples, classes) per exit, the final one last.
+        labels: The true classes (samples,).
+        cost: Costs of the network to each exit.
+        choice: The confidence measure, and how much accuracy may be lost against the most accurate point.
+        constraints: The constraints of the search.
+        calibrate: Whether a temperature per exit is fitted on the same samples first.
+        most_product: The largest expected energy-delay product (J x cycles) that is considered. If all points are
+            above it, the cheapest one is chosen.
+        shared_threshold: Whether all exits have the same threshold.
+
+    Returns:
+        The chosen point.
     """
     if len(logits) == 1:
         return measure_point(logits, labels, ExitPolicy(choice.measure, ()), cost)
@@ -89,7 +125,12 @@ def choose_operating_point(
 
 @dataclass(frozen=True)
 class CertifiedPoint:
-    """An operating point and what is promised for it."""
+    """An operating point with an accuracy guarantee.
+
+    Attributes:
+        point: The operating point.
+        guarantee: The guarantee.
+    """
 
     point: OperatingPoint
     guarantee: Guarantee
@@ -107,10 +148,24 @@ def choose_certified_point(
     calibrate: bool = False,
     seen: NDArray[np.bool_] | None = None,
 ) -> CertifiedPoint:
-    """The cheapest policy that keeps ``target``; among several, those that keep all constraints come first.
+    """Choose the cheapest policy for which an accuracy guarantee holds.
 
-    ``target`` takes the place of ``choice.accuracy_drop``. ``seed``, ``calibrate`` and ``seen`` as for
-    `certified_policies`.
+    Policies that keep all constraints come first. If there are none, the policy with the smallest sum of violations is
+    chosen.
+
+    Args:
+        logits: One array (samples, classes) per exit, the final one last.
+        labels: The true classes (samples,).
+        cost: Costs of the network to each exit.
+        choice: The confidence measure. Its accuracy drop does not matter: ``target`` takes its place.
+        target: What the guarantee must state.
+        constraints: The constraints of the search.
+        seed: Seed of the random split of the samples.
+        calibrate: Whether a temperature per exit is fitted first.
+        seen: Which samples the search has used, (samples,); None = none of them. See `certified_policies`.
+
+    Returns:
+        The policy with its guarantee and its measurements on all samples.
     """
     products = cost.products_to_exits_j_cycles
     found = certified_policies(

@@ -33,8 +33,8 @@ class SupernetEvaluator:
         constraints: What candidates should keep; their violations are recorded.
         calibrate_confidences: Whether each exit's confidences are scaled by a temperature.
         quantize: Whether candidates are judged at the bit widths that they are priced at.
-        weight_density: Share of nonzero weights that candidates are priced with, for fine-tuning will prune them;
-            None = they are priced as they are.
+        weight_density: Share of nonzero weights after fine-tuning, 0..1, with which candidates are priced; None = they
+            are priced as they are.
     """
 
     def __init__(
@@ -50,7 +50,19 @@ class SupernetEvaluator:
         quantize: bool = False,
         weight_density: float | None = None,
     ) -> None:
-        """Set all attributes, which the class describes."""
+        """Set all attributes.
+
+        Args:
+            supernet: The network that holds the weights.
+            data: The samples that candidates are judged on.
+            compute: Device and number format.
+            cost_model: Prices candidates.
+            accelerator: The accelerator that candidates are priced for.
+            constraints: What candidates should keep.
+            calibrate_confidences: Whether each exit's confidences are scaled by a temperature.
+            quantize: Whether candidates are judged at the bit widths that they are priced at.
+            weight_density: Share of nonzero weights after fine-tuning, 0..1; None = candidates are priced as they are.
+        """
         self.supernet = supernet
         self.data = data
         self.compute = compute

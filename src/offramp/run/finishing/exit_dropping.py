@@ -1,4 +1,4 @@
-"""Removal of exits that do not pay for their branches, by comparing all subsets."""
+"""Removal of exits whose branches cost more than they save, by comparison of all subsets of exits."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,13 @@ from offramp.space.architecture import PolicyChoice
 
 @dataclass(frozen=True)
 class KeptExits:
-    """Places of early exits, what the network costs with these alone, and its operating point."""
+    """A subset of the early exits of a network.
+
+    Attributes:
+        places: Positions of the exits in the network.
+        cost: The cost report of the network with these exits alone.
+        point: The operating point of that network.
+    """
 
     places: tuple[int, ...]
     cost: CostReport
@@ -32,13 +38,24 @@ def exits_worth_keeping(
     calibrate: bool = False,
     most_product: float,
 ) -> KeptExits:
-    """The cheapest set of exits that gives up at most ``choice.accuracy_drop`` of the best one's accuracy.
+    """Choose the cheapest subset of exits whose accuracy is close enough to that of the best subset.
 
-    ``logits``, one (samples, classes) array per exit, the final one last, are those of the network with all of its
-    exits: what an exit answers does not depend on the others. ``price`` costs the network with the early exits at some
-    places alone; one early exit stays at least. Each set has the operating point that `choose_operating_point` gives
-    it; points that keep all constraints come first, then those within ``most_product`` (J x cycles), or the cheapest
-    where none is.
+    At least one early exit is kept. `choose_operating_point` chooses the operating point of each subset. Subsets with
+    the smallest sum of violations are considered first, of these the ones within ``most_product``; if there are none,
+    the cheapest one is chosen.
+
+    Args:
+        logits: One array (samples, classes) per exit, the final one last, of the network with all exits. The logits of
+            an exit do not depend on the other exits.
+        labels: The true classes (samples,).
+        price: Returns the cost report of the network with the early exits at some positions alone.
+        choice: The confidence measure, and how much accuracy may be lost against the most accurate subset.
+        constraints: The constraints of the search.
+        calibrate: Whether a temperature per exit is fitted on the same samples first.
+        most_product: The largest expected energy-delay product (J x cycles) that is considered.
+
+    Returns:
+        The chosen subset.
     """
     kept = []
     for places in _sets(len(logits) - 1):

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written with tensorboardX (0.5 MB; TensorBoard itself has 79 MB)."""
+"""The tracker for TensorBoard. It writes event files with tensorboardX, which is much smaller than TensorBoard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,17 @@ from offramp.run.trackers.tracker import TRACKERS
 
 
 class TensorBoardTracker:
-    """Writes to ``tensorboard/`` in the run folder; look at it with ``tensorboard --logdir RUN``."""
+    """Writes to ``tensorboard/`` in the run folder, which ``tensorboard --logdir RUN`` shows."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the event file.
+
+        Args:
+            folder: The run folder.
+
+        Raises:
+            InputError: tensorboardX is not installed.
+        """
         try:
             from tensorboardX import SummaryWriter
         except ImportError as exc:
@@ -20,12 +28,12 @@ class TensorBoardTracker:
         self._writer = SummaryWriter(str(folder / "tensorboard"), flush_secs=10)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """One scalar a name."""
+        """Write each value as a scalar of its name."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is buffered, and close the file."""
         self._writer.close()
 
 

@@ -8,19 +8,26 @@ from offramp.registry import Registry
 
 
 class Tracker(Protocol):
-    """Receives figures as they come; it must not fail for a figure it cannot show."""
+    """Receives the figures of a run. It ignores a figure that it cannot show."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """``values`` by name, such as ``search/accuracy``, at a step that counts upwards for each name."""
+        """Log figures.
+
+        Args:
+            step: Number of the epoch or of the evaluation, from 1; for each name it only rises.
+            values: The figures by name, such as ``search/accuracy``.
+        """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write what is buffered; nothing is logged afterwards."""
+        ...
 
 
 TRACKERS: Registry[Callable[[Path], Tracker]] = Registry(
     "tracker", "offramp.run.trackers", entry_points="offramp.trackers"
 )
-"""Builders by name; each gets the run folder. A file in this package that adds one is all it takes."""
+"""Functions or classes that make a tracker from the run folder, by name."""
 
 
 class NoTracker:
@@ -34,5 +41,16 @@ class NoTracker:
 
 
 def build_tracker(name: str | None, folder: Path) -> Tracker:
-    """The tracker of that name for a run; None = none. Raises InputError where its package is missing."""
+    """Make the tracker of a run.
+
+    Args:
+        name: Its registered name; None = nothing is logged.
+        folder: The run folder.
+
+    Returns:
+        The tracker.
+
+    Raises:
+        InputError: There is no tracker of that name, or the package that it needs is not installed.
+    """
     return NoTracker() if name is None else TRACKERS.get(name)(folder)
