@@ -14,7 +14,6 @@ from offramp.errors import AdoptError, ConfigError, RunError
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.records import read_run
 from offramp.run.api import SearchResult
-from offramp.run.summarize import _model_notes
 from tests.nn.toy_models import CLASSES, SHAPE, Toy, Vision
 
 QUICK: dict[str, Any] = {
@@ -134,4 +133,3 @@ def test_other_classes_get_a_new_head_and_the_report_says_so(tmp_path: Path) -> 
     assert result.finished[0].record.architecture.final_branch == "global_pool"
     assert result.summary is not None
     assert f"The model has {CLASSES} classes, the data 3: it was given a new classifier." in result.summary.warnings
-    assert _model_notes.__doc__

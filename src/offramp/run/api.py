@@ -20,9 +20,10 @@ from offramp.records.disk_faults import folder_error, is_disk_fault
 from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report.pages.run_page import render_page
 from offramp.run.context import Context
-from offramp.run.factory import build_context, build_dataset, check_settings
+from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.pipeline import Pipeline
+from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config
 from offramp.settings.keywords import KeywordSettings

@@ -1,146 +1,37 @@
-"""Settings to objects: the only module that knows every part."""
+"""Builds the parts of a run from its settings."""
 
 from collections.abc import Sequence
 
-from offramp.algorithms.algorithm import ALGORITHMS
-from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.cost.mapping.channel_split.analog_shares import analog_split
-from offramp.cost.pricing import build_cost_model, check_engine
-from offramp.cost.sparsity_gain import gain_of
+from offramp.cost.pricing import build_cost_model
 from offramp.data.labelled_data import Dataset, load_dataset
 from offramp.data.mini_batches import default_augmentation
-from offramp.deploy.bundle.licence import read_licence
-from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
 from offramp.nn.adoption.timm_models import PREFIX as TIMM
-from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm, check_timm
+from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm
 from offramp.nn.backbone import BACKBONES, BackboneFamily
 from offramp.nn.branches.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
-from offramp.nn.quantization.quantize import check_precision
 from offramp.nn.supernet.active_analog_shares import has_analog_layers
 from offramp.nn.supernet.supernet import DEFAULT_FINAL_BRANCH, Supernet
 from offramp.objectives.parse import parse_constraints, parse_objectives
-from offramp.objectives.picking import check_rule
 from offramp.progress import Reporter
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.network_preparation import EvaluationData
-from offramp.run.trackers.tracker import TRACKERS
 from offramp.settings.config import Config
 from offramp.space.architecture import Precision
 from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, PrecisionChoices
 from offramp.train.compute import build_compute, set_threads
-from offramp.workload.layer import LayerShape, Op
 
 # Training sees about this many images, so that small data sets get more epochs than large ones.
 _IMAGES_TO_TRAIN_ON = 1_200_000
 _MIN_EPOCHS, _MAX_EPOCHS = 10, 40
-
-
-def check_settings(config: Config) -> Accelerator:
-    """Fail at once, before data are read, on a name or a rule that cannot be understood.
-
-    Args:
-        config: All settings of a search.
-
-    Returns:
-        The accelerator of the settings, read and checked; pass it on to `build_context`.
-
-    Raises:
-        InputError: A setting is unknown, or contradicts another one or the accelerator.
-    """
-    accelerator = load_accelerator(config.cost.accelerator)
-    _check_backbone(config)
-    _check_execution(config)
-    for branch in config.space.branches:
-        EXIT_BRANCHES.get(branch)
-    ALGORITHMS.get(config.search.algorithm)
-    check_engine(config.cost, accelerator)
-    parse_objectives(config.search.objectives)
-    parse_constraints(config.search.constraints)
-    for rule in config.fine_tune.picks:
-        check_rule(rule)
-    read_licence(config.deploy.licence)
-    for target in config.deploy.targets:
-        DEPLOYMENT_TARGETS.get(target).check_ready()
-    _check_analog(config, accelerator)
-    _check_pruning(config, accelerator)
-    if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
-        backbone, branches = _precisions(config)
-        check_precision(backbone, "backbone")
-        check_precision(branches, "branches")
-    return accelerator
-
-
-def _check_analog(config: Config, accelerator: Accelerator) -> None:
-    formulas = accelerator.formulas
-    if any(config.space.analog_shares) and (formulas is None or formulas.analog is None):
-        raise ConfigError(
-            f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
-            f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
-        )
-
-
-def _check_pruning(config: Config, accelerator: Accelerator) -> None:
-    """Zeros are worth training for only where the accelerator's description says that it gains from them."""
-    density = config.fine_tune.weight_density
-    if density is None:
-        return
-    cost = config.cost
-    if not accelerator.gains_from_zero_weights:
-        raise ConfigError(
-            f"fine_tune.weight_density is for accelerators that gain from weights that are zero, which "
-            f"{accelerator.name!r} does not: no core of its description has a block `sparsity`. Leave it out, or state "
-            "what the chip gains and where that was published."
-        )
-    if not COST_ENGINES.get(cost.engine).prices_zero_weights:
-        able = " or ".join(repr(name) for name in COST_ENGINES if COST_ENGINES.get(name).prices_zero_weights)
-        raise ConfigError(
-            f"fine_tune.weight_density needs the cost engine {able}, got {cost.engine!r}, which knows nothing of "
-            "weights that are zero. Leave one of the two out."
-        )
-    bits = {cost.weight_bits, cost.branch_weight_bits}
-    if config.searches_precision:
-        bits = {precision.weight_bits for precision in _choices(config).choices}
-    shapes = [LayerShape(Op.DENSE, weight_bits=width, weight_density=density) for width in bits]
-    if not any(gain_of(shape, core) for shape in shapes for core in accelerator.cores):
-        raise ConfigError(
-            f"fine_tune.weight_density {density:g} gains nothing on {accelerator.name!r}: weights of "
-            f"{' or '.join(map(str, sorted(bits)))} bits take no less room in its format for zeros. Choose a lower one."
-        )
-
-
-def _check_backbone(config: Config) -> None:
-    space = config.space
-    if space.backbone.startswith(TIMM):
-        check_timm(space.backbone.removeprefix(TIMM))
-        return
-    if not space.backbone.startswith(ADOPTED):
-        BACKBONES.get(space.backbone)
-    if space.weights is not None or space.freeze:
-        raise ConfigError(
-            f"space.weights and space.freeze are for backbones from timm (timm:...), got {space.backbone!r}. A model "
-            "of your own is frozen by offramp.adopt(..., freeze=True)."
-        )
-
-
-def _check_execution(config: Config) -> None:
-    """Workers build the network from the settings alone."""
-    execution = config.execution
-    if execution.tracker is not None:
-        TRACKERS.get(execution.tracker)
-    asked = execution.workers or execution.cluster or execution.evaluation_timeout_s
-    if asked is not None and config.space.backbone.startswith(ADOPTED):
-        raise ConfigError(
-            f"Backbone {config.space.backbone!r} is a model that was given in Python, which workers cannot build. "
-            "Leave out workers, cluster and evaluation_timeout_s."
-        )
 
 
 def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -> BackboneFamily:
@@ -174,8 +65,15 @@ def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -
     return BACKBONES.get(space.backbone)
 
 
-def _precisions(config: Config) -> tuple[Precision, Precision]:
-    """Bit widths of the backbone and of the branches."""
+def fixed_precisions(config: Config) -> tuple[Precision, Precision]:
+    """Take the bit widths of networks from the settings; they hold where none are searched.
+
+    Args:
+        config: All settings of a search.
+
+    Returns:
+        The precision of the backbone and that of the branches.
+    """
     cost = config.cost
     return (
         Precision(cost.weight_bits, cost.activation_bits),
@@ -183,8 +81,15 @@ def _precisions(config: Config) -> tuple[Precision, Precision]:
     )
 
 
-def _choices(config: Config) -> PrecisionChoices:
-    """The bit widths that are searched, if any."""
+def searched_precisions(config: Config) -> PrecisionChoices:
+    """Take the bit widths that are searched from the settings.
+
+    Args:
+        config: All settings of a search.
+
+    Returns:
+        The choices; `FIXED` where no bit widths are searched.
+    """
     if not config.searches_precision:
         return FIXED
     return PrecisionChoices(config.space.precision, tuple(map(Precision.parse, config.space.precisions)))
@@ -230,7 +135,7 @@ def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> Ear
     Raises:
         InputError: A setting of the space does not fit the backbone.
     """
-    precision, branch_precision = _precisions(config)
+    precision, branch_precision = fixed_precisions(config)
     own_head = isinstance(family, AdoptedModel) and family.num_classes == dataset.num_classes
     backbone = family.space(dataset.input_shape)
     return EarlyExitSpace(
@@ -242,7 +147,7 @@ def build_space(config: Config, dataset: Dataset, family: BackboneFamily) -> Ear
         max_exits=config.space.max_exits,
         precision=precision,
         branch_precision=branch_precision,
-        precisions=_choices(config),
+        precisions=searched_precisions(config),
         analog_shares=config.space.analog_shares,
         digital_branches=_digital_branches(config.space.branches) if config.space.analog_shares else (),
         branch_layers=_branch_layers(config),

@@ -13,12 +13,9 @@ from PIL import Image
 
 from offramp.data.labelled_data import Split
 from offramp.hardware.accelerator import CoreKind
-from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
-from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import (
-    ChosenNetwork,
     DataSummary,
     EnvironmentItem,
     RunSummary,
@@ -26,10 +23,9 @@ from offramp.records.run_summary import (
     StaticReference,
     TrainingCurve,
 )
-from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
 from offramp.run.finishing.finisher import FinishedNetwork
-from offramp.space.block_numbers import block_of_tap
+from offramp.run.report_notes import report_notes
 from offramp.train.trainer import TrainingLog, collect_logits
 from offramp.version import __version__
 
@@ -99,16 +95,7 @@ def summarize(
         clock_hz=context.accelerator.clock_hz,
         core_names=tuple(core.name for core in context.accelerator.cores if core.kind is not CoreKind.OFFCHIP),
         environment=_environment(context),
-        warnings=(
-            *_model_notes(context),
-            *remarks,
-            *_warnings(context),
-            *analog_notes(context.space, context.supernet, context.accelerator),
-            *_pruning_note(context, [item.record for item in finished]),
-            *_teacher_note(context),
-            *_dropped_note(context, [item.record for item in finished]),
-            *reference.cost.warnings,
-        ),
+        warnings=report_notes(context, [item.record for item in finished], reference, remarks),
     )
 
 
@@ -162,77 +149,3 @@ def _environment(context: Context) -> tuple[EnvironmentItem, ...]:
         except PackageNotFoundError:
             continue
     return tuple(items)
-
-
-def _model_notes(context: Context) -> tuple[str, ...]:
-    """What a reader should know about a backbone that was brought along."""
-    family = context.family
-    if not isinstance(family, AdoptedModel):
-        return ()
-    classes = context.dataset.num_classes
-    head = f"The model has {family.num_classes} classes, the data {classes}: it was given a new classifier."
-    return family.notes if family.num_classes == classes else (head, *family.notes)
-
-
-def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
-    """How many weights were to be zero, and how many are."""
-    density = context.config.fine_tune.weight_density
-    if density is None:
-        return ()
-    counted = ", ".join(f"{x.weight_density:.2%} ({x.rule})" for x in chosen if x.weight_density is not None)
-    found = f" Counted in the finished networks, {counted} of all weights are not zero." if counted else ""
-    return (
-        "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a "
-        f"trained reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
-        f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
-    )
-
-
-def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
-    """Exits that the search found and that are not in the finished networks."""
-    depths = [max(stage.depths) for stage in context.space.backbone.stages]
-    lost = [
-        f"{rule_name(network.rule)}: after block "
-        + ", ".join(str(block_of_tap(network.architecture, choice.tap, depths)) for choice in network.dropped)
-        for network in chosen
-        if network.dropped
-    ]
-    if not lost:
-        return ()
-    return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
-
-
-def _teacher_note(context: Context) -> tuple[str, ...]:
-    """The reference and what is held against it did not learn in the same way."""
-    if context.config.fine_tune.teacher != "reference":
-        return ()
-    return (
-        "The exits of the chosen networks learned from the trained reference too; the reference from labels alone.",
-    )
-
-
-def _warnings(context: Context) -> tuple[str, ...]:
-    cost = context.config.cost
-    if context.config.searches_precision:
-        reference = context.space.reference_architecture().precision
-        return (
-            "All networks were trained, compared and measured at their own bit widths, as they are priced; the "
-            f"reference has {reference} (weights/activations).",
-        )
-    bits = min(cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits)
-    if bits == 32:
-        return ()
-    widths = (
-        f"{cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
-        f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits})"
-    )
-    if context.config.space.analog_shares:
-        return (f"All networks were trained, compared and measured with {widths}, as they are priced.",)
-    if context.config.fine_tune.quantize:
-        return (
-            f"The chosen networks and the reference were trained and measured with {widths}, as they are priced; the "
-            "candidates of the search were compared before quantisation.",
-        )
-    return (
-        f"Costs are those of a network with {widths}; accuracies were measured in floating point, before quantisation.",
-    )

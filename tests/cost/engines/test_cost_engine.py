@@ -11,7 +11,7 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.engines.zigzag.engine import ZigzagEngine
 from offramp.errors import AcceleratorError, ConfigError, UnknownNameError
 from offramp.hardware.loader import load_accelerator
-from offramp.run.factory import check_settings
+from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 

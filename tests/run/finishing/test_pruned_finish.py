@@ -19,9 +19,10 @@ from offramp.nn.weight_pruning import WeightPruner, measured_densities, planned_
 from offramp.objectives.pareto import ParetoFront
 from offramp.progress import SilentReporter
 from offramp.run.context import Context
-from offramp.run.factory import build_context, build_dataset, check_settings
+from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork, Finisher
 from offramp.run.finishing.targets import Selection
+from offramp.run.settings_checks import check_settings
 from offramp.run.summarize import summarize
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.trainer import TrainingLog

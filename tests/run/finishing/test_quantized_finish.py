@@ -16,9 +16,10 @@ from offramp.progress import SilentReporter
 from offramp.records.run_summary import RunSummary
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
-from offramp.run.factory import build_context, build_dataset, check_settings
+from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import Finisher
 from offramp.run.finishing.targets import Selection
+from offramp.run.settings_checks import check_settings
 from offramp.run.summarize import summarize
 from offramp.space.architecture import Precision
 from offramp.train.trainer import TrainingLog, collect_logits

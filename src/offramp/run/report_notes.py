@@ -1,0 +1,111 @@
+"""Sentences for the reader of a report: what the figures hold, and how the networks were trained."""
+
+from collections.abc import Sequence
+
+from offramp.nn.adoption.adopted_model import AdoptedModel
+from offramp.objectives.picking import rule_name
+from offramp.records.run_summary import ChosenNetwork, StaticReference
+from offramp.run.analog_notes import analog_notes
+from offramp.run.context import Context
+from offramp.space.block_numbers import block_of_tap
+
+
+def report_notes(
+    context: Context, chosen: Sequence[ChosenNetwork], reference: StaticReference, remarks: Sequence[str]
+) -> tuple[str, ...]:
+    """Collect what a reader should know about the figures of a run.
+
+    Args:
+        context: The parts of the run.
+        chosen: The records of the finished networks.
+        reference: The network to which all reductions refer.
+        remarks: Sentences of the search algorithm.
+
+    Returns:
+        Sentences, in the order of the report.
+    """
+    return (
+        *_model_notes(context),
+        *remarks,
+        *_precision_notes(context),
+        *analog_notes(context.space, context.supernet, context.accelerator),
+        *_pruning_note(context, chosen),
+        *_teacher_note(context),
+        *_dropped_note(context, chosen),
+        *reference.cost.warnings,
+    )
+
+
+def _model_notes(context: Context) -> tuple[str, ...]:
+    """Notes about an adopted model."""
+    family = context.family
+    if not isinstance(family, AdoptedModel):
+        return ()
+    classes = context.dataset.num_classes
+    head = f"The model has {family.num_classes} classes, the data {classes}: it was given a new classifier."
+    return family.notes if family.num_classes == classes else (head, *family.notes)
+
+
+def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """The density that pruning aims at, and the one that was counted."""
+    density = context.config.fine_tune.weight_density
+    if density is None:
+        return ()
+    counted = ", ".join(f"{x.weight_density:.2%} ({x.rule})" for x in chosen if x.weight_density is not None)
+    found = f" Counted in the finished networks, {counted} of all weights are not zero." if counted else ""
+    return (
+        "Fine-tuning prunes the weights of convolutions (other than depthwise ones) and linear layers, those of a "
+        f"trained reference too, to {density:.2%} nonzero ones, and costs hold what the accelerator gains from zeros."
+        f"{found} Candidates of the search are priced as pruned, but compared before pruning.",
+    )
+
+
+def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """Exits that were dropped when the networks were finished."""
+    depths = [max(stage.depths) for stage in context.space.backbone.stages]
+    lost = [
+        f"{rule_name(network.rule)}: after block "
+        + ", ".join(str(block_of_tap(network.architecture, choice.tap, depths)) for choice in network.dropped)
+        for network in chosen
+        if network.dropped
+    ]
+    if not lost:
+        return ()
+    return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
+
+
+def _teacher_note(context: Context) -> tuple[str, ...]:
+    """The reference and the chosen networks learned in different ways."""
+    if context.config.fine_tune.teacher != "reference":
+        return ()
+    return (
+        "The exits of the chosen networks learned from the trained reference too; the reference from labels alone.",
+    )
+
+
+def _precision_notes(context: Context) -> tuple[str, ...]:
+    """The bit widths at which networks were priced, trained and measured."""
+    cost = context.config.cost
+    if context.config.searches_precision:
+        reference = context.space.reference_architecture().precision
+        return (
+            "All networks were trained, compared and measured at their own bit widths, as they are priced; the "
+            f"reference has {reference} (weights/activations).",
+        )
+    bits = min(cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits)
+    if bits == 32:
+        return ()
+    widths = (
+        f"{cost.weight_bits}-bit weights and {cost.activation_bits}-bit activations "
+        f"(branches: {cost.branch_weight_bits} and {cost.branch_activation_bits})"
+    )
+    if context.config.space.analog_shares:
+        return (f"All networks were trained, compared and measured with {widths}, as they are priced.",)
+    if context.config.fine_tune.quantize:
+        return (
+            f"The chosen networks and the reference were trained and measured with {widths}, as they are priced; the "
+            "candidates of the search were compared before quantisation.",
+        )
+    return (
+        f"Costs are those of a network with {widths}; accuracies were measured in floating point, before quantisation.",
+    )

@@ -1,0 +1,123 @@
+"""Checks of settings that span several parts, before data are read."""
+
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.cost.engines.cost_engine import COST_ENGINES
+from offramp.cost.pricing import check_engine
+from offramp.cost.sparsity_gain import gain_of
+from offramp.deploy.bundle.licence import read_licence
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
+from offramp.errors import ConfigError
+from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.loader import load_accelerator
+from offramp.nn.adoption.adopted_model import ADOPTED
+from offramp.nn.adoption.timm_models import PREFIX as TIMM
+from offramp.nn.adoption.timm_models import check_timm
+from offramp.nn.backbone import BACKBONES
+from offramp.nn.branches.exit_branch import EXIT_BRANCHES
+from offramp.nn.quantization.quantize import check_precision
+from offramp.objectives.parse import parse_constraints, parse_objectives
+from offramp.objectives.picking import check_rule
+from offramp.run.factory import fixed_precisions, searched_precisions
+from offramp.run.trackers.tracker import TRACKERS
+from offramp.settings.config import Config
+from offramp.workload.layer import LayerShape, Op
+
+
+def check_settings(config: Config) -> Accelerator:
+    """Fail at once, before data are read, on a name or a rule that cannot be understood.
+
+    Args:
+        config: All settings of a search.
+
+    Returns:
+        The accelerator of the settings, read and checked; pass it on to `build_context`.
+
+    Raises:
+        InputError: A setting is unknown, or contradicts another one or the accelerator.
+    """
+    accelerator = load_accelerator(config.cost.accelerator)
+    _check_backbone(config)
+    _check_execution(config)
+    for branch in config.space.branches:
+        EXIT_BRANCHES.get(branch)
+    ALGORITHMS.get(config.search.algorithm)
+    check_engine(config.cost, accelerator)
+    parse_objectives(config.search.objectives)
+    parse_constraints(config.search.constraints)
+    for rule in config.fine_tune.picks:
+        check_rule(rule)
+    read_licence(config.deploy.licence)
+    for target in config.deploy.targets:
+        DEPLOYMENT_TARGETS.get(target).check_ready()
+    _check_analog(config, accelerator)
+    _check_pruning(config, accelerator)
+    if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
+        backbone, branches = fixed_precisions(config)
+        check_precision(backbone, "backbone")
+        check_precision(branches, "branches")
+    return accelerator
+
+
+def _check_analog(config: Config, accelerator: Accelerator) -> None:
+    formulas = accelerator.formulas
+    if any(config.space.analog_shares) and (formulas is None or formulas.analog is None):
+        raise ConfigError(
+            f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
+            f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
+        )
+
+
+def _check_pruning(config: Config, accelerator: Accelerator) -> None:
+    """Zeros are worth training for only where the accelerator's description says that it gains from them."""
+    density = config.fine_tune.weight_density
+    if density is None:
+        return
+    cost = config.cost
+    if not accelerator.gains_from_zero_weights:
+        raise ConfigError(
+            f"fine_tune.weight_density is for accelerators that gain from weights that are zero, which "
+            f"{accelerator.name!r} does not: no core of its description has a block `sparsity`. Leave it out, or state "
+            "what the chip gains and where that was published."
+        )
+    if not COST_ENGINES.get(cost.engine).prices_zero_weights:
+        able = " or ".join(repr(name) for name in COST_ENGINES if COST_ENGINES.get(name).prices_zero_weights)
+        raise ConfigError(
+            f"fine_tune.weight_density needs the cost engine {able}, got {cost.engine!r}, which knows nothing of "
+            "weights that are zero. Leave one of the two out."
+        )
+    bits = {cost.weight_bits, cost.branch_weight_bits}
+    if config.searches_precision:
+        bits = {precision.weight_bits for precision in searched_precisions(config).choices}
+    shapes = [LayerShape(Op.DENSE, weight_bits=width, weight_density=density) for width in bits]
+    if not any(gain_of(shape, core) for shape in shapes for core in accelerator.cores):
+        raise ConfigError(
+            f"fine_tune.weight_density {density:g} gains nothing on {accelerator.name!r}: weights of "
+            f"{' or '.join(map(str, sorted(bits)))} bits take no less room in its format for zeros. Choose a lower one."
+        )
+
+
+def _check_backbone(config: Config) -> None:
+    space = config.space
+    if space.backbone.startswith(TIMM):
+        check_timm(space.backbone.removeprefix(TIMM))
+        return
+    if not space.backbone.startswith(ADOPTED):
+        BACKBONES.get(space.backbone)
+    if space.weights is not None or space.freeze:
+        raise ConfigError(
+            f"space.weights and space.freeze are for backbones from timm (timm:...), got {space.backbone!r}. A model "
+            "of your own is frozen by offramp.adopt(..., freeze=True)."
+        )
+
+
+def _check_execution(config: Config) -> None:
+    """Workers build the network from the settings alone."""
+    execution = config.execution
+    if execution.tracker is not None:
+        TRACKERS.get(execution.tracker)
+    asked = execution.workers or execution.cluster or execution.evaluation_timeout_s
+    if asked is not None and config.space.backbone.startswith(ADOPTED):
+        raise ConfigError(
+            f"Backbone {config.space.backbone!r} is a model that was given in Python, which workers cannot build. "
+            "Leave out workers, cluster and evaluation_timeout_s."
+        )
