@@ -59,8 +59,8 @@ def test_no_other_temperature_is_likelier(seed: int, scale: float) -> None:
 
 def test_the_ends() -> None:
     right = np.asarray([[3.0, 0.0], [0.0, 3.0]])
-    assert fit_temperature(right, np.asarray([0, 1])) == LOWEST
-    assert fit_temperature(right, np.asarray([1, 0])) == HIGHEST
+    assert fit_temperature(right, np.asarray([0, 1])) == LOWEST == 0.1
+    assert fit_temperature(right, np.asarray([1, 0])) == HIGHEST == 10.0
     assert fit_temperature(np.zeros((5, 3)), np.zeros(5, dtype=int)) == 1.0
     assert fit_temperature(np.zeros((5, 1)), np.zeros(5, dtype=int)) == 1.0
     assert LOWEST <= fit_temperature(right * 1e30, np.asarray([0, 0])) <= HIGHEST
@@ -89,8 +89,8 @@ def test_input_that_does_not_fit_is_refused() -> None:
         (logits[0], labels, "must have shape"),
         (logits[:0], labels[:0], "one or more samples"),
         (broken, labels, "diverged"),
-        (logits, labels + 4, "labels must be from 0 to 3"),
-        (logits, labels - 4, "labels must be from 0 to 3"),
+        (logits, labels + 1, "labels must be from 0 to 3, got 1 to 4"),
+        (logits, labels - 1, "labels must be from 0 to 3, got -1 to 2"),
     ]:
         with pytest.raises(InputError, match=fault):
             fit_temperature(bad_logits, bad_labels)

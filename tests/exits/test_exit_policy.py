@@ -98,3 +98,10 @@ def test_temperatures_by_hand() -> None:
 def test_temperatures_that_cannot_be(temperatures: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="`temperatures` must be"):
         ExitPolicy("margin", (0.5,), temperatures)
+
+
+def test_temperatures_have_limits() -> None:
+    assert ExitPolicy("margin", (0.5,), (1e-6, 1e6)).temperatures == (1e-6, 1e6)
+    for value in (0.9e-6, 1.1e6):
+        with pytest.raises(ValueError, match="`temperatures` must be from 1e-6 to 1e6"):
+            ExitPolicy("margin", (0.5,), (1.0, value))

@@ -30,6 +30,13 @@ def test_one_notation_for_all_rules() -> None:
     assert CumulativeConfidence((-np.inf, np.inf)).notation(3).thresholds == (-1.0, 2.0)
 
 
+def test_temperatures_in_a_notation_are_a_fault_only_of_a_rule_without_them() -> None:
+    warm = RuleNotation("cumulative", "entropy", (0.5, 0.6), (1.0, 2.0, 1.0))
+    assert list(CumulativeConfidence.faults(warm, 3)) == ["`rule` 'cumulative' knows no temperatures other than 1"]
+    assert list(CumulativeConfidence.faults(replace(warm, temperatures=(1.0, 1.0, 1.0)), 3)) == []
+    assert list(ExitPolicy.faults(PLAIN, 3)) == []
+
+
 def test_who_could_go_another_way() -> None:
     # Two equal answers of two exits; the second exit's best classes are 0.2, 0.02 and 2 apart.
     first = np.array([[3.0, 0.0, 0.0]] * 3)
@@ -74,6 +81,7 @@ def test_rules_in_words(text: str, rule: ExitRule) -> None:
         ("patience:inf", "'patience' must be written"),
         ("threshold:nan", "'threshold' must be .* a threshold per early exit, such as threshold:0.9,0.8; got"),
         ("cumulative:nan", "'cumulative' must be written"),
+        ("cumulative:0.9,nan", "'cumulative' must be written"),
         ("threshold:a", "'threshold' must be written"),
     ],
 )

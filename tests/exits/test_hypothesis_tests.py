@@ -71,6 +71,8 @@ def test_the_best_bet_is_the_best() -> None:
     assert betting_p_value(counts, 0.02, bet) == pytest.approx(min(p_values), rel=1e-3)
     # Where the drop is above epsilon there is nothing to be won.
     assert best_bet(LossCounts(30, 0, 400), 0.02) == pytest.approx(0.0, abs=1e-4)
+    # Without any loss wealth grows with the bet, up to 1 / (1 - epsilon).
+    assert best_bet(LossCounts(0, 5, 400), 0.1) == pytest.approx(1.0 / 0.9, abs=1e-4)
 
 
 @pytest.mark.parametrize("test", [RiskTest("binomial"), RiskTest("betting", 0.4)])

@@ -44,6 +44,20 @@ def test_what_is_not_certain_takes_both_ways() -> None:
     for first, second, wanted in ((sure, sure, (5, 6)), (sure, other, (1, 2)), (rough, sure, (1, 6))):
         chosen = INTERVALS.where(INTERVALS.equal(first, second), interval(5, 6), interval(1, 2))
         assert bounds(chosen) == wanted
+    # What is certain hides the other way, be it the larger or the smaller one.
+    assert bounds(INTERVALS.where(INTERVALS.equal(sure, sure), interval(1, 2), interval(5, 6))) == (1, 2)
+    assert bounds(INTERVALS.where(INTERVALS.equal(sure, other), interval(1, 2), interval(5, 6))) == (5, 6)
+
+
+def test_bounds_are_as_wide_as_the_errors_ask_for() -> None:
+    """Errors of 0.03 at a temperature of 2: confidences move by 2 * 0.03 / 2, probabilities by a factor exp(0.03)."""
+    rough = RoughLogits(np.log([[0.16, 0.81]]), np.asarray([0.03]))
+    # Logits divided by 2: probabilities of 0.4 and 0.9 in 1.3.
+    certain = INTERVALS.confidence(rough, "max_probability", 2.0)
+    assert bounds(certain) == pytest.approx((0.9 / 1.3 - 0.03, 0.9 / 1.3 + 0.03))
+    shares = INTERVALS.probabilities(rough, 2.0)
+    assert shares.low[0] == pytest.approx(np.asarray([0.4, 0.9]) / 1.3 / np.exp(0.03))
+    assert shares.high[0] == pytest.approx(np.asarray([0.4, 0.9]) / 1.3 * np.exp(0.03))
 
 
 @settings(max_examples=100, deadline=None)

@@ -128,6 +128,15 @@ def test_networks_with_one_exit_and_single_samples() -> None:
     assert [item.policy for item in alone] == [ExitPolicy("margin", ())]
 
 
+def test_a_network_with_two_exits() -> None:
+    """Both exits are right and sure, so everybody leaves at the first; 0.97 ** 300 is far below 0.2."""
+    right = np.repeat([[9.0, 0.0]], 600, axis=0)
+    labels = np.zeros(600, dtype=int)
+    chosen = certified_policies([right, right], labels, [1.0, 4.0], "max_probability", WIDE, seed=0, grid=GRID)[-1]
+    assert chosen.guarantee.leaves_early
+    assert profile([right, right], labels, chosen.policy).rates == (1.0, 0.0)
+
+
 def test_what_is_tested_on_has_no_part_in_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates and tests must be the same whatever the labels of the testing half are."""
     orders = []

@@ -1,5 +1,7 @@
 """Evaluations, objectives and constraints as values."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,11 @@ def test_violations_are_relative_to_the_bound() -> None:
     assert Constraint("macs", "<=", 200.0).violation(200.0) == 0.0
     assert Constraint("accuracy", ">=", 0.8).violation(0.6) == pytest.approx(0.25)
     assert Constraint("accuracy", ">=", 0.8).violation(0.9) == 0.0
+
+
+def test_a_bound_of_zero_has_finite_violations() -> None:
+    assert Constraint("macs", "<=", 0.0).violation(0.0) == 0.0
+    assert 0.0 < Constraint("macs", "<=", 0.0).violation(1.0) < Constraint("macs", "<=", 0.0).violation(2.0) < math.inf
 
 
 @given(st.floats(1e-6, 1e12), st.floats(0, 1e12))

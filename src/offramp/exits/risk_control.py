@@ -87,7 +87,7 @@ def certified_policies(
         everything = score_samples(calibrated(logits, temperatures), labels, costs, measure)
     promise = _Promise(target, measure, temperatures, len(testing), int(known[testing].sum()))
     found = [promise.of((NEVER,) * (len(logits) - 1), "never_exit", 0.0)]
-    if len(logits) == 1 or not len(ordering):
+    if not len(ordering):
         return tuple(found)
     held_back = _part(everything, testing)
     for candidate in _sequence(_part(everything, ordering), len(testing), target.epsilon, grid):
