@@ -26,6 +26,9 @@ def test_a_phase_that_should_have_ended_is_over() -> None:
     assert Deadline(now - 2.0, now - 1.0).passed()
     assert Deadline(now, now - 1.0).fraction() == 1.0
     assert 0.45 < Deadline(now - 1.0, now + 1.0).fraction() < 0.6
+    now = time.monotonic()
+    assert 0.1 <= Deadline(now - 0.09, now + 0.81).fraction() < 0.9
+    assert Deadline(now + 5.0, now + 9.0).fraction() == 0.0
 
 
 def test_parts_of_a_phase_begin_now_and_end_at_their_share() -> None:

@@ -1,5 +1,6 @@
 """Values to JSON and back; damaged text is one readable error."""
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from offramp.errors import ConfigError, InputError
-from offramp.jsonio import dumps, from_data, loads, to_data, write_atomically
+from offramp.jsonio import describe_faults, dumps, from_data, loads, to_data, write_atomically
 from offramp.workload.layer import LayerShape, Op
 
 
@@ -104,6 +106,36 @@ def test_text_that_is_not_json(text: str | bytes) -> None:
 def test_json_of_another_shape(text: str) -> None:
     with pytest.raises(InputError, match="the value itself"):
         loads(Outer, text)
+
+
+class Strict(BaseModel, extra="forbid"):
+    epochs: int = 1
+
+
+def test_only_an_unknown_name_is_answered_with_a_near_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Strict.model_validate({"epochs": "many", "epoch": 3, "x": 1})
+    clauses = describe_faults(caught.value, known=lambda place: ["epochs"]).split("; ")
+    assert clauses[0].startswith("epochs: Input should be a valid integer")
+    assert clauses[1] == "epoch: there is no such name. Did you mean 'epochs'? (given: 3)"
+    assert clauses[2] == "x: there is no such name. (given: 1)"
+    # Where no names are known, pydantic's own words stay.
+    assert "Extra inputs are not permitted" in describe_faults(caught.value)
+    assert describe_faults(caught.value, limit=1).count(";") == 0
+
+
+def test_content_and_name_are_on_the_disk_before_writing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content must be there before the file gets its name, and the name before the caller goes on."""
+    file = tmp_path / "record.json"
+    synced: list[tuple[str, bool]] = []
+
+    def record_sync(handle: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"{os.fstat(handle).st_size} bytes"
+        synced.append((kind, file.exists()))
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    write_atomically(file, "new")
+    assert synced == [("3 bytes", False), ("folder", True)]
 
 
 def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:

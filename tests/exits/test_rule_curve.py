@@ -64,6 +64,14 @@ def test_thresholds_are_exit_policies_and_those_of_the_trade_off_curves() -> Non
     assert list(ExitPolicy.choices(given, GRID)) == policies
 
 
+def test_thresholds_come_from_the_grid_that_is_given_or_from_the_default_one() -> None:
+    given = cached(100, 3)
+    coarse = rule_curve("cumulative", given, ThresholdGrid(1.0, 0))
+    assert {value for point in coarse for value in point.rule.notation(3).thresholds} <= {0.0, 1.0, 2.0}
+    assert rule_curve("cumulative", given) == rule_curve("cumulative", given, ThresholdGrid())
+    assert len(coarse) < len(rule_curve("cumulative", given))
+
+
 def test_outputs_that_do_not_fit_are_refused() -> None:
     given = cached(20, 3)
     with pytest.raises(InputError, match="`costs` must have"):

@@ -14,7 +14,7 @@ from offramp.errors import InputError
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence
 from offramp.exits.exit_policy import ExitPolicy, profile
 from offramp.exits.score_thresholds import NEVER, ThresholdGrid
-from offramp.exits.thresholds import ThresholdChoice, trade_off_curve
+from offramp.exits.thresholds import SHARED_THRESHOLDS, ThresholdChoice, shared_trade_off_curve, trade_off_curve
 
 COARSE = ThresholdGrid(step=0.25, num_quantiles=2)
 
@@ -137,6 +137,25 @@ def test_one_exit_alone_has_no_thresholds() -> None:
     expected = ThresholdChoice(ExitPolicy("entropy", ()), 0.5, 7.0)
     assert best_policy([logits], np.asarray([0, 0]), [7.0], "entropy") == expected
     assert trade_off_curve([logits], np.asarray([0, 0]), [7.0], "entropy") == (expected,)
+
+
+def test_one_threshold_for_all_exits_by_hand() -> None:
+    """Up to 0.5 all leave at once, 0.68 of them wrongly; 0.7 is the first threshold that keeps the wrong one."""
+    assert len(SHARED_THRESHOLDS) == 20
+    assert SHARED_THRESHOLDS[::19] == (0.05, 1.0)
+
+    def logits(*shares: float) -> np.ndarray:
+        return np.log([[share, 1.0 - share] for share in shares])
+
+    exits = [logits(0.92, 0.62, 0.32, 0.53), logits(0.99, 0.77, 0.72, 0.52), logits(0.9, 0.9, 0.9, 0.9)]
+    labels = np.zeros(4, dtype=int)
+    # At 0.7 the exits take one, two and one sample: (1 + 2 + 2 + 4) / 4 = 2.25. All others are dearer or as wrong.
+    assert shared_trade_off_curve(exits, labels, [1.0, 2.0, 4.0], "max_probability") == (
+        ThresholdChoice(ExitPolicy("max_probability", (0.05, 0.05)), 0.75, 1.0),
+        ThresholdChoice(ExitPolicy("max_probability", (0.7, 0.7)), 1.0, 2.25),
+    )
+    alone = ThresholdChoice(ExitPolicy("entropy", ()), 1.0, 4.0)
+    assert shared_trade_off_curve(exits[2:], labels, [4.0], "entropy") == (alone,)
 
 
 def test_an_accuracy_drop_is_exact_on_the_count_of_samples() -> None:

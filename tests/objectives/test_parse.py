@@ -78,6 +78,8 @@ def test_objectives_are_at_least_one_and_none_twice(texts: str | list[str]) -> N
         ("accuracy>=0.9", Constraint("accuracy", ">=", 0.9)),
         ("accuracy>=1", Constraint("accuracy", ">=", 1.0)),
         ("accuracy≥.5", Constraint("accuracy", ">=", 0.5)),
+        ("accuracy>=0", Constraint("accuracy", ">=", 0.0)),
+        ("energy_pj<=0.002J", Constraint("energy_pj", "<=", 2e9)),
         ("energy_pj<=3mJ", Constraint("energy_pj", "<=", 3e9)),
         ("energy_pj<=3 uJ", Constraint("energy_pj", "<=", 3e6)),
         ("energy_pj<=3µJ", Constraint("energy_pj", "<=", 3e6)),
@@ -163,5 +165,6 @@ def test_a_formatted_constraint_is_read_back(metric: str, relation: str, bound: 
 def test_constraints_that_exclude_each_other() -> None:
     assert len(parse_constraints(["macs<=2M", "macs>=1M", "accuracy>=0.5"])) == 3
     assert len(parse_constraints(["macs<=2M", "macs>=2M"])) == 2
+    assert len(parse_constraints(["macs<=2M", "accuracy>=0.5"])) == 2
     with pytest.raises(ConstraintError, match="macs exclude each other: at least 3e"):
         parse_constraints(["macs<=5M", "macs<=2M", "accuracy>=0.5", "macs>=3M"])

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from offramp.exits.exit_rule import CachedOutputs, RuleNotation
 from offramp.exits.rules.patience import Patience
+from offramp.exits.score_thresholds import ThresholdGrid
 
 # Answers of five exits for four samples.
 ANSWERS = [
@@ -39,6 +41,29 @@ def test_patience_starts_anew_after_another_answer() -> None:
 
 def test_a_single_exit() -> None:
     assert Patience(1).decide(LOGITS[:1]).tolist() == [0] * 4
+
+
+def test_every_number_of_agreeing_exits_is_tried() -> None:
+    given = CachedOutputs(tuple(LOGITS[:3]), np.zeros(4, dtype=int), (1.0, 2.0, 3.0))
+    assert list(Patience.choices(given, ThresholdGrid())) == [Patience(1), Patience(2), Patience(3)]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "faults"),
+    [
+        ((), []),
+        ((1.0, 1.0), []),
+        ((3.0, 3.0), []),
+        ((0.0, 0.0), ["be whole numbers from 1 to 3, got [0.0]"]),
+        ((4.0, 4.0), ["be whole numbers from 1 to 3, got [4.0]"]),
+        ((1.5, 1.5), ["be whole numbers from 1 to 3, got [1.5]"]),
+        ((1.0, 2.0), ["all be the same, got [1.0, 2.0]"]),
+        ((1.0, 2.5), ["be whole numbers from 1 to 3, got [1.0, 2.5]", "all be the same, got [1.0, 2.5]"]),
+    ],
+)
+def test_faults_of_a_notation(thresholds: tuple[float, ...], faults: list[str]) -> None:
+    notation = RuleNotation("patience", "margin", thresholds)
+    assert list(Patience.faults(notation, 3)) == [f"thresholds of patience must {fault}" for fault in faults]
 
 
 def test_no_patience_at_all_is_refused() -> None:
