@@ -20,6 +20,7 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedMapping, OptimizedModel
+from offramp.cost.price_cache import cached_engines
 from offramp.cost.pricing import build_cost_model
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -93,9 +94,12 @@ class NetworkResult:
     dram_link_busy_share: float
 
 
-_MIXED = tuple(
-    NativeEngine(goal=goal, mixed_spatial_mappings=True, num_spatial_mappings=12)
-    for goal in ("energy_delay_product", "energy")
+_MIXED = cached_engines(
+    [
+        NativeEngine(goal=goal, mixed_spatial_mappings=True, num_spatial_mappings=12)
+        for goal in ("energy_delay_product", "energy")
+    ],
+    None,
 )
 
 

@@ -234,9 +234,7 @@ def test_is_a_layer_engine() -> None:
     assert engine.price([]) == []
 
 
-def test_together_the_file_is_opened_once_and_written_in_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_batches_the_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     connect = cache._connect_writable
 
@@ -248,25 +246,25 @@ def test_together_the_file_is_opened_once_and_written_in_batches(
     path = tmp_path / "c.sqlite"
     engine = CachedEngine(ToyEngine(), path)
     shapes = [dense(size) for size in range(1, cache.BATCH_SIZE + 4)]
-    with engine.together():
+    with engine.batched_writes():
         for shape in shapes:
             engine.price([(shape, NPU)])
-        with engine.together():
+        with engine.batched_writes():
             assert engine.price([(shapes[0], NPU)])
     assert len(opened) == 1
     again = ToyEngine()
     known = CachedEngine(again, path)
-    with known.together():
+    with known.batched_writes():
         assert [known.price([(shape, NPU)])[0] for shape in shapes] == [engine.price([(s, NPU)])[0] for s in shapes]
     assert again.asked == []
 
 
-def test_together_keeps_what_was_priced_before_an_error(tmp_path: Path) -> None:
+def test_batches_keep_what_was_priced_before_an_error(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     engine = CachedEngine(ToyEngine(), path)
 
     def interrupted() -> None:
-        with engine.together():
+        with engine.batched_writes():
             engine.price(JOBS)
             raise RuntimeError("stopped")
 
@@ -277,13 +275,13 @@ def test_together_keeps_what_was_priced_before_an_error(tmp_path: Path) -> None:
     assert later.asked == []
 
 
-def test_together_heals_a_damaged_file(tmp_path: Path) -> None:
+def test_batches_repair_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     path.write_bytes(b"SQLite format 3\0" + b"\1" * 900)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine = CachedEngine(ToyEngine(), path)
-        with engine.together():
+        with engine.batched_writes():
             costs = engine.price(JOBS)
             assert engine.price([(dense(99), NPU)])
     later = ToyEngine()
@@ -296,11 +294,11 @@ def rows_in(path: Path) -> int:
         return int(connection.execute("SELECT COUNT(*) FROM layer_costs").fetchone()[0])
 
 
-def test_together_a_full_batch_is_written_at_once(tmp_path: Path) -> None:
+def test_a_full_batch_is_written_at_once(tmp_path: Path) -> None:
     """A process that is killed in a long mapping loses less than a batch."""
     path = tmp_path / "c.sqlite"
     engine = CachedEngine(ToyEngine(), path)
-    with engine.together():
+    with engine.batched_writes():
         for size in range(1, cache.BATCH_SIZE):
             engine.price([(dense(size), NPU)])
         assert rows_in(path) == 0

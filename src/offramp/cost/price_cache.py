@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from offramp import jsonio
@@ -19,7 +20,7 @@ from offramp.hardware.accelerator import Core
 from offramp.workload.layer import LayerShape
 
 BATCH_SIZE = 32
-"""Jobs priced between two writes: what an interruption can cost."""
+"""Jobs priced between two writes: the most that an interruption can lose."""
 
 _BUSY_TIMEOUT_S = 30.0
 _QUERY_SIZE = 500
@@ -41,22 +42,28 @@ def default_cache_path() -> Path:
     return root / "offramp" / "layer_costs.sqlite"
 
 
-@dataclass(frozen=True)
-class _Question:
-    """A job without a known price; ``text`` is what the key in the file is made of, beside the engine."""
+@dataclass(frozen=True, eq=False)
+class _NewJob:
+    """A job whose price is not in memory. Compared by identity, since hashing a whole core takes long."""
 
     shape: LayerShape
     core: Core
-    number: int
-    text: str
+    core_number: int
+    core_text: str
 
     @property
     def key(self) -> tuple[LayerShape, int]:
-        return self.shape, self.number
+        """The key in memory."""
+        return self.shape, self.core_number
+
+    @cached_property
+    def text(self) -> str:
+        """What the key in the file is made of, beside the engine."""
+        return f"{jsonio.dumps(self.shape)}\n{self.core_text}"
 
 
 class _CoreNumbers:
-    """Numbers cores, for hashing a whole core takes long. Cores that differ in name and source only are one."""
+    """Numbers cores, since hashing a whole core takes long. Cores that differ only in name and source are one."""
 
     def __init__(self) -> None:
         self._by_identity: dict[int, tuple[Core, int]] = {}
@@ -78,15 +85,15 @@ class CachedEngine:
     """The one cache of prices: asks an engine once for each job, and keeps the answers in memory and in a file.
 
     Keys hold the engine's name and version, the whole layer shape with its bits, and the whole core but its name and
-    source. A file that cannot be written costs persistence, never the run; a damaged one is set aside and rebuilt.
-    Refusals are kept in memory only.
+    source. If the file cannot be written, a warning says so and prices stay in memory; a damaged file is renamed and
+    begun anew. Refusals stay in memory.
     """
 
     def __init__(self, engine: LayerEngine, path: Path | None) -> None:
-        """Start with what the file knows.
+        """Prepare the cache; the file is opened when the first price is needed.
 
         Args:
-            engine: The engine that prices what is not known.
+            engine: The engine that prices new jobs.
             path: The SQLite file, which several processes may share; None keeps prices in memory only.
         """
         self._engine = engine
@@ -96,8 +103,8 @@ class CachedEngine:
         self._siblings: tuple[CachedEngine, ...] = (self,)
         self._writable = path is not None
         self._shared: sqlite3.Connection | None = None
-        self._together = False
-        self._pending: dict[_Question, LayerCost] = {}
+        self._batches_writes = False
+        self._pending: dict[_NewJob, LayerCost] = {}
 
     @property
     def name(self) -> str:
@@ -121,23 +128,26 @@ class CachedEngine:
         Raises:
             UnpricedJobsError: The engine cannot price some jobs; the error names all of them.
         """
+        # Hashing a shape takes long: a known job is looked up once.
         keys = [(shape, self._cores.number(core)) for shape, core in jobs]
-        missing = {
-            key: _Question(shape, core, key[1], f"{jsonio.dumps(shape)}\n{self._cores.texts[key[1]]}")
-            for key, (shape, core) in dict(zip(keys, jobs, strict=True)).items()
-            if key not in self._prices
+        found = [self._prices.get(key) for key in keys]
+        if None in found:
+            new = {
+                key: _NewJob(shape, core, key[1], self._cores.texts[key[1]])
+                for key, (shape, core), price in zip(keys, jobs, found, strict=True)
+                if price is None
+            }
+            self._load(list(new.values()))
+            self._price_new([job for key, job in new.items() if key not in self._prices])
+            found = [self._prices.get(key) for key in keys]
+        refused = {
+            key: replace(price, core=core.name)
+            for key, (_, core), price in zip(keys, jobs, found, strict=True)
+            if isinstance(price, UnpricedJob)
         }
-        if missing:
-            self._recall(list(missing.values()))
-            self._price_missing([question for key, question in missing.items() if key not in self._prices])
-        unpriced = {
-            key: replace(found, core=core.name)
-            for key, (_, core) in zip(keys, jobs, strict=True)
-            if isinstance(found := self._prices.get(key), UnpricedJob)
-        }
-        if unpriced:
-            raise UnpricedJobsError(self.name, tuple(unpriced.values()))
-        return [self._cost(key) for key in keys]
+        if refused:
+            raise UnpricedJobsError(self.name, tuple(refused.values()))
+        return [price for price in found if isinstance(price, LayerCost)]
 
     def price_or_refusal(self, shape: LayerShape, core: Core) -> LayerCost | UnpricedJob:
         """Price one layer on one core.
@@ -159,27 +169,22 @@ class CachedEngine:
         return replace(found, core=core.name) if isinstance(found, UnpricedJob) else found
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Keep the file open for many small questions, and write what is new in batches.
+    def batched_writes(self) -> Iterator[None]:
+        """Keep the file open during many small calls of `price`, and write new prices in batches.
 
         Yields:
             Nothing.
         """
-        if self._together:
+        if self._batches_writes:
             yield
             return
-        self._together = True
+        self._batches_writes = True
         try:
             yield
         finally:
             self._flush()
-            self._together = False
+            self._batches_writes = False
             self._close()
-
-    def _cost(self, key: tuple[LayerShape, int]) -> LayerCost:
-        found = self._prices[key]
-        assert isinstance(found, LayerCost)
-        return found
 
     def _close(self) -> None:
         if self._shared is not None:
@@ -191,22 +196,18 @@ class CachedEngine:
         if pending:
             self._write(pending)
 
-    def _price_missing(self, missing: list[_Question]) -> None:
-        for start in range(0, len(missing), BATCH_SIZE):
-            batch = missing[start : start + BATCH_SIZE]
+    def _price_new(self, jobs: list[_NewJob]) -> None:
+        for start in range(0, len(jobs), BATCH_SIZE):
+            batch = jobs[start : start + BATCH_SIZE]
             try:
-                answers = self._ask([(question.shape, question.core) for question in batch])
+                costs = self._ask_engine([(job.shape, job.core) for job in batch])
             except UnpricedJobsError as exc:
-                refused = {(job.shape, job.core): job for job in exc.jobs}
-                for question in batch:
-                    job = refused.get((question.shape, question.core.name))
-                    if job is not None:
-                        self._prices[question.key] = job
+                self._keep_refusals(batch, exc)
                 continue
-            for sibling, costs in zip(self._siblings, answers, strict=True):
-                sibling._keep(dict(zip(batch, costs, strict=True)))
+            for sibling, of_sibling in zip(self._siblings, costs, strict=True):
+                sibling._keep(dict(zip(batch, of_sibling, strict=True)))
 
-    def _ask(self, jobs: list[tuple[LayerShape, Core]]) -> list[list[LayerCost]]:
+    def _ask_engine(self, jobs: list[tuple[LayerShape, Core]]) -> list[list[LayerCost]]:
         """The costs for each sibling: an engine that knows several goals evaluates a layer's mappings once for all."""
         if len(self._siblings) > 1 and isinstance(self._engine, MultiGoalEngine):
             engines = [sibling._engine for sibling in self._siblings]
@@ -214,17 +215,28 @@ class CachedEngine:
             return self._engine.price_goals(jobs, goals)
         return [self._engine.price(jobs)]
 
-    def _keep(self, priced: dict[_Question, LayerCost]) -> None:
-        self._prices.update({question.key: cost for question, cost in priced.items()})
-        self._remember(priced)
+    def _keep_refusals(self, batch: list[_NewJob], error: UnpricedJobsError) -> None:
+        """The siblings' too: whether a layer has a price does not depend on the goal."""
+        reasons = {(job.shape, job.core): job for job in error.jobs}
+        refused = [job for job in batch if (job.shape, job.core.name) in reasons]
+        if not refused:
+            raise error
+        for sibling in self._siblings:
+            sibling._prices.update({job.key: reasons[job.shape, job.core.name] for job in refused})
 
-    def _key(self, question: _Question) -> str:
-        text = "\n".join((self._engine.name, self._engine.version, question.text))
+    def _keep(self, priced: dict[_NewJob, LayerCost]) -> None:
+        self._prices.update({job.key: cost for job, cost in priced.items()})
+        self._store(priced)
+
+    def _key(self, job: _NewJob) -> str:
+        text = "\n".join((self._engine.name, self._engine.version, job.text))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _recall(self, questions: list[_Question]) -> None:
-        """Take over what the file knows; an entry that makes no sense counts as unknown."""
-        by_key = {self._key(question): question for question in questions}
+    def _load(self, jobs: list[_NewJob]) -> None:
+        """Take over the prices in the file; an entry that cannot be read counts as unknown."""
+        if self._path is None:
+            return
+        by_key = {self._key(job): job for job in jobs}
         keys = list(by_key)
         with self._open() as connection:
             if connection is None:
@@ -238,28 +250,28 @@ class CachedEngine:
                     if cost is not None:
                         self._prices[by_key[key].key] = cost
 
-    def _remember(self, priced: dict[_Question, LayerCost]) -> None:
+    def _store(self, priced: dict[_NewJob, LayerCost]) -> None:
         if not self._writable:
             return
-        if not self._together:
+        if not self._batches_writes:
             self._write(priced)
             return
         self._pending |= priced
         if len(self._pending) >= BATCH_SIZE:
             self._flush()
 
-    def _write(self, priced: dict[_Question, LayerCost]) -> None:
+    def _write(self, priced: dict[_NewJob, LayerCost]) -> None:
         engine = f"{self._engine.name} {self._engine.version}"
-        rows = [(self._key(question), engine, jsonio.dumps(cost)) for question, cost in priced.items()]
+        rows = [(self._key(job), engine, jsonio.dumps(cost)) for job, cost in priced.items()]
         with self._open() as connection:
             if connection is not None:
-                # Replacing heals entries that could not be read; two processes write the same figures anyway.
+                # Replacing repairs entries that could not be read; two processes write the same figures anyway.
                 connection.executemany("INSERT OR REPLACE INTO layer_costs VALUES (?, ?, ?)", rows)
                 connection.commit()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection for one batch, None without a usable file; errors inside switch persistence off or heal."""
+        """A connection, or None without a usable file. After an error, writing stops or a new file is begun."""
         connection = self._shared or self._connect()
         if connection is None:
             yield None
@@ -267,13 +279,13 @@ class CachedEngine:
         try:
             yield connection
         except sqlite3.OperationalError as exc:
-            self._give_up(exc)
+            self._stop_writing(exc)
         except sqlite3.DatabaseError as exc:
             connection.close()
             self._shared = None
-            self._set_aside(exc)
+            self._move_damaged_file(exc)
             return
-        if self._together:
+        if self._batches_writes:
             self._shared = connection
         else:
             connection.close()
@@ -286,23 +298,23 @@ class CachedEngine:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 return _connect_writable(self._path)
             except sqlite3.OperationalError as exc:
-                self._give_up(exc)
+                self._stop_writing(exc)
             except sqlite3.DatabaseError as exc:
-                self._set_aside(exc)
+                self._move_damaged_file(exc)
                 return self._connect()
             except OSError as exc:
-                self._give_up(exc)
+                self._stop_writing(exc)
         return _connect_read_only(self._path)
 
-    def _give_up(self, exc: Exception) -> None:
+    def _stop_writing(self, exc: Exception) -> None:
         if self._writable:
             self._writable = False
             warnings.warn(
                 f"The cost cache {self._path} cannot be written ({exc}); prices of this run are not kept.", stacklevel=2
             )
 
-    def _set_aside(self, exc: Exception) -> None:
-        """Move a damaged file out of the way; without the right to do that, do without persistence."""
+    def _move_damaged_file(self, exc: Exception) -> None:
+        """Rename a damaged file; where that is not allowed, prices are no longer stored."""
         assert self._path is not None
         aside = self._path.with_name(f"{self._path.name}.damaged")
         try:
@@ -310,7 +322,7 @@ class CachedEngine:
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             self._path.replace(aside)
         except OSError:
-            self._give_up(exc)
+            self._stop_writing(exc)
             return
         warnings.warn(f"The cost cache {self._path} was damaged ({exc}); it is kept as {aside.name}.", stacklevel=2)
 
@@ -318,7 +330,7 @@ class CachedEngine:
 def cached_engines(engines: Sequence[LayerEngine], path: Path | None) -> tuple[CachedEngine, ...]:
     """Put a cache before each engine.
 
-    Engines that differ in their goal only share their evaluations: what one of them prices, the others then know.
+    Engines that differ only in their goal share evaluations: what one of them prices is then known for all.
 
     Args:
         engines: The engines.
@@ -354,7 +366,7 @@ def _connect_writable(path: Path) -> sqlite3.Connection:
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection | None:
-    """A file in a folder that may only be read: opened as unchanging, since WAL needs files beside it."""
+    """A file that may not be written: opened as immutable, since WAL needs files beside it."""
     if not path.is_file():
         return None
     try:

@@ -1,7 +1,6 @@
 """Early-exit ONNX graphs nobody has seen, priced in both mappings: sane figures, sums of their parts, no traceback."""
 
 import math
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.expected import expected_cost
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
-from offramp.cost.price_cache import CachedEngine
+from offramp.cost.price_cache import cached_engines
 from offramp.cost.report import CostModel, CostReport
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -31,14 +30,17 @@ KINDS = (
     *("plain", "point", "deep", "grouped", "dilated", "strided", "normed", "clipped", "hard_swish", "pool"),
     *("residual", "concat", "gate", "excite"),
 )
+# All models share the prices of layers.
+FAST, BALANCED = cached_engines(
+    [NativeEngine(goal=goal, loma_lpf_limit=3, num_spatial_mappings=1) for goal in ("latency", "energy_delay_product")],
+    None,
+)
 HEADS = ("global", "mean", "flat", "matmul", "conv", "turned")
 
 
 @cache
 def models(rates: tuple[float, ...] | None) -> tuple[CostModel, CostModel]:
-    engine = NativeEngine(loma_lpf_limit=3, num_spatial_mappings=1)
-    both = replace(engine, goal="energy_delay_product")
-    return LayerByLayerModel(CachedEngine(engine, None)), OptimizedModel(both, exit_rates=rates)
+    return LayerByLayerModel(FAST), OptimizedModel(BALANCED, exit_rates=rates)
 
 
 class Trunk:

@@ -12,22 +12,23 @@ from tests.cost.engines.zigzag.test_reference import REFERENCE, cases, check, re
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference data lies in ../shared, which is absent")
 
 
+ENGINE = CachedEngine(NativeEngine(), None)
+
+
 def test_every_stage_of_every_network_to_the_cycle() -> None:
-    engine = CachedEngine(NativeEngine(), None)
     assert len(cases()) >= 10
     for case in cases():
-        check(case, report_of(case, engine))
+        check(case, report_of(case, ENGINE))
 
 
 def test_every_row_of_every_network_that_uses_one_core() -> None:
     """Averages over the exit rates and sums over the stages; the rows named GA have other allocations."""
-    engine = CachedEngine(NativeEngine(), None)
     found = cases()
     assert {case.bits for case in found} == {(32, 32), (8, 8), (8, 4), (4, 8), (4, 4)}
     assert len(found) == sum("GA" not in row["variant"] for row in rows("models.csv"))
     for case in found:
         (row,) = [row for row in rows("models.csv") if case.belongs(row)]
-        report = report_of(case, engine)
+        report = report_of(case, ENGINE)
         expected = expected_cost(report, [float(word) for word in row["exit_ratios"].split()])
         assert expected.latency_cycles == pytest.approx(float(row["avg_latency_cycles"]), rel=1e-12)
         assert expected.energy_pj == pytest.approx(float(row["avg_energy_J"]) * 1e12, rel=1e-12)
@@ -44,9 +45,8 @@ def test_every_row_of_every_network_that_uses_one_core() -> None:
 
 
 def test_networks_that_share_layers_are_priced_at_once() -> None:
-    engine = CachedEngine(NativeEngine(), None)
     case = cases()[0]
-    report_of(case, engine)
+    report_of(case, ENGINE)
     start = time.process_time()
-    jobs = len(report_of(case, engine).layers)
+    jobs = len(report_of(case, ENGINE).layers)
     assert time.process_time() - start < 1.0, f"{jobs} known layers"

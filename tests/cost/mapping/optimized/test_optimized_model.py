@@ -10,13 +10,15 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedMapping, OptimizedModel
 from offramp.cost.mapping.optimized.plan_trials import PlanTrials
+from offramp.cost.price_cache import CachedEngine
 from offramp.hardware.accelerator import Accelerator
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from tests.cost.mapping.optimized.checker import faults
 from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, team_of
 from tests.cost.mapping.optimized.planning.test_plan_optimizer import Setting
 
-ENGINE = NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1)
+# All models share the prices of layers.
+ENGINE = CachedEngine(NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1), None)
 RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 ACCELERATORS = {

@@ -38,7 +38,7 @@ class BlockPricer:
         """
         with ExitStack() as stack:
             for engine in self._cached:
-                stack.enter_context(engine.together())
+                stack.enter_context(engine.batched_writes())
             yield
 
     def price(self, variant: int, shape: LayerShape, core: Core) -> LayerCost | UnpricedJob:
