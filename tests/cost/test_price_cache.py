@@ -372,6 +372,14 @@ def test_engines_that_differ_in_their_goal_are_evaluated_once(tmp_path: Path) ->
     assert again.asked_goals == []
 
 
+def test_goals_share_prices_of_the_same_core_only() -> None:
+    fast, frugal = TwoGoals(goal="latency"), TwoGoals(goal="energy")
+    first, second = cached_engines((fast, frugal), None)
+    first.price([(dense(16), NPU)])
+    second.price([(dense(16), replace(NPU, mac_energy_pj=0.25))])
+    assert (fast.asked_goals, frugal.asked_goals) == ([("latency", "energy")], [("latency", "energy")])
+
+
 def test_engines_of_other_settings_share_nothing() -> None:
     fast, other = TwoGoals(goal="latency"), TwoGoals(goal="energy", version="2")
     first, second = cached_engines((fast, other), None)
@@ -380,3 +388,32 @@ def test_engines_of_other_settings_share_nothing() -> None:
     assert (fast.asked_goals, other.asked_goals) == ([("latency",)], [("energy",)])
     (alone,) = cached_engines((ToyEngine(),), None)
     assert len(alone.price(JOBS)) == 3
+
+
+@dataclass
+class NoConvolutionsForAnyGoal(TwoGoals):
+    """Has no price for convolutions, whatever the goal."""
+
+    def price_goals(self, jobs: Sequence[tuple[LayerShape, Core]], goals: Sequence[Goal]) -> list[list[LayerCost]]:
+        self.asked_goals.append(tuple(goals))
+        raise UnpricedJobsError(self.name, [UnpricedJob(shape, core.name, "no") for shape, core in jobs])
+
+
+def test_a_refusal_holds_for_all_goals() -> None:
+    fast, frugal = NoConvolutionsForAnyGoal(goal="latency"), NoConvolutionsForAnyGoal(goal="energy")
+    first, second = cached_engines((fast, frugal), None)
+    assert first.price_or_refusal(conv(), NPU) == UnpricedJob(conv(), "npu", "no")
+    assert second.price_or_refusal(conv(), NPU) == UnpricedJob(conv(), "npu", "no")
+    assert (fast.asked_goals, frugal.asked_goals) == ([("latency", "energy")], [])
+
+
+class RefusesSomethingElse(ToyEngine):
+    """Names a layer that it was not asked for."""
+
+    def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
+        raise UnpricedJobsError(self.name, [UnpricedJob(dense(77), "npu", "no")])
+
+
+def test_an_error_about_other_layers_is_passed_on() -> None:
+    with pytest.raises(UnpricedJobsError, match="77 -> 10 channels"):
+        CachedEngine(RefusesSomethingElse(), None).price(JOBS)
