@@ -216,7 +216,7 @@ class CachedEngine:
         return [self._engine.price(jobs)]
 
     def _keep_refusals(self, batch: list[_NewJob], error: UnpricedJobsError) -> None:
-        """The siblings' too: whether a layer has a price does not depend on the goal."""
+        """Keep refusals for all siblings: whether a layer has a price does not depend on the goal."""
         reasons = {(job.shape, job.core): job for job in error.jobs}
         refused = [job for job in batch if (job.shape, job.core.name) in reasons]
         if not refused:

@@ -131,7 +131,7 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
     )
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
-    # A graph says nothing of how it was trained: what it could cost is asked.
+    # A graph does not say how it was trained: any layer may be put on an analog core.
     cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True, accelerator=accelerator)
     report = cost_model.estimate(workload, accelerator)
     report = replace(report, warnings=(*report.warnings, *_analog_notes(workload, accelerator)))
@@ -143,7 +143,7 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
 
 
 def _analog_notes(workload: Workload, accelerator: Accelerator) -> list[str]:
-    """What an analog core cannot run; or, of a file in which that is decided, that there is no such core."""
+    """Layers that the analog core cannot run, or a note that analog layers are priced as digital ones."""
     num_analog = sum(bool(layer.analog_channels) for layer in workload.layers)
     if not num_analog:
         return [item.sentence for item in analog_refusals(workload, accelerator)]

@@ -18,7 +18,7 @@ ENGINE = "published formulas"
 VERSION = "1"
 REST = "memories, control and clock"
 """All of the chip's energy that its arrays do not take."""
-_SPARSE = "the chip's formulas know nothing of weights that are zero, which this core gains from"
+_SPARSE = "the chip's formulas do not cover zero weights, from which this core gains"
 
 
 def formulas_of(accelerator: Accelerator) -> ChipFormulas:
@@ -100,7 +100,7 @@ class FormulaEngine:
         for shape, core in jobs:
             formula = next((item for item in chip.cores if item.core == core.name), None)
             if formula is None:
-                unpriced.append(UnpricedJob(shape, core.name, "the chip's formulas know no such core"))
+                unpriced.append(UnpricedJob(shape, core.name, "the chip has no formula for this core"))
             elif gain_of(shape, core):
                 unpriced.append(UnpricedJob(shape, core.name, _SPARSE))
             elif shape.op is not Op.ACTIVATION and (reason := why_not(formula, shape)):

@@ -142,7 +142,7 @@ def movements_of(
     for operand, reuse, traffic, double in zip(nest.operands, reuses, whole, buffered, strict=True):
         link = operand.memory_operand
         top = len(view.levels[link]) - 1
-        # Windows: the whole period if the level is refilled behind its back, else the last run of reusing loops.
+        # Windows: the whole period if the level is double-buffered, else the last run of reusing loops.
         window = np.where(double, reuse.cycles, np.floor(reuse.cycles / reuse.top_irrelevant))
         window = np.ceil(window * clock.cycles_per_operation)
         period = np.ceil(reuse.cycles * clock.cycles_per_operation)

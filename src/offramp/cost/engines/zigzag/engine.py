@@ -114,7 +114,7 @@ class ZigzagEngine:
         return self.num_workers or os.cpu_count() or 1
 
 
-_SPARSE = "zigzag-dse knows nothing of weights that are zero, which this core gains from; use the native engine"
+_SPARSE = "zigzag-dse does not cover zero weights, from which this core gains; use the native engine"
 
 
 def _effort(shape: LayerShape) -> int:

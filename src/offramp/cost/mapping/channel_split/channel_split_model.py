@@ -159,7 +159,7 @@ class ChannelSplitModel:
         return sum(weight * energy * latency for weight, energy, latency in figures)
 
     def _ternary(self, workload: Workload, assignment: Assignment, engine: FormulaEngine) -> list[str]:
-        """A free assignment counts on ternary weights that nobody trained."""
+        """Warn that a free assignment assumes ternary weights, which the network may not have."""
         formulas = engine.accelerator.formulas
         if not self.free or formulas is None or formulas.analog is None:
             return []

@@ -13,7 +13,7 @@ from offramp.cost.schedule import Region
 T = TypeVar("T")
 
 MAX_CACHED = 20_000
-"""Bounds what a long search keeps; some of it no later network needs."""
+"""Most values that are kept, so that a long search does not fill the memory; then all are dropped."""
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ def _block_channels(shape: LayerShape, core: Core, region: Region, memory_bits: 
         most = max(1, memory_bits // 2 // bits)
     lanes = max(1, LANES // step)
     wanted = -(-steps // least_blocks)
-    # Up to whole lanes where the memory allows it, else down.
+    # Rounded up to a multiple of the lanes where the memory allows it, else down.
     width = min(-(-wanted // lanes) * lanes, steps)
     if width > most:
         width = most - most % lanes if most >= lanes else most

@@ -93,7 +93,7 @@ def _cheapest_cuts(builder: TaskBuilder, group: CoreGroup, run: Sequence[Layer])
 
 
 def _energy_pj(builder: TaskBuilder, group: CoreGroup, layers: Sequence[Layer]) -> float:
-    """Of the best task for ``layers``: its own energy, weights from the DRAM, the result to the DRAM and back."""
+    """Energy of the best task for ``layers``: computing, weights from the DRAM, the result to the DRAM and back."""
     dram = group.activation_memories[group.offchip.name]
     size = builder.tensors[layers[-1].name].size_bits
     there_and_back = dram.write_energy_pj(size) + dram.read_energy_pj(size)
