@@ -175,7 +175,7 @@ class QuantizedAdd(QuantizedLayer):
 
 
 @dataclass(frozen=True)
-class Window:
+class PoolWindow:
     """Where averages or maxima are taken: ``output_size`` for windows that share the map evenly, else the window."""
 
     output_size: tuple[int, int] | None = None
@@ -198,7 +198,9 @@ class Window:
 class QuantizedAveragePool(QuantizedLayer):
     """Average over windows; padding counts as zeros."""
 
-    def __init__(self, window: Window, bits: int | None, activation: nn.Module | None, source: QuantizedLayer) -> None:
+    def __init__(
+        self, window: PoolWindow, bits: int | None, activation: nn.Module | None, source: QuantizedLayer
+    ) -> None:
         super().__init__(bits, activation, (source,))
         self.window = window
         self.unsigned = self.unsigned or source.unsigned

@@ -17,14 +17,22 @@ _SMALLEST_FRACTION = 0.1
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """The integers a quantised value may take, both ends included; zero is one of them."""
+    """The integers that a quantised value may be.
+
+    Attributes:
+        lower: smallest integer, <= 0.
+        upper: largest integer, > 0.
+
+    Raises:
+        ValueError: if 0 is not in the range or the largest integer is not positive.
+    """
 
     lower: int
     upper: int
 
     def __post_init__(self) -> None:
         if not self.lower <= 0 < self.upper:
-            raise ValueError(f"a range must hold 0 and a number above it, got {self.lower} to {self.upper}.")
+            raise ValueError(f"a range of integers must hold 0 and 1, got {self.lower} to {self.upper}.")
 
     @property
     def largest(self) -> int:
@@ -33,29 +41,59 @@ class IntegerRange:
 
 
 def weight_range(bits: int, *, ternary: bool = False) -> IntegerRange:
-    """Two's complement of ``bits``; 2 bits of which only -1, 0 and 1 are used where ``ternary``."""
+    """The integers of weights.
+
+    Args:
+        bits: bit width, >= 2.
+        ternary: use only -1, 0 and 1 of the integers of 2 bits; ignored for other widths.
+
+    Returns:
+        The integers in two's complement, or -1 to 1.
+    """
     if bits == 2 and ternary:
         return IntegerRange(-1, 1)
     return IntegerRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def step_size(scale: Tensor) -> Tensor:
-    """The step that a learned ``scale`` stands for: training may push it to zero or below, a step is positive."""
+    """Compute the step from a learned parameter, which training may make zero or negative.
+
+    Args:
+        scale: the learned parameter, in any shape.
+
+    Returns:
+        Its absolute value, at least ``SMALLEST_STEP``.
+    """
     return scale.abs().clamp_min(SMALLEST_STEP)
 
 
 def quantize(values: Tensor, step: Tensor | float, limits: IntegerRange) -> Tensor:
-    """The integers (as floats) nearest to ``values / step``, halves to the even one, within ``limits``."""
-    # By a number, multiplication is faster; it may move only what is halfway between two integers but for rounding.
+    """Round values to integers.
+
+    Args:
+        values: in any shape.
+        step: distance between two values of neighbouring integers; a tensor in a shape that broadcasts, or a number.
+        limits: the integers that are allowed.
+
+    Returns:
+        The integers nearest to ``values / step``, halves to even, limited to ``limits``; floats.
+    """
+    # Multiplication is faster than division by a number. It can change only results next to a half.
     quotient = values * (1.0 / step) if isinstance(step, float) else values / step
     return quotient.round_().clamp_(limits.lower, limits.upper)
 
 
 def fake_quantize(values: Tensor, scale: Tensor, limits: IntegerRange, gradient_scale: float) -> Tensor:
-    """Round ``values`` to multiples of the learned step within ``limits`` times the step.
+    """Round values to multiples of a learned step.
 
-    ``scale`` has one value, or one per first index of ``values``. Gradients pass to ``values`` strictly inside the
-    limits; the gradient of ``scale`` is multiplied by ``gradient_scale``.
+    Args:
+        values: in any shape. Gradients pass to values strictly inside the limits.
+        scale: the learned parameter of the step; a scalar, or one value per first index of ``values``.
+        limits: the integers that are allowed.
+        gradient_scale: factor of the gradient of ``scale``.
+
+    Returns:
+        The rounded and limited values, in the same shape.
     """
     if not torch.is_grad_enabled():
         step = _step_along_first(scale, values)
@@ -70,12 +108,23 @@ def fake_quantize(values: Tensor, scale: Tensor, limits: IntegerRange, gradient_
 def fake_quantize_composed(
     values: Tensor, scale: Tensor, lower: Tensor, upper: Tensor, gradient_scale: float | Tensor
 ) -> Tensor:
-    """The same out of plain operators with the limits as tensors, so that one compiled graph serves all bit widths."""
+    """``fake_quantize`` in plain operators with limits as tensors, so that one compiled graph serves all bit widths.
+
+    Args:
+        values: in any shape. Gradients pass to values strictly inside the limits.
+        scale: the learned parameter of the step; a scalar, or one value per first index of ``values``.
+        lower: smallest integer; a scalar.
+        upper: largest integer; a scalar.
+        gradient_scale: factor of the gradient of ``scale``; a number or a scalar.
+
+    Returns:
+        The rounded and limited values, in the same shape.
+    """
     step = step_size(_along_first(scale, values))
     step = step * gradient_scale + (step - step * gradient_scale).detach()
     quotient = values / step
     limited = quotient.clamp(lower, upper)
-    # `clamp` passes gradients at the limits themselves, the method only between them.
+    # `clamp` passes gradients at the limits too, but the method only between them.
     inside = (quotient > lower) & (quotient < upper)
     limited = torch.where(inside, limited, limited.detach())
     return (limited + (limited.round() - limited).detach()) * step
@@ -86,7 +135,7 @@ def _along_first(scale: Tensor, values: Tensor) -> Tensor:
 
 
 def _step_along_first(scale: Tensor, values: Tensor) -> Tensor | float:
-    """The step, shaped for ``values``; as a number where there is one for all, to be exact also for 16-bit values."""
+    """The step in a shape that broadcasts; on CPUs one step is a number, so that 16-bit values are exact too."""
     step = step_size(scale)
     if step.dim() == 0:
         return float(step) if step.device.type == "cpu" else step
@@ -94,7 +143,7 @@ def _step_along_first(scale: Tensor, values: Tensor) -> Tensor | float:
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """Few passes over memory: the gradient of the step follows from what is at hand.
+    """Fake quantisation with few passes over memory: the gradient of the step is computed from inputs and results.
 
     With g the incoming gradient, d(out)/d(step) = round(v) - v inside and the limit outside, v = x / step. Hence
     sum(g * d) = (sum(g * out) - sum(g * x over those inside)) / step.
@@ -115,7 +164,7 @@ class _FakeQuantize(torch.autograd.Function):
         (gradient,) = gradients
         if scale.dim() == 0 and values.device.type == "cpu":
             step = cast(float, _step_along_first(scale, values))
-            # The only fused operator that passes a gradient strictly between two bounds.
+            # This is the only fused operator that passes gradients strictly between two bounds.
             passed = torch.ops.aten.hardtanh_backward(gradient, values, limits.lower * step, limits.upper * step)
         else:
             quotient = values / step_size(_along_first(scale, values)).to(values.dtype)
@@ -123,24 +172,40 @@ class _FakeQuantize(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return passed, None, None, None
         axes = tuple(range(1 if scale.dim() else 0, values.dim()))
-        # Subtracted one by one: the two sums are much larger than what is left of them, too large for 16 bits.
+        # The terms are subtracted before summation: each sum alone is too large for 16 bits.
         slope = (gradient * result).addcmul_(passed, values, value=-1.0).sum(axes).float()
         to_scale = slope / step_size(scale) * torch.where(scale < 0, -1.0, 1.0) * ctx.gradient_scale
         return passed, to_scale.to(scale.dtype), None, None
 
 
 def gradient_scale(num_values: int, limits: IntegerRange) -> float:
-    """1 / sqrt(values that share the step * largest integer). Source: Esser et al. 2020, section 2.2."""
+    """Factor of the gradient of a learned step. Source: Esser et al. 2020, section 2.2.
+
+    Args:
+        num_values: number of values that share the step.
+        limits: the integers that are allowed.
+
+    Returns:
+        1 / sqrt(``num_values`` * largest integer).
+    """
     return 1.0 / math.sqrt(num_values * limits.upper)
 
 
 def best_weight_steps(weight: Tensor, limits: IntegerRange) -> Tensor:
-    """The step of each first index that loses least, in squares, of those that put the largest weight on the grid."""
+    """Search the step of each output channel that has the smallest squared error.
+
+    Args:
+        weight: (out channels, ...).
+        limits: the integers that are allowed.
+
+    Returns:
+        The steps (out channels,), at least ``SMALLEST_STEP``.
+    """
     rows = weight.detach().flatten(1).float()
     largest = rows.abs().amax(1).clamp_min(SMALLEST_STEP * limits.largest)
     best_step = largest / limits.largest
     best_loss = torch.full_like(best_step, torch.inf)
-    # Where there are few levels, the best step may leave the largest weights far outside.
+    # With few levels, the best step may be so small that the largest weights are far out of range.
     for fraction in torch.linspace(_SMALLEST_FRACTION, 1.0 + 0.5 / limits.upper, _FRACTIONS).tolist():
         step = largest * fraction / limits.upper
         loss = (quantize(rows, step[:, None], limits) * step[:, None] - rows).square().sum(1)
@@ -151,16 +216,29 @@ def best_weight_steps(weight: Tensor, limits: IntegerRange) -> Tensor:
 
 @dataclass(frozen=True)
 class ActivationGrid:
-    """Step of an unsigned format and the integer that stands for 0."""
+    """The values that an unsigned format can hold.
+
+    Attributes:
+        step: distance between neighbouring values.
+        zero_point: the integer that stands for 0.
+    """
 
     step: float
     zero_point: int
 
 
 def best_activation_grid(values: Tensor, bits: int, *, unsigned: bool) -> ActivationGrid:
-    """The grid of 2**bits levels that loses least, in squares, on a sample; without negative values where ``unsigned``.
+    """Search the grid with the smallest squared error on a sample.
 
-    Ranges tried are the sample's own, shrunk towards 0.
+    The ranges tried are that of the sample and parts of it, down to a tenth.
+
+    Args:
+        values: the sample, in any shape.
+        bits: bit width; the grid has 2**bits values.
+        unsigned: whether the grid has no negative values.
+
+    Returns:
+        The grid; its step is 1 / (2**bits - 1) if the sample has no range.
     """
     flat = values.detach().flatten().float()
     top = 2**bits - 1
@@ -171,7 +249,7 @@ def best_activation_grid(values: Tensor, bits: int, *, unsigned: bool) -> Activa
     best, best_loss = ActivationGrid((high - low) / top, 0), math.inf
     for fraction in torch.linspace(_SMALLEST_FRACTION, 1.0, _FRACTIONS).tolist():
         step = max((high - low) * fraction / top, SMALLEST_STEP)
-        # Some value must lie above 0, and 0 must be on the grid.
+        # 0 and at least one positive value must be on the grid.
         zero_point = min(round(-low * fraction / step), top - 1)
         limits = IntegerRange(-zero_point, top - zero_point)
         loss = float((quantize(flat, torch.tensor(step), limits) * step - flat).square().sum())

@@ -1,8 +1,8 @@
 """Requantisation: from the integers of one grid to those of another by multiplication and shift alone.
 
-A ratio of steps, rounded to float32, is a 24-bit ``multiplier`` times ``2**-shift``. Accumulators and products are kept
-to 24 significant bits, halves rounded to even, and then to integers, halves again to even: in integers what float32
-does by itself. So integers, floats, and runtimes that requantise in float32 (onnxruntime does) give the same answer.
+A ratio of steps, rounded to float32, is a 24-bit ``multiplier`` times ``2**-shift``. Accumulators and products are
+rounded to 24 significant bits and then to integers, halves to even. This is integer arithmetic that rounds as float32
+does, so that integers, floats, and runtimes that requantise in float32 (such as onnxruntime) give the same result.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,37 @@ _MAX_SHIFT = 54
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """``multiplier * 2**-shift``, both int64 tensors of one shape (scalar, or one value per channel)."""
+    """The number ``multiplier * 2**-shift``, or one such number per channel.
+
+    Attributes:
+        multiplier: int64, a scalar or (channels,).
+        shift: int64, in the same shape.
+    """
 
     multiplier: Tensor
     shift: Tensor
 
     @property
     def as_float(self) -> Tensor:
-        """The same number in float64, exactly; one that ``fixed_point`` made is exact in float32 too."""
+        """The same number in float64, exactly; the results of ``fixed_point`` are exact in float32 too."""
         return torch.ldexp(self.multiplier.double(), -self.shift)
 
 
 def fixed_point(ratio: Tensor) -> FixedPoint:
-    """The float32 ratio of an input step to an output step, exactly; what can move nothing becomes 0.
+    """Convert a ratio of steps, rounded to float32, exactly.
 
-    Raises ValueError for a ratio that is no finite number from 0 to 2**22.
+    Args:
+        ratio: input step divided by output step, from 0 to below 2**22; a scalar or (channels,).
+
+    Returns:
+        The ratio; 0 if the product with any accumulator of 28 bits rounds to 0.
+
+    Raises:
+        ValueError: if a ratio is not finite or out of range.
     """
     ratio = ratio.detach().float()
     if not bool((torch.isfinite(ratio) & (ratio >= 0) & (ratio < 2**22)).all()):
-        raise ValueError(f"a ratio of steps must be from 0 to 2**22, got up to {float(ratio.max()):.3g}.")
+        raise ValueError(f"a ratio of steps must be finite, >= 0 and < 2**22, got up to {float(ratio.max()):.3g}.")
     mantissa, exponent = torch.frexp(ratio.double())
     multiplier = torch.ldexp(mantissa, torch.tensor(MULTIPLIER_BITS, device=ratio.device)).round().long()
     shift = MULTIPLIER_BITS - exponent.long()
@@ -48,14 +60,29 @@ def fixed_point(ratio: Tensor) -> FixedPoint:
 
 
 def common_fixed_point(ratios: Tensor) -> FixedPoint:
-    """Several ratios with one shift, so that products can be added before they are shifted."""
+    """Convert ratios to numbers with the same shift, so that products can be added before the shift.
+
+    Args:
+        ratios: input steps divided by the output step, each from 0 to below 2**22 (ratios,).
+
+    Returns:
+        The ratios, rounded to the precision of the largest one.
+    """
     largest = fixed_point(ratios.max())
     multiplier = torch.ldexp(ratios.detach().double(), largest.shift).round().long()
     return FixedPoint(multiplier, largest.shift.expand_as(multiplier))
 
 
 def shift_right(products: Tensor, shift: Tensor) -> Tensor:
-    """``products / 2**shift`` for int64 and shifts >= 1, rounded to the nearest integer, halves to the even one."""
+    """Divide integers by a power of two.
+
+    Args:
+        products: int64.
+        shift: exponent of the divisor, int64, >= 1.
+
+    Returns:
+        ``products / 2**shift``, rounded to the nearest integer, halves to even; int64.
+    """
     floor = products >> shift
     rest = products - (floor << shift)
     half = torch.ones_like(shift) << (shift - 1)
@@ -63,13 +90,28 @@ def shift_right(products: Tensor, shift: Tensor) -> Tensor:
 
 
 def keep_significant(integers: Tensor) -> Tensor:
-    """Integers (int64, below 2**53) rounded to 24 significant bits, halves to the even one, as float32 holds them."""
+    """Round integers as a conversion to float32 does.
+
+    Args:
+        integers: int64, of absolute value below 2**53.
+
+    Returns:
+        The integers rounded to 24 significant bits, halves to even; int64.
+    """
     _, length = torch.frexp(integers.double())
     surplus = (length.long() - MULTIPLIER_BITS).clamp_min(0)
     return torch.where(surplus > 0, shift_right(integers, surplus.clamp_min(1)) << surplus, integers)
 
 
 def rescale(integers: Tensor, factor: FixedPoint) -> Tensor:
-    """Integers (int64) times ``factor``, in integer arithmetic that rounds as float32 does."""
+    """Multiply integers by a factor, in integer arithmetic that rounds as float32 does.
+
+    Args:
+        integers: int64.
+        factor: a number, or one per channel in a shape that broadcasts.
+
+    Returns:
+        The products, rounded to integers; int64.
+    """
     products = keep_significant(keep_significant(integers) * factor.multiplier)
     return shift_right(products, factor.shift)

@@ -1,4 +1,4 @@
-"""Layers in integer arithmetic: uint8 between them, int8 weights, int32 sums, multiply and shift to requantise."""
+"""Layers in integer arithmetic: uint8 activations, int8 weights, int32 sums; multiplication and shift to requantise."""
 
 from functools import singledispatch
 from typing import cast
@@ -21,17 +21,27 @@ from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer, per_chan
 
 
 class IntegerLayer(nn.Module):
-    """A layer that takes and gives uint8: the integers of a grid plus its zero point."""
+    """A layer with uint8 inputs and outputs, which are integers relative to the zero point plus the zero point.
+
+    Attributes:
+        limits: integers of the output, relative to the zero point; None = the output is in floating point.
+        source_zero_points: zero point of each input.
+    """
 
     multiplier: Tensor
     shift: Tensor
 
     def __init__(self, layer: QuantizedLayer) -> None:
+        """Take the sizes and the numbers of a quantised layer.
+
+        Args:
+            layer: the layer to convert.
+        """
         super().__init__()
         self.limits = layer.limits if layer.bits is not None else None
         self.source_zero_points = tuple(-source.limits.lower for source in layer.known_sources())
 
-    def _keep(self, factor: FixedPoint) -> None:
+    def _store_factor(self, factor: FixedPoint) -> None:
         self.register_buffer("multiplier", factor.multiplier.to(torch.int32))
         self.register_buffer("shift", factor.shift.to(torch.int8))
 
@@ -39,7 +49,7 @@ class IntegerLayer(nn.Module):
         return inputs.to(torch.int32) - self.source_zero_points[index]
 
     def _stored(self, integers: Tensor) -> Tensor:
-        """Limit integers relative to the zero point, and give them as uint8."""
+        """Integers relative to the zero point, limited and converted to uint8."""
         assert self.limits is not None
         return (integers.clamp(self.limits.lower, self.limits.upper) - self.limits.lower).to(torch.uint8)
 
@@ -48,13 +58,18 @@ class IntegerLayer(nn.Module):
 
 
 class IntegerMatrixLayer(IntegerLayer):
-    """Convolution or linear layer; the one that gives logits multiplies its sums by their step at the very end."""
+    """Convolution or linear layer; if the output is in floating point, the sums are multiplied by their step."""
 
     weight: Tensor
     bias: Tensor
     accumulator_step: Tensor
 
     def __init__(self, layer: QuantizedMatrixLayer) -> None:
+        """Take the sizes and the numbers of a quantised layer.
+
+        Args:
+            layer: the layer to convert.
+        """
         super().__init__(layer)
         whole = layer.integers()
         self.register_buffer("weight", whole.weight.to(torch.int8))
@@ -66,7 +81,7 @@ class IntegerMatrixLayer(IntegerLayer):
         if whole.factor is None:
             self.register_buffer("accumulator_step", whole.accumulator_step)
         else:
-            self._keep(whole.factor)
+            self._store_factor(whole.factor)
 
     def forward(self, inputs: Tensor) -> Tensor:
         centred, weight = self._centred(inputs), self.weight.to(torch.int32)
@@ -81,12 +96,17 @@ class IntegerMatrixLayer(IntegerLayer):
         return self._stored(rescale(total.long(), factor))
 
 
-class IntegerEntry(IntegerLayer):
-    """From floats to uint8."""
+class Quantize(IntegerLayer):
+    """Quantises floats to uint8."""
 
     step: Tensor
 
     def __init__(self, layer: QuantizedIdentity) -> None:
+        """Take the sizes and the numbers of a quantised layer.
+
+        Args:
+            layer: the layer to convert.
+        """
         super().__init__(layer)
         self.register_buffer("step", layer.step)
 
@@ -96,23 +116,33 @@ class IntegerEntry(IntegerLayer):
 
 
 class IntegerIdentity(IntegerLayer):
-    """From one grid to another."""
+    """Requantises values from one grid to another."""
 
     def __init__(self, layer: QuantizedIdentity) -> None:
+        """Take the sizes and the numbers of a quantised layer.
+
+        Args:
+            layer: the layer to convert.
+        """
         super().__init__(layer)
         (source,) = layer.known_sources()
-        self._keep(fixed_point(source.step / layer.step))
+        self._store_factor(fixed_point(source.step / layer.step))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self._stored(rescale(self._centred(inputs).long(), self._factor()))
 
 
 class IntegerAdd(IntegerLayer):
-    """Sum of two values on grids of their own."""
+    """Sum of two values, each on its own grid."""
 
     def __init__(self, layer: QuantizedAdd) -> None:
+        """Take the sizes and the numbers of a quantised layer.
+
+        Args:
+            layer: the layer to convert.
+        """
         super().__init__(layer)
-        self._keep(layer.factors())
+        self._store_factor(layer.factors())
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         factor = self._factor()
@@ -124,12 +154,17 @@ class IntegerAdd(IntegerLayer):
 
 
 class IntegerAveragePool(IntegerLayer):
-    """Sum over windows, rescaled; the number of values in a window is known when a map comes in."""
+    """Average over windows: the requantised sum. The size of the input gives the number of values in a window."""
 
     source_step: Tensor
     step: Tensor
 
     def __init__(self, layer: QuantizedAveragePool) -> None:
+        """Take the sizes and the numbers of a quantised layer.
+
+        Args:
+            layer: the layer to convert.
+        """
         super().__init__(layer)
         (source,) = layer.known_sources()
         self.window = layer.window
@@ -152,11 +187,16 @@ class IntegerAveragePool(IntegerLayer):
 
 
 class Dequantize(nn.Module):
-    """From uint8 to floats, for a part that stays in floating point."""
+    """Converts uint8 to floats, for a part in floating point."""
 
     step: Tensor
 
     def __init__(self, source: QuantizedLayer) -> None:
+        """Take step and zero point.
+
+        Args:
+            source: the layer that makes the input.
+        """
         super().__init__()
         self.zero_point = -source.limits.lower
         self.register_buffer("step", source.step)
@@ -167,7 +207,14 @@ class Dequantize(nn.Module):
 
 @singledispatch
 def to_integer(layer: nn.Module) -> nn.Module:
-    """The layer that does with integers what ``layer`` does; one that only moves values stays as it is."""
+    """Convert a layer to integer arithmetic.
+
+    Args:
+        layer: a layer of a prepared network.
+
+    Returns:
+        The integer layer; the same layer if it needs no conversion.
+    """
     return layer
 
 
@@ -183,7 +230,7 @@ to_integer.register(QuantizedAveragePool, IntegerAveragePool)
 
 @to_integer.register
 def _(layer: QuantizedIdentity) -> nn.Module:
-    return IntegerIdentity(layer) if layer.known_sources() else IntegerEntry(layer)
+    return IntegerIdentity(layer) if layer.known_sources() else Quantize(layer)
 
 
 @to_integer.register

@@ -1,4 +1,4 @@
-"""Quantisation format of a layer, and the quantiser for it."""
+"""Quantisation format of a layer, and the quantised layer for it."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,26 @@ from offramp.space.architecture import FLOAT_BITS, Precision
 
 @dataclass(frozen=True)
 class LayerFormat:
-    """What a layer is quantised to; None = floating point."""
+    """Number formats of a layer.
+
+    Attributes:
+        weight_limits: integers of the weights; None = floating point.
+        activation_bits: bit width of the output; None = floating point.
+    """
 
     weight_limits: IntegerRange | None
     activation_bits: int | None
 
     @classmethod
     def of(cls, precision: Precision) -> "LayerFormat":
+        """The format for a precision.
+
+        Args:
+            precision: bit widths of weights and activations.
+
+        Returns:
+            The format.
+        """
         weights, activations = precision.weight_bits, precision.activation_bits
         return cls(
             weight_limits=None if weights == FLOAT_BITS else weight_range(weights, ternary=precision.ternary),
@@ -34,5 +47,17 @@ def build_matrix_layer(
     bits: int | None,
     source: QuantizedLayer | None,
 ) -> QuantizedMatrixLayer:
-    """The quantised form of a convolution or linear layer; ``bits`` are those it writes, None = floating point."""
+    """Build the quantised form of a convolution or linear layer.
+
+    Args:
+        layer: the layer, whose weights are shared.
+        norm: the batch norm after it; None = none.
+        activation: the activation function after it; None = none.
+        form: format of the weights.
+        bits: bit width of the output; None = floating point.
+        source: the layer that makes the input; None = the input is in floating point.
+
+    Returns:
+        The quantised layer.
+    """
     return QuantizedMatrixLayer(layer, norm, activation, form.weight_limits, bits, source)

@@ -16,15 +16,15 @@ from offramp.nn.quantization.activation_layers import (
     FloatAdd,
     GridMaxPool,
     GridToFloat,
+    PoolWindow,
     QuantizedAdd,
     QuantizedAveragePool,
     QuantizedIdentity,
     QuantizedLayer,
-    Window,
 )
 from offramp.nn.quantization.layer_format import LayerFormat, build_matrix_layer
 from offramp.nn.quantization.precision_marks import mark_precision_, precision_at
-from offramp.nn.quantization.traced_calls import ADDITIONS, GraphCalls, place_of
+from offramp.nn.quantization.traced_calls import ADDITIONS, GraphCalls, module_path
 from offramp.space.architecture import Precision
 
 _LOGIT_BITS = 8
@@ -70,7 +70,7 @@ def rewrite_part(
             "Replace what depends on the data, or keep this part at 32 bits."
         ) from exc
     # A graph module keeps the layers alone, not what stands around them.
-    precisions = [precision_at(part, place_of(node), precision) for node in graph.nodes]
+    precisions = [precision_at(part, module_path(node), precision) for node in graph.nodes]
     rewriter = _Rewriter(fx.GraphModule(part, graph), name, precisions, source, input_bits, logits=logits)
     return rewriter.run()
 
@@ -159,13 +159,13 @@ class _Rewriter:
     def _makers_of_logits(self) -> set[fx.Node]:
         """The nodes that compute the output itself, what changes its shape alone left out."""
         nodes = list(self._output.all_input_nodes)
-        while nodes and self.calls.passes(nodes[-1]):
+        while nodes and self.calls.keeps_values(nodes[-1]):
             nodes.append(nodes[-1].all_input_nodes[0])
         return set(nodes)
 
     def _rewrite(self, node: fx.Node) -> None:
         called, form = self.calls.called(node), self.formats[node]
-        if self.calls.passes(node):
+        if self.calls.keeps_values(node):
             self.sources[node] = self._source(node)
         elif form.activation_bits is None and form.weight_limits is None:
             self._leave_in_floats(node)
@@ -222,7 +222,7 @@ class _Rewriter:
         first, second = (self.sources.get(operand) for operand in node.args if isinstance(operand, fx.Node))
         self._replace(node, "add", lambda bits, act: QuantizedAdd(bits, act, (first, second)))
 
-    def _pool_average(self, node: fx.Node, window: Window) -> None:
+    def _pool_average(self, node: fx.Node, window: PoolWindow) -> None:
         self._inputs_to_grids(node)
         source = cast(QuantizedLayer, self._source(node))
         name = str(node.target) if node.op == "call_module" else "average_pool"
@@ -326,7 +326,7 @@ class _Rewriter:
 
     def _unused_name(self, owner: fx.Node, name: str) -> str:
         """A name inside the module whose forward pass holds the call."""
-        place = place_of(owner)
+        place = module_path(owner)
         inside = place.rpartition(".")[0] if owner.op == "call_module" else place
         base = f"{inside}.{name}" if inside else name
         taken = {path for path, _ in self.module.named_modules()}
