@@ -267,12 +267,12 @@ def test_half_quantised_layers_train_and_lower_but_have_no_integers(precision: P
     prepare_(network, [members.images()])
     assert lower(network) == workload
     assert all(torch.isfinite(logits).all() for logits in outputs(network, members.images()))
-    with pytest.raises(UnsupportedLayerError, match="weights and activations both are quantised"):
+    with pytest.raises(UnsupportedLayerError, match="weights and activations are both quantised"):
         convert_(network)
 
 
 def without_images(network: EarlyExitNetwork) -> None:
-    with pytest.raises(InputError, match="at least one batch of images is needed"):
+    with pytest.raises(InputError, match="at least one batch of images"):
         prepare_(network, [])
 
 
@@ -282,7 +282,7 @@ def test_a_network_that_could_not_be_prepared_is_what_it_was() -> None:
     before = outputs(network, images)
     without_images(network)
     network.branches[2] = nn.Sequential(network.branches[2], nn.Hardswish(), nn.GELU())
-    with pytest.raises(UnsupportedLayerError, match=r"the branch of exit 2 holds also: .*Hardswish.*GELU"):
+    with pytest.raises(UnsupportedLayerError, match=r"the branch of exit 2 also has: .*Hardswish.*GELU"):
         prepare_(network, [images])
     network.branches[2] = network.branches[2][0]
     assert not is_prepared(network)

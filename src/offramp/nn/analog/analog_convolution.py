@@ -125,7 +125,7 @@ class AnalogPart:
             kept = cast(Tensor, layer.weight_scale)[count:]
             rest = fake_quantize(rest, kept, limits, gradient_scale(rest[0].numel(), limits))
             parts.append(layer.multiply(inputs, rest, None if layer.bias is None else layer.bias[count:]))
-        return layer.leave(layer.normalized(torch.cat(parts, 1) if len(parts) > 1 else analog))
+        return layer.finish_output(layer.normalized(torch.cat(parts, 1) if len(parts) > 1 else analog))
 
     def input_step(self, source: QuantizedLayer) -> Tensor:
         """The step of the integers that the array reads.

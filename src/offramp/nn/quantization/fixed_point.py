@@ -47,7 +47,7 @@ def fixed_point(ratio: Tensor) -> FixedPoint:
     """
     ratio = ratio.detach().float()
     if not bool((torch.isfinite(ratio) & (ratio >= 0) & (ratio < 2**22)).all()):
-        raise ValueError(f"a ratio of steps must be finite, >= 0 and < 2**22, got up to {float(ratio.max()):.3g}.")
+        raise ValueError(f"a ratio of steps must be from 0 to below 2**22, got up to {float(ratio.max()):.3g}.")
     mantissa, exponent = torch.frexp(ratio.double())
     multiplier = torch.ldexp(mantissa, torch.tensor(MULTIPLIER_BITS, device=ratio.device)).round().long()
     shift = MULTIPLIER_BITS - exponent.long()

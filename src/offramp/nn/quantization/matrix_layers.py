@@ -27,20 +27,38 @@ Layer = nn.Conv2d | nn.Linear
 
 
 class AnalogChannels(Protocol):
-    """What computes a layer some of whose channels are an analog core's."""
+    """Computes a layer whose first output channels are analog.
+
+    Attributes:
+        channels: number of analog output channels; 0 = the layer is digital.
+    """
 
     channels: int
 
-    def run(self, layer: "QuantizedMatrixLayer", inputs: Tensor) -> Tensor: ...
+    def run(self, layer: "QuantizedMatrixLayer", inputs: Tensor) -> Tensor:
+        """Compute all output channels.
+
+        Args:
+            layer: the layer.
+            inputs: (batch, channels, height, width).
+
+        Returns:
+            The output of the layer (batch, out channels, height, width).
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class MatrixIntegers:
-    """A convolution or linear layer as integers; tensors have one value per output channel.
+    """A convolution or linear layer as integers.
 
-    ``weight`` int64; ``weight_step`` and ``accumulator_step`` (= input step times weight step) float32, batch norm
-    folded in; ``bias`` int64 in units of the accumulator; ``factor`` from accumulator to output, None where the
-    output stays as wide as the accumulator. ``largest`` bounds the accumulators.
+    Attributes:
+        weight: int64, in the shape of the layer's weights.
+        weight_step: step of the weights with batch norm folded in; float32 (out channels,).
+        bias: bias in units of ``accumulator_step``; int64 (out channels,).
+        accumulator_step: input step times ``weight_step``; float32 (out channels,).
+        factor: factor from accumulators to the output (out channels,); None = the output is in floating point.
+        largest: upper bound of the absolute values of accumulators.
     """
 
     weight: Tensor
@@ -52,12 +70,21 @@ class MatrixIntegers:
 
 
 class QuantizedMatrixLayer(QuantizedLayer):
-    """Convolution or linear layer with per-channel weight steps, its batch norm and its activation.
+    """Convolution or linear layer with one weight step per output channel, its batch norm and its activation function.
 
-    Weights are quantised before the batch norm scales them: with one step per output channel that equals scaling
-    first, round(w * f / (s * f)) = round(w / s), and the batch norm stays the ordinary one in training. In evaluation
-    the running statistics are folded into steps and biases. Channels with a negative batch-norm weight are negated
-    once, since steps are positive. ``weight_limits=None`` leaves the weights in floating point.
+    Weights are quantised before the batch norm scales them. This equals scaling first, because each output channel has
+    its own step: round(w * f / (s * f)) = round(w / s). The batch norm stays an ordinary one in training. In evaluation
+    the running statistics are folded into steps and biases. Channels with a negative batch-norm weight are negated when
+    the layer is made, because steps are positive.
+
+    Attributes:
+        weight: weights in floating point, in the shape of the float layer's.
+        bias: bias (out channels,); None = none.
+        has_norm: whether the layer has a batch norm.
+        is_convolution: whether the layer is a convolution, else a linear layer.
+        analog: computes the layer if some channels are analog; None = all channels are digital.
+        weight_limits: integers of the weights; None = floating point.
+        weight_scale: learned parameter of the weight steps (out channels,); None = floating point.
     """
 
     running_mean: Tensor
@@ -72,6 +99,16 @@ class QuantizedMatrixLayer(QuantizedLayer):
         bits: int | None,
         source: QuantizedLayer | None,
     ) -> None:
+        """Take over the weights of the float layers, which are changed where a batch-norm weight is negative.
+
+        Args:
+            layer: the float layer.
+            norm: the batch norm after it; None = none.
+            activation: the activation function after it; None = none.
+            weight_limits: integers of the weights; None = floating point.
+            bits: bit width of the output; None = floating point.
+            source: the layer that makes the input; None = the input is in floating point.
+        """
         super().__init__(bits, activation, (source,))
         self.weight = layer.weight
         self.bias = layer.bias
@@ -88,7 +125,6 @@ class QuantizedMatrixLayer(QuantizedLayer):
         self.is_convolution = isinstance(layer, nn.Conv2d)
         if norm is not None:
             self._take_norm(norm)
-        # Some channels may be an analog core's; see `analog`.
         self.analog: AnalogChannels | None = None
         self.weight_limits = weight_limits
         self.weight_scale: nn.Parameter | None = None
@@ -121,16 +157,32 @@ class QuantizedMatrixLayer(QuantizedLayer):
         if self.weight_limits is not None and self._sample is None:
             scale = gradient_scale(weight[0].numel(), self.weight_limits)
             weight = fake_quantize(weight, cast(Tensor, self.weight_scale), self.weight_limits, scale)
-        return self.leave(self.normalized(self.multiply(inputs, weight, self.bias)))
+        return self.finish_output(self.normalized(self.multiply(inputs, weight, self.bias)))
 
     def multiply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution or linear layer alone, with other weights."""
+        """Compute the convolution or linear layer with given weights, without batch norm and quantisation.
+
+        Args:
+            inputs: (batch, channels, height, width), or (batch, features) for a linear layer.
+            weight: weights; there may be fewer output channels than in the layer.
+            bias: bias (out channels,); None = none.
+
+        Returns:
+            The results (batch, out channels, ...).
+        """
         if not self.is_convolution:
             return F.linear(inputs, weight, bias)
         return F.conv2d(inputs, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def normalized(self, values: Tensor) -> Tensor:
-        """The batch norm alone."""
+        """Apply the batch norm.
+
+        Args:
+            values: (batch, out channels, ...).
+
+        Returns:
+            The normalised values; the same tensor if the layer has no batch norm.
+        """
         if not self.has_norm:
             return values
         return F.batch_norm(
@@ -145,13 +197,21 @@ class QuantizedMatrixLayer(QuantizedLayer):
         )
 
     def run_integers(self, inputs: Tensor, first: int = 0) -> Tensor:
-        """Output channels from ``first`` on, in integers; the others are left out."""
+        """Compute the last output channels with integers.
+
+        Args:
+            inputs: values on the grid of the source (batch, channels, ...).
+            first: the first output channel to compute.
+
+        Returns:
+            The channels from ``first`` on, on the grid of the output (batch, out channels - ``first``, ...).
+        """
         (source,) = self.known_sources()
         layer = self.integers()
         dtype = torch.float32 if layer.largest <= _FLOAT32_EXACT else torch.float64
         with torch.autocast(inputs.device.type, enabled=False):
             whole = self.multiply(integers_of(inputs, source).to(dtype), layer.weight[first:].to(dtype), None)
-        # Rounding changes nothing but what a fast algorithm (Winograd) may have left behind the point.
+        # Rounding removes the small errors of fast algorithms such as Winograd.
         total = whole.round().to(torch.float64) + per_channel(layer.bias[first:], whole)
         if layer.factor is None:
             return (total * per_channel(layer.accumulator_step[first:].to(torch.float64), whole)).to(torch.float32)
@@ -160,14 +220,18 @@ class QuantizedMatrixLayer(QuantizedLayer):
 
     @torch.no_grad()
     def integers(self) -> MatrixIntegers:
-        """The layer as deployed. Raises UnsupportedLayerError where its sums may exceed 28 bits."""
+        """The layer as integers, as it is deployed.
+
+        Raises:
+            UnsupportedLayerError: if its sums may reach 2**28.
+        """
         (source,) = self.known_sources()
         limits = cast(IntegerRange, self.weight_limits)
         step = step_size(cast(Tensor, self.weight_scale).float())
         axes = (-1, *[1] * (self.weight.dim() - 1))
         weight = quantize(self.weight.float(), step.view(axes), limits)
         fold, bias = self.fold()
-        # An accumulator of 28 bits must be able to hold the bias, also of a channel whose weights are next to nothing.
+        # An accumulator of 28 bits must hold the bias, also in a channel whose weights are almost 0.
         smallest = bias.abs() / (source.step.double() * (MAX_ACCUMULATOR // 4))
         wanted = step.double() * fold
         folded = torch.maximum(wanted, smallest).clamp_min(_SMALLEST_FOLDED_STEP)
@@ -186,7 +250,7 @@ class QuantizedMatrixLayer(QuantizedLayer):
         return MatrixIntegers(weight, folded, whole_bias, accumulator_step, factor, largest)
 
     def fold(self) -> "tuple[Tensor, Tensor]":
-        """What batch norm multiplies each channel by, and the bias behind it, in float64."""
+        """Factor of each channel by batch norm, and the bias after it; both float64 (out channels,)."""
         bias = torch.zeros(len(self.weight), dtype=torch.float64, device=self.weight.device)
         if self.bias is not None:
             bias = self.bias.double()
@@ -197,5 +261,13 @@ class QuantizedMatrixLayer(QuantizedLayer):
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """One value per channel, shaped to be multiplied with maps (batch, channels, ...)."""
+    """Reshape values of channels so that they broadcast with maps.
+
+    Args:
+        values: (channels,).
+        like: (batch, channels, ...).
+
+    Returns:
+        The values (channels, 1, ...), with one dimension less than ``like``.
+    """
     return values.view(-1, *[1] * (like.dim() - 2))

@@ -20,7 +20,15 @@ _MIN_BITS, _MAX_BITS = 2, 8
 
 
 def check_precision(precision: Precision, what: str) -> None:
-    """Raise ConfigError for bit widths that quantisation-aware training does not offer."""
+    """Check that quantisation-aware training supports some bit widths.
+
+    Args:
+        precision: the bit widths; each must be 2 to 8, or 32.
+        what: name of the part in the error message.
+
+    Raises:
+        ConfigError: if a bit width is not supported.
+    """
     for name, bits in (("weights", precision.weight_bits), ("activations", precision.activation_bits)):
         if bits != FLOAT_BITS and not _MIN_BITS <= bits <= _MAX_BITS:
             raise ConfigError(
@@ -30,12 +38,20 @@ def check_precision(precision: Precision, what: str) -> None:
 
 
 def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
-    """Make a float network one that trains, and is evaluated, at the bit widths its architecture and parts state.
+    """Prepare a float network for quantisation-aware training at the bit widths of its architecture and its marks.
 
-    Batch norms become a part of their convolutions; the image is quantised to 8 bits; sums and averages get a grid of
-    their own; logits stay as wide as their sums. What has 32 bits for weights and activations is left as it is.
-    ``images`` are batches to choose the grids on. Optimisers must be made afterwards. Raises ConfigError for other bit
-    widths, UnsupportedLayerError for layers that cannot be quantised; the network is then what it was.
+    Batch norms are merged with their convolutions, the image is quantised to 8 bits, and sums and averages get grids.
+    Logits of matrix layers are not quantised. Parts with weights and activations of 32 bits do not change.
+    Optimisers must be made afterwards, because parameters change.
+
+    Args:
+        network: the network; it is not changed if an error is raised.
+        images: batches of images (batch, channels, height, width) on which the grids are chosen.
+
+    Raises:
+        ConfigError: if the network is prepared already, or a bit width is not supported.
+        UnsupportedLayerError: if a layer cannot be quantised.
+        InputError: if there are no images.
     """
     architecture = network.architecture
     if is_prepared(network):
@@ -53,7 +69,14 @@ def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
 
 
 def check_architecture_precisions(architecture: Architecture) -> None:
-    """Raise ConfigError for bit widths of any part that quantisation-aware training does not offer."""
+    """Check that quantisation-aware training supports the bit widths of all parts.
+
+    Args:
+        architecture: the architecture to check.
+
+    Raises:
+        ConfigError: if a bit width is not supported.
+    """
     check_precision(architecture.precision, "backbone")
     for stage in architecture.stages:
         for precision in stage.precisions:
@@ -88,25 +111,39 @@ def _rewritten(network: EarlyExitNetwork) -> tuple[nn.ModuleList, nn.ModuleList]
 
 
 def _is_quantised(part: nn.Module, precision: Precision) -> bool:
-    """Whether anything in the part is not in floating point."""
+    """Whether any layer of the part has bit widths below 32."""
     marks = [marked_precision(module) for module in part.modules()]
     return not all(mark.is_float for mark in (precision, *marks) if mark is not None)
 
 
 def _image_bits(stage: nn.Module, precision: Precision) -> int | None:
-    """Those of the image, None for floating point: as the first layer that works on it needs them."""
+    """Bit width of the image, as its first layer needs it; None = floating point."""
     layers = (name for name, module in stage.named_modules() if isinstance(module, nn.Conv2d | nn.Linear))
     first = precision_at(stage, next(layers, ""), precision)
     return None if first.activation_bits == FLOAT_BITS else IMAGE_BITS
 
 
 def is_prepared(network: nn.Module) -> bool:
-    """Whether ``prepare_`` made some part of the network quantised."""
+    """Whether a network is prepared for quantisation.
+
+    Args:
+        network: the network.
+
+    Returns:
+        True if it contains a quantised layer.
+    """
     return any(isinstance(module, QuantizedLayer) for module in network.modules())
 
 
 def narrowest_activation_bits(network: nn.Module) -> int | None:
-    """The fewest bits of any quantised activation; None where there is none."""
+    """Find the smallest bit width of activations.
+
+    Args:
+        network: the network.
+
+    Returns:
+        The smallest bit width of quantised activations; None if there are none.
+    """
     widths = [m.bits for m in network.modules() if isinstance(m, QuantizedLayer) and m.bits is not None]
     return min(widths, default=None)
 
@@ -126,23 +163,30 @@ def _fit_grids(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
         for layer in layers:
             layer.fit_()
     if not seen:
-        raise InputError("To choose the quantisation grids, at least one batch of images is needed, got none.")
+        raise InputError("The choice of quantisation grids needs at least one batch of images, got none.")
 
 
 def convert_(network: EarlyExitNetwork) -> None:
-    """Make a prepared network compute with integers: int8 weights, uint8 between layers, int32 sums.
+    """Convert a prepared network to integer arithmetic: int8 weights, uint8 activations, int32 sums.
 
-    Same inputs (float images) and outputs (float logits). It gives exactly what the prepared network gives in
-    evaluation mode, and cannot be trained. Raises UnsupportedLayerError where a part has quantised weights but float
-    activations, or the other way round; parts that are in floating point altogether stay so.
+    Images and logits stay floats. The results equal those of the prepared network in evaluation mode. The
+    converted network cannot be trained. Parts in floating point do not change.
+
+    Args:
+        network: the network.
+
+    Raises:
+        ConfigError: if the network is not prepared.
+        UnsupportedLayerError: if a layer has only weights or only activations quantised, analog channels, or sums that
+            may reach 2**28.
     """
     if not is_prepared(network):
         raise ConfigError("Only a network that was prepared for quantisation can be converted. Call prepare_ first.")
-    halves = [n for n, m in network.named_modules() if isinstance(m, QuantizedLayer) and not m.is_exact]
-    if halves:
+    partial = [n for n, m in network.named_modules() if isinstance(m, QuantizedLayer) and not m.is_exact]
+    if partial:
         raise UnsupportedLayerError(
-            "Integers can compute only layers whose weights and activations both are quantised, which does not hold "
-            f"for {len(halves)} layer(s), the first is {halves[0]}. Choose bits below 32 for both."
+            "Integers can compute only layers whose weights and activations are both quantised, which does not hold "
+            f"for {len(partial)} layer(s), the first is {partial[0]}. Choose bits below 32 for both."
         )
     analog = [n for n, m in network.named_modules() if isinstance(m, QuantizedMatrixLayer) and m.analog is not None]
     if analog:
@@ -162,7 +206,14 @@ def convert_(network: EarlyExitNetwork) -> None:
 
 
 def stage_sources(network: EarlyExitNetwork) -> tuple[QuantizedLayer | None, ...]:
-    """Of each stage, the layer on whose grid its output lies; None = floating point."""
+    """Find the layers that quantise the outputs of stages.
+
+    Args:
+        network: a prepared network.
+
+    Returns:
+        For each stage the layer on whose grid its output lies; None = floating point.
+    """
     sources: list[QuantizedLayer | None] = []
     for stage in network.stages:
         before = sources[-1] if sources else None

@@ -1,6 +1,6 @@
 """Replacement of float layers by quantised ones in a part of a network (a stage or a branch).
 
-The part is traced once; the layers in it keep their names, so that workloads and weights files read as before.
+The part is traced once. Its layers keep their names, so that workloads and weights files keep theirs.
 """
 
 from collections import OrderedDict
@@ -32,7 +32,12 @@ _LOGIT_BITS = 8
 
 @dataclass(frozen=True)
 class RewrittenPart:
-    """The part, and the layer on whose grid its output lies (None: floating point)."""
+    """A quantised part.
+
+    Attributes:
+        module: the part.
+        source: the layer on whose grid its output lies; None = floating point.
+    """
 
     module: fx.GraphModule
     source: QuantizedLayer | None
@@ -52,10 +57,21 @@ def rewrite_part(
     input_bits: int | None = None,
     logits: bool,
 ) -> RewrittenPart:
-    """Quantise a part whose input lies on the grid of ``source``; ``logits`` stay as wide as their sums.
+    """Quantise the layers of a part.
 
-    ``precision`` holds for what carries no mark of its own; ``input_bits`` is the width that the input must not exceed.
-    Raises UnsupportedLayerError naming everything in the part that cannot be quantised.
+    Args:
+        part: the part in floating point.
+        name: name of the part in error messages.
+        precision: bit widths of layers that have no mark.
+        source: the layer on whose grid the input lies; None = floating point.
+        input_bits: largest bit width of the input, which is requantised if it is wider; None = it is taken as it is.
+        logits: whether the output is logits; those of matrix layers are not quantised.
+
+    Returns:
+        The quantised part.
+
+    Raises:
+        UnsupportedLayerError: if the part cannot be traced, or has layers that cannot be quantised (all are named).
     """
     tracer = _Tracer()
     if tracer.is_leaf_module(part, ""):
@@ -67,16 +83,24 @@ def rewrite_part(
         reason = next(iter(str(exc).splitlines()), type(exc).__name__)
         raise UnsupportedLayerError(
             f"{name} cannot be quantised, because its forward pass is not a fixed sequence of layers: {reason}. "
-            "Replace what depends on the data, or keep this part at 32 bits."
+            "Replace the code that depends on the data, or keep this part at 32 bits."
         ) from exc
-    # A graph module keeps the layers alone, not what stands around them.
+    # A graph module keeps only the layers, not the modules around them, which may have marks.
     precisions = [precision_at(part, module_path(node), precision) for node in graph.nodes]
     rewriter = _Rewriter(fx.GraphModule(part, graph), name, precisions, source, input_bits, logits=logits)
     return rewriter.run()
 
 
 def output_source(part: fx.GraphModule, source: QuantizedLayer | None) -> QuantizedLayer | None:
-    """The layer on whose grid the output of a rewritten part lies, given that of its input."""
+    """Find the layer that quantises the output of a rewritten part.
+
+    Args:
+        part: the rewritten part.
+        source: the layer on whose grid the input lies; None = floating point.
+
+    Returns:
+        The layer on whose grid the output lies; None = floating point.
+    """
     node = _output(part.graph).all_input_nodes[0]
     while node.op != "placeholder":
         called = part.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -121,15 +145,15 @@ class _Rewriter:
     def run(self) -> RewrittenPart:
         for node in list(self.graph.nodes):
             if node.op == "placeholder":
-                self._enter(node)
-        self.wide = self._makers_of_logits() if self.logits else set()
+                self._quantize_input(node)
+        self.logit_nodes = self._find_logit_nodes() if self.logits else set()
         for node in list(self.graph.nodes):
             if node not in self.sources and node.op != "output" and not node._erased:
                 self._rewrite(node)
         if self.faults:
             raise UnsupportedLayerError(
                 "A network must be made of convolutions with batch norm, linear layers, ReLU, ReLU6, pooling and "
-                f"additions to be quantised; {self.name} holds also: {'; '.join(self.faults)}. Replace them, or keep "
+                f"additions to be quantised; {self.name} also has: {'; '.join(self.faults)}. Replace them, or keep "
                 "this part at 32 bits."
             )
         self.graph.lint()
@@ -142,8 +166,8 @@ class _Rewriter:
     def _output(self) -> fx.Node:
         return _output(self.graph)
 
-    def _enter(self, node: fx.Node) -> None:
-        """Put the input on a grid, behind a change of the image's size, unless it is on a fine enough one."""
+    def _quantize_input(self, node: fx.Node) -> None:
+        """Quantise the input, after a change of the image's size, if it is wider than ``input_bits``."""
         self.sources[node] = self.input_source
         users = list(node.users)
         if len(users) == 1 and isinstance(self.calls.called(users[0]), Resize):
@@ -156,8 +180,8 @@ class _Rewriter:
                 layer.unsigned = known.unsigned
             self._insert_after(node, "quantize_input", layer, (node,), layer)
 
-    def _makers_of_logits(self) -> set[fx.Node]:
-        """The nodes that compute the output itself, what changes its shape alone left out."""
+    def _find_logit_nodes(self) -> set[fx.Node]:
+        """The output, and the nodes before it up to the one that computes its values."""
         nodes = list(self._output.all_input_nodes)
         while nodes and self.calls.keeps_values(nodes[-1]):
             nodes.append(nodes[-1].all_input_nodes[0])
@@ -172,7 +196,7 @@ class _Rewriter:
         elif isinstance(called, nn.Conv2d | nn.Linear):
             self._matrix_layer(node, called)
         elif form.activation_bits is None:
-            # Only weights are quantised: everything else stays as it is.
+            # Only weights are quantised, and this layer has none.
             self._leave_in_floats(node)
         elif self.calls.activation(node) is not None:
             self._replace(node, "", lambda bits, act: QuantizedIdentity(bits, act, (self._source(node),)), fuse=False)
@@ -245,7 +269,7 @@ class _Rewriter:
         last: fx.Node | None = None,
         fuse: bool = True,
     ) -> None:
-        """One quantised layer instead of the nodes from ``node`` to ``last`` and the activation that follows."""
+        """Replace the nodes from ``node`` to ``last`` and the activation function after them by one quantised layer."""
         last = last or node
         absorbed = [] if last is node else [last]
         activation = None if fuse else self.calls.activation(node)
@@ -255,8 +279,8 @@ class _Rewriter:
             absorbed.append(follower)
             last = follower
         bits = self.formats[node].activation_bits
-        if last in self.wide and bits is not None:
-            # Sums of products have room for logits as they are; other layers need a grid, for logits a fine one.
+        if last in self.logit_nodes and bits is not None:
+            # Sums of matrix layers are wide enough for logits. Other layers need a grid, and logits a fine one.
             bits = None if isinstance(self.calls.called(node), nn.Conv2d | nn.Linear) else _LOGIT_BITS
         layer = build(bits, activation)
         mark_precision_(layer, self.precisions[node])
@@ -272,7 +296,7 @@ class _Rewriter:
         self.sources[node] = None
         called = self.calls.called(node)
         if called in ADDITIONS and len(node.args) == len(node.all_input_nodes) == 2:
-            # As a module, it keeps a name and a precision of its own.
+            # A module has a name and can be marked with a precision.
             new = self._insert_after(node, "add", FloatAdd(), tuple(node.all_input_nodes), None, owner=node)
             mark_precision_(self.module.get_submodule(str(new.target)), self.precisions[node])
             self.graph.erase_node(node)
@@ -280,14 +304,14 @@ class _Rewriter:
             mark_precision_(called, self.precisions[node])
 
     def _inputs_to_floats(self, node: fx.Node) -> None:
-        """Take the inputs that lie on a grid off it."""
+        """Convert quantised inputs to floating point."""
         for operand in node.all_input_nodes:
             source = self.sources.get(operand)
             if source is not None:
                 self._insert_before(node, operand, "to_float", GridToFloat(source), None)
 
     def _inputs_to_grids(self, node: fx.Node) -> None:
-        """Put the inputs that are in floating point on a grid of the width that the node writes."""
+        """Quantise inputs in floating point to the bit width of the node's output."""
         for operand in dict.fromkeys(node.all_input_nodes):
             if self.sources.get(operand) is None:
                 layer = QuantizedIdentity(cast(int, self.formats[node].activation_bits), None, (None,))
@@ -296,7 +320,7 @@ class _Rewriter:
     def _insert_before(
         self, node: fx.Node, operand: fx.Node, name: str, layer: nn.Module, source: QuantizedLayer | None
     ) -> None:
-        """A call of ``layer`` on one operand of ``node`` alone."""
+        """Insert a call of ``layer`` on one operand of ``node``."""
         name = self._unused_name(node, name)
         self.module.add_submodule(name, layer)
         with self.graph.inserting_before(node):
@@ -314,7 +338,7 @@ class _Rewriter:
         *,
         owner: fx.Node | None = None,
     ) -> fx.Node:
-        """A call of ``layer`` whose result, on the grid of ``source``, all later users of ``node`` take."""
+        """Insert a call of ``layer`` whose result, on the grid of ``source``, replaces that of ``node``."""
         if owner is not None:
             name = self._unused_name(owner, name)
         self.module.add_submodule(name, layer)
@@ -325,7 +349,7 @@ class _Rewriter:
         return new
 
     def _unused_name(self, owner: fx.Node, name: str) -> str:
-        """A name inside the module whose forward pass holds the call."""
+        """An unused name in the module whose forward pass has the call."""
         place = module_path(owner)
         inside = place.rpartition(".")[0] if owner.op == "call_module" else place
         base = f"{inside}.{name}" if inside else name
