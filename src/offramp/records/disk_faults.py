@@ -8,25 +8,28 @@ from pathlib import Path
 
 from offramp.errors import RunError
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_OF_THE_DISK = {*_NO_ROOM, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FAULTS = {*_NO_SPACE, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @contextmanager
 def readable_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of the record and the folder into messages that say what to do.
+    """Convert errors of the database and the folder in the body into RunErrors that say what to do.
 
     Args:
-        folder: The run folder.
+        folder: The run folder, for the message.
+
+    Yields:
+        Nothing.
 
     Raises:
-        RunError: In place of an sqlite3.Error or OSError of the block.
+        RunError: The body raised an `sqlite3.Error` or an `OSError`.
     """
     try:
         yield
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise RunError(_no_room(folder, "the disk is full")) from exc
+            raise RunError(_no_space(folder, "the disk is full")) from exc
         raise RunError(
             f"The record of run {str(folder)!r} cannot be used: {exc}. Check the disk and the file."
         ) from exc
@@ -35,15 +38,15 @@ def readable_errors(folder: Path) -> Iterator[None]:
 
 
 def is_disk_fault(exc: OSError) -> bool:
-    """Whether an error comes from the disk or the folder, and not from the program.
+    """Whether an error comes from the disk or the folder: no space, no permission, read-only, or an I/O fault.
 
     Args:
         exc: The error.
 
     Returns:
-        True for a full, read-only or faulty disk and for missing permissions.
+        True for such an error; other errors may come from the program.
     """
-    return exc.errno in _OF_THE_DISK
+    return exc.errno in _DISK_FAULTS
 
 
 def folder_error(folder: Path, exc: OSError) -> RunError:
@@ -51,19 +54,19 @@ def folder_error(folder: Path, exc: OSError) -> RunError:
 
     Args:
         folder: The run folder.
-        exc: What the operating system reported.
+        exc: What the operating system raised.
 
     Returns:
-        An error with the reason and what to do.
+        The error to raise.
     """
     reason = exc.strerror or str(exc)
-    if exc.errno in _NO_ROOM:
-        return RunError(_no_room(folder, reason))
+    if exc.errno in _NO_SPACE:
+        return RunError(_no_space(folder, reason))
     return RunError(f"Run folder {str(folder)!r} must be writable, but: {reason}. Choose another with --run.")
 
 
-def _no_room(folder: Path, reason: str) -> str:
+def _no_space(folder: Path, reason: str) -> str:
     return (
-        f"Run {str(folder)!r} cannot be written any further: {reason}. All that was recorded before is kept; make room "
-        f"and go on with: offramp search --run {folder} --resume"
+        f"Run {str(folder)!r} cannot be written any further: {reason}. All that was recorded before is kept; free some "
+        f"space and continue with: offramp search --run {folder} --resume"
     )

@@ -15,11 +15,21 @@ from offramp.records.run_record import EvaluationOrigin, RunStore
 
 
 def export_results(store: RunStore, path: Path) -> int:
-    """Write all evaluations of a run; returns how many. An existing file is replaced.
+    """Write all evaluations of a run as a Parquet table.
 
-    Columns: ``batch`` and ``position`` of the proposal; ``status``, ``error``; one column a metric (validation split);
-    ``feasible``, ``on_front``; ``violations``, ``exit_taps``, ``thresholds``, ``exit_rates`` as lists; ``seconds`` and
-    ``worker``; ``architecture`` as JSON. Raises InputError without pyarrow and where the file cannot be written.
+    Columns: ``batch`` and ``position`` of the proposal; ``status``, ``error``; one column per metric (validation
+    split); ``feasible``, ``on_front``; ``violations``, ``exit_taps``, ``thresholds``, ``exit_rates`` as lists;
+    ``seconds`` and ``worker``; ``architecture`` as JSON.
+
+    Args:
+        store: The run.
+        path: The file; an existing one is replaced.
+
+    Returns:
+        Number of evaluations written.
+
+    Raises:
+        InputError: pyarrow is not installed, or the file cannot be written.
     """
     try:
         import pyarrow as pa

@@ -23,18 +23,18 @@ _WAIT_S = 30.0
 
 
 def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunStore:
-    """Start a run.
+    """Start a run in a new or empty folder.
 
     Args:
-        folder: A new or empty folder.
+        folder: The run folder; it is created where it does not exist.
         config: The settings of the run.
         overwrite: Whether an earlier run in the folder is removed first.
 
     Returns:
-        The run folder, open for writing.
+        The empty run, open for writing and locked.
 
     Raises:
-        RunError: The folder holds a run or other files, is in use by another search, or cannot be written.
+        RunError: The folder is a file, is not empty, is used by another search, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"Run folder {str(folder)!r} must be a folder, but it is a file. Choose another with --run.")
@@ -43,7 +43,7 @@ def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunS
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
     try:
-        # Once more: another search may have run here between the first look and the lock.
+        # Checked again: another search may have started here before the folder was locked.
         _check_free(folder, overwrite)
         with readable_errors(folder):
             for entry in folder.iterdir():
@@ -59,16 +59,16 @@ def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunS
 
 
 def resume_run(folder: Path) -> RunStore:
-    """Open an existing run for writing, to resume it.
+    """Open an existing run to continue it.
 
     Args:
         folder: The run folder.
 
     Returns:
-        The run folder, open for writing.
+        The run, open for writing and locked.
 
     Raises:
-        RunError: There is no run, another search uses it, or its record is damaged or of another version.
+        RunError: There is no run, another search uses it, or its record cannot be used.
     """
     _check_is_run(folder)
     with readable_errors(folder):
@@ -92,10 +92,10 @@ def read_run(folder: Path) -> RunStore:
         folder: The run folder.
 
     Returns:
-        The run folder, open for reading.
+        The run, without the lock.
 
     Raises:
-        RunError: There is no run, or its record is damaged or of another version.
+        RunError: There is no run, or its record cannot be used.
     """
     _check_is_run(folder)
     with readable_errors(folder):
@@ -105,13 +105,13 @@ def read_run(folder: Path) -> RunStore:
 
 
 def search_is_running(folder: Path) -> bool:
-    """Whether the last search in a run folder still runs. A search on another machine counts as running.
+    """Whether the search that last locked the folder still runs.
 
     Args:
         folder: The run folder.
 
     Returns:
-        True where the process that locked the folder exists or is on another machine.
+        True where its process exists; a search that locked the folder on another machine counts as running.
     """
     try:
         holder = json.loads((folder / _LOCK).read_text())
@@ -144,11 +144,11 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if _holds_run(folder):
         if not overwrite:
             raise RunError(
-                f"Run folder {str(folder)!r} already holds a run. Go on with it (--resume), "
+                f"Run folder {str(folder)!r} already holds a run. Continue it (--resume), "
                 "replace it (--overwrite), or choose another folder (--run)."
             )
         return
-    # A start that was killed before it had a record leaves these; they hold nothing.
+    # A start that was killed before its record was created leaves these files; they hold no results.
     ours = {_LOCK, _SETTINGS, _database(folder).name, f"{_database(folder).name}-journal"}
     if folder.exists():
         others = [entry.name for entry in folder.iterdir() if entry.name not in ours]
@@ -157,7 +157,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 
 def _holds_run(folder: Path) -> bool:
-    """An empty database is a start that was killed before its first transaction was through."""
+    """Whether there is a record; an empty database is left by a start that was killed before its first transaction."""
     path = _database(folder)
     if not path.exists():
         return False
@@ -182,8 +182,8 @@ def _check_is_run(folder: Path) -> None:
 
 def _connect(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(_database(folder), timeout=_WAIT_S)
-    # A record must survive a power cut as soon as it counts. EXTRA also makes the end of a transaction durable, which
-    # FULL leaves to the next one in this journal mode.
+    # A committed record must survive a power cut. In this journal mode, FULL does not make the end of a transaction
+    # durable until the next one; EXTRA does.
     connection.execute("PRAGMA journal_mode=DELETE")
     connection.execute("PRAGMA synchronous=EXTRA")
     connection.execute("PRAGMA foreign_keys=ON")
@@ -200,8 +200,8 @@ def _connect_to_read(folder: Path) -> sqlite3.Connection:
         connection.close()
         if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
-    # A search that was killed in the middle of a transaction left its journal. Undo it: here, or in a copy where this
-    # folder may not be written.
+    # A search that was killed in the middle of a transaction left its journal. Roll it back: in place, or in a copy
+    # where this folder may not be written.
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_WAIT_S)
         connection.execute("PRAGMA query_only=ON")

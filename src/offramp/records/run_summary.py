@@ -1,4 +1,4 @@
-"""RunSummary: all values that the report needs, convertible to JSON and back."""
+"""The summary of a run: all values that the report needs, convertible to JSON and back."""
 
 import base64
 from dataclasses import dataclass, replace
@@ -20,7 +20,17 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What the networks were trained, chosen and tested on; ``input_shape`` is (channels, height, width)."""
+    """The data set of a run.
+
+    Attributes:
+        name: Name of the data set.
+        class_names: Names of the classes, in the order of their labels.
+        input_shape: Shape of a sample (channels, height, width).
+        num_train: Number of training samples.
+        num_validation: Number of validation samples.
+        num_test: Number of test samples.
+        fingerprint: Checksum of the data set.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -33,7 +43,15 @@ class DataSummary:
 
 @dataclass(frozen=True)
 class StaticReference:
-    """A backbone with its final classifier alone; ``cost`` has the one stage that every sample runs."""
+    """A backbone with its final classifier alone.
+
+    Attributes:
+        name: Its name in tables and figures.
+        architecture: Its architecture, without early exits.
+        accuracy_validation: Accuracy on the validation samples, a share.
+        accuracy_test: Accuracy on the test samples, a share; None = not measured.
+        cost: Its cost, of one stage.
+    """
 
     name: str
     architecture: Architecture
@@ -47,12 +65,19 @@ class StaticReference:
 
     @property
     def expected(self) -> ExpectedCost:
+        """The cost of a sample, the same for all."""
         return expected_cost(self.cost, (1.0,))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Accuracy, exit rates and expected cost on one split."""
+    """Accuracy, exit rates and expected cost on one split.
+
+    Attributes:
+        split: The split.
+        profile: Accuracies and exit rates.
+        expected: Expected cost at these exit rates.
+    """
 
     split: Literal["validation", "test"]
     profile: ExitProfile
@@ -61,12 +86,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class ChosenNetwork:
-    """A network picked from the front, after fine-tuning; thresholds come from validation, test is measured once.
+    """A network picked from the front, after fine-tuning.
 
-    ``rule`` says why it was picked (knee, most_accurate, cheapest, ...); ``static`` is the same backbone with its
-    final classifier alone; ``guarantee`` is what was promised for ``policy``, if anything. ``weight_density``: the
-    counted share of nonzero weights, None where the accelerator gains nothing from zeros. ``dropped`` are exits of the
-    candidate that were taken out after fine-tuning.
+    Attributes:
+        rule: The rules that picked it (knee, most_accurate, cheapest, ...), joined by ``+``.
+        architecture: Its architecture.
+        policy: Its exit policy, chosen on the validation samples.
+        validation: Accuracies and exit rates on the validation samples.
+        test: Accuracies and exit rates on the test samples, measured once; None = not measured.
+        cost: Its cost, one stage per exit.
+        expected_validation: Expected cost at the exit rates of ``validation``.
+        expected_test: Expected cost at the exit rates of ``test``; None where ``test`` is None.
+        static: The same backbone with its final classifier alone.
+        bundle: Path of its bundle, relative to the run folder; empty = there is none.
+        guarantee: What is promised for ``policy``; None = nothing.
+        weight_density: The counted share of nonzero weights; None where the accelerator gains nothing from zeros.
+        dropped: Exits of the candidate that were removed after fine-tuning.
     """
 
     rule: str
@@ -100,29 +135,44 @@ class ChosenNetwork:
 
     @property
     def num_exits(self) -> int:
+        """Number of exits, the final one included."""
         return len(self.cost.stages)
 
     @property
     def candidate(self) -> Architecture:
-        """What the search found: with the exits that were taken out."""
+        """The architecture that the search found, with the exits that were removed later."""
         exits = sorted((*self.architecture.exits, *self.dropped), key=lambda choice: choice.tap)
         return replace(self.architecture, exits=tuple(exits))
 
     @property
     def measured(self) -> Measured:
-        """The test results, or the validation results where nothing was tested."""
+        """The test results, or the validation results where there are none."""
         if self.test is not None and self.expected_test is not None:
             return Measured("test", self.test, self.expected_test)
         return Measured("validation", self.validation, self.expected_validation)
 
     def static_accuracy(self, reference: StaticReference) -> float | None:
-        """The accuracy of ``reference`` on the split of ``measured``."""
+        """The accuracy of a static network on the split of ``measured``.
+
+        Args:
+            reference: The static network.
+
+        Returns:
+            Its accuracy, a share; None = not measured.
+        """
         return reference.accuracy_test if self.measured.split == "test" else reference.accuracy_validation
 
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """Loss over the epochs and, per exit, validation accuracy over the epochs: ``accuracies[exit][epoch]``."""
+    """Loss and accuracies over the epochs of a training.
+
+    Attributes:
+        name: Name of what was trained.
+        epochs: Numbers of the epochs, from 1.
+        loss: Mean training loss of each epoch.
+        accuracies: Validation accuracy of each exit, a share, one value per epoch; empty = not recorded.
+    """
 
     name: str
     epochs: tuple[int, ...]
@@ -137,7 +187,16 @@ class TrainingCurve:
 
 @dataclass(frozen=True)
 class SampleDecision:
-    """One test image and what the network named ``network`` (a rule) decided; exits count from 0."""
+    """A test image and the decision of a network on it.
+
+    Attributes:
+        png_base64: The image, a PNG file as base64 text.
+        true_label: Name of its class.
+        predicted_label: Name of the predicted class.
+        exit_index: Index of the exit at which it left, from 0.
+        confidence: Confidence of this exit, from 0 to 1.
+        network: The network, named by its `ChosenNetwork.rule`; empty = the recommended one.
+    """
 
     png_base64: str
     true_label: str
@@ -158,12 +217,18 @@ class SampleDecision:
 
     @property
     def correct(self) -> bool:
+        """Whether the prediction is right."""
         return self.true_label == self.predicted_label
 
 
 @dataclass(frozen=True)
 class EnvironmentItem:
-    """One fact about the machine or the software, for example Python and its version."""
+    """A fact about the machine or the software.
+
+    Attributes:
+        name: What it is about, for example Python.
+        value: The fact, for example a version.
+    """
 
     name: str
     value: str
@@ -171,10 +236,36 @@ class EnvironmentItem:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A whole run. ``evaluations`` stand in the order in which they were made; ``front_indices`` point into them.
+    """The results of a run.
 
-    ``static_reference`` is the one network that all reductions are against. ``max_depths`` is the largest depth of
-    each backbone stage in the search space: it maps the tap numbers of an architecture to its blocks.
+    Attributes:
+        title: Title of the report.
+        created: When the summary was made.
+        offramp_version: Version of offramp.
+        data: The data set.
+        accelerator: Name of the accelerator.
+        engine: Name of the cost engine.
+        engine_version: Version of the cost engine.
+        convention: How pooling layers are charged.
+        seed: Seed of the run.
+        objectives: Objectives of the search.
+        constraints: Constraints of the search.
+        algorithm: Name of the search algorithm.
+        max_depths: Largest depth of each backbone stage in the search space; it maps taps of an architecture to its
+            blocks.
+        evaluations: All evaluations in the order of the proposals.
+        front_indices: Indices into ``evaluations`` of the members of the Pareto front.
+        chosen: The networks picked from the front.
+        static_reference: The network to which all costs are compared.
+        training: Curves of the supernet's training and of fine-tuning.
+        samples: Test images with decisions.
+        settings_text: All settings as YAML.
+        duration_s: Duration of the run in seconds; None = unknown.
+        clock_hz: Clock frequency of the accelerator in Hz; None = unknown.
+        core_names: Names of the accelerator's cores, without its off-chip memories.
+        environment: Facts about the machine and the software.
+        warnings: Warnings of the run.
+        format_version: Version of the format; 1.
     """
 
     title: str
@@ -213,17 +304,26 @@ class RunSummary:
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
+        """The members of the Pareto front."""
         return tuple(self.evaluations[index] for index in self.front_indices)
 
     @property
     def recommended(self) -> ChosenNetwork | None:
-        """The knee if it was picked, otherwise the first network that was."""
+        """The network picked as the knee, otherwise the first chosen one; None = there is none."""
         knees = [network for network in self.chosen if "knee" in network.rule]
         return next(iter((*knees, *self.chosen)), None)
 
 
 def save_summary(summary: RunSummary, path: Path) -> None:
-    """Write a summary as JSON."""
+    """Write a summary as JSON.
+
+    Args:
+        summary: The summary.
+        path: The file; an existing one is replaced.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     try:
         jsonio.write_atomically(path, jsonio.dumps(summary))
     except OSError as exc:
@@ -231,7 +331,17 @@ def save_summary(summary: RunSummary, path: Path) -> None:
 
 
 def load_summary(path: Path) -> RunSummary:
-    """Read a summary that ``save_summary`` wrote; a missing or damaged file raises RunError."""
+    """Read a summary that `save_summary` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The summary.
+
+    Raises:
+        RunError: The file is missing, cannot be read, or is not a summary.
+    """
     try:
         text = path.read_bytes()
     except OSError as exc:
