@@ -11,6 +11,7 @@ from tests.structure import MODULES, room_of
 ROOMS_DONE = {
     "__init__",
     "__main__",
+    "anomaly",
     "cli",
     "cost",
     "deploy",
@@ -20,6 +21,7 @@ ROOMS_DONE = {
     "numerics",
     "objectives",
     "progress",
+    "records",
     "registry",
     "run",
     "settings",

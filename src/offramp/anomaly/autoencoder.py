@@ -4,7 +4,6 @@ Source: Banbury et al. 2021, "MLPerf Tiny Benchmark", section 4.4; layer shapes 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -14,44 +13,43 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 
 INPUT_SHAPE = (1, 5, 128)
-"""Five frames of 128 bands: 640 features, frame by frame."""
+"""Shape of a window: five frames of 128 bands, 640 features in all."""
 
 _NUM_FEATURES = 640
 _WIDTHS = (128, 128, 128, 128, 8, 128, 128, 128, 128)
 _BOTTLENECK_TAP = 5
-NUM_TAPS = len(_WIDTHS)
-
-
-@dataclass(frozen=True)
-class TapInfo:
-    """A place for an exit: behind the ``tap``-th layer (from 1), of ``width`` units."""
-
-    tap: int
-    width: int
-
-
-def tap_info(tap: int) -> TapInfo:
-    """Raises ConfigError for a tap that is not there."""
-    if not 1 <= tap <= NUM_TAPS:
-        raise ConfigError(f"an exit of the auto-encoder must sit behind one of its layers 1 to {NUM_TAPS}, got {tap}.")
-    return TapInfo(tap, _WIDTHS[tap - 1])
+_NUM_LAYERS = len(_WIDTHS)
 
 
 def build_autoencoder(taps: Sequence[int] = (), *, seed: int) -> EarlyExitNetwork:
-    """The reference network (no ``taps``), or with a shortened decoder behind each of the given layers.
+    """Build the reference network, with a shortened decoder as an early exit behind each of some layers.
 
-    Every output is a rebuilt input (batch, 640), the last one the reference's. Layer 5 is the bottleneck of 8: an exit
-    there or behind it is one linear layer to 640; one before it has a bottleneck of its own.
+    Every output is a rebuilt input (batch, 640); the last one is that of the reference. Layer 5 is the bottleneck of 8
+    units: an exit behind it or a later layer is one linear layer to 640; an exit before it has its own bottleneck.
+
+    Args:
+        taps: Layers with an early exit behind them, from 1 to 9 and strictly increasing.
+        seed: Seed of the initial weights.
+
+    Returns:
+        An untrained network with one exit more than ``taps``.
+
+    Raises:
+        ConfigError: The taps do not increase, or one is not a layer.
     """
     if list(taps) != sorted(set(taps)):
         raise ConfigError(f"taps of the exits must strictly increase, got {tuple(taps)}.")
-    places = [tap_info(tap) for tap in taps]
+    for tap in taps:
+        if not 1 <= tap <= _NUM_LAYERS:
+            raise ConfigError(
+                f"an exit of the auto-encoder must sit behind one of its layers 1 to {_NUM_LAYERS}, got {tap}."
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         units = [_unit(before, after) for before, after in zip((_NUM_FEATURES, *_WIDTHS), _WIDTHS, strict=False)]
-        heads: list[nn.Module] = [_head(place) for place in places]
+        heads: list[nn.Module] = [_head(tap) for tap in taps]
         heads.append(nn.Sequential(nn.Linear(_WIDTHS[-1], _NUM_FEATURES)))
-    ends = [*taps, NUM_TAPS]
+    ends = [*taps, _NUM_LAYERS]
     stages: list[nn.Module] = []
     begin = 0
     for end in ends:
@@ -61,7 +59,18 @@ def build_autoencoder(taps: Sequence[int] = (), *, seed: int) -> EarlyExitNetwor
 
 
 def keep_exits(network: EarlyExitNetwork, kept: Sequence[int]) -> EarlyExitNetwork:
-    """The same network with only some of its exits, by index; the last one must stay. Weights are shared."""
+    """Remove exits from a network.
+
+    Args:
+        network: An auto-encoder of `build_autoencoder`.
+        kept: Indices of the exits that stay, from 0, strictly increasing; the last exit must stay.
+
+    Returns:
+        A network that shares the weights of ``network``.
+
+    Raises:
+        ConfigError: ``kept`` does not increase, names an exit that does not exist, or leaves out the last exit.
+    """
     last = network.num_exits - 1
     if list(kept) != sorted(set(kept)) or not kept or kept[-1] != last or kept[0] < 0:
         raise ConfigError(f"`kept` must be increasing numbers of exits and end with the last one ({last}), got {kept}.")
@@ -90,8 +99,9 @@ def _unit(before: int, after: int) -> nn.Module:
     return nn.Sequential(nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU())
 
 
-def _head(place: TapInfo) -> nn.Module:
-    if place.tap >= _BOTTLENECK_TAP:
-        return nn.Sequential(nn.Linear(place.width, _NUM_FEATURES))
+def _head(tap: int) -> nn.Module:
+    width = _WIDTHS[tap - 1]
+    if tap >= _BOTTLENECK_TAP:
+        return nn.Sequential(nn.Linear(width, _NUM_FEATURES))
     bottleneck = _WIDTHS[_BOTTLENECK_TAP - 1]
-    return nn.Sequential(_unit(place.width, bottleneck), nn.Linear(bottleneck, _NUM_FEATURES))
+    return nn.Sequential(_unit(width, bottleneck), nn.Linear(bottleneck, _NUM_FEATURES))

@@ -1,4 +1,4 @@
-"""Train an anomaly detector with early exits: training, choice of exits and thresholds, test, export."""
+"""Training of an anomaly detector with early exits: training, choice of exits and thresholds, test, export."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,16 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.anomaly.anomaly_rule import (
-    AnomalyProfile,
-    FittedPolicy,
-    LabelledErrors,
-    fit_anomaly_policy,
-    profile_anomalies,
-)
+from offramp.anomaly.anomaly_profile import AnomalyProfile, LabelledErrors, profile_anomalies
 from offramp.anomaly.autoencoder import INPUT_SHAPE, build_autoencoder, keep_exits
-from offramp.anomaly.detector import DetectorManifest, export_detector
+from offramp.anomaly.detector_export import export_detector
+from offramp.anomaly.detector_manifest import DetectorManifest
 from offramp.anomaly.machine_sounds import LabelledSounds, MachineSounds, load_machine_sounds, windows
+from offramp.anomaly.policy_fitting import FittedPolicy, fit_anomaly_policy
 from offramp.anomaly.reconstruction import reconstruction_step, sound_errors, training_windows
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.pricing import build_cost_model
@@ -32,17 +28,25 @@ from offramp.settings.cost_config import CostConfig
 from offramp.train.compute import Compute, set_threads
 from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
 
-_BATCH = 256
-_CHECKS = 64
-_SIDE = 128  # of what a layer works on, for the number of threads
+_BATCH_SIZE = 256
+_NUM_CHECKS = 64
+# Width of the layers; the number of threads is chosen by it.
+_LAYER_WIDTH = 128
 
 
 @dataclass(frozen=True)
-class DetectSettings:
-    """``exits``: layers of the auto-encoder that may carry a shortened decoder, of which the best are kept.
+class DetectorSettings:
+    """Settings of `train_detector`.
 
-    The mean squared error of 640 features has small gradients, hence the high ``learning_rate``. ``auc_drop``: how far
-    leaving early may lower the AUC on the validation sounds.
+    Attributes:
+        exits: Layers of the auto-encoder, from 1 to 9, that may have an early exit; the best of these are kept.
+        epochs: Epochs of training, at least 1.
+        windows_per_sound: Largest number of windows of each training sound, at least 1.
+        learning_rate: Highest learning rate, above 0. It is large because the mean squared error of 640 features has
+            small gradients.
+        auc_drop: How far early exits may lower the AUC on the validation sounds, from 0 to 1.
+        accelerator: Name of a catalogue file or path of a YAML file.
+        seed: Seed of weights, splits and samples, at least 0.
     """
 
     exits: tuple[int, ...] = (1, 5)
@@ -65,13 +69,26 @@ class DetectSettings:
 
 @dataclass(frozen=True)
 class DetectorRecord:
-    """A finished detector. ``exits`` are the layers that kept one; costs are of one window of 640 features.
+    """Results of a finished detector; costs are of one window of 640 features.
 
-    ``expected_*`` are weighted with the rates of each split; ``static_*`` are of the network without exits.
+    Attributes:
+        name: Name of the kind of machine.
+        settings: The settings.
+        exits: Layers behind which an early exit was kept.
+        validation: Results on the validation sounds.
+        test: Results on the test sounds.
+        macs_to_exit: Multiply-accumulate operations up to each exit, with all branches on the way.
+        expected_validation: Expected cost at the exit rates of the validation sounds.
+        expected_test: Expected cost at the exit rates of the test sounds.
+        static_macs: Multiply-accumulate operations of the network without early exits.
+        static_energy_pj: Energy of the network without early exits, in picojoule.
+        static_latency_cycles: Latency of the network without early exits, in clock cycles.
+        largest_export_difference: Largest absolute difference between an output of the exported graphs and of the
+            network.
     """
 
     name: str
-    settings: DetectSettings
+    settings: DetectorSettings
     exits: tuple[int, ...]
     validation: AnomalyProfile
     test: AnomalyProfile
@@ -91,21 +108,36 @@ class _Candidate:
     fitted: FittedPolicy
 
 
-def detect(
+def train_detector(
     source: str | Path,
     run: Path,
-    settings: DetectSettings | None = None,
+    settings: DetectorSettings | None = None,
     *,
     reporter: Reporter | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> DetectorRecord:
-    """Make a detector of anomalous sounds from a folder in the ToyADMOS layout; it goes to ``run/detector``.
+    """Train a detector of anomalous sounds and export it to ``run/detector``.
 
-    Exits and thresholds are chosen on the validation sounds, the test sounds are looked at once. Ctrl-C keeps all whole
-    epochs, and ``resume`` goes on from there.
+    Exits and thresholds are chosen on the validation sounds; the test sounds are used once. Ctrl-C keeps all complete
+    epochs, from which ``resume`` continues.
+
+    Args:
+        source: A folder of one kind of machine in the ToyADMOS layout.
+        run: Folder of the checkpoint, the record (``detector.json``) and the detector.
+        settings: The settings; None = the default ones.
+        reporter: Shows progress; None = nothing is shown.
+        resume: Whether the training in ``run`` is continued.
+        overwrite: Whether an earlier training in ``run`` is replaced.
+
+    Returns:
+        The record of the detector.
+
+    Raises:
+        ConfigError: The settings are not valid, or ``run`` does not fit ``resume`` and ``overwrite``.
+        DataError: The sounds cannot be used.
     """
-    settings, reporter = settings or DetectSettings(), reporter or SilentReporter()
+    settings, reporter = settings or DetectorSettings(), reporter or SilentReporter()
     network = build_autoencoder(settings.exits, seed=settings.seed)
     accelerator = load_accelerator(settings.accelerator)
     _check_run(run, resume=resume, overwrite=overwrite)
@@ -128,7 +160,7 @@ def detect(
         best.fitted.policy,
         workload.macs_to_exit(),
     )
-    checks = to_tensor(windows(sounds.validation.features[:1])[:_CHECKS], preprocessing).numpy()
+    checks = to_tensor(windows(sounds.validation.features[:1])[:_NUM_CHECKS], preprocessing).numpy()
     difference = export_detector(best.network, manifest, run / "detector", checks, overwrite=True)
     record = DetectorRecord(
         name=sounds.name,
@@ -153,7 +185,7 @@ def _check_run(run: Path, *, resume: bool, overwrite: bool) -> None:
     if checkpoint.exists() and not (resume or overwrite):
         raise ConfigError(f"{str(run)!r} holds a run already. Resume it, overwrite it, or give another folder.")
     if resume and not checkpoint.exists():
-        raise ConfigError(f"{str(run)!r} holds no run to go on with. Leave out --resume.")
+        raise ConfigError(f"{str(run)!r} holds no run to resume. Leave out --resume.")
     if run.exists() and not checkpoint.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ConfigError(f"{str(run)!r} must be a new or an empty folder, or one of an earlier run. Give another.")
 
@@ -163,18 +195,18 @@ def _train(
     sounds: MachineSounds,
     preprocessing: Preprocessing,
     compute: Compute,
-    settings: DetectSettings,
+    settings: DetectorSettings,
     run: Path,
     reporter: Reporter,
     *,
     resume: bool,
 ) -> None:
     run.mkdir(parents=True, exist_ok=True)
-    set_threads(None, _SIDE)
+    set_threads(None, _LAYER_WIDTH)
     rng = np.random.default_rng(settings.seed)
     loop = TrainingLoop(
         network,
-        TrainingData(training_windows(sounds.train, settings.windows_per_sound, rng), preprocessing, _BATCH, None),
+        TrainingData(training_windows(sounds.train, settings.windows_per_sound, rng), preprocessing, _BATCH_SIZE, None),
         Schedule(settings.learning_rate, settings.epochs),
         compute,
         momentum=0.9,
@@ -194,7 +226,7 @@ def _errors(
 
 
 def _best_exits(network: EarlyExitNetwork, labelled: LabelledErrors, auc_drop: float) -> _Candidate:
-    """The exits and the policy of the fewest expected MACs; an exit that is dropped costs nothing any more."""
+    """The exits and the policy with the fewest expected MACs; removed exits cost nothing."""
     candidates = []
     for kept in _subsets(network.num_exits):
         smaller = keep_exits(network, kept)

@@ -15,13 +15,21 @@ from offramp.errors import ConfigError, DataError
 from offramp.progress import Reporter, SilentReporter
 
 NUM_FRAMES = 5
+"""Frames of a window."""
+
 _NAME = re.compile(r"(normal|anomaly)_id_(\d{1,6})_\w+\.wav", re.IGNORECASE)
 _LAYOUT = "train/normal_id_01_00000000.wav, test/normal_id_01_... and test/anomaly_id_01_..."
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSounds:
-    """Features (sounds, 1, frames, bands) as bytes, whether each is anomalous, and the number of its machine."""
+    """Labelled sounds.
+
+    Attributes:
+        features: Features (sounds, 1, frames, bands) as bytes.
+        anomalous: Whether each sound is anomalous (sounds,).
+        machines: Number of the machine that each sound is from (sounds,).
+    """
 
     features: NDArray[np.uint8]
     anomalous: NDArray[np.bool_]
@@ -30,7 +38,14 @@ class LabelledSounds:
 
 @dataclass(frozen=True, eq=False)
 class MachineSounds:
-    """``train``: features of normal sounds alone."""
+    """The sounds of one kind of machine.
+
+    Attributes:
+        name: Name of the folder.
+        train: Features of normal sounds (sounds, 1, frames, bands) as bytes.
+        validation: Labelled sounds on which exits and thresholds are chosen.
+        test: Labelled sounds for the final results.
+    """
 
     name: str
     train: NDArray[np.uint8]
@@ -53,18 +68,35 @@ def load_machine_sounds(
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> MachineSounds:
-    """Read the folder of one kind of machine, such as ``dev_data/ToyCar``, or one that holds nothing else.
+    """Read the sounds of one kind of machine.
 
-    Its labelled sounds (``test/``) are split, machine by machine and kind by kind: ``validation_share`` to choose by,
-    the others to measure on. Raises DataError for anything wrong with the data.
+    The labelled sounds (``test/``) are split into validation and test sounds, with the same share of each machine's
+    normal and anomalous sounds.
+
+    Args:
+        source: The folder, such as ``dev_data/ToyCar``, or a folder whose only such subfolder it is.
+        seed: Seed of the split.
+        validation_share: Share of the labelled sounds for validation, between 0 and 1.
+        cache_dir: Folder in which features are kept; None = the default one.
+        reporter: Shows progress; None = nothing is shown.
+
+    Returns:
+        The features and labels of the sounds.
+
+    Raises:
+        ConfigError: ``validation_share`` is out of range.
+        DataError: A folder or file is missing, misnamed or unreadable, a training sound is anomalous, or a machine
+            lacks normal or anomalous sounds.
     """
     if not 0.0 < validation_share < 1.0:
         raise ConfigError(f"`validation_share` must lie between 0 and 1, both excluded, got {validation_share}.")
     root = _root(Path(source).expanduser())
     training = _sounds(root / "train")
-    odd = next((sound for sound in training if sound.anomalous), None)
-    if odd is not None:
-        raise DataError(f"All sounds in {str(root / 'train')!r} must be normal, but {odd.path.name} is not. Remove it.")
+    wrong = next((sound for sound in training if sound.anomalous), None)
+    if wrong is not None:
+        raise DataError(
+            f"All sounds in {str(root / 'train')!r} must be normal, but {wrong.path.name} is not. Remove it."
+        )
     labelled = _sounds(root / "test")
     kinds = sorted({(sound.machine, sound.anomalous) for sound in labelled})
     incomplete = sorted({m for m, _ in kinds if not {(m, False), (m, True)} <= set(kinds)})
@@ -89,13 +121,27 @@ def load_machine_sounds(
 
 
 def windows(features: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """All runs of five frames (windows, 1, 5, bands) of sounds (sounds, 1, frames, bands), sound by sound."""
+    """All windows of five consecutive frames.
+
+    Args:
+        features: Features of sounds (sounds, 1, frames, bands).
+
+    Returns:
+        The windows (windows, 1, 5, bands), sound by sound, as a copy.
+    """
     view = window_view(features)
     return np.array(view).reshape(-1, 1, *view.shape[2:])
 
 
 def window_view(features: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same as a view (sounds, windows, 5, bands), which costs no memory."""
+    """All windows of five consecutive frames as a view, which takes no memory.
+
+    Args:
+        features: Features of sounds (sounds, 1, frames, bands).
+
+    Returns:
+        The windows (sounds, windows, 5, bands).
+    """
     # The window's own axis comes last: (sounds, windows, bands, frames).
     return np.lib.stride_tricks.sliding_window_view(features[:, 0], NUM_FRAMES, axis=1).transpose(0, 1, 3, 2)
 
@@ -109,8 +155,8 @@ def _root(path: Path) -> Path:
     if path in found:
         return path
     if len(found) != 1:
-        held = f"it holds several: {', '.join(f.name for f in found)}. Name one" if found else "there is none"
-        raise DataError(f"{str(path)!r} must be the folder of one kind of machine ({_LAYOUT}), but {held}.")
+        fault = f"it holds several: {', '.join(f.name for f in found)}. Name one" if found else "there is none"
+        raise DataError(f"{str(path)!r} must be the folder of one kind of machine ({_LAYOUT}), but {fault}.")
     return found[0]
 
 
@@ -130,7 +176,7 @@ def _sounds(folder: Path) -> list[_Sound]:
 def _features(root: Path, sounds: list[_Sound], part: str, cache: ArrayCache, reporter: Reporter) -> NDArray[np.uint8]:
     def decode() -> NDArray[np.uint8]:
         features = np.empty((len(sounds), 1, *MACHINE_SHAPE), dtype=np.uint8)
-        with reporter.task(f"Listening to {root.name} ({part})") as task:
+        with reporter.task(f"Computing the sound features of {root.name} ({part})") as task:
             for index, sound in enumerate(sounds):
                 features[index, 0] = machine_features(read_wav(sound.path), str(sound.path))
                 task.update((index + 1) / len(sounds), f"{index + 1} of {len(sounds)}")

@@ -1,4 +1,4 @@
-"""Training of an auto-encoder with exits, and its errors on whole sounds."""
+"""Training step of an auto-encoder with exits, and its reconstruction errors on whole sounds."""
 
 import numpy as np
 import torch
@@ -16,7 +16,16 @@ _SOUNDS_AT_ONCE = 16
 
 
 def training_windows(features: NDArray[np.uint8], per_sound: int, rng: np.random.Generator) -> Split:
-    """At most ``per_sound`` windows of each sound, drawn without replacement; labels mean nothing and are 0."""
+    """Draw windows of each sound without replacement.
+
+    Args:
+        features: Features of sounds (sounds, 1, frames, bands) as bytes.
+        per_sound: Largest number of windows of a sound; all are taken where there are fewer.
+        rng: Random generator; its state advances.
+
+    Returns:
+        The windows (windows, 1, 5, bands), sound by sound; all labels are 0 and have no meaning.
+    """
     view = window_view(features)
     count = min(per_sound, view.shape[1])
     starts = np.stack([np.sort(rng.choice(view.shape[1], count, replace=False)) for _ in features])
@@ -25,7 +34,15 @@ def training_windows(features: NDArray[np.uint8], per_sound: int, rng: np.random
 
 
 def reconstruction_step(network: EarlyExitNetwork, compute: Compute) -> Step:
-    """A step for all exits at once: the mean squared errors of their rebuilt inputs, added up."""
+    """A training step for all exits at once; the loss is the sum of their mean squared errors.
+
+    Args:
+        network: The auto-encoder.
+        compute: Device and number format of the computation.
+
+    Returns:
+        The step; it ignores labels.
+    """
 
     def step(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         with compute.autocast():
@@ -38,7 +55,15 @@ def reconstruction_step(network: EarlyExitNetwork, compute: Compute) -> Step:
 
 
 def squared_errors(rebuilt: tuple[Tensor, ...], inputs: Tensor) -> list[Tensor]:
-    """Mean squared error of each window (batch,), exit by exit."""
+    """Mean squared error of each window at each exit.
+
+    Args:
+        rebuilt: Output of each exit (batch, features).
+        inputs: The windows (batch, 1, frames, bands).
+
+    Returns:
+        Errors (batch,), one tensor per exit.
+    """
     return [(output.float() - inputs.flatten(1).float()).square().mean(1) for output in rebuilt]
 
 
@@ -46,12 +71,22 @@ def squared_errors(rebuilt: tuple[Tensor, ...], inputs: Tensor) -> list[Tensor]:
 def sound_errors(
     network: EarlyExitNetwork, features: NDArray[np.uint8], preprocessing: Preprocessing, compute: Compute
 ) -> NDArray[np.float64]:
-    """Error of each sound at each exit (sounds, exits): the mean over its windows."""
+    """Reconstruction error of each sound at each exit: the mean over its windows.
+
+    Args:
+        network: The auto-encoder; it is set to evaluation mode.
+        features: Features of sounds (sounds, 1, frames, bands) as bytes.
+        preprocessing: How bytes become inputs.
+        compute: Device of the computation.
+
+    Returns:
+        Mean squared errors (sounds, exits).
+    """
     network.eval()
     parts = []
     for start in range(0, len(features), _SOUNDS_AT_ONCE):
-        few = features[start : start + _SOUNDS_AT_ONCE]
-        inputs = compute.place_images(to_tensor(windows(few), preprocessing))
+        batch = features[start : start + _SOUNDS_AT_ONCE]
+        inputs = compute.place_images(to_tensor(windows(batch), preprocessing))
         errors = squared_errors(network(inputs), inputs)
-        parts.append(np.stack([e.double().cpu().numpy().reshape(len(few), -1).mean(1) for e in errors], axis=1))
+        parts.append(np.stack([e.double().cpu().numpy().reshape(len(batch), -1).mean(1) for e in errors], axis=1))
     return np.concatenate(parts)

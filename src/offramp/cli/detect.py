@@ -9,7 +9,7 @@ import typer
 from offramp.errors import InputError
 
 if TYPE_CHECKING:
-    from offramp.anomaly.train_detector import DetectorRecord
+    from offramp.anomaly.detector_training import DetectorRecord
 
 
 def detect(
@@ -25,15 +25,14 @@ def detect(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train a detector of anomalous machine sounds that decides early, and export it."""
-    from offramp.anomaly.train_detector import DetectSettings
-    from offramp.anomaly.train_detector import detect as run_detect
+    from offramp.anomaly.detector_training import DetectorSettings, train_detector
     from offramp.progress import SilentReporter, TerminalReporter
 
-    settings = DetectSettings(
+    settings = DetectorSettings(
         exits=_parse_exits(exits), epochs=epochs, auc_drop=auc_drop, accelerator=accelerator, seed=seed
     )
     reporter = SilentReporter() if quiet else TerminalReporter()
-    record = run_detect(data, run, settings, reporter=reporter, resume=resume, overwrite=overwrite)
+    record = train_detector(data, run, settings, reporter=reporter, resume=resume, overwrite=overwrite)
     for line in _lines(record):
         print(line)
     print(f"Detector: {run / 'detector'}")
@@ -47,7 +46,7 @@ def predict_sounds(detector: Path, sounds: list[Path], *, as_json: bool) -> None
         sounds: The .wav files.
         as_json: Whether JSON is printed, not lines of text.
     """
-    from offramp.anomaly.detector import DetectorSession
+    from offramp.anomaly.detector_session import DetectorSession
     from offramp.jsonio import to_data
 
     verdicts = DetectorSession(detector).detect_files(sounds)

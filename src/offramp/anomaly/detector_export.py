@@ -1,0 +1,83 @@
+"""Export of an anomaly detector as a folder with one graph per stage and a manifest."""
+
+import json
+import secrets
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.anomaly.detector_manifest import DETECTOR_FILE, DetectorManifest, stage_file
+from offramp.anomaly.detector_session import DetectorSession
+from offramp.deploy.bundle.manifest_records import BundleFile
+from offramp.deploy.bundle.verification import network_logits
+from offramp.deploy.onnx.stage_graphs import stage_models
+from offramp.errors import ExportError, InputError
+from offramp.jsonio import to_data
+from offramp.nn.network import EarlyExitNetwork
+
+_TOLERANCE = 1e-4
+
+
+def export_detector(
+    network: EarlyExitNetwork,
+    manifest: DetectorManifest,
+    destination: Path,
+    checks: NDArray[np.float32],
+    *,
+    overwrite: bool = False,
+) -> float:
+    """Write ``stage_0.onnx``, ... and ``detector.json``, and compare the graphs with the network.
+
+    Nothing is written where an error is raised.
+
+    Args:
+        network: The auto-encoder with its exits.
+        manifest: Its manifest; ``files`` is filled in here.
+        destination: The folder of the detector.
+        checks: Normalised windows (count, *input_shape) on which graphs and network are compared.
+        overwrite: Whether a detector at ``destination`` is replaced.
+
+    Returns:
+        The largest absolute difference between an output of the graphs and of the network.
+
+    Raises:
+        InputError: ``destination`` exists and may not be replaced, or it cannot be written.
+        ExportError: The outputs differ by more than 1e-4, relative to the largest output where this exceeds 1.
+    """
+    if destination.exists() and not (overwrite and (destination / DETECTOR_FILE).is_file()):
+        raise InputError(f"{str(destination)!r} exists already. Allow overwriting a detector or give another path.")
+    draft = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.part"
+    try:
+        draft.mkdir(parents=True)
+        graphs = [model.SerializeToString(deterministic=True) for model in stage_models(network)]
+        files = tuple(BundleFile.of(stage_file(index), graph) for index, graph in enumerate(graphs))
+        for file, graph in zip(files, graphs, strict=True):
+            (draft / file.name).write_bytes(graph)
+        manifest = replace(manifest, files=files)
+        (draft / DETECTOR_FILE).write_text(json.dumps(to_data(manifest), indent=2) + "\n", encoding="utf-8")
+        difference = _largest_difference(draft, network, checks)
+        if destination.exists():
+            shutil.rmtree(destination)
+        draft.rename(destination)
+    except OSError as exc:
+        raise InputError(f"A detector cannot be written to {str(destination)!r}: {exc.strerror or exc}.") from exc
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return difference
+
+
+def _largest_difference(draft: Path, network: EarlyExitNetwork, checks: NDArray[np.float32]) -> float:
+    rebuilt = DetectorSession(draft).rebuild(checks)
+    expected = network_logits(network, checks)
+    difference = max(float(np.abs(a - b).max()) for a, b in zip(rebuilt, expected, strict=True))
+    allowed = _TOLERANCE * max(1.0, *(float(np.abs(output).max()) for output in expected))
+    # `not <=` instead of `>`, so that NaN fails.
+    if not difference <= allowed:
+        raise ExportError(
+            f"The graphs do not reproduce the network: outputs differ by up to {difference:.3g}, allowed are "
+            f"{allowed:.3g}; nothing was written."
+        )
+    return difference
