@@ -9,8 +9,8 @@ from offramp.errors import RunError
 from offramp.report import units
 from offramp.report.figures import palette
 from offramp.report.figures.figure_style import LEGEND_ROOM, base_layout, legend_on_top, rounded, style_axes
-from offramp.report.pages.tables import Cell, Column, Table
 from offramp.report.pages.template import environment, figure_box
+from offramp.report.table import Cell, Column, Table
 from offramp.version import __version__
 
 if TYPE_CHECKING:

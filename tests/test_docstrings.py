@@ -23,6 +23,7 @@ ROOMS_DONE = {
     "progress",
     "records",
     "registry",
+    "report",
     "run",
     "settings",
     "space",

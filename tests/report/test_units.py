@@ -135,6 +135,6 @@ def test_duration(seconds: float, text: str) -> None:
 def test_named_quantities() -> None:
     assert plain(units.energy(7.07e6)) == "7.07 µJ"
     assert plain(units.wall_time(200_000, 200e6)) == "1.00 ms"
-    assert plain(units.points(-0.0021)) == "0.2 percentage points"
+    assert plain(units.percentage_points(-0.0021)) == "0.2 percentage points"
     assert plain(units.count(1, "class", "classes")) == "1 class"
     assert plain(units.count(12345, "class", "classes")) == "12 345 classes"

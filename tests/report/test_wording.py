@@ -44,40 +44,40 @@ def with_results(product_share: float, accuracy_gain: float, *, num_exits: int =
     ],
 )
 def test_the_finding_in_one_sentence(share: float, gain: float, sentence: str) -> None:
-    text = plain(words.found(with_results(share, gain)))
+    text = plain(words.result_sentence(with_results(share, gain)))
     assert text.startswith(sentence)
     assert "75 % of the test images leave before the final exit." in text
 
 
 def test_without_early_exits_nobody_leaves_early() -> None:
     summary = with_results(0.5, 0.0, num_exits=1)
-    assert words.found(summary).endswith("no early exit: every image runs through the whole network.")
+    assert words.result_sentence(summary).endswith("no early exit: every image runs through the whole network.")
     assert "Leave early" not in [card.label for card in words.cards(summary)]
 
 
 def test_without_test_results_the_words_say_validation() -> None:
     summary = fake.fake_summary(count=12, tested=False)
-    assert "validation accuracy" in words.found(summary)
-    assert "test" not in words.found(summary)
+    assert "validation accuracy" in words.result_sentence(summary)
+    assert "test" not in words.result_sentence(summary)
     assert words.cards(summary)[0].label == "Validation accuracy"
 
 
 def test_reference_without_a_test_result() -> None:
     summary = fake.fake_summary(count=12)
     summary = replace(summary, static_reference=replace(summary.static_reference, accuracy_test=None))
-    assert "at this test accuracy" in words.found(summary)
+    assert "at this test accuracy" in words.result_sentence(summary)
     assert words.cards(summary)[0].note == "static network: not measured"
 
 
 def test_nothing_chosen() -> None:
     summary = replace(fake.fake_summary(count=12), chosen=())
-    assert words.found(summary).startswith("No network was chosen.")
+    assert words.result_sentence(summary).startswith("No network was chosen.")
     assert words.cards(summary) == ()
 
 
 def test_what_was_searched() -> None:
     summary = replace(fake.fake_summary(count=60), constraints=(Constraint("macs", "<=", 2.4e6),))
-    text = plain(words.searched(summary))
+    text = plain(words.search_sentences(summary))
     assert text.startswith(
         "60 networks of the mobilenet_v2 family were tried on digits (10 classes) with nsga2 in 2 min 5 s."
     )
@@ -88,24 +88,24 @@ def test_one_network_is_singular() -> None:
     summary = fake.fake_summary(count=60)
     item = next(e for e in summary.evaluations if e.feasible)
     single = replace(summary, evaluations=(item,), front_indices=(0,), constraints=(), duration_s=None)
-    text = plain(words.searched(single))
+    text = plain(words.search_sentences(single))
     assert text.startswith("1 network of the mobilenet_v2 family was tried on digits (10 classes) with nsga2.")
     assert "1 network is on the Pareto front" in text
 
 
 def test_an_empty_front_says_so() -> None:
-    text = words.searched(replace(fake.fake_summary(count=12), front_indices=(), chosen=()))
+    text = words.search_sentences(replace(fake.fake_summary(count=12), front_indices=(), chosen=()))
     assert text.endswith("The Pareto front is empty: no network could be measured and kept the constraints.")
 
 
 def test_cards_compare_with_the_reference() -> None:
     figures = {card.label: card for card in words.cards(with_results(0.25, -0.01))}
-    assert plain(figures["Test accuracy"].figure) == "89.0 %"
+    assert plain(figures["Test accuracy"].value) == "89.0 %"
     assert plain(figures["Test accuracy"].note) == "static network: 90.0 %"
-    assert plain(figures["Energy-delay product"].figure) == "4.0× less"
-    assert plain(figures["Latency"].figure) == "2.0× less"
+    assert plain(figures["Energy-delay product"].value) == "4.0× less"
+    assert plain(figures["Latency"].value) == "2.0× less"
     assert "at 200 MHz" in plain(figures["Latency"].note)
-    assert plain(figures["Leave early"].figure) == "75 %"
+    assert plain(figures["Leave early"].value) == "75 %"
 
 
 def test_no_clock_no_seconds() -> None:
@@ -141,13 +141,13 @@ def test_measured_costs_lead_the_sentence_not_validation() -> None:
     assert network.expected_validation.energy_delay_product_j_cycles != pytest.approx(
         0.1 * summary.static_reference.expected.energy_delay_product_j_cycles
     )
-    assert words.found(summary).startswith("10.0×")
+    assert words.result_sentence(summary).startswith("10.0×")
 
 
 def promised(guarantee: Guarantee | None, *, tested: bool = True, num_exits: int = 3) -> str:
     item = fake.evaluation(fake.architecture(taps=tuple(range(num_exits - 1))), 0.9, 0.75)
     network = replace(fake.chosen("knee", item, tested=tested), guarantee=guarantee)
-    return plain(words.promise(network))
+    return plain(words.guarantee_sentence(network))
 
 
 def test_a_promise_is_one_sentence() -> None:

@@ -44,7 +44,7 @@ def front(
     from offramp.objectives.pareto import pareto_front
     from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
-    from offramp.report.terminal.text import evaluations_table, front_json
+    from offramp.report.terminal.run_tables import evaluations_table, front_json
 
     store = read_run(run)
     try:

@@ -69,7 +69,7 @@ def _print_result(folder: Path, interrupted: bool) -> None:
     from rich.console import Console
 
     from offramp.records.run_summary import load_summary
-    from offramp.report.terminal.text import chosen_table, front_table
+    from offramp.report.terminal.run_tables import chosen_table, front_table
 
     console = Console()
     summary = load_summary(folder / "summary.json")

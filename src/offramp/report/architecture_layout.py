@@ -1,4 +1,4 @@
-"""Positions of the blocks and exits of an architecture, and one-line names of architectures."""
+"""Positions of the blocks and exits of an architecture, and its description in one line."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,7 +10,15 @@ from offramp.space.block_numbers import block_of_tap
 
 @dataclass(frozen=True)
 class Block:
-    """One backbone block; ``number`` counts the blocks that really exist, from 1."""
+    """A backbone block.
+
+    Attributes:
+        number: Number of the block, from 1; blocks that the architecture leaves out are not counted.
+        stage: Index of its stage, from 0.
+        width: Number of output channels.
+        kernel_size: Kernel size of its convolution; None = unknown.
+        expansion: Ratio of its inner channels to its input channels.
+    """
 
     number: int
     stage: int
@@ -21,7 +29,14 @@ class Block:
 
 @dataclass(frozen=True)
 class ExitPlace:
-    """An exit and the number of the block that it follows."""
+    """An exit and its position.
+
+    Attributes:
+        label: Its name on pages.
+        after_block: Number of the block that it follows, from 1.
+        branch: Name of the kind of its branch.
+        final: Whether it is the final exit.
+    """
 
     label: str
     after_block: int
@@ -31,22 +46,43 @@ class ExitPlace:
 
 @dataclass(frozen=True)
 class Layout:
-    """Blocks in order and exits in order, the final one last."""
+    """Blocks and exits of an architecture.
+
+    Attributes:
+        blocks: The blocks in order.
+        exits: The exits in order, the final one last.
+    """
 
     blocks: tuple[Block, ...]
     exits: tuple[ExitPlace, ...]
 
 
 def exit_label(index: int, num_exits: int) -> str:
-    """What the page calls an exit: numbered from 1, the last one is the final exit."""
+    """Name of an exit on pages.
+
+    Args:
+        index: Index of the exit, from 0.
+        num_exits: Number of exits, the final one included.
+
+    Returns:
+        "Exit 1", "Exit 2", ..., or "Final exit".
+    """
     return "Final exit" if index == num_exits - 1 else f"Exit {index + 1}"
 
 
 def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
-    """Map tap numbers to blocks; a tap on a block that was left out counts for the last one before it."""
+    """Positions of the blocks and exits of an architecture.
+
+    Args:
+        architecture: The architecture.
+        max_depths: Largest depth of each stage in the search space, by which taps are numbered.
+
+    Returns:
+        Its blocks and exits; a tap on a block that the architecture leaves out counts for the last one before it.
+    """
     blocks: list[Block] = []
     for stage_index, stage in enumerate(architecture.stages):
-        # What a model that was brought along (timm:..., adopted:...) has inside its blocks is not known.
+        # The inside of the blocks of a model from elsewhere (timm:..., adopted:...) is unknown.
         kernels = (None,) * stage.depth if ":" in architecture.backbone else stage.kernel_sizes
         for block in range(stage.depth):
             blocks.append(Block(len(blocks) + 1, stage_index, stage.width, kernels[block], stage.expansions[block]))
@@ -62,7 +98,15 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
 
 
 def describe(architecture: Architecture, max_depths: Sequence[int] = ()) -> str:
-    """An architecture in one line: depths and widths per stage and where the exits are."""
+    """Describe an architecture in one line: depths and widths of the stages and positions of the exits.
+
+    Args:
+        architecture: The architecture.
+        max_depths: Largest depth of each stage in the search space; empty = positions are given as tap numbers.
+
+    Returns:
+        The description.
+    """
     depths = "-".join(str(stage.depth) for stage in architecture.stages)
     widths = "-".join(str(stage.width) for stage in architecture.stages)
     text = f"{architecture.backbone}, {architecture.resolution} px, depths {depths}, widths {widths}"

@@ -1,4 +1,4 @@
-"""Sentences of the report: what was searched, what was found, what the terms mean."""
+"""Sentences of the report: what was searched, the results, and the meaning of terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,12 @@ MEASURE_NAMES = {
 
 @dataclass(frozen=True)
 class Term:
-    """A glossary entry."""
+    """A glossary entry.
+
+    Attributes:
+        name: The term.
+        meaning: What it means.
+    """
 
     name: str
     meaning: str
@@ -32,27 +37,48 @@ class Term:
 
 @dataclass(frozen=True)
 class Card:
-    """A key figure: what it is, the figure, and what it is to be compared with."""
+    """A key figure.
+
+    Attributes:
+        label: What it is.
+        value: The figure with its unit.
+        note: What it is compared with.
+    """
 
     label: str
-    figure: str
+    value: str
     note: str
 
 
 def format_metric(metric: str, value: float) -> str:
-    """A metric's value with its unit."""
+    """Write the value of a metric with its unit.
+
+    Args:
+        metric: Name of the metric.
+        value: The value in the metric's base unit.
+
+    Returns:
+        The value as text; a metric that is not known has no unit.
+    """
     formats: dict[str, Callable[[float], str]] = {
         "accuracy": units.percent,
         "latency_cycles": units.cycles,
         "energy_pj": units.energy,
         "macs": units.macs,
-        "energy_delay_product_j_cycles": units.product,
+        "energy_delay_product_j_cycles": units.energy_delay_product,
     }
     return formats[metric](value) if metric in formats else units.significant(value)
 
 
-def searched(summary: RunSummary) -> str:
-    """What was searched, on what, and how."""
+def search_sentences(summary: RunSummary) -> str:
+    """Sentences about what was searched, on what data, and how.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The sentences.
+    """
     data = summary.data
     tried = units.count(len(summary.evaluations), "network")
     took = f" in {units.duration(summary.duration_s)}" if summary.duration_s is not None else ""
@@ -66,8 +92,8 @@ def searched(summary: RunSummary) -> str:
         f"{format_metric(limit.metric, limit.bound).removesuffix(f'{units.NBSP}MACs')}"
         for limit in summary.constraints
     ]
-    bounds = f", with {_and(limits)}" if limits else ""
-    wanted = f" The search looked for {_and(goals)}{bounds}." if goals else ""
+    bounds = f", with {_joined(limits)}" if limits else ""
+    wanted = f" The search looked for {_joined(goals)}{bounds}." if goals else ""
     on_front = units.count(len(summary.front_indices), "network is", "networks are")
     front = f"{on_front} on the Pareto front: no other one tried is better in every respect."
     if not summary.front_indices:
@@ -79,8 +105,15 @@ def searched(summary: RunSummary) -> str:
     )
 
 
-def found(summary: RunSummary) -> str:
-    """What the recommended network gains and loses against the static network."""
+def result_sentence(summary: RunSummary) -> str:
+    """Sentences about the gains and losses of the recommended network against the static reference.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The sentences.
+    """
     network = summary.recommended
     if network is None:
         return "No network was chosen. If there are constraints, they may be too strict for what was tried."
@@ -91,7 +124,7 @@ def found(summary: RunSummary) -> str:
     )
     early = 1.0 - measured.profile.rates[-1]
     accuracy = f"{_accuracy_clause(network, reference)} ({units.percent(measured.profile.top1)})."
-    if ratio in (units.NOTHING, "the same"):
+    if ratio in (units.NO_VALUE, "the same"):
         sentence = f"About the same energy-delay product as the static network, {accuracy}"
     else:
         sentence = f"{ratio} energy-delay product than the static network, {accuracy}"
@@ -108,11 +141,20 @@ def _accuracy_clause(network: ChosenNetwork, reference: StaticReference) -> str:
     difference = measured.profile.top1 - static_accuracy
     if abs(difference) < 0.0005:
         return f"at the same {measured.split} accuracy"
-    return f"at {units.points(difference)} {'higher' if difference > 0 else 'lower'} {measured.split} accuracy"
+    return (
+        f"at {units.percentage_points(difference)} {'higher' if difference > 0 else 'lower'} {measured.split} accuracy"
+    )
 
 
 def cards(summary: RunSummary) -> tuple[Card, ...]:
-    """Key figures of the recommended network."""
+    """Key figures of the recommended network.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The key figures; empty where no network was chosen.
+    """
     network = summary.recommended
     if network is None:
         return ()
@@ -145,8 +187,15 @@ def cards(summary: RunSummary) -> tuple[Card, ...]:
     return tuple(result)
 
 
-def promise(network: ChosenNetwork) -> str:
-    """What was certified for a network with early exits, in one sentence; nothing where no guarantee was asked for."""
+def guarantee_sentence(network: ChosenNetwork) -> str:
+    """Sentence about what was certified for a network with early exits.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The sentence; empty where there is no guarantee or no early exit.
+    """
     guarantee = network.guarantee
     if guarantee is None or network.num_exits == 1:
         return ""
@@ -172,11 +221,11 @@ def promise(network: ChosenNetwork) -> str:
 
 
 def glossary() -> tuple[Term, ...]:
-    """The terms of the page in plain language."""
+    """The terms of the page with their meanings."""
     return _GLOSSARY
 
 
-def _and(parts: list[str]) -> str:
+def _joined(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 

@@ -63,7 +63,7 @@ def test_cycles_add_up_to_the_expected_latency_where_layers_follow_each_other() 
 
 def test_a_layer_is_reached_by_those_who_did_not_leave_before() -> None:
     data = figure_data.breakdown(fake.cost_report(fake.architecture()), (0.5, 0.3, 0.2))
-    reach = {row.stage: row.reach for row in data.layers}
+    reach = {row.stage: row.run_share for row in data.layers}
     assert reach == pytest.approx({0: 1.0, 1: 0.5, 2: 0.2})
 
 
@@ -80,7 +80,7 @@ def test_front_panels_hold_every_complete_network_once(summary: RunSummary) -> N
     for panel in figure_data.front_panels(summary):
         assert len(panel.candidates) + len(panel.front) == complete
         assert len(panel.front) == len(summary.front_indices)
-        assert len(panel.moves) == 3
+        assert len(panel.fine_tuning) == 3
     assert [panel.metric for panel in figure_data.front_panels(summary)] == [axis[0] for axis in figure_data.AXES]
 
 
@@ -94,11 +94,11 @@ def test_energies_are_in_joule_and_points_carry_their_place_in_the_run(summary: 
 
 def test_the_line_joins_only_points_that_get_better(summary: RunSummary) -> None:
     for panel in figure_data.front_panels(summary):
-        accuracies = [point.accuracy for point in panel.best]
-        costs = [point.cost for point in panel.best]
+        accuracies = [point.accuracy for point in panel.nondominated]
+        costs = [point.cost for point in panel.nondominated]
         assert accuracies == sorted(set(accuracies))
         assert costs == sorted(set(costs))
-        assert panel.best[-1].accuracy == max(point.accuracy for point in panel.front)
+        assert panel.nondominated[-1].accuracy == max(point.accuracy for point in panel.front)
 
 
 def test_networks_picked_twice_share_a_label(summary: RunSummary) -> None:
@@ -108,7 +108,7 @@ def test_networks_picked_twice_share_a_label(summary: RunSummary) -> None:
 
 
 def test_static_networks_are_listed_once_with_the_reference_first(summary: RunSummary) -> None:
-    statics = figure_data.statics_of(replace(summary, chosen=(*summary.chosen, *summary.chosen)))
+    statics = figure_data.static_networks(replace(summary, chosen=(*summary.chosen, *summary.chosen)))
     assert statics[0] is summary.static_reference
     assert len(statics) == 1 + len({network.static.architecture for network in summary.chosen})
 
@@ -123,8 +123,8 @@ def test_many_candidates_are_thinned(summary: RunSummary, monkeypatch: pytest.Mo
 def test_the_worst_tenth_of_the_candidates_does_not_set_the_frame(summary: RunSummary) -> None:
     panel = figure_data.front_panels(summary)[0]
     worst = min(point.accuracy for point in panel.candidates)
-    assert min(point.accuracy for point in panel.in_frame) > worst
-    assert set(panel.front) | set(panel.chosen) | set(panel.statics) <= set(panel.in_frame)
+    assert min(point.accuracy for point in panel.framed_points) > worst
+    assert set(panel.front) | set(panel.chosen) | set(panel.statics) <= set(panel.framed_points)
 
 
 def test_an_evaluation_without_details_or_values_is_left_out(summary: RunSummary) -> None:
@@ -157,7 +157,7 @@ def test_hypervolume_by_hand() -> None:
         point(0.9, 0.1, violation=1.0),  # does not count
         point(0.0, 0.0, Status.FAILED),
     )
-    found = figure_data.progress(goals, items)
+    found = figure_data.hypervolume_progress(goals, items)
     assert found == (
         ProgressPoint(1, pytest.approx(0.11 / 0.21), 1),
         ProgressPoint(3, 1.0, 2),
@@ -166,13 +166,13 @@ def test_hypervolume_by_hand() -> None:
 
 
 def test_hypervolume_never_shrinks(summary: RunSummary) -> None:
-    shares = [item.share for item in figure_data.progress(summary.objectives, summary.evaluations)]
+    shares = [item.share for item in figure_data.hypervolume_progress(summary.objectives, summary.evaluations)]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
 
 def test_no_progress_without_feasible_networks_or_objectives(summary: RunSummary) -> None:
-    assert figure_data.progress(summary.objectives, (point(0.9, 1.0, violation=1.0),)) == ()
-    assert figure_data.progress((), summary.evaluations) == ()
+    assert figure_data.hypervolume_progress(summary.objectives, (point(0.9, 1.0, violation=1.0),)) == ()
+    assert figure_data.hypervolume_progress((), summary.evaluations) == ()
     missing = (Objective("macs", "minimize"),)
-    assert figure_data.progress(missing, (point(0.9, 1.0),)) == ()
+    assert figure_data.hypervolume_progress(missing, (point(0.9, 1.0),)) == ()

@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.report.figures.label_placement import CHARACTER_WIDTH, LINE_HEIGHT, Label, Spot, place_labels
+from offramp.report.figures.label_placement import CHARACTER_WIDTH, LINE_HEIGHT, Label, PixelPoint, place_labels
 
 WIDTH, HEIGHT = 270.0, 295.0
 
 
-def box(label: Label, spot: Spot) -> tuple[float, float, float, float]:
+def box(label: Label, spot: PixelPoint) -> tuple[float, float, float, float]:
     length = CHARACTER_WIDTH * len(label.text)
     before = {"left": 0.0, "center": length / 2, "right": length}[label.anchor]
     left, middle = spot.x + label.shift_x - before, spot.y + label.shift_y
@@ -18,21 +18,21 @@ def collide(one: tuple[float, float, float, float], other: tuple[float, float, f
 
 
 def test_one_label_in_the_middle_takes_the_first_place() -> None:
-    assert place_labels(["knee"], [Spot(135, 150)], [], WIDTH, HEIGHT) == (Label("knee", "right", -11, 7),)
+    assert place_labels(["knee"], [PixelPoint(135, 150)], [], WIDTH, HEIGHT) == (Label("knee", "right", -11, 7),)
 
 
 def test_a_label_at_the_left_edge_goes_to_the_right() -> None:
-    (label,) = place_labels(["cheapest"], [Spot(5, 150)], [], WIDTH, HEIGHT)
+    (label,) = place_labels(["cheapest"], [PixelPoint(5, 150)], [], WIDTH, HEIGHT)
     assert label.anchor == "left"
 
 
 def test_an_obstacle_is_avoided() -> None:
-    (label,) = place_labels(["knee"], [Spot(135, 150)], [Spot(115, 157)], WIDTH, HEIGHT)
+    (label,) = place_labels(["knee"], [PixelPoint(135, 150)], [PixelPoint(115, 157)], WIDTH, HEIGHT)
     assert label.anchor == "left"
 
 
 def test_neighbours_keep_apart() -> None:
-    spots = [Spot(100, 250), Spot(118, 254), Spot(240, 250)]
+    spots = [PixelPoint(100, 250), PixelPoint(118, 254), PixelPoint(240, 250)]
     labels = place_labels(["knee", "most accurate", "static reference"], spots, [], WIDTH, HEIGHT)
     boxes = [box(label, spot) for label, spot in zip(labels, spots, strict=True)]
     assert not any(collide(boxes[i], boxes[j]) for i in range(3) for j in range(i))
@@ -41,7 +41,7 @@ def test_neighbours_keep_apart() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT)), max_size=6))
 def test_every_point_gets_its_label_however_crowded(places: list[tuple[float, float]]) -> None:
-    spots = [Spot(x, y) for x, y in places]
+    spots = [PixelPoint(x, y) for x, y in places]
     texts = [f"network {i}" for i in range(len(spots))]
     labels = place_labels(texts, spots, spots, WIDTH, HEIGHT)
     assert [label.text for label in labels] == texts

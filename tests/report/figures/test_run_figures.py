@@ -32,7 +32,7 @@ def all_figures(summary: RunSummary) -> list[Any]:
         figures.plot_energy_split(parts),
         plot_timeline(timeline(network.cost, summary.core_names)),
         figures.plot_training(summary.training[0]),
-        figures.plot_progress(figure_data.progress(summary.objectives, summary.evaluations)),
+        figures.plot_progress(figure_data.hypervolume_progress(summary.objectives, summary.evaluations)),
     ]
 
 

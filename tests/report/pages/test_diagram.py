@@ -15,7 +15,7 @@ def network(taps: tuple[int, ...] = (1, 4), branch: str = "pool_linear", early: 
 
 
 def drawn(item: ChosenNetwork) -> ElementTree.Element:
-    return ElementTree.fromstring(str(diagram.draw(item, DATA, fake.MAX_DEPTHS)))
+    return ElementTree.fromstring(str(diagram.draw_diagram(item, DATA, fake.MAX_DEPTHS)))
 
 
 def boxes(svg: ElementTree.Element, kind: str) -> list[ElementTree.Element]:
@@ -72,7 +72,7 @@ def test_a_closed_exit_is_named_closed() -> None:
 
 
 def test_names_are_escaped_and_clipped() -> None:
-    svg = str(diagram.draw(network(branch="<script>alert('a very long name')</script>"), DATA, fake.MAX_DEPTHS))
+    svg = str(diagram.draw_diagram(network(branch="<script>alert('a very long name')</script>"), DATA, fake.MAX_DEPTHS))
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg
     ElementTree.fromstring(svg)

@@ -55,7 +55,7 @@ def test_every_static_network_is_compared_with_the_one_reference(summary: RunSum
     own = summary.chosen[0].static.expected.energy_pj
     expected = units.reduction(own, summary.static_reference.expected.energy_pj).replace(units.NBSP, " ")
     assert notes(table, 4)[3] == expected
-    assert len(table.rows) == 3 + len(figure_data.statics_of(summary))
+    assert len(table.rows) == 3 + len(figure_data.static_networks(summary))
 
 
 def test_untested_networks_say_so() -> None:

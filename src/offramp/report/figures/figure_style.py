@@ -13,6 +13,14 @@ LEGEND_ROOM = 36
 
 
 def base_layout(height: int) -> dict[str, Any]:
+    """The layout that all figures share.
+
+    Args:
+        height: Height of the figure in pixels.
+
+    Returns:
+        A layout as plotly takes it.
+    """
     axis = axis_style()
     return {
         "template": "none",
@@ -34,6 +42,7 @@ def base_layout(height: int) -> dict[str, Any]:
 
 
 def axis_style() -> dict[str, Any]:
+    """The style of all axes, as plotly takes it."""
     return {
         "automargin": True,
         "gridcolor": palette.LINE.light,
@@ -46,23 +55,53 @@ def axis_style() -> dict[str, Any]:
 
 
 def style_axes(figure: "Figure") -> None:
+    """Set the style of all axes of a figure.
+
+    Args:
+        figure: The figure; it is changed.
+    """
     figure.update_xaxes(axis_style())
     figure.update_yaxes(axis_style())
 
 
 def legend_on_top() -> dict[str, Any]:
+    """A horizontal legend above the plot, as plotly takes it."""
     return {"orientation": "h", "yref": "container", "y": 1.0, "yanchor": "top", "x": 0, "traceorder": "normal"}
 
 
 def rounded(value: float) -> float:
-    """Six digits are more than a screen shows, and keep the page small."""
+    """Round a coordinate to six digits: more than a screen shows, and the page stays small.
+
+    Args:
+        value: The coordinate.
+
+    Returns:
+        The rounded coordinate.
+    """
     return float(f"{value:.6g}")
 
 
 def shortened(text: str, length: int = 24) -> str:
+    """Shorten a name in the middle; the last eight characters stay.
+
+    Args:
+        text: The name.
+        length: Largest number of characters, at least 10.
+
+    Returns:
+        The name, with an ellipsis where it was longer.
+    """
     return text if len(text) <= length else f"{text[: length - 9]}…{text[-8:]}"
 
 
 def shortened_start(text: str, length: int = 24) -> str:
-    """A long name by its end: the start of a layer name is what it shares with its neighbours."""
+    """Shorten the name of a layer at its start, which it shares with other layers.
+
+    Args:
+        text: The name.
+        length: Largest number of characters, at least 2.
+
+    Returns:
+        The name, with an ellipsis where it was longer.
+    """
     return text if len(text) <= length else f"…{text[1 - length :]}"

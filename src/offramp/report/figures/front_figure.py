@@ -11,17 +11,27 @@ from offramp.report import units
 from offramp.report.figures import palette
 from offramp.report.figures.figure_data import FrontPanel, Point
 from offramp.report.figures.figure_style import base_layout, rounded, shortened
-from offramp.report.figures.label_placement import Spot, place_labels
+from offramp.report.figures.label_placement import PixelPoint, place_labels
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 PHONE_PLOT_WIDTH = 270.0
+"""Width of the plotting area on a phone, in pixels."""
+
 PLOT_HEIGHT = 295.0
+"""Height of the plotting area in pixels."""
 
 
 def plot_front(panel: FrontPanel) -> "Figure":
-    """Accuracy against one cost: candidates faint, front members and chosen networks on top, static ones marked."""
+    """Draw accuracy against one cost: candidates, members of the front, chosen and static networks.
+
+    Args:
+        panel: The networks.
+
+    Returns:
+        The figure; its cost axis is logarithmic where costs differ by more than five times.
+    """
     import plotly.graph_objects as go
 
     scale = units.scale_for([p.cost for p in panel.points], panel.unit)
@@ -45,23 +55,23 @@ def plot_front(panel: FrontPanel) -> "Figure":
     faint = {"color": palette.FAINT.light, "size": 6, "opacity": 0.6}
     add(panel.candidates, "Tried", mode="markers", marker=faint)
     step = {"color": palette.BLUE.light, "width": 1.5, "shape": "hv"}
-    if len(panel.best) > 1:
-        add(panel.best, "Front", mode="lines", line=step)
+    if len(panel.nondominated) > 1:
+        add(panel.nondominated, "Front", mode="lines", line=step)
     add(panel.front, "Front", mode="markers", marker={"color": palette.BLUE.light, "size": 8})
-    for move in panel.moves:
-        pair = (move.start, move.end)
+    for change in panel.fine_tuning:
+        pair = (change.start, change.end)
         style = {"color": palette.VERMILION.light, "width": 1, "dash": "dot"}
         add(pair, "Before and after fine-tuning", mode="lines", line=style)
     edge = {"color": palette.BACKGROUND.light, "width": 1}
     star = {"color": palette.VERMILION.light, "size": 15, "symbol": "star", "line": edge}
     add(panel.chosen, "Chosen", mode="markers", marker=star)
-    # On top, so that a chosen network that is the reference itself shows both marks.
+    # Static networks are drawn last, so that a chosen network that is the reference shows both marks.
     static = {"color": palette.TEXT.light, "size": 10, "symbol": "diamond"}
     add(panel.statics[:1], "Static reference", mode="markers", marker=static)
     own = {"color": palette.TEXT.light, "size": 9, "symbol": "diamond-open"}
     add(panel.statics[1:], "Static network", mode="markers", marker=own)
     costs = _cost_axis([p.cost * scale.factor for p in panel.points])
-    accuracies = _padded([100 * p.accuracy for p in panel.in_frame], 100.0)
+    accuracies = _padded([100 * p.accuracy for p in panel.framed_points], 100.0)
     _label_points(figure, panel, scale.factor, costs, accuracies)
     figure.update_xaxes(title_text=f"{panel.title} ({scale.unit})", range=list(costs.range), type=costs.type)
     if costs.ticks:
@@ -85,7 +95,7 @@ class _Axis:
 
 
 def _cost_axis(values: Sequence[float]) -> _Axis:
-    """Logarithmic where costs differ by more than five times: what counts there is the ratio."""
+    """The cost axis, logarithmic where costs differ by more than five times, because ratios matter then."""
     if not values or min(values) <= 0.0 or max(values) < 5 * min(values):
         return _Axis(_padded(values), "linear")
     low, high = _padded([math.log10(value) for value in values], negative=True)
@@ -98,17 +108,17 @@ def _cost_axis(values: Sequence[float]) -> _Axis:
 def _label_points(
     figure: "Figure", panel: FrontPanel, factor: float, costs: _Axis, accuracies: tuple[float, float]
 ) -> None:
-    """Name the chosen networks and the static reference beside their markers, as it fits on a phone."""
+    """Label the chosen networks and the static reference; labels are placed for the width of a phone."""
 
-    def spot(point: Point) -> Spot:
+    def pixel_point(point: Point) -> PixelPoint:
         height = (100 * point.accuracy - accuracies[0]) / (accuracies[1] - accuracies[0])
-        return Spot(PHONE_PLOT_WIDTH * costs.share(point.cost * factor), PLOT_HEIGHT * height)
+        return PixelPoint(PHONE_PLOT_WIDTH * costs.share(point.cost * factor), PLOT_HEIGHT * height)
 
     statics = panel.statics[:1]
     named = [*panel.chosen, *statics]
     texts = [shortened(point.label) for point in panel.chosen] + ["static reference" for _ in statics]
-    obstacles = [spot(point) for point in (*panel.front, *panel.statics[1:])]
-    labels = place_labels(texts, [spot(point) for point in named], obstacles, PHONE_PLOT_WIDTH, PLOT_HEIGHT)
+    obstacles = [pixel_point(point) for point in (*panel.front, *panel.statics[1:])]
+    labels = place_labels(texts, [pixel_point(point) for point in named], obstacles, PHONE_PLOT_WIDTH, PLOT_HEIGHT)
     for point, label in zip(named, labels, strict=True):
         x = point.cost * factor
         figure.add_annotation(
@@ -131,11 +141,11 @@ def _front_hover(point: Point, name: str, unit: str) -> str:
 
 
 def _padded(values: Sequence[float], limit: float = math.inf, *, negative: bool = False) -> tuple[float, float]:
-    """Axis range with room around the outermost values, not beyond 0 and ``limit``; one value gets a range too."""
+    """Axis range with space around the outermost values, from 0 (unless ``negative``) to about ``limit``."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     pad = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     bottom = low - pad if negative else max(0.0, low - pad)
-    # Even a point at the very limit keeps its whole marker.
+    # The marker of a point at the limit is drawn whole.
     beyond = limit + 0.03 * (limit - bottom) if math.isfinite(limit) else math.inf
     return rounded(bottom), rounded(min(high + pad, beyond))
 

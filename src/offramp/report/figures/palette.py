@@ -1,4 +1,4 @@
-"""Colours by role, each for light and for dark; figures are drawn in the light ones and the page exchanges them.
+"""Colours by role, for the light and the dark theme; figures are drawn in light ones, which the page replaces.
 
 The series colours follow Okabe and Ito's palette, which stays distinct for colour-blind readers.
 Source: M. Okabe, K. Ito, "Color Universal Design", 2008.
@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Colour:
-    """One role. Every light value is used once only, so that it identifies the role."""
+    """The colour of a role.
+
+    Attributes:
+        name: Name of the role.
+        light: Colour of the light theme; each is used once, so that it identifies the role.
+        dark: Colour of the dark theme.
+    """
 
     name: str
     light: str
@@ -53,5 +59,12 @@ SERIES = (BLUE, YELLOW, GREEN, PURPLE, VERMILION, SKY, OLIVE, SLATE)
 
 
 def series_colour(index: int) -> str:
-    """Light colour of the ``index``-th series; the last one is shared by all that come after it."""
+    """Colour of a series in the light theme.
+
+    Args:
+        index: Index of the series, from 0.
+
+    Returns:
+        A colour; series after the last one of `SERIES` share it.
+    """
     return SERIES[min(index, len(SERIES) - 1)].light

@@ -1,4 +1,4 @@
-"""Plotly figures of the values in ``figure_data``; drawn in light colours, which the page exchanges for dark ones."""
+"""Figures of the values in ``figure_data``, drawn in light colours; the page replaces these in the dark theme."""
 
 import html
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from offramp.records.run_summary import TrainingCurve
 from offramp.report import units
 from offramp.report.figures import palette
-from offramp.report.figures.figure_data import Breakdown, ExitBar, LayerRow, ProgressPoint, reach_note
+from offramp.report.figures.figure_data import Breakdown, ExitBar, LayerRow, ProgressPoint, layer_note
 from offramp.report.figures.figure_style import (
     LEGEND_ROOM,
     base_layout,
@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 
 ROW_HEIGHT = 20
 MAX_CURVES = 6
+"""Early exits with their own colours at most, in a figure of a training."""
+
 ROLE_COLOURS = {Role.BACKBONE: palette.BLUE.light, Role.BRANCH: palette.VERMILION.light}
 ROLE_NAMES = {Role.BACKBONE: "Backbone", Role.BRANCH: "Exit branches"}
 SPLIT_COLOURS = {"validation": palette.SKY.light, "test": palette.BLUE.light}
 
 
 def plot_exits(bars: Sequence[ExitBar]) -> "Figure":
-    """Two panels over the exits: who left there, and how many of those were right."""
+    """Draw exit rates and accuracies of the exits in two panels.
+
+    Args:
+        bars: Exits on one or two splits.
+
+    Returns:
+        The figure.
+    """
     from plotly.subplots import make_subplots
 
     exits = list(dict.fromkeys(bar.exit for bar in bars))
@@ -60,21 +69,28 @@ def plot_exits(bars: Sequence[ExitBar]) -> "Figure":
             )
     style_axes(figure)
     for column, title in enumerate(titles, start=1):
-        # Room behind a bar of 100 % for its label, also on a phone.
+        # A bar of 100 % needs space for its label, also on a phone.
         figure.update_xaxes(title_text=title, range=[0, 138], tickvals=[0, 50, 100], row=1, col=column)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
 
 def plot_layer_energy(data: Breakdown) -> "Figure":
-    """Expected energy of each layer as a bar, stacked by where it goes."""
+    """Draw the expected energy of each layer as a bar, stacked by source.
+
+    Args:
+        data: Energies of the layers.
+
+    Returns:
+        The figure.
+    """
     import plotly.graph_objects as go
 
     rows = data.layers
     scale = units.scale_for([row.expected_energy_pj * 1e-12 for row in rows], "J")
     figure = go.Figure(layout=base_layout(height=90 + ROW_HEIGHT * max(len(rows), 4)))
     for index, source in enumerate(data.sources):
-        values = [sum(p.energy_pj for p in row.parts if p.source == source) * row.reach * 1e-12 for row in rows]
+        values = [sum(p.energy_pj for p in row.parts if p.source == source) * row.run_share * 1e-12 for row in rows]
         figure.add_bar(
             x=[rounded(value * scale.factor) for value in values],
             y=list(range(len(rows))),
@@ -91,7 +107,14 @@ def plot_layer_energy(data: Breakdown) -> "Figure":
 
 
 def plot_layer_cycles(data: Breakdown) -> "Figure":
-    """Expected busy cycles of each layer, backbone and branches in their own colours."""
+    """Draw the expected busy cycles of each layer, in the colours of backbone and branches.
+
+    Args:
+        data: Busy cycles of the layers.
+
+    Returns:
+        The figure.
+    """
     import plotly.graph_objects as go
 
     rows = data.layers
@@ -115,11 +138,11 @@ def plot_layer_cycles(data: Breakdown) -> "Figure":
 
 
 def _layer_hover(row: LayerRow, figure_text: str) -> str:
-    return f"<b>{html.escape(row.name)}</b> ({html.escape(row.op)})<br>{html.escape(figure_text)}<br>{reach_note(row)}"
+    return f"<b>{html.escape(row.name)}</b> ({html.escape(row.op)})<br>{html.escape(figure_text)}<br>{layer_note(row)}"
 
 
 def _layer_axis(figure: "Figure", rows: Sequence[LayerRow]) -> None:
-    # Positions are numbers, so that two layers whose shortened names are equal keep their own bars.
+    # Positions are numbers, so that layers with the same shortened name have separate bars.
     labels = [
         shortened_start(row.name) if row.role is Role.BACKBONE else f"↳ {shortened_start(row.name, 22)}" for row in rows
     ]
@@ -130,7 +153,14 @@ def _layer_axis(figure: "Figure", rows: Sequence[LayerRow]) -> None:
 
 
 def plot_energy_split(data: Breakdown) -> "Figure":
-    """Two stacked bars, backbone and branches: expected energy by where it goes."""
+    """Draw the expected energy of backbone and branches as two bars, stacked by source.
+
+    Args:
+        data: Energies of the layers.
+
+    Returns:
+        The figure.
+    """
     import plotly.graph_objects as go
 
     values = {(s, role): data.expected_energy_pj(s, role) * 1e-12 for s in data.sources for role in Role}
@@ -156,7 +186,14 @@ def plot_energy_split(data: Breakdown) -> "Figure":
 
 
 def plot_training(curve: TrainingCurve) -> "Figure":
-    """Loss above, validation accuracy per exit below, over the epochs."""
+    """Draw loss (above) and validation accuracy per exit (below) over the epochs.
+
+    Args:
+        curve: Curves of a training of at least one epoch.
+
+    Returns:
+        The figure; without accuracies it has one panel.
+    """
     from plotly.subplots import make_subplots
 
     rows = 2 if curve.accuracies else 1
@@ -168,7 +205,7 @@ def plot_training(curve: TrainingCurve) -> "Figure":
     figure.add_scatter(x=curve.epochs, y=curve.loss, mode=mode, line=loss_line, name="Loss", showlegend=False)
     figure.update_yaxes(title_text="Training loss", rangemode="tozero", row=1, col=1)
     final = len(curve.accuracies) - 1
-    # A supernet may have an exit after every block: too many for a colour each.
+    # A supernet may have an exit after every block, which is too many for separate colours.
     crowded = final > MAX_CURVES
     for index, values in enumerate(curve.accuracies):
         colour = palette.FAINT.light if crowded else palette.series_colour(index)
@@ -192,7 +229,14 @@ def plot_training(curve: TrainingCurve) -> "Figure":
 
 
 def plot_progress(points: Sequence[ProgressPoint]) -> "Figure":
-    """Growth of the hypervolume over the evaluations."""
+    """Draw the growth of the hypervolume over the evaluations.
+
+    Args:
+        points: States of the front.
+
+    Returns:
+        The figure.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=base_layout(height=280))

@@ -13,15 +13,22 @@ from offramp.workload.graph import Role
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-LINK_STEP = 0.62
-"""Height of a link's row, where that of a core is 1."""
+LINK_HEIGHT = 0.62
+"""Height of a link's row relative to a core's."""
 
-PALER = 0.62
-"""Opacity of every second layer, so that neighbours can be told apart without lines between them."""
+PALE_OPACITY = 0.62
+"""Opacity of every second layer, which separates neighbours without lines."""
 
 
 def plot_timeline(data: Timeline) -> "Figure":
-    """Which core runs which layer when and what travels when; vertical lines where an exit has its answer."""
+    """Draw layers on cores and transfers over links; a vertical line marks the time at which an exit has its result.
+
+    Args:
+        data: The timeline.
+
+    Returns:
+        The figure.
+    """
     import plotly.graph_objects as go
 
     scale = units.scale_for([bar.end_cycle for bar in data.bars], "cycles")
@@ -40,7 +47,7 @@ def plot_timeline(data: Timeline) -> "Figure":
             name=ROLE_NAMES[role],
             marker={
                 "color": ROLE_COLOURS[role],
-                "opacity": [PALER if order[bar.name] % 2 else 1.0 for bar in mine],
+                "opacity": [PALE_OPACITY if order[bar.name] % 2 else 1.0 for bar in mine],
                 "line": {"width": 0},
             },
             hovertext=[_hover(bar) for bar in mine],
@@ -49,7 +56,7 @@ def plot_timeline(data: Timeline) -> "Figure":
     for number, mark in enumerate(data.marks):
         x = mark.cycle * scale.factor
         figure.add_vline(x=x, line={"color": palette.MUTED.light, "width": 1, "dash": "dash"})
-        # Two rows of labels: exits that follow each other closely stay readable.
+        # Labels alternate between two rows, so that those of close exits stay readable.
         figure.add_annotation(
             x=x, y=1, yref="paper", yanchor="bottom", yshift=1 + 14 * (number % 2), text=mark.label, showarrow=False,
             xanchor="right", font={"size": 11, "color": palette.MUTED.light},
@@ -66,7 +73,7 @@ def _places(data: Timeline) -> dict[str, float]:
     """Middle of each row, from the top."""
     places = {row: float(number) for number, row in enumerate(data.cores)}
     for number, row in enumerate(data.links):
-        places[row] = len(data.cores) - 0.5 + LINK_STEP * (number + 0.5) + 0.15
+        places[row] = len(data.cores) - 0.5 + LINK_HEIGHT * (number + 0.5) + 0.15
     return places
 
 

@@ -1,4 +1,4 @@
-"""An architecture as a block diagram: the backbone from top to bottom, exits to its right, in inline SVG."""
+"""Block diagram of an architecture in inline SVG: the backbone from top to bottom, exits to its right."""
 
 from dataclasses import dataclass
 
@@ -29,11 +29,20 @@ class _Box:
         return self.top + self.height / 2
 
 
-def draw(network: ChosenNetwork, data: DataSummary, max_depths: tuple[int, ...]) -> Markup:
-    """SVG of a chosen network; the backbone line is as thick as the share of images that is still in."""
+def draw_diagram(network: ChosenNetwork, data: DataSummary, max_depths: tuple[int, ...]) -> Markup:
+    """Draw a chosen network; the line of the backbone is as thick as the share of images that reach each block.
+
+    Args:
+        network: The network.
+        data: The data set of the run.
+        max_depths: Largest depth of each stage in the search space.
+
+    Returns:
+        An SVG element; names in it are escaped.
+    """
     layout = layout_of(network.architecture, max_depths)
     rates = network.measured.profile.rates
-    boxes, exit_tops, height = _place(layout)
+    boxes, exit_tops, height = _arranged(layout)
     parts = [_input(data)]
     top = float(BLOCK_HEIGHT)
     for block in layout.blocks:
@@ -55,8 +64,8 @@ def draw(network: ChosenNetwork, data: DataSummary, max_depths: tuple[int, ...])
     )
 
 
-def _place(layout: Layout) -> tuple[dict[int, _Box], list[float], float]:
-    """Blocks below each other; several exits after one block push the next block down."""
+def _arranged(layout: Layout) -> tuple[dict[int, _Box], list[float], float]:
+    """Boxes of the blocks, upper edges of the exits, and the height; exits after one block push the next one down."""
     boxes: dict[int, _Box] = {}
     exit_tops: list[float] = []
     top = float(BLOCK_HEIGHT + GAP)
@@ -68,7 +77,7 @@ def _place(layout: Layout) -> tuple[dict[int, _Box], list[float], float]:
             exit_top = max(free_for_exit, top)
             exit_tops.append(exit_top)
             free_for_exit = exit_top + EXIT_HEIGHT + 6
-        # The next block starts where the last exit does at the earliest, so that branches never cross.
+        # The next block starts below the upper edge of the last exit, so that branches never cross.
         top = max(top + BLOCK_HEIGHT + GAP, exit_tops[-1] + BLOCK_HEIGHT + GAP if mine else 0.0)
     bottom = max(top - GAP, free_for_exit)
     return boxes, exit_tops, bottom + 4

@@ -21,6 +21,7 @@ from offramp.report.figures.timeline_data import busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
 from offramp.report.pages import diagram, tables
 from offramp.report.pages.template import FigureBox, environment, figure_box
+from offramp.report.table import Table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -28,7 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """What the template shows of a chosen network."""
+    """What the template shows of a chosen network.
+
+    Attributes:
+        id: Anchor of its section.
+        name: Name of the rules that picked it.
+        policy: Sentences about its exit policy.
+        bundle: Path of its bundle; empty = there is none.
+        diagram: Its block diagram.
+        exits_figure: Exit rates and accuracies; None without early exits.
+        exits_table: Its exits.
+        split_figure: Energy by source.
+        energy_table: Energy by source.
+        energy_figure: Energy of each layer.
+        cycles_figure: Busy cycles of each layer.
+        timeline_figure: Its schedule.
+        busy_table: Busy times of cores and links.
+    """
 
     id: str
     name: str
@@ -36,18 +53,27 @@ class NetworkView:
     bundle: str
     diagram: Markup
     exits_figure: FigureBox | None
-    exits_table: tables.Table
+    exits_table: Table
     split_figure: FigureBox
-    energy_table: tables.Table
+    energy_table: Table
     energy_figure: FigureBox
     cycles_figure: FigureBox
     timeline_figure: FigureBox
-    busy_table: tables.Table
+    busy_table: Table
 
 
 @dataclass(frozen=True)
 class SampleView:
-    """What the template shows of a test image."""
+    """What the template shows of a test image.
+
+    Attributes:
+        image: The image, a PNG file as base64 text.
+        truth: Name of its class.
+        predicted: Name of the predicted class.
+        correct: Whether the prediction is right.
+        exit: Name of the exit at which it left.
+        confidence: Confidence of this exit in percent.
+    """
 
     image: str
     truth: str
@@ -59,7 +85,12 @@ class SampleView:
 
 @dataclass(frozen=True)
 class Link:
-    """An entry of the contents."""
+    """An entry of the table of contents.
+
+    Attributes:
+        id: Anchor of the section.
+        title: Its title.
+    """
 
     id: str
     title: str
@@ -75,7 +106,7 @@ def render_page(summary: RunSummary) -> str:
         The HTML page.
     """
     network = summary.recommended
-    progress = figure_data.progress(summary.objectives, summary.evaluations)
+    progress = figure_data.hypervolume_progress(summary.objectives, summary.evaluations)
     rules = {item.rule for item in summary.chosen}
     training = [_training_box(index, curve, rules) for index, curve in enumerate(summary.training) if curve.epochs]
     return (
@@ -84,8 +115,8 @@ def render_page(summary: RunSummary) -> str:
         .render(
             summary=summary,
             created=summary.created.strftime("%d %B %Y").lstrip("0"),
-            found=words.found(summary),
-            searched=words.searched(summary),
+            found=words.result_sentence(summary),
+            searched=words.search_sentences(summary),
             cards=words.cards(summary),
             recommended=rule_name(network.rule) if network else "",
             split=network.measured.split if network else "",
@@ -93,7 +124,7 @@ def render_page(summary: RunSummary) -> str:
             contents=_contents(summary, bool(training), bool(progress)),
             front_figures=_front_boxes(summary),
             thinned=_thinned(summary),
-            num_statics=len(figure_data.statics_of(summary)),
+            num_statics=len(figure_data.static_networks(summary)),
             front_table=tables.front_table(summary),
             chosen_table=tables.chosen_table(summary),
             networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
@@ -163,7 +194,7 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
         name=name,
         policy=_policy_sentence(network),
         bundle=network.bundle,
-        diagram=diagram.draw(network, summary.data, summary.max_depths),
+        diagram=diagram.draw_diagram(network, summary.data, summary.max_depths),
         exits_figure=exits if network.num_exits > 1 else None,
         exits_table=tables.exits_table(network, summary.max_depths),
         split_figure=box("split", figures.plot_energy_split(parts), "Energy by memory", f"Energy ({sources})"),
@@ -184,7 +215,7 @@ def _policy_sentence(network: ChosenNetwork) -> str:
         f"An image leaves at the first exit that is sure enough. Confidence is the {measure}{scaled}; "
         "the thresholds were chosen on the validation images."
     )
-    return f"{sentence} {words.promise(network)}".rstrip()
+    return f"{sentence} {words.guarantee_sentence(network)}".rstrip()
 
 
 def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
@@ -201,7 +232,7 @@ def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
 
 
 def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> FigureBox:
-    # A curve named after a picking rule is of the fine-tuning of what the rule picked.
+    # A curve named after a rule is of the fine-tuning of the network that the rule picked.
     title = f"Fine-tuning: {rule_name(curve.name)}" if curve.name in rules else curve.name
     shown = f"loss {units.significant(curve.loss[-1])} after {units.count(len(curve.epochs), 'epoch')}"
     if curve.accuracies:

@@ -1,7 +1,6 @@
-"""Tables of the report as rows of text, without HTML."""
+"""Tables of the report of a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from offramp.cost.expected import ExpectedCost
 from offramp.exits.exit_policy import ExitProfile
@@ -10,7 +9,8 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units
 from offramp.report.architecture_layout import describe, layout_of
-from offramp.report.figures.figure_data import Breakdown, cost_of, statics_of
+from offramp.report.figures.figure_data import Breakdown, cost_of, static_networks
+from offramp.report.table import Cell, Column, Table
 from offramp.report.wording import METRIC_NAMES, format_metric
 from offramp.workload.graph import Role
 
@@ -23,43 +23,20 @@ _SHORT_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column's heading; figures are set flush right."""
-
-    heading: str
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text, and a second, smaller line."""
-
-    text: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """The first cell of each row names the row."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"every row must have {len(self.columns)} cells, got {len(row)}: {row}.")
-
-
 def chosen_table(summary: RunSummary) -> Table:
-    """The chosen networks and the static ones: accuracies, expected costs, reductions against the static reference."""
+    """Table of the chosen networks and the static ones: accuracies, expected costs and reductions.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The table; reductions are against the static reference.
+    """
     splits = {network.measured.split for network in summary.chosen}
     split = "test" if splits == {"test"} else "validation" if splits == {"validation"} else "test (or validation)"
     reference = summary.static_reference
     rows = [_network_row(network, reference, summary) for network in summary.chosen]
-    rows += [_static_row(static, reference, summary) for static in statics_of(summary)]
+    rows += [_static_row(static, reference, summary) for static in static_networks(summary)]
     caption = "Chosen networks and static networks."
     if summary.chosen:
         caption += f" Expected costs are means over the {split} images; reductions are against the static reference."
@@ -100,7 +77,15 @@ def _cost_cells(expected: ExpectedCost, reference: ExpectedCost | None) -> tuple
 
 
 def interval(share: float, num_samples: int) -> str:
-    """The 95 % Wilson interval of a share counted on ``num_samples`` samples, as text; empty where there are none."""
+    """The 95 % Wilson interval of a share.
+
+    Args:
+        share: The share, from 0 to 1.
+        num_samples: Number of samples on which it was counted.
+
+    Returns:
+        The interval in percent; empty where there are no samples or ``share`` is out of range.
+    """
     from scipy.stats import binomtest
 
     if num_samples < 1 or not 0.0 <= share <= 1.0:
@@ -110,7 +95,15 @@ def interval(share: float, num_samples: int) -> str:
 
 
 def exits_table(network: ChosenNetwork, max_depths: Sequence[int]) -> Table:
-    """Exit by exit: where it is, its threshold, who leaves there, how often that is right, and the cost to there."""
+    """Table of the exits of a network: position, threshold, exit rate, accuracies and the cost up to each.
+
+    Args:
+        network: The network.
+        max_depths: Largest depth of each stage in the search space.
+
+    Returns:
+        The table, one row per exit.
+    """
     shares = ("Threshold", "Leave here", "Right, of those", "Right if all left here")
     costs = ("Energy to here", "Latency to here", "MACs to here")
     rows = []
@@ -132,13 +125,21 @@ def exits_table(network: ChosenNetwork, max_depths: Sequence[int]) -> Table:
 
 
 def _profile_texts(profile: ExitProfile, index: int) -> tuple[str, str, str]:
-    right = units.percent(profile.accuracies[index]) if profile.rates[index] > 0.0 else units.NOTHING
-    full = units.percent(profile.full_accuracies[index]) if index < len(profile.full_accuracies) else units.NOTHING
+    right = units.percent(profile.accuracies[index]) if profile.rates[index] > 0.0 else units.NO_VALUE
+    full = units.percent(profile.full_accuracies[index]) if index < len(profile.full_accuracies) else units.NO_VALUE
     return units.percent(profile.rates[index]), right, full
 
 
 def threshold(network: ChosenNetwork, index: int) -> str:
-    """The threshold of an exit in words where the number would mislead."""
+    """Write the threshold of an exit.
+
+    Args:
+        network: The network.
+        index: Index of the exit, from 0.
+
+    Returns:
+        The number, or words for the final exit and for an exit at which no image leaves.
+    """
     if index == network.num_exits - 1:
         return "takes the rest"
     value = network.policy.thresholds[index]
@@ -146,7 +147,14 @@ def threshold(network: ChosenNetwork, index: int) -> str:
 
 
 def front_table(summary: RunSummary) -> Table:
-    """The front as the search saw it, before fine-tuning, in order of accuracy."""
+    """Table of the Pareto front before fine-tuning.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The table, one row per member, from the most to the least accurate.
+    """
     columns = [Column("Network", numeric=False), Column("Validation accuracy")]
     columns += [Column(_SHORT_NAMES[metric]) for metric in COST_METRICS]
     columns += [Column("Exit rates"), Column("Architecture", numeric=False)]
@@ -159,9 +167,9 @@ def front_table(summary: RunSummary) -> Table:
         rates = item.details.profile.rates if item.details is not None else ()
         rows.append((
             Cell(f"#{index + 1}"),
-            Cell(units.NOTHING if accuracy is None else units.percent(accuracy)),
-            *(Cell(units.NOTHING if value is None else format_metric(metric, value)) for metric, value in costs),
-            Cell(" / ".join(units.percent(rate, 0) for rate in rates) or units.NOTHING),
+            Cell(units.NO_VALUE if accuracy is None else units.percent(accuracy)),
+            *(Cell(units.NO_VALUE if value is None else format_metric(metric, value)) for metric, value in costs),
+            Cell(" / ".join(units.percent(rate, 0) for rate in rates) or units.NO_VALUE),
             Cell(describe(item.architecture, summary.max_depths)),
         ))  # fmt: skip
     caption = "Members of the Pareto front as the search saw them: weights of the supernet, validation images."
@@ -169,7 +177,14 @@ def front_table(summary: RunSummary) -> Table:
 
 
 def energy_table(data: Breakdown) -> Table:
-    """Expected energy by source, backbone and branches apart."""
+    """Table of the expected energy by source, separately for the backbone and the branches.
+
+    Args:
+        data: Energies of the layers.
+
+    Returns:
+        The table, one row per source and one for their sum.
+    """
     values = {source: [data.expected_energy_pj(source, role) for role in Role] for source in data.sources}
     sums = [sum(column) for column in zip(*values.values(), strict=True)] or [0.0 for _ in Role]
     values["all"] = sums
@@ -183,7 +198,14 @@ def energy_table(data: Breakdown) -> Table:
 
 
 def facts_table(summary: RunSummary) -> Table:
-    """How the run was made: data, accelerator, engine, search, versions."""
+    """Table of the settings of the run: data, accelerator, engine, search, versions.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The table, one row per setting.
+    """
     data = summary.data
     failed = sum(item.status is Status.FAILED for item in summary.evaluations)
     outside = sum(item.status is Status.COMPLETE and not item.feasible for item in summary.evaluations)

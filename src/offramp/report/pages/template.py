@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A series and the name of its colour in the palette."""
+    """An entry of a legend.
+
+    Attributes:
+        name: Name of the series.
+        colour: Name of its colour in the palette.
+    """
 
     name: Markup
     colour: str
@@ -25,7 +30,17 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class FigureBox:
-    """A figure for the template; ``spec`` is plotly's JSON, ``description`` is for those who cannot see it."""
+    """A figure for the template.
+
+    Attributes:
+        id: Identifier of the HTML element.
+        title: Its title; empty = none.
+        description: Text for readers who cannot see the figure.
+        spec: The figure as plotly's JSON.
+        height: Its height in pixels.
+        legend: Entries of its legend; empty = it has none.
+        caption: Text below the figure; empty = none.
+    """
 
     id: str
     title: str
@@ -37,7 +52,7 @@ class FigureBox:
 
 
 def environment() -> "Environment":
-    """Templates whose values are all escaped; each finds the palette, the style, the scripts and plotly in it."""
+    """The templates of the pages; they escape all values and know the palette, the style, the scripts and plotly."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -64,10 +79,21 @@ def _source(name: str) -> str:
 
 
 def figure_box(name: str, figure: "Figure", title: str, description: str, caption: str = "") -> FigureBox:
-    """A figure as the templates want it, its legend beside it."""
+    """Prepare a figure for a template; its legend becomes HTML.
+
+    Args:
+        name: Identifier of the HTML element.
+        figure: The figure.
+        title: Its title; empty = none.
+        description: Text for readers who cannot see the figure.
+        caption: Text below the figure; empty = none.
+
+    Returns:
+        The figure for the template.
+    """
     spec = json.loads(str(figure.to_json()))
     layout = spec["layout"]
-    # The page brings its own look; plotly's template would only make it longer.
+    # The page has its own style; plotly's template would only make it longer.
     layout.pop("template", None)
     legend = _legend_of(spec)
     if layout.get("showlegend", True):
@@ -78,7 +104,7 @@ def figure_box(name: str, figure: "Figure", title: str, description: str, captio
 
 
 def _legend_of(spec: dict[str, Any]) -> tuple[LegendEntry, ...]:
-    """The series of a figure for a legend in HTML, which wraps on a phone and follows the theme by itself."""
+    """The series of a figure for a legend in HTML, which wraps on narrow screens and follows the theme."""
     if not spec["layout"].get("showlegend", True):
         return ()
     names = {colour.light: colour.name for colour in palette.COLOURS}

@@ -9,8 +9,8 @@ from offramp.errors import InputError
 from offramp.report import units
 from offramp.report.figures.timeline_data import Timeline, busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
-from offramp.report.pages.tables import Cell, Column, Table
 from offramp.report.pages.template import environment, figure_box
+from offramp.report.table import Cell, Column, Table
 from offramp.report.terminal.cost_table import engine_name, mapping_name
 from offramp.version import __version__
 

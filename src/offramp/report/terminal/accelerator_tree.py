@@ -1,4 +1,4 @@
-"""An accelerator as a tree for the terminal: cores, memories, links, and published figures."""
+"""An accelerator as a tree for the terminal, with its cores, memories and links, and a table of published figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,22 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from offramp.cost.published_figures import ReferenceComparison
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, MemoryLevel, PortKind, WeightSparsity
-from offramp.report.terminal.text import plain_text, simple_table
+from offramp.report.terminal.terminal_style import plain_text, simple_table
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
 MAX_LINK_LINES = 24
+"""Lines of links of a kind that are shown at most."""
+
 MAX_NAMES = 8
+"""Equal cores that are listed by name at most."""
+
 _BINARY = ((2**33, "GiB"), (2**23, "MiB"), (2**13, "KiB"), (8, "B"))
 _QUANTITIES = {"energy_pj": "energy, pJ", "tops_per_watt": "peak, TOP/s/W"}
-_WAYS = {PortKind.READ: "read", PortKind.WRITE: "write", PortKind.READ_WRITE: "read or write"}
+_PORT_NAMES = {PortKind.READ: "read", PortKind.WRITE: "write", PortKind.READ_WRITE: "read or write"}
 
 
 @dataclass(frozen=True)
 class _Medium:
-    """What links that are drawn together have in common."""
+    """The properties that links drawn together share."""
 
     bandwidth_bits: int | None
     energy_pj_per_bit: float
@@ -29,12 +33,26 @@ class _Medium:
 
 
 def peak_macs_per_cycle(accelerator: Accelerator) -> int:
-    """Multiply-accumulates a cycle of all compute cores together."""
+    """Peak throughput of all compute cores together.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        Multiply-accumulate operations per clock cycle.
+    """
     return sum(core.peak_macs_per_cycle for core in accelerator.cores_of(CoreKind.COMPUTE))
 
 
 def accelerator_tree(accelerator: Accelerator) -> "Tree":
-    """Cores (equal ones drawn once), their arrays and memories from the array outwards, and links."""
+    """Tree of the cores with their arrays and memories, and of the links; equal cores are shown once.
+
+    Args:
+        accelerator: The accelerator.
+
+    Returns:
+        The tree.
+    """
     from rich.tree import Tree
 
     tree = Tree(plain_text(accelerator.name))
@@ -105,7 +123,7 @@ def _sparsity_line(sparsity: WeightSparsity) -> str:
 
 
 def _memory_line(memory: MemoryLevel, core: Core) -> str:
-    ports = ", ".join(f"{_WAYS[port.kind]} {port.bandwidth_bits}" for port in memory.ports)
+    ports = ", ".join(f"{_PORT_NAMES[port.kind]} {port.bandwidth_bits}" for port in memory.ports)
     whole = {dimension.name for dimension in core.array} <= set(memory.served_dimensions)
     if whole:
         served = ""
@@ -143,7 +161,7 @@ def _add_links(tree: "Tree", accelerator: Accelerator) -> None:
 
 
 def _link_lines(links: Sequence[Link]) -> list[str]:
-    """One line per sender; a pair joined in both directions stands once."""
+    """One line per sender; a pair with links in both directions is listed once."""
     ends = {(link.sender, link.receiver) for link in links}
     both: dict[str, list[str]] = {}
     single: dict[str, list[str]] = {}
@@ -159,7 +177,14 @@ def _link_lines(links: Sequence[Link]) -> list[str]:
 
 
 def reference_table(rows: Sequence[ReferenceComparison]) -> "Table":
-    """Published and priced figures side by side."""
+    """Table of published figures beside those of the cost engine.
+
+    Args:
+        rows: The comparisons.
+
+    Returns:
+        The table, one row per comparison.
+    """
     table = simple_table("Published figures")
     for heading in ("Layer", "Core", "Quantity"):
         table.add_column(heading, overflow="fold")
@@ -179,7 +204,15 @@ def reference_table(rows: Sequence[ReferenceComparison]) -> "Table":
 
 
 def accelerator_json(accelerator: Accelerator, rows: Sequence[ReferenceComparison]) -> dict[str, Any]:
-    """Everything that the drawing shows, as plain data."""
+    """The accelerator and the comparisons as plain data.
+
+    Args:
+        accelerator: The accelerator.
+        rows: The comparisons with published figures.
+
+    Returns:
+        Data that ``json.dumps`` takes.
+    """
     from offramp import jsonio
 
     return {

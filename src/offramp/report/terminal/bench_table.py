@@ -1,4 +1,4 @@
-"""A bench result for the terminal."""
+"""Results of a latency benchmark for the terminal."""
 
 from rich.table import Table
 
@@ -7,7 +7,14 @@ from offramp.deploy.bench.paired_timing import Estimate
 
 
 def bench_table(result: BenchResult) -> Table:
-    """Latency per exit and at the exit rates, each form beside the static model."""
+    """Table of the latency per exit and at the exit rates, for each form and the static model.
+
+    Args:
+        result: The results.
+
+    Returns:
+        The table.
+    """
     table = Table("", "rate", *(f"{form.form}, ms" for form in result.forms), "MACs", title=result.name)
     for column in table.columns:
         column.no_wrap = True
@@ -24,7 +31,14 @@ def bench_table(result: BenchResult) -> Table:
 
 
 def bench_notes(result: BenchResult) -> list[str]:
-    """What one must know to read the table."""
+    """Notes below the table.
+
+    Args:
+        result: The results.
+
+    Returns:
+        The notes, one string each.
+    """
     cores = f" on core(s) {', '.join(map(str, result.pinned_to_cores))}" if result.pinned_to_cores else ""
     plain = "Plain graphs: the layers up to each exit as if it were known where a sample leaves; the rest is overhead."
     before, after = result.load_average

@@ -6,7 +6,8 @@ from offramp import jsonio
 from offramp.cost.priced_model import PricedModel
 from offramp.cost.report import CostReport, StageCost
 from offramp.report import units
-from offramp.report.terminal.text import COST_HEADINGS, UNITS, FrontCosts, cost_cells, plain_text, simple_table
+from offramp.report.terminal.run_tables import COST_HEADINGS, UNITS, FrontCosts, cost_cells
+from offramp.report.terminal.terminal_style import plain_text, simple_table
 from offramp.settings.cost_config import ALL_MAPPING_STEPS
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _notes(priced: PricedModel) -> list[str]:
         saved = units.reduction(expected.energy_delay_product_j_cycles, static.energy_delay_product_j_cycles)
         notes.append(f"{saved} energy-delay product, compared with the static network")
         products = (expected.energy_delay_product_j_cycles, expected.product_of_means_j_cycles)
-        mean, other = map(units.product, products)
+        mean, other = map(units.energy_delay_product, products)
         notes.append(f"Expected product: {mean} as the mean of the products, {other} as the product of the means")
     if priced.weight_density is not None:
         notes.append(f"Zero weights counted: {units.percent(1.0 - priced.weight_density)} of those in the file")

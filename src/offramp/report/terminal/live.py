@@ -1,4 +1,4 @@
-"""Live view of a running search in the terminal: progress, front as a table and as a plot."""
+"""Live view of a running search in the terminal: progress, the front as a plot and as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front
-from offramp.report.terminal.text import evaluations_table
+from offramp.report.terminal.run_tables import evaluations_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -25,7 +25,16 @@ _PHASES = {
 
 @dataclass(frozen=True)
 class LiveState:
-    """What the record of a run says at one moment; ``recent`` are the last reasons of failures."""
+    """State of a run, read from its record.
+
+    Attributes:
+        name: Name of the run.
+        phase: Phase of the run as its record names it; None = it is starting.
+        running: Whether the search still runs.
+        num_proposed: Number of candidates proposed so far.
+        evaluations: Evaluations so far, in the order of the proposals.
+        objectives: Objectives of the search.
+    """
 
     name: str
     phase: str | None
@@ -36,11 +45,19 @@ class LiveState:
 
     @property
     def over(self) -> bool:
+        """Whether the search does not run any more."""
         return not self.running
 
 
 def live_view(state: LiveState) -> "Group":
-    """Everything to be seen at one moment."""
+    """The state, the last failure, and the front as a plot and as a table.
+
+    Args:
+        state: State of the run.
+
+    Returns:
+        What the terminal shows.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -71,9 +88,17 @@ def scatter(
     width: int = _WIDTH,
     height: int = _HEIGHT,
 ) -> str:
-    """The first objective upwards over the second one: ``·`` a candidate, ``●`` a member of the front.
+    """Scatter plot of the first objective over the second one; with one objective, over the candidate's number.
 
-    With one objective: over the number of the candidate.
+    Args:
+        evaluations: Evaluations; only complete ones are drawn, as ``·``.
+        front: Members of the front, among ``evaluations``; they are drawn as ``●``.
+        objectives: Objectives of the search, at least one.
+        width: Width of the plotting area in characters.
+        height: Height of the plotting area in lines.
+
+    Returns:
+        The plot as text; empty where no evaluation is complete.
     """
     shown = [evaluation for evaluation in evaluations if evaluation.status is Status.COMPLETE]
     upwards = objectives[0].metric

@@ -1,4 +1,4 @@
-"""Results of a run for the terminal: rich tables, and plain data for JSON."""
+"""Results of a run: tables for the terminal, and plain data for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,29 @@ from offramp.records.run_summary import RunSummary
 from offramp.report import units
 from offramp.report.architecture_layout import layout_of
 from offramp.report.figures.figure_data import cost_of
+from offramp.report.terminal.terminal_style import plain_text, simple_table
 from offramp.space.architecture import Architecture
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
-    from rich.text import Text
 
 COST_HEADINGS = ("Energy", "Latency", "Product", "MACs")
+"""Headings of the columns of `cost_cells`."""
+
 UNITS = "latency in cycles, energy-delay product in J·cycles"
+"""Units that the cells of `cost_cells` leave out."""
 
 
 @dataclass(frozen=True)
 class FrontCosts:
-    """Expected costs of a point of the front."""
+    """Expected costs of a network on the front; None = unknown.
+
+    Attributes:
+        latency_cycles: Latency in clock cycles.
+        energy_pj: Energy in picojoule.
+        macs: Multiply-accumulate operations.
+        energy_delay_product_j_cycles: Energy-delay product in joule times clock cycles.
+    """
 
     latency_cycles: float | None
     energy_pj: float | None
@@ -34,7 +44,15 @@ class FrontCosts:
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One network of the front; all figures are of the validation split."""
+    """A network on the front; all figures are of the validation split.
+
+    Attributes:
+        architecture: Its architecture.
+        validation_accuracy: Its accuracy, a share; None = unknown.
+        exit_rates: Share of the samples that leave at each exit; empty = unknown.
+        thresholds: Threshold of each early exit; empty = unknown.
+        expected: Its expected costs.
+    """
 
     architecture: Architecture
     validation_accuracy: float | None
@@ -44,7 +62,14 @@ class FrontPoint:
 
 
 def front_point(evaluation: Evaluation) -> FrontPoint:
-    """What is told of a member of the front."""
+    """The figures of a member of the front.
+
+    Args:
+        evaluation: The member.
+
+    Returns:
+        Its figures.
+    """
     details = evaluation.details
     return FrontPoint(
         architecture=evaluation.architecture,
@@ -61,19 +86,34 @@ def front_point(evaluation: Evaluation) -> FrontPoint:
 
 
 def front_json(front: Sequence[Evaluation]) -> list[Any]:
-    """The front as plain data for ``json.dumps``: one object a point."""
+    """The front as plain data.
+
+    Args:
+        front: Members of the front.
+
+    Returns:
+        Data that ``json.dumps`` takes, one object per member.
+    """
     return [jsonio.to_data(front_point(evaluation)) for evaluation in front]
 
 
 def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = ()) -> "RichTable":
-    """Evaluations in the given order, one row each."""
+    """Table of evaluations.
+
+    Args:
+        front: The evaluations.
+        max_depths: Largest depth of each stage in the search space; empty = exits are given as tap numbers.
+
+    Returns:
+        The table, one row per evaluation in the given order.
+    """
     table = simple_table(f"Pareto front: validation accuracy, expected costs per image; {UNITS}")
     for heading in ("Accuracy", *COST_HEADINGS, "Exit rates (%)", "Exits at"):
         table.add_column(heading, justify="right", overflow="fold")
     for evaluation in front:
         point = front_point(evaluation)
-        accuracy = units.NOTHING if point.validation_accuracy is None else units.percent(point.validation_accuracy)
-        rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NOTHING
+        accuracy = units.NO_VALUE if point.validation_accuracy is None else units.percent(point.validation_accuracy)
+        rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NO_VALUE
         cells = (accuracy, *cost_cells(point.expected), rates, _places(point.architecture, max_depths))
         table.add_row(*map(plain_text, cells))
     return table
@@ -91,15 +131,15 @@ def cost_cells(costs: FrontCosts | ExpectedCost) -> tuple[str, ...]:
     shown = (
         (costs.energy_pj, units.energy),
         (costs.latency_cycles, units.cycles),
-        (costs.energy_delay_product_j_cycles, units.product),
+        (costs.energy_delay_product_j_cycles, units.energy_delay_product),
         (costs.macs, units.macs),
     )
-    texts = (units.NOTHING if value is None else write(value) for value, write in shown)
+    texts = (units.NO_VALUE if value is None else write(value) for value, write in shown)
     return tuple(text.removesuffix("J·cycles").removesuffix("cycles").removesuffix("MACs").rstrip() for text in texts)
 
 
 def _places(architecture: Architecture, max_depths: Sequence[int]) -> str:
-    """Where the early exits are: block numbers, or tap numbers where the depth of the family is not known."""
+    """Positions of the early exits: block numbers, or tap numbers where `max_depths` is empty."""
     if not architecture.exits:
         return "none"
     if not max_depths:
@@ -108,13 +148,27 @@ def _places(architecture: Architecture, max_depths: Sequence[int]) -> str:
 
 
 def front_table(summary: RunSummary) -> "RichTable":
-    """The front of a finished run, in order of accuracy."""
+    """Table of the front of a finished run.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The table, from the most to the least accurate member.
+    """
     members = sorted(summary.front, key=lambda item: -item.values.get("accuracy", 0.0))
     return evaluations_table(members, summary.max_depths)
 
 
 def chosen_table(summary: RunSummary) -> "RichTable":
-    """The chosen networks and the static reference; costs on test where it was measured, otherwise on validation."""
+    """Table of the chosen networks and the static reference.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The table; costs are at the exit rates of the test samples, or of the validation samples where there are none.
+    """
     table = simple_table(f"Chosen networks: accuracy, expected costs per image, reduction of the product; {UNITS}")
     table.add_column("Network")
     for heading in ("Val.", "Test", *COST_HEADINGS, "Reduction"):
@@ -133,26 +187,4 @@ def chosen_table(summary: RunSummary) -> "RichTable":
 
 
 def _accuracies(validation: float, test: float | None) -> tuple[str, str]:
-    return units.percent(validation), units.NOTHING if test is None else units.percent(test)
-
-
-def simple_table(title: str) -> "RichTable":
-    """An empty table in the style of all of ours."""
-    from rich import box
-    from rich.table import Table as RichTable
-
-    return RichTable(
-        title=plain_text(title),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-
-
-def plain_text(content: str) -> "Text":
-    """Text that the terminal shows as it is: no markup, no control sequences from names in files."""
-    from rich.text import Text
-
-    return Text("".join(char if char.isprintable() or char in f"\n{units.NBSP}" else "�" for char in content))
+    return units.percent(validation), units.NO_VALUE if test is None else units.percent(test)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from offramp.records.run_summary import RunSummary
-from offramp.report.terminal import text
+from offramp.report.terminal import run_tables
 from tests.report import fake
 
 
@@ -22,7 +22,7 @@ def printed(table: object, width: int = 140) -> str:
 
 
 def test_front_json_has_one_object_a_point(summary: RunSummary) -> None:
-    points = json.loads(json.dumps(text.front_json(summary.front)))
+    points = json.loads(json.dumps(run_tables.front_json(summary.front)))
     assert len(points) == len(summary.front)
     for point, evaluation in zip(points, summary.front, strict=True):
         assert point["architecture"]["backbone"] == "mobilenet_v2"
@@ -34,35 +34,35 @@ def test_front_json_has_one_object_a_point(summary: RunSummary) -> None:
 
 def test_front_json_of_bare_evaluations(summary: RunSummary) -> None:
     bare = replace(summary.front[0], details=None, values={"accuracy": 0.5})
-    (point,) = text.front_json([bare])
+    (point,) = run_tables.front_json([bare])
     assert point["exit_rates"] == []
     assert point["expected"]["macs"] is None
-    assert text.front_json([]) == []
+    assert run_tables.front_json([]) == []
 
 
 def test_front_table_is_sorted_and_tells_blocks(summary: RunSummary) -> None:
-    lines = [line for line in printed(text.front_table(summary)).splitlines() if " %" in line]
+    lines = [line for line in printed(run_tables.front_table(summary)).splitlines() if " %" in line]
     accuracies = [float(line.split("%")[0]) for line in lines]
     assert accuracies == sorted(accuracies, reverse=True)
     assert all("block " in line for line in lines)
 
 
 def test_evaluations_table_tells_taps_where_depths_are_unknown(summary: RunSummary) -> None:
-    output = printed(text.evaluations_table(summary.front[:1]))
+    output = printed(run_tables.evaluations_table(summary.front[:1]))
     assert "tap " in output
     assert "µJ" in output
     assert "cycles cycles" not in output
     without = replace(summary.front[0], architecture=summary.front[0].architecture.without_exits())
-    assert "none" in printed(text.evaluations_table([without]))
+    assert "none" in printed(run_tables.evaluations_table([without]))
 
 
 def test_evaluations_without_values_show_dashes(summary: RunSummary) -> None:
     bare = replace(summary.front[0], details=None, values={})
-    assert printed(text.evaluations_table([bare])).count("–") == 6
+    assert printed(run_tables.evaluations_table([bare])).count("–") == 6
 
 
 def test_chosen_table_compares_with_the_reference(summary: RunSummary) -> None:
-    lines = [line for line in printed(text.chosen_table(summary)).splitlines() if "%" in line]
+    lines = [line for line in printed(run_tables.chosen_table(summary)).splitlines() if "%" in line]
     assert [line.split("  ")[0].strip() for line in lines] == [
         "knee",
         "most accurate",
@@ -77,20 +77,20 @@ def test_chosen_table_compares_with_the_reference(summary: RunSummary) -> None:
 
 
 def test_untested_networks_show_a_dash() -> None:
-    assert "–" in printed(text.chosen_table(fake.fake_summary(count=12, tested=False)))
+    assert "–" in printed(run_tables.chosen_table(fake.fake_summary(count=12, tested=False)))
 
 
 def test_tables_fit_a_narrow_terminal(summary: RunSummary) -> None:
-    for table in (text.front_table(summary), text.chosen_table(summary)):
+    for table in (run_tables.front_table(summary), run_tables.chosen_table(summary)):
         assert max(len(line) for line in printed(table, 80).splitlines()) <= 80
-    lines = printed(text.chosen_table(summary), 80).splitlines()
+    lines = printed(run_tables.chosen_table(summary), 80).splitlines()
     assert any("most accurate" in line and "× less" in line for line in lines)
 
 
 def test_names_bring_no_markup_and_no_control_sequences(summary: RunSummary) -> None:
     evil = "[red]x[/red]\x1b[2J\x07"
     reference = replace(summary.static_reference, name=evil)
-    output = printed(text.chosen_table(replace(summary, static_reference=reference)), 300)
+    output = printed(run_tables.chosen_table(replace(summary, static_reference=reference)), 300)
     assert "[red]x[/red]" in output
     assert "\x1b" not in output
     assert "\x07" not in output
