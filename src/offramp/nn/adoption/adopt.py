@@ -1,4 +1,4 @@
-"""offramp.adopt: turns a torch model for image classification into a backbone with taps."""
+"""offramp.adopt: makes a backbone with taps from a torch model for image classification."""
 
 import copy
 import hashlib
@@ -27,12 +27,24 @@ def adopt(
     max_taps: int = DEFAULT_MAX_TAPS,
     freeze: bool = False,
 ) -> AdoptedModel:
-    """Find places for exits in a model (images (batch, channels, height, width) to logits (batch, classes)).
+    """Make a backbone with taps from a model: images (batch, channels, height, width) to logits (batch, classes).
 
-    ``example`` is a batch of images as the model will get them: normalised, of its size. ``taps`` names modules behind
-    which exits may sit; without it up to ``max_taps`` are spread evenly over the MACs. ``freeze`` trains the
-    branches only. The pieces, run one after the other, give exactly what the model gives in evaluation mode, or
-    AdoptError is raised, as it is, with the reason, for a model that cannot be cut. The model itself stays as it is.
+    The model is cut into pieces. Run one after the other, they compute exactly what the model computes in evaluation
+    mode. The model itself is not changed.
+
+    Args:
+        module: The model.
+        example: A batch of images as the model will read them: normalised, of the size of the data.
+        name: Name of the backbone, without its prefix; None: the name of the model's class.
+        taps: Names of modules behind which exits may be placed; None: taps are spread evenly over the MACs.
+        max_taps: The largest number of taps for early exits, >= 1; only without ``taps``.
+        freeze: Whether training changes the exit branches only.
+
+    Returns:
+        The model as a backbone family with one member.
+
+    Raises:
+        AdoptError: An argument is wrong, or the model cannot be cut; the message says why.
     """
     _check_settings(module, example, taps, max_taps)
     model, example = _copied(module), example.detach().to("cpu", torch.float32)
@@ -54,7 +66,7 @@ def adopt(
     )
     return AdoptedModel(
         name=f"{ADOPTED}{label}",
-        description=f"{label}, as it was brought along",
+        description=f"the model {label}, as given",
         pieces=pieces,
         taps=found,
         input_shape=shape,
@@ -105,18 +117,18 @@ def _num_classes(model: nn.Module, example: Tensor) -> int:
 
 
 def _without(plan: TapPlan, changed: frozenset[int]) -> TapPlan:
-    """The plan less the taps whose features a later layer overwrites, which a branch could not learn from."""
+    """The plan without the taps whose features a later layer overwrites: a branch could not learn from them."""
     kept = [index for index in range(len(plan.cuts)) if index not in changed]
     if len(kept) < 2:
         raise AdoptError(
             "The model cannot be cut: wherever one tensor alone goes on, a later layer overwrites it (inplace=True). "
-            "Make those layers work out of place."
+            "Set inplace=False in those layers."
         )
     return TapPlan(tuple(plan.cuts[i] for i in kept), tuple(plan.macs[i] for i in kept), plan.total_macs)
 
 
 def _check_same(model: nn.Module, pieces: Sequence[nn.Module], example: Tensor) -> None:
-    """The cut model gives exactly what the model gives, for other images and other batch sizes too."""
+    """Check that the pieces compute exactly what the model computes, also for other images and batch sizes."""
     generator = torch.Generator().manual_seed(0)
     batches = [example, *(torch.randn(n, *example.shape[1:], generator=generator) for n in _CHECK_BATCHES)]
     for images in (*batches, 10 * batches[1], torch.zeros_like(example)):

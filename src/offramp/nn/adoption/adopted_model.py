@@ -1,4 +1,4 @@
-"""AdoptedModel: a user's module, cut into blocks, as a backbone family with one member."""
+"""AdoptedModel: a user's torch model, cut into blocks, as a backbone family with one member."""
 
 import copy
 from dataclasses import dataclass
@@ -19,7 +19,13 @@ ADOPTED = "adopted:"
 
 @dataclass(frozen=True)
 class Tap:
-    """A place for an exit: behind the module ``name``; ``macs_share`` of the model's MACs are done by then."""
+    """A place for an exit.
+
+    Attributes:
+        name: The module behind which the exit is.
+        layout: Layout of the features there.
+        macs_share: Share of the model's MACs up to there, 0..1.
+    """
 
     name: str
     layout: FeatureLayout
@@ -27,7 +33,12 @@ class Tap:
 
 
 class AdoptedBlock(ElasticBlock):
-    """A piece of the model; frozen, it stays in evaluation mode and keeps its weights and statistics."""
+    """A piece of the model; if frozen, it stays in evaluation mode and keeps its weights and statistics.
+
+    Args:
+        body: The piece.
+        frozen: Whether training leaves it as it is.
+    """
 
     def __init__(self, body: nn.Module, *, frozen: bool) -> None:
         super().__init__()
@@ -39,7 +50,7 @@ class AdoptedBlock(ElasticBlock):
 
     @property
     def keeps_statistics(self) -> bool:
-        """Batch norms in here are not calibrated anew."""
+        """Whether the statistics of batch norms in the piece are not recalibrated."""
         return self.frozen
 
     def train(self, mode: bool = True) -> "AdoptedBlock":
@@ -58,7 +69,12 @@ class AdoptedBlock(ElasticBlock):
 
 
 class OwnHead(ElasticBranch):
-    """The model's own classifier."""
+    """The model's own classifier.
+
+    Args:
+        body: The last piece of the model.
+        frozen: Whether training leaves it as it is.
+    """
 
     def __init__(self, body: nn.Module, *, frozen: bool) -> None:
         super().__init__()
@@ -75,7 +91,7 @@ class OwnHead(ElasticBranch):
 
 
 class _Image(nn.Module):
-    """What stands where other backbones have a stem."""
+    """In place of the stem of other backbones: gives the image back."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images
@@ -85,7 +101,12 @@ class _Image(nn.Module):
 
 
 class AdoptedBackbone(Backbone):
-    """The pieces of a model, all of which are always active."""
+    """The pieces of a model, all of which are always active.
+
+    Args:
+        space: The search space of the model.
+        model: The model.
+    """
 
     def __init__(self, space: BackboneSpace, model: "AdoptedModel") -> None:
         super().__init__()
@@ -124,8 +145,16 @@ class AdoptedBackbone(Backbone):
 class AdoptedModel:
     """A model that can be searched like a backbone family; made by `offramp.adopt`.
 
-    ``pieces`` lead from tap to tap, the last one is the model's own head; ``fingerprint`` identifies weights, calls and
-    cuts; ``notes`` say what a user should know about the cutting.
+    Attributes:
+        name: Name of the backbone in settings and architectures.
+        description: One line for people.
+        pieces: The parts of the model between taps, in order; the last one is the model's own classifier.
+        taps: The end of each piece except the last.
+        input_shape: Shape of an image: channels, height, width.
+        num_classes: Number of logits.
+        frozen: Whether training changes the exit branches only.
+        fingerprint: Hash of the weights, the calls and the cuts.
+        notes: What a user should know about how the model was cut.
     """
 
     name: str
@@ -140,11 +169,21 @@ class AdoptedModel:
 
     @property
     def early_taps(self) -> tuple[Tap, ...]:
-        """Where early exits may sit; the last tap has the final classifier."""
+        """The taps for early exits; the last tap has the final classifier."""
         return self.taps[:-1]
 
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
-        """One member: the model as it is. Raises AdoptError for images of another shape than it was adopted for."""
+        """See `BackboneFamily.space`; the only member is the model itself.
+
+        Args:
+            input_shape: Shape of the images: channels, height, width.
+
+        Returns:
+            The search space.
+
+        Raises:
+            AdoptError: The model was adopted for images of another shape.
+        """
         if tuple(input_shape) != self.input_shape:
             raise AdoptError(
                 f"Model {self.name!r} was adopted for images of shape {self.input_shape}, the data have "

@@ -1,4 +1,4 @@
-"""Places where exactly one tensor passes from one part of a model to the rest, and the pieces between."""
+"""Cuts of a model: places where exactly one tensor passes to the rest, and the pieces between them."""
 
 import itertools
 import operator
@@ -14,9 +14,13 @@ from offramp.nn.adoption.tracing import MODEL, TracedModel
 
 @dataclass(frozen=True)
 class Cut:
-    """A place where ``value`` alone is needed by what follows; ``position`` counts the calls before it.
+    """A place where one value is all that the rest of the model needs.
 
-    ``names`` are modules whose result the value is, the outermost last; ``shape`` is that of the example's batch.
+    Attributes:
+        position: Number of calls before the cut.
+        value: The value that passes.
+        shape: Its shape for the example batch.
+        names: Names of the modules whose result it is, the outermost last.
     """
 
     position: int
@@ -26,12 +30,20 @@ class Cut:
 
     @property
     def name(self) -> str:
+        """Name of the outermost module whose result the value is; without one, that of the call."""
         return self.names[-1] if self.names else str(self.value.name)
 
 
 @dataclass(frozen=True)
 class CallGraph:
-    """The calls that depend on the image, in order, and every place where the graph may be cut."""
+    """The calls of a model that depend on the image, and every place where it may be cut.
+
+    Attributes:
+        traced: The traced model.
+        calls: The calls, in order of execution.
+        cuts: The cuts, in order of execution.
+        batch_sizes: The values that are the batch size; every piece reads it from its own input.
+    """
 
     traced: TracedModel
     calls: tuple[fx.Node, ...]
@@ -39,7 +51,14 @@ class CallGraph:
     batch_sizes: frozenset[fx.Node]
 
     def pieces(self, cuts: Sequence[Cut]) -> tuple[fx.GraphModule, ...]:
-        """The model as a chain of modules from the image over each cut to the result; they share its layers."""
+        """Cut the model into a chain of modules.
+
+        Args:
+            cuts: Where to cut, in order of execution.
+
+        Returns:
+            One module more than cuts, from the image to the result; they share the layers of the model.
+        """
         edges = [0, *(cut.position for cut in cuts), len(self.calls)]
         source = self._image()
         pieces = []
@@ -61,7 +80,7 @@ class CallGraph:
         copies = {source: graph.placeholder("features")}
 
         def copied(node: fx.Node) -> fx.Node:
-            # Parameters, and what is computed from them alone, are computed in every piece that needs them.
+            # Every piece reads the parameters that it needs, and computes what depends on parameters alone.
             if node in self.batch_sizes and node not in copies:
                 shape = graph.call_function(getattr, (copies[source], "shape"))
                 copies[node] = graph.call_function(operator.getitem, (shape, 0))
@@ -76,7 +95,15 @@ class CallGraph:
 
 
 def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
-    """Run the graph once and find its cuts; a value must be a tensor with the batch as its first axis to go across."""
+    """Run a traced model once and find its cuts: where a single tensor passes whose first axis is the batch.
+
+    Args:
+        traced: The traced model.
+        example: Images (batch, channels, height, width), at least 2.
+
+    Returns:
+        The calls and the cuts.
+    """
     shapes = _shapes(traced, example)
     batch_sizes = _settle_sizes(traced.graph, shapes, len(example))
     calls = _dependent(traced.graph, batch_sizes)
@@ -93,7 +120,7 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
         if shape is None or len(shape) < 2 or shape[0] != len(example):
             continue
         if cuts and cuts[-1].value is value:
-            # The latest place: what runs in between may change the value where it lies.
+            # The last of several places counts: calls before it may change the value in place.
             cuts.pop()
         names = tuple(name.removeprefix(f"{MODEL}.") for name in traced.outputs.get(value, ()) if name != MODEL)
         cuts.append(Cut(position, value, shape, names))
@@ -101,7 +128,7 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
 
 
 def _settle_sizes(graph: fx.Graph, shapes: dict[fx.Node, tuple[int, ...]], batch: int) -> frozenset[fx.Node]:
-    """Replace sizes that follow from that of the image by numbers; what is left are the batch sizes, found anywhere."""
+    """Replace all sizes but batch sizes by their numbers, and return the batch sizes."""
     batch_sizes = set()
     for node in list(graph.nodes):
         asked = _asked_size(node)
@@ -140,7 +167,7 @@ def _asked_size(node: fx.Node) -> tuple[fx.Node, int] | None:
 
 
 def _dependent(graph: fx.Graph, batch_sizes: frozenset[fx.Node]) -> tuple[fx.Node, ...]:
-    """The calls that use the image, directly or not; batch sizes can be had from any features."""
+    """The calls that use the image, directly or not; batch sizes do not count: any features have them."""
     dependent: set[fx.Node] = set()
     calls = []
     for node in graph.nodes:
@@ -153,7 +180,7 @@ def _dependent(graph: fx.Graph, batch_sizes: frozenset[fx.Node]) -> tuple[fx.Nod
 
 
 def _last_uses(graph: fx.Graph, calls: Sequence[fx.Node]) -> dict[fx.Node, int]:
-    """For every value the number of the call that needs it last; the model's result is needed to the end."""
+    """For every value, the number of the last call that needs it; the model's result is needed to the end."""
     last: dict[fx.Node, int] = {}
     for position, node in enumerate(calls, start=1):
         for value in node.all_input_nodes:
@@ -184,13 +211,21 @@ def _shapes(traced: TracedModel, example: Tensor) -> dict[fx.Node, tuple[int, ..
 
 
 def _by_original(reader: _ShapeReader, graph: fx.Graph) -> dict[fx.Node, tuple[int, ...]]:
-    """GraphModule may copy the graph it is given; nodes correspond by position."""
+    """Shapes by the nodes of the given graph; a GraphModule may hold a copy, whose nodes have the same order."""
     own = dict(zip(cast(fx.GraphModule, reader.module).graph.nodes, graph.nodes, strict=True))
     return {own[node]: shape for node, shape in reader.shapes.items()}
 
 
 def changed_in_place(pieces: Sequence[nn.Module], example: Tensor) -> frozenset[int]:
-    """Numbers of the pieces whose result a later piece changes where it lies."""
+    """Find pieces whose result a later piece changes in place.
+
+    Args:
+        pieces: The pieces of a model, in order.
+        example: Images (batch, channels, height, width).
+
+    Returns:
+        Numbers of the pieces, from 0.
+    """
     values = []
     with torch.no_grad():
         features = example.clone()

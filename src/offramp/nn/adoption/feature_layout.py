@@ -14,7 +14,13 @@ _MAX_PREFIX = 16
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """``features`` as a branch sees them; ``prefix`` tokens come before those of the grid and are left out."""
+    """Layout of the features at a tap.
+
+    Attributes:
+        kind: A feature map with channels first, one with channels last, or tokens.
+        features: Size of the feature map that a branch reads.
+        prefix: Number of tokens before those of the grid; branches do not read them.
+    """
 
     kind: Kind
     features: FeatureInfo
@@ -22,10 +28,17 @@ class FeatureLayout:
 
 
 def layout_of(shape: tuple[int, ...], size: tuple[int, int]) -> FeatureLayout | None:
-    """The layout of a tensor (batch, ...) in a network for images of this height and width; None if it has none.
+    """Find the layout of a tensor from its shape.
 
-    Four axes are (batch, channels, height, width), or (batch, height, width, channels) where the proportions of the
-    image say so; three are (batch, tokens, channels). Tokens that fill no grid are a column.
+    Four axes are (batch, channels, height, width), or (batch, height, width, channels) if only these have the
+    proportions of the image. Three axes are (batch, tokens, channels). Tokens that fill no grid are a column.
+
+    Args:
+        shape: Shape of the tensor, the batch first.
+        size: Height and width of the images.
+
+    Returns:
+        The layout; None for another number of axes.
     """
     if len(shape) == 4:
         _, first, second, third = shape
@@ -43,7 +56,7 @@ def layout_of(shape: tuple[int, ...], size: tuple[int, int]) -> FeatureLayout | 
 
 
 def _alike(height: int, width: int, size: tuple[int, int]) -> bool:
-    """Whether a map may come from such an image by strides: the same proportions, but for rounding up."""
+    """Whether strides can turn such an image into such a map: the proportions are the same, up to rounding up."""
     tall, wide = size
     return any(-(-tall // stride) == height and -(-wide // stride) == width for stride in range(1, max(size) + 1))
 
@@ -56,7 +69,11 @@ def _grid(count: int, size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 class ToMap(nn.Module):
-    """Tokens (batch, tokens, channels) or a map with channels last as a map (batch, channels, height, width)."""
+    """Converts tokens (batch, tokens, channels) or a map with channels last to (batch, channels, height, width).
+
+    Args:
+        layout: Layout of the features.
+    """
 
     def __init__(self, layout: FeatureLayout) -> None:
         super().__init__()
@@ -78,7 +95,12 @@ class ToMap(nn.Module):
 
 
 class MappedBranch(ElasticBranch):
-    """A branch behind the step that makes a map of what the tap yields."""
+    """A branch that converts the features to a feature map first.
+
+    Args:
+        layout: Layout of the features.
+        branch: The branch.
+    """
 
     def __init__(self, layout: FeatureLayout, branch: ElasticBranch) -> None:
         super().__init__()

@@ -21,9 +21,12 @@ _SELECTIONS = (operator.getitem, "select", "narrow")
 
 @dataclass(frozen=True)
 class TapPlan:
-    """Where to cut: before the head at the last cut, early exits at the others; ``macs`` up to each cut, for one image.
+    """Where to cut a model.
 
-    ``total_macs`` has the head's too.
+    Attributes:
+        cuts: The cuts, in order of execution; the last one is before the head, early exits are at the others.
+        macs: MACs of one image up to each cut.
+        total_macs: MACs of one image in the whole model.
     """
 
     cuts: tuple[Cut, ...]
@@ -32,9 +35,16 @@ class TapPlan:
 
 
 def feature_cuts(calls: CallGraph, size: tuple[int, int]) -> tuple[Cut, ...]:
-    """The cuts whose value is a feature map or tokens, up to where the head begins; ``size`` is that of the image.
+    """The cuts before the head whose value is a feature map or tokens.
 
     The head begins where the features are pooled to one vector, or flattened.
+
+    Args:
+        calls: The calls and cuts of the model.
+        size: Height and width of the images.
+
+    Returns:
+        The cuts, in order of execution.
     """
     features: list[Cut] = []
     for cut in calls.cuts:
@@ -55,9 +65,19 @@ def _is_head(calls: CallGraph, cut: Cut) -> bool:
 
 
 def plan_taps(calls: CallGraph, example: Tensor, names: Sequence[str] | None, max_taps: int) -> TapPlan:
-    """Cuts for the early exits, evenly spread over the MACs or as named, and the one before the head.
+    """Choose the cuts for early exits, and the one before the head.
 
-    Raises AdoptError where there are none, or for a name that is not a place to cut.
+    Args:
+        calls: The calls and cuts of the model.
+        example: Images (batch, channels, height, width).
+        names: Names of modules behind which to cut; None: cuts are spread evenly over the MACs.
+        max_taps: The largest number of cuts for early exits, >= 1; only without ``names``.
+
+    Returns:
+        The cuts with their MACs.
+
+    Raises:
+        AdoptError: The model has no usable cuts, or none behind one of the names.
     """
     height, width = example.shape[-2:]
     usable = feature_cuts(calls, (height, width))
@@ -101,9 +121,9 @@ def _macs(calls: CallGraph, cuts: Sequence[Cut], example: Tensor) -> tuple[tuple
 
 
 def _steps(cuts: Sequence[Cut], reached: dict[Cut, int]) -> list[Cut]:
-    """One cut of each run without MACs between them: the last, behind norms, activations and pooling.
+    """Of the cuts with no MACs between them, the last one: behind norms, activations and pooling.
 
-    None that costs nothing, and none from which on nothing is left to save but the head.
+    Cuts before the first MAC are left out, and so are those behind which only the head has MACs.
     """
     end = reached[cuts[-1]]
     last = {reached[cut]: cut for cut in cuts}
@@ -111,12 +131,12 @@ def _steps(cuts: Sequence[Cut], reached: dict[Cut, int]) -> list[Cut]:
 
 
 def _blocks(calls: CallGraph, cuts: Sequence[Cut]) -> list[Cut]:
-    """Those at the end of a block, if there are any: the inside of a block is often wider."""
+    """The cuts at the end of a block, if there are any: features inside a block are often wider."""
     return [cut for cut in cuts if any(_is_block(calls, name) for name in cut.names)] or list(cuts)
 
 
 def _is_block(calls: CallGraph, name: str) -> bool:
-    """Whether a module holds layers and is itself one of a row, or a part of the model's outermost code."""
+    """Whether a module contains layers, and is an element of a sequence or a direct part of the model."""
     path = f"{MODEL}.{name}"
     module, parent = calls.traced.root.get_submodule(path), calls.traced.root.get_submodule(path.rpartition(".")[0])
     in_a_row = parent is calls.traced.root.get_submodule(MODEL) or isinstance(parent, nn.Sequential | nn.ModuleList)
@@ -149,5 +169,14 @@ def _named(cuts: Sequence[Cut], names: Sequence[str]) -> list[Cut]:
 
 
 def layouts(plan: TapPlan, size: tuple[int, int]) -> tuple[FeatureLayout, ...]:
+    """The layouts of the features at the cuts of a plan.
+
+    Args:
+        plan: The plan.
+        size: Height and width of the images.
+
+    Returns:
+        One layout per cut.
+    """
     found = [layout_of(cut.shape, size) for cut in plan.cuts]
     return tuple(layout for layout in found if layout is not None)

@@ -1,4 +1,4 @@
-"""Backbones from timm, by name: built, given weights from a file, and adopted."""
+"""Backbones from timm by name: they are built, get weights from a file, and are adopted."""
 
 import importlib
 import warnings
@@ -22,7 +22,15 @@ PREFIX = "timm:"
 
 @dataclass(frozen=True)
 class TimmSettings:
-    """``name`` has no prefix; ``weights`` is a safetensors file; ``seed`` draws the weights that come from no file."""
+    """Settings of a backbone from timm.
+
+    Attributes:
+        name: Name of the timm model, without the prefix `timm:`.
+        weights: Path of a safetensors file; None: all weights are random.
+        freeze: Whether training changes the exit branches only.
+        max_taps: The largest number of taps for early exits, >= 1.
+        seed: Seed of the weights that come from no file.
+    """
 
     name: str
     weights: str | None = None
@@ -32,10 +40,22 @@ class TimmSettings:
 
 
 def adopt_timm(settings: TimmSettings, input_shape: tuple[int, int, int], num_classes: int) -> AdoptedModel:
-    """The timm model for such images and classes. Nothing is downloaded.
+    """Build a timm model and adopt it; nothing is downloaded.
 
-    A file whose classifier has another number of classes gives its other weights. Raises InputError for a name, a file
-    or a size of image that does not fit.
+    From a weights file for another number of classes, all weights but those of the classifier are used.
+
+    Args:
+        settings: Settings of the backbone.
+        input_shape: Shape of an image: channels, height, width.
+        num_classes: Number of logits.
+
+    Returns:
+        The model as a backbone family with one member.
+
+    Raises:
+        UnknownNameError: timm has no model of that name.
+        ConfigError: timm cannot be imported, or the weights do not fit the model.
+        AdoptError: timm cannot build the model for such images, or the model cannot be cut.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -58,14 +78,22 @@ def adopt_timm(settings: TimmSettings, input_shape: tuple[int, int, int], num_cl
 
 
 def check_timm(name: str) -> None:
-    """Raise UnknownNameError for a model that timm does not have, ConfigError where there is no timm."""
+    """Check that timm has a model.
+
+    Args:
+        name: Name of the model, without the prefix `timm:`.
+
+    Raises:
+        UnknownNameError: timm has no model of that name.
+        ConfigError: timm cannot be imported.
+    """
     timm = _timm()
     if not timm.is_model(name):
         raise UnknownNameError(unknown_name_message("timm model", name, _near(timm, name)))
 
 
 def _near(timm: Any, name: str) -> list[str]:
-    """A few names to show of the many there are: those of the same family."""
+    """Up to eight names to suggest, of the same family if there are any."""
     known = list(timm.list_models())
     family = [other for other in known if other.split("_")[0] == name.split("_")[0]]
     return (family or known)[:8]
@@ -99,7 +127,7 @@ def _created(name: str, input_shape: tuple[int, int, int], num_classes: int) -> 
             )
         except TypeError:  # convolutional networks have no image size
             module = create(name, pretrained=False, num_classes=num_classes, in_chans=channels)
-    # timm builds the model from what its code finds there.
+    # timm's own code builds the model and may raise anything.
     except Exception as exc:
         raise AdoptError(
             f"timm cannot build {name!r} for images of shape {input_shape}: {first_line(exc)}. Try another "

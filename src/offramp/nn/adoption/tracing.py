@@ -1,8 +1,8 @@
 """Tracing of a model as a graph of calls: submodules stay modules, code between them becomes functions.
 
-Two ways lead there. Symbolic tracing keeps batch sizes open and looks into every part whose code it can follow; a part
-that it cannot follow stays one opaque step. Where the outermost code itself cannot be followed, one run on an example
-is recorded through hooks: its direct parts are then the steps.
+There are two ways. Symbolic tracing works for all batch sizes and follows the code of every part that it can; a part
+whose code it cannot follow stays one call. If it cannot follow the code of the model itself, one run on an example is
+recorded through hooks; the calls are then the model's direct parts.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from offramp.errors import AdoptError
 from offramp.nn.network import evaluating
 
 MODEL = "model"
-# What turns a tensor into a plain Python value, on which the code may then decide.
+# Functions that turn a tensor into a plain Python value, on which the code may branch.
 _DECISIONS = frozenset({"__bool__", "item", "tolist", "__int__", "__float__", "__index__", "__contains__", "equal"})
 _DROPOUTS: dict[Any, type[nn.Module]] = {
     F.dropout: nn.Dropout,
@@ -34,9 +34,13 @@ _DROPOUTS: dict[Any, type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class TracedModel:
-    """``graph`` refers to parts of ``root``, which holds the model as its attribute ``model``.
+    """A model as a graph of calls.
 
-    ``outputs`` names the modules whose result a node is, the outermost last; ``notes`` are for the user.
+    Attributes:
+        root: Module whose attribute ``model`` is the model; the graph calls parts of it.
+        graph: The calls.
+        outputs: For each node, the names of the modules whose result it is, the outermost last.
+        notes: What a user should know about how the model was traced.
     """
 
     root: nn.Module
@@ -57,7 +61,18 @@ class _Root(nn.Module):
 
 
 def trace(model: nn.Module, example: Tensor) -> TracedModel:
-    """The graph of ``model`` in evaluation mode. Raises AdoptError saying why where neither way leads there."""
+    """Trace a model in evaluation mode.
+
+    Args:
+        model: The model.
+        example: Images (batch, channels, height, width).
+
+    Returns:
+        The model as a graph of calls.
+
+    Raises:
+        AdoptError: Neither way of tracing works; the message says why.
+    """
     root = _Root(model)
     with evaluating(model):
         try:
@@ -66,16 +81,24 @@ def trace(model: nn.Module, example: Tensor) -> TracedModel:
         except Exception as exc:
             reason = first_line(exc)
         traced = _recorded(root, example)
-    note = f"The code of the model cannot be traced ({reason}), so that it is cut only between its direct parts."
+    note = f"The code of the model cannot be traced ({reason}), so it is cut only between its direct parts."
     return TracedModel(root, traced.graph, traced.outputs, (note,))
 
 
 def first_line(exc: BaseException) -> str:
+    """The first line of an error's message, to be quoted in another message.
+
+    Args:
+        exc: The error.
+
+    Returns:
+        The line without its full stop; the name of the error's class if there is no message.
+    """
     return next(iter(str(exc).strip().splitlines()), type(exc).__name__).rstrip(".")
 
 
 class _Proxy(fx.Proxy):
-    """Writes ``x += y`` down as what it is, a change in place, and not as ``x = x + y``."""
+    """Records ``x += y`` as a change in place, not as ``x = x + y``."""
 
     def __iadd__(self, other: Any) -> Any:
         return self._in_place(operator.iadd, other)
@@ -94,7 +117,7 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Stops at modules that own parameters or have no parts, and at those whose code cannot be followed."""
+    """Does not trace into modules that own parameters, have no parts, or have code that it cannot follow."""
 
     proxy_buffer_attributes = True
 
@@ -144,11 +167,11 @@ def _traced(root: _Root) -> TracedModel:
 
 
 def _training_notes(root: _Root, graph: fx.Graph) -> tuple[str, ...]:
-    """Give dropout that is written as a function its training behaviour back; name what else has one."""
+    """Replace dropout functions by modules, which also work in training; note other code that trains differently."""
     training = copy.deepcopy(root).train()
     try:
         other = _Tracer(training).trace(training)
-    # It was traced in evaluation mode; training is more than can be followed.
+    # The model can be traced in evaluation mode, but not in training mode.
     except Exception:
         return (_TRAINING_NOTE,)
     _replace_dropout(root, graph)
@@ -157,8 +180,8 @@ def _training_notes(root: _Root, graph: fx.Graph) -> tuple[str, ...]:
 
 
 _TRAINING_NOTE = (
-    "Code of the model, outside of its layers, does something else in training than in evaluation. It is fine-tuned in "
-    "its evaluation form."
+    "Code of the model, outside of its layers, computes something else in training than in evaluation. The model is "
+    "fine-tuned in its evaluation form."
 )
 
 
@@ -180,7 +203,7 @@ def _replace_dropout(root: _Root, graph: fx.Graph) -> None:
 
 @dataclass
 class _Recorder(TorchFunctionMode):
-    """Writes down what happens to tensors that depend on the image, outside of the model's direct parts."""
+    """Records the functions of tensors that depend on the image, outside of the model's direct parts."""
 
     graph: fx.Graph
     nodes: dict[int, fx.Node] = field(default_factory=dict)
@@ -191,7 +214,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
 
     def remember(self, tensor: Tensor, node: fx.Node) -> None:
-        # Tensors are told apart by identity, which holds only as long as none of them is freed.
+        # Tensors are identified by `id`, which is unique only as long as none of them is freed.
         self.nodes[id(tensor)] = node
         self.alive.append(tensor)
 
@@ -241,7 +264,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def _recorded(root: _Root, example: Tensor) -> TracedModel:
-    """The graph of one run. Sizes that the code computes are those of the example: what follows must be checked."""
+    """The graph of one run. Sizes that the code computes are those of the example, so the pieces must be checked."""
     graph = fx.Graph()
     recorder = _Recorder(graph)
     recorder.remember(example, graph.placeholder("images"))
@@ -259,7 +282,7 @@ def _recorded(root: _Root, example: Tensor) -> TracedModel:
 
 @contextlib.contextmanager
 def _stepping(model: nn.Module, recorder: _Recorder, outputs: dict[fx.Node, tuple[str, ...]]) -> Iterator[None]:
-    """Hooks that make one step of each part which the model's own code calls."""
+    """Hooks that record each part which the model's own code calls as one call."""
     handles = []
 
     def enter(module: nn.Module, args: Any) -> None:

@@ -1,4 +1,4 @@
-"""How the torch functions of transformers become loop sizes; `workload.layer_constructors` states the rules."""
+"""How the torch functions of transformers become loop sizes; `offramp.workload.layer_constructors` states the rules."""
 
 from collections.abc import Callable
 
@@ -23,29 +23,31 @@ MOVES = frozenset({
 # fmt: on
 
 
-def layer_norm(
+def _layer_norm(
     call: Call, input: Tensor, normalized_shape: object, weight: object = None, bias: object = None, eps: float = 0.0
 ) -> LayerShape:
     return normalization(written_values(call), call.bits)
 
 
-def rms_norm(call: Call, input: Tensor, normalized_shape: object, weight: object = None, eps: object = 0) -> LayerShape:
+def _rms_norm(
+    call: Call, input: Tensor, normalized_shape: object, weight: object = None, eps: object = 0
+) -> LayerShape:
     return normalization(written_values(call), call.bits)
 
 
-def group_norm(
+def _group_norm(
     call: Call, input: Tensor, num_groups: int, weight: object = None, bias: object = None, eps: float = 0.0
 ) -> LayerShape:
     return normalization(written_values(call), call.bits)
 
 
-def softmax(
+def _softmax(
     call: Call, input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: object = None
 ) -> LayerShape:
     return normalization(written_values(call), call.bits)
 
 
-def matmul(call: Call, input: Tensor, other: Tensor) -> LayerShape:
+def _matmul(call: Call, input: Tensor, other: Tensor) -> LayerShape:
     if len(call.inputs) == 1 and call.inputs[0] is input:
         if other.dim() != 2:
             raise NotPriceableError(f"a fixed second matrix must have two axes, got {other.dim()}")
@@ -55,7 +57,7 @@ def matmul(call: Call, input: Tensor, other: Tensor) -> LayerShape:
     return _product(call, tuple(input.shape), tuple(other.shape))
 
 
-def scaled_dot_product_attention(
+def _scaled_dot_product_attention(
     call: Call,
     query: Tensor,
     key: Tensor,
@@ -85,5 +87,12 @@ def _product(call: Call, left: tuple[int, ...], right: tuple[int, ...]) -> Layer
 
 
 ATTENTION_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
-    rule.__name__: rule for rule in (layer_norm, rms_norm, group_norm, softmax, matmul, scaled_dot_product_attention)
-} | {"bmm": matmul, "rmatmul": lambda call, input, other: matmul(call, other, input)}
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "group_norm": _group_norm,
+    "softmax": _softmax,
+    "matmul": _matmul,
+    "bmm": _matmul,
+    "rmatmul": lambda call, input, other: _matmul(call, other, input),
+    "scaled_dot_product_attention": _scaled_dot_product_attention,
+}

@@ -1,6 +1,6 @@
 """How each torch function becomes the loop sizes of a layer.
 
-A rule has the signature of the function it stands for, preceded by what was seen of the call.
+A rule has the parameters of its torch function, after a `Call`: what was observed of the call.
 """
 
 import math
@@ -26,7 +26,7 @@ Pair = int | Sequence[int]
 
 
 class NotPriceableError(Exception):
-    """This call of a known function is outside what a workload can hold; the message says why."""
+    """A call of a known function has no form in a workload; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,11 @@ class Call:
 
     @property
     def single_input(self) -> Tensor:
-        """The only operand that depends on the image; raises NotPriceableError if there are several."""
+        """The only operand that depends on the image.
+
+        Raises:
+            NotPriceableError: There is none, or more than one.
+        """
         if len(self.inputs) != 1:
             raise NotPriceableError("only one operand may depend on the image")
         return self.inputs[0]
@@ -95,7 +99,7 @@ def written_values(call: Call) -> FeatureMap:
     return FeatureMap.of_tokens(sizes) if len(sizes) > 4 else feature_map(call.output)
 
 
-def conv2d(
+def _conv2d(
     call: Call,
     input: Tensor,
     weight: Tensor,
@@ -110,7 +114,7 @@ def conv2d(
     return convolution(feature_map(call.single_input), feature_map(call.output), window, groups, call.bits)
 
 
-def analog_conv2d(
+def _analog_conv2d(
     call: Call,
     inputs: Tensor,
     weight: Tensor,
@@ -119,16 +123,16 @@ def analog_conv2d(
     dilation: Pair,
     compute: object,
 ) -> LayerShape:
-    """One convolution, though an analog core's part of it is computed by itself."""
-    return conv2d(call, inputs, weight, None, stride, padding, dilation)
+    """One convolution; its analog channels are no layer of their own."""
+    return _conv2d(call, inputs, weight, None, stride, padding, dilation)
 
 
-def linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
+def _linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
     outputs, inputs = weight.shape
     return dense(call.single_input.numel() // inputs, inputs, outputs, call.bits)
 
 
-def max_pool2d(
+def _max_pool2d(
     call: Call,
     input: Tensor,
     kernel_size: Pair,
@@ -143,7 +147,7 @@ def max_pool2d(
     return _pool(call, Op.MAX_POOL, Window(*_pair(kernel_size), *steps, *_pair(dilation), (top, left, top, left)))
 
 
-def avg_pool2d(
+def _avg_pool2d(
     call: Call,
     input: Tensor,
     kernel_size: Pair,
@@ -158,22 +162,22 @@ def avg_pool2d(
     return _pool(call, Op.AVG_POOL, Window(*_pair(kernel_size), *steps, padding=(top, left, top, left)))
 
 
-def adaptive_avg_pool2d(call: Call, input: Tensor, output_size: object) -> LayerShape:
+def _adaptive_avg_pool2d(call: Call, input: Tensor, output_size: object) -> LayerShape:
     return _adaptive_pool(call, Op.AVG_POOL)
 
 
-def adaptive_max_pool2d(call: Call, input: Tensor, output_size: object, return_indices: bool = False) -> LayerShape:
+def _adaptive_max_pool2d(call: Call, input: Tensor, output_size: object, return_indices: bool = False) -> LayerShape:
     return _adaptive_pool(call, Op.MAX_POOL)
 
 
-def mean(
+def _mean(
     call: Call, input: Tensor, dim: Pair | None = None, keepdim: bool = False, *, dtype: object = None
 ) -> LayerShape:
     _check_axes(input, dim, "a mean")
     return _global_pool(call, Op.AVG_POOL)
 
 
-def amax(call: Call, input: Tensor, dim: Pair = (), keepdim: bool = False) -> LayerShape:
+def _amax(call: Call, input: Tensor, dim: Pair = (), keepdim: bool = False) -> LayerShape:
     _check_axes(input, dim, "a maximum")
     return _global_pool(call, Op.MAX_POOL)
 
@@ -185,15 +189,15 @@ def _check_axes(input: Tensor, dim: Pair | None, what: str) -> None:
         raise NotPriceableError(f"{what} must be over height and width of a map or over tokens, got `dim` {dim}")
 
 
-def add(call: Call, input: object, other: object, *, alpha: float = 1) -> LayerShape:
+def _add(call: Call, input: object, other: object, *, alpha: float = 1) -> LayerShape:
     return elementwise(Op.ADD, written_values(call), call.bits)
 
 
-def mul(call: Call, input: object, other: object) -> LayerShape:
+def _mul(call: Call, input: object, other: object) -> LayerShape:
     return elementwise(Op.MULTIPLY, written_values(call), call.bits)
 
 
-def cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
+def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
     if dim % call.output.dim() != 1:
         raise NotPriceableError(f"only channels or tokens can be concatenated (`dim` 1), got `dim` {dim}")
     return elementwise(Op.CONCAT, written_values(call), call.bits)
@@ -241,25 +245,28 @@ def _padding(padding: Pair | str, kernel: tuple[int, int], dilation: tuple[int, 
 
 
 LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
-    rule.__name__: rule
-    for rule in (
-        conv2d,
-        analog_conv2d,
-        linear,
-        max_pool2d,
-        avg_pool2d,
-        adaptive_avg_pool2d,
-        adaptive_max_pool2d,
-        mean,
-        amax,
-        add,
-        mul,
-        cat,
-    )
-} | {"iadd": add, "radd": add, "imul": mul, "rmul": mul, "concat": cat, "concatenate": cat}
+    "conv2d": _conv2d,
+    "analog_conv2d": _analog_conv2d,
+    "linear": _linear,
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "adaptive_max_pool2d": _adaptive_max_pool2d,
+    "mean": _mean,
+    "amax": _amax,
+    "add": _add,
+    "iadd": _add,
+    "radd": _add,
+    "mul": _mul,
+    "imul": _mul,
+    "rmul": _mul,
+    "cat": _cat,
+    "concat": _cat,
+    "concatenate": _cat,
+}
 
 # fmt: off
-# Free: done by the layer before, or nothing to do at all.
+# Functions without a cost: the layer before does them, or there is nothing to compute.
 ACTIVATIONS = frozenset({
     "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid",
     "hardsigmoid", "hardswish", "tanh", "softplus", "softmax", "log_softmax", "clamp", "clip", "clamp_min", "clamp_max",
@@ -269,7 +276,7 @@ RESHAPES = frozenset({
     "flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to", "float", "half",
     "bfloat16", "type_as", "dropout", "dropout2d", "feature_dropout", "alpha_dropout",
 })
-# With one operand from the image and the other fixed, these fold into the layer before.
+# With one operand from the image and one constant, these are folded into the layer before.
 AFFINE = frozenset({
     "add", "iadd", "radd", "sub", "isub", "rsub", "mul", "imul", "rmul", "div", "idiv", "truediv", "itruediv",
 })

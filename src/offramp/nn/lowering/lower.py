@@ -1,7 +1,7 @@
 """From a network to the workload a cost engine prices.
 
-The network is run once, on one image, while every torch function it calls is watched: what is seen is what is
-computed, whatever Python stands around it.
+The network is run once, on one image, and every torch function that it calls is observed. The workload is thus what
+the network computes, whatever Python code calls the functions.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Running:
-    """A module whose forward pass is under way; the name of one that is made of others ends in a point."""
+    """A module whose forward pass is running; the name of a module with submodules ends in a point."""
 
     name: str
     precision: Precision | None
@@ -88,14 +88,14 @@ class _Running:
 
 @dataclass(frozen=True)
 class _Written:
-    """What a layer left behind: the width of its output, and what the layer is part of."""
+    """The output of a layer: its bit width, and the part of the network that the layer belongs to."""
 
     bits: int
     role: Role
 
 
 class _Watcher(TorchFunctionMode):
-    """Sees every torch function while it is entered; ``layers`` grows in execution order."""
+    """Observes every torch function while it is entered; appends to ``layers`` in execution order."""
 
     def __init__(self, network: EarlyExitNetwork) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _Watcher(TorchFunctionMode):
         self.faults: list[str] = []
         self._place = _Place(0, Role.BACKBONE, network.architecture.precision)
         self._producers: dict[int, str] = {}
-        # Tensors are told apart by identity, which holds only as long as none of them is freed.
+        # Tensors are identified by `id`, which is unique only as long as none of them is freed.
         self._alive: list[Tensor] = []
         self._modules: list[_Running] = []
         self._written: dict[str, _Written] = {}
@@ -173,7 +173,7 @@ class _Watcher(TorchFunctionMode):
                 shapes = _RULES[operator](call, *args, **kwargs)
                 for shape in shapes if isinstance(shapes, tuple) else (shapes,):
                     if shape.op is Op.MAX_POOL:
-                        # It picks values, and changes none.
+                        # Max-pooling selects values and changes none.
                         shape = replace(shape, activation_bits=read[0], input_bits=())
                     producer = self._unused_name(operator)
                     self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
@@ -185,7 +185,7 @@ class _Watcher(TorchFunctionMode):
             self.remember(result, producer)
 
     def _precision(self) -> Precision:
-        """Of the innermost running module that states one, else of the part."""
+        """Bit widths of the innermost running module that states them, otherwise those of the part."""
         marks = (running.precision for running in reversed(self._modules))
         return next((mark for mark in marks if mark is not None), self._place.precision)
 
@@ -200,13 +200,13 @@ class _Watcher(TorchFunctionMode):
     @staticmethod
     def _is_free(operator: str, producers: tuple[str, ...], result: Tensor) -> bool:
         if operator == "interpolate":
-            # Resizing the image is part of preparing it, not of the network; resizing features is a layer.
+            # Resizing the image belongs to its preparation, not to the network; resizing features is a layer.
             return producers == (GRAPH_INPUT,)
         if operator in MOVES:
             return True
         if operator not in PASS_THROUGH or (operator == "softmax" and result.dim() > 2):
             return False
-        # x * sigmoid(x) is an activation: both operands come from one layer, which can do it on its way out.
+        # x * sigmoid(x) is an activation: both operands come from one layer, which computes it on its outputs.
         return len(producers) == 1 or (len(set(producers)) == 1 and producers[0] != GRAPH_INPUT)
 
     @property
@@ -214,7 +214,7 @@ class _Watcher(TorchFunctionMode):
         return self._modules[-1].name.rstrip(".") if self._modules else "network"
 
     def _unused_name(self, operator: str) -> str:
-        """The running module's name; a module made of others adds what it does itself."""
+        """The running module's name; for a module with submodules, followed by the operator."""
         module = self._modules[-1].name if self._modules else "network."
         base = f"{module}{operator}" if module.endswith(".") else module
         name, count = base, 1
