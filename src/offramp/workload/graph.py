@@ -1,4 +1,4 @@
-"""Workload: layers of an early-exit network, edges between them, and exits."""
+"""Workload: layers of an early-exit network, the edges between them, and its exits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ GRAPH_INPUT = "input"
 
 
 class Role(StrEnum):
-    """Whether a layer works for all later exits or for one exit only."""
+    """Whether a layer serves all later exits or one exit only."""
 
     BACKBONE = "backbone"
     BRANCH = "branch"
@@ -18,11 +18,21 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer in its place: ``inputs`` names the producing layers (or the graph input), ``stage`` counts exits from 0.
+    """A layer at its place in a network.
 
-    Backbone layers of stage ``s`` run after exit ``s - 1`` and before exit ``s``; branch layers of stage ``s``
-    lead to exit ``s`` alone. The final classifier is the branch of the last stage. ``analog_channels``: so many of
-    its output channels, the first ones, have ternary weights and are an analog core's; None where nothing is decided.
+    Backbone layers of stage ``s`` run after exit ``s - 1`` and before exit ``s``; branch layers of stage ``s`` lead to
+    exit
+    ``s`` alone. The final classifier is the branch of the last stage.
+
+    Attributes:
+        name: Unique name.
+        shape: Loop sizes and bit widths.
+        inputs: Names of the layers whose outputs it reads, or `GRAPH_INPUT`.
+        stage: Index of the stage, from 0.
+        role: Backbone or branch.
+        analog_channels: Number of its output channels, the first ones, that have ternary weights and run on an analog
+            core;
+            None if that is not decided.
     """
 
     name: str
@@ -35,7 +45,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Workload:
-    """Layers in topological (execution) order and the layer that yields each exit's logits, in exit order."""
+    """Layers and exits of a network.
+
+    Attributes:
+        name: Name of the network.
+        layers: Layers in topological order, which is the order of execution.
+        exits: Names of the layers that compute the logits, one per exit, in order.
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -62,19 +78,40 @@ class Workload:
 
     @property
     def num_stages(self) -> int:
+        """Number of stages, which is the number of exits."""
         return len(self.exits)
 
     def layer(self, name: str) -> Layer:
+        """Find a layer.
+
+        Args:
+            name: Name of the layer.
+
+        Returns:
+            The layer.
+
+        Raises:
+            KeyError: There is no such layer.
+        """
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise KeyError(name)
 
     def stage_layers(self, stage: int, role: Role | None = None) -> tuple[Layer, ...]:
+        """Select the layers of one stage.
+
+        Args:
+            stage: Index of the stage, from 0.
+            role: Backbone or branch; None: both.
+
+        Returns:
+            The layers, in order of execution.
+        """
         return tuple(x for x in self.layers if x.stage == stage and (role is None or x.role == role))
 
     def macs_to_exit(self) -> tuple[int, ...]:
-        """MACs done until each exit, every branch on the way included."""
+        """MACs up to each exit, with all branches on the way."""
         totals: list[int] = []
         for stage in range(self.num_stages):
             before = totals[-1] if totals else 0
@@ -84,9 +121,19 @@ class Workload:
     def with_bits(
         self, weight_bits: int, activation_bits: int, branch_weight_bits: int, branch_activation_bits: int
     ) -> "Workload":
-        """The same workload at other bit widths, one pair for the backbone and one for the branches.
+        """Change the bit widths.
 
-        The second operand of a product of two computed matrices, a convolution with several inputs, is activations.
+        The second operand of a product of two computed matrices (a convolution with several inputs) has the width of
+        activations.
+
+        Args:
+            weight_bits: Bits of weights in the backbone.
+            activation_bits: Bits of activations in the backbone.
+            branch_weight_bits: Bits of weights in the branches.
+            branch_activation_bits: Bits of activations in the branches.
+
+        Returns:
+            The workload with these bit widths.
         """
 
         def changed(layer: Layer) -> Layer:
@@ -101,14 +148,26 @@ class Workload:
         return replace(self, layers=tuple(changed(layer) for layer in self.layers))
 
     def with_analog_channels(self, channels: Mapping[str, int]) -> "Workload":
-        """The same workload with all layers' assignment decided: those that ``channels`` does not name have none."""
+        """Decide for all layers how many channels are analog.
+
+        Args:
+            channels: Number of analog output channels by layer name; 0 for other layers.
+
+        Returns:
+            The workload with these numbers.
+        """
         layers = tuple(replace(layer, analog_channels=channels.get(layer.name, 0)) for layer in self.layers)
         return replace(self, layers=layers)
 
     def with_weight_densities(self, densities: Mapping[str, float]) -> "Workload":
-        """The same workload with the shares of nonzero weights of the layers that ``densities`` names.
+        """Set shares of nonzero weights.
 
-        Names of layers that are not there, or that multiply nothing, are passed over.
+        Args:
+            densities: Shares by layer name, above 0 and at most 1. Unknown layers and layers without weights are
+                ignored.
+
+        Returns:
+            The workload with these shares.
         """
 
         def changed(layer: Layer) -> Layer:
@@ -120,13 +179,13 @@ class Workload:
 
     @property
     def weight_density(self) -> float:
-        """Share of all weights that are not zero; 1.0 without any."""
+        """Share of nonzero weights among all weights; 1.0 without weights."""
         shapes = [layer.shape for layer in self.layers]
         weights = sum(shape.num_weights for shape in shapes)
         return sum(shape.num_weights * shape.weight_density for shape in shapes) / weights if weights else 1.0
 
     def static(self) -> "Workload":
-        """The backbone and the final classifier alone: what a network without early exits would run."""
+        """The backbone and the final classifier alone: the workload of a network without early exits."""
         last = self.num_stages - 1
         kept = tuple(
             replace(layer, stage=0) for layer in self.layers if layer.role is Role.BACKBONE or layer.stage == last

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Op(StrEnum):
-    """Operators that a workload may hold."""
+    """Operators of a workload."""
 
     CONV = "conv"
     DENSE = "dense"
@@ -24,14 +24,34 @@ POOL_OPS = frozenset({Op.MAX_POOL, Op.AVG_POOL})
 
 @dataclass(frozen=True)
 class LayerShape:
-    """Loop sizes of one layer, its bit widths, and nothing that depends on where it stands in a network.
+    """Loop sizes and bit widths of one layer; nothing depends on its place in a network.
 
-    ``b`` batch, ``g`` groups, ``k`` output and ``c`` input channels *per group*, ``oy ox`` output, ``fy fx`` kernel,
-    ``iy ix`` input without padding, ``padding`` = (top, left, bottom, right). Depthwise convolution: ``k = c = 1``,
-    ``g`` = channels. Pooling and element-wise operators: ``k = c = 1``, ``g`` = channels. Dense: ``oy = ox = 1``.
-    Concatenation: ``g`` = channels of the result. ``activation_bits`` is the width of what is written; ``input_bits``
-    has one width per input where any of them differs from that, and is empty otherwise. ``weight_density`` is the share
-    of weights that are not zero; only a core that says what it gains from zeros is any cheaper for it.
+    Depthwise convolutions, pooling and element-wise operators have one group per channel and ``k = c = 1``. Dense
+    layers
+    have ``oy = ox = 1``.
+
+    Attributes:
+        op: Operator.
+        b: Batch size.
+        g: Number of groups; for a concatenation, the channels of the result.
+        k: Output channels per group.
+        c: Input channels per group.
+        oy: Rows of the output.
+        ox: Columns of the output.
+        fy: Rows of the kernel.
+        fx: Columns of the kernel.
+        iy: Rows of the input without padding.
+        ix: Columns of the input without padding.
+        stride_y: Vertical stride, in rows of the input.
+        stride_x: Horizontal stride, in columns of the input.
+        dilation_y: Distance of the rows under the kernel.
+        dilation_x: Distance of the columns under the kernel.
+        padding: Rows and columns added to the input: top, left, bottom, right.
+        weight_bits: Bits of a weight.
+        activation_bits: Bits of a written value.
+        input_bits: Bits of the values of each input; empty if all equal `activation_bits`.
+        weight_density: Share of nonzero weights, above 0 and at most 1. Only a core with a stated gain from zeros
+            computes sparse layers at a lower cost.
     """
 
     op: Op
@@ -57,7 +77,7 @@ class LayerShape:
 
     def __post_init__(self) -> None:
         if all(bits == self.activation_bits for bits in self.input_bits):
-            # One way to say it, so that equal layers are equal.
+            # One representation, so that equal layers compare equal.
             object.__setattr__(self, "input_bits", ())
         if min(self.input_bits, default=1) < 1:
             raise ValueError(f"`input_bits` must be >= 1, got {self.input_bits}.")
@@ -74,17 +94,19 @@ class LayerShape:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulate operations; only convolution and dense layers have any."""
+        """Multiply-accumulate operations; 0 unless the layer is a convolution or dense."""
         if self.op not in MATRIX_OPS:
             return 0
         return self.b * self.g * self.k * self.c * self.oy * self.ox * self.fy * self.fx
 
     @property
     def num_weights(self) -> int:
+        """Number of weights; 0 unless the layer is a convolution or dense."""
         return self.g * self.k * self.c * self.fy * self.fx if self.op in MATRIX_OPS else 0
 
     @property
     def num_outputs(self) -> int:
+        """Elements of the output tensor."""
         return self.b * self.g * self.k * self.oy * self.ox
 
     @property
@@ -94,28 +116,48 @@ class LayerShape:
 
     @property
     def num_padded_inputs(self) -> int:
-        """Elements of one input tensor with its padding halo."""
+        """Elements of one input tensor with its padding."""
         top, left, bottom, right = self.padding
         return self.b * self.g * self.c * (self.iy + top + bottom) * (self.ix + left + right)
 
     @property
     def weight_size_bits(self) -> int:
+        """Bits of all weights."""
         return self.num_weights * self.weight_bits
 
     @property
     def output_size_bits(self) -> int:
+        """Bits of the output tensor."""
         return self.num_outputs * self.activation_bits
 
     def bits_of_input(self, index: int) -> int:
-        """Width of one input's elements."""
+        """Find the bit width of one input.
+
+        Args:
+            index: Index of the input, from 0.
+
+        Returns:
+            Bits of each of its values.
+        """
         return self.input_bits[index] if index < len(self.input_bits) else self.activation_bits
 
     @property
     def partial_sum_bits(self) -> int:
-        """Width of a partial sum: the width of a product, at most 32 bits."""
+        """Bits of a partial sum: those of a product, at most 32."""
         return min(32, self.weight_bits + self.bits_of_input(0))
 
 
 def conv_output_size(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    """Output length of a convolution or pooling along one axis; ``padding`` counts both sides."""
+    """Compute the output length of a convolution or pooling along one axis.
+
+    Args:
+        size: Length of the input.
+        kernel: Length of the kernel.
+        stride: Stride.
+        padding: Padding of both sides together.
+        dilation: Distance of the kernel's elements.
+
+    Returns:
+        Number of positions of the kernel, rounded down.
+    """
     return math.floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1

@@ -1,17 +1,16 @@
-"""Constructors of layer shapes, shared by everything that turns a network into a workload (torch modules, ONNX files).
+"""Constructors of layer shapes, shared by all lowerings of a network to a workload (torch modules, ONNX files).
 
-What a network computes is a layer; nothing that computes something is free, with these exceptions: batch normalisation
-and activation functions are done by the layer before them, and changes of shape and order are ways of addressing
-values. The rules for transformers:
+Every computation is a layer, with two exceptions: batch normalisation and activation functions belong to the layer
+before them, and changes of shape and order are only a different addressing of values. The rules for transformers:
 
 - A product of two matrices that both depend on the input is a convolution with 1x1 kernels and one group per head. The
-  rows of the first matrix are its pixels. The second matrix stands in the place of the weights, at the width of
-  activations, and is fetched and stored as weights are.
+  rows of the first matrix are its pixels. The second matrix takes the place of the weights: it has the bit width of
+  activations, and is fetched and stored like weights.
 - Attention is the product of queries and keys, the softmax of the scores, and the product with the values. The scale is
   folded into the queries.
-- A layer, group or root-mean-square norm, and the softmax of more than a vector, needs all values before it can give
-  the first one, so the layer before cannot do it. Each is an element-wise product of its size: two reads and one write
-  per value.
+- A layer, group or root-mean-square norm, and the softmax of more than a vector, needs all values before it can compute
+  the first result, so the previous layer cannot compute it. Each is an element-wise product of its size: two reads and
+  one write per value.
 """
 
 import math
@@ -25,10 +24,10 @@ class FeatureMap:
     """Sizes of a tensor of one sample.
 
     Attributes:
-        channels: Number of channels, or of features.
-        height: Number of rows, or of tokens.
+        channels: Number of channels or features.
+        height: Number of rows or tokens.
         width: Number of columns.
-        batch: More than 1 where windows or heads stand in the place of the batch.
+        batch: Size of the batch axis; more than 1 if windows or heads are placed there.
     """
 
     channels: int
@@ -38,10 +37,10 @@ class FeatureMap:
 
     @classmethod
     def of_tokens(cls, sizes: tuple[int, ...]) -> "FeatureMap":
-        """A tensor of any number of axes whose last one is channels, as one column of tokens.
+        """Treat a tensor whose last axis holds channels as one column of tokens.
 
         Args:
-            sizes: Sizes of all axes, those of one sample.
+            sizes: Sizes of all axes of one sample.
 
         Returns:
             The map with all other axes as its height.
@@ -72,7 +71,7 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """How many positions the window has on a map.
+        """Count the positions of the window on a map.
 
         Args:
             height: Rows of the map without padding.
@@ -93,9 +92,9 @@ class BitWidths:
     """The bit widths of a layer.
 
     Attributes:
-        weights: Width of a weight.
-        activations: Width of a value that the layer writes.
-        inputs: Width of the values of each input; empty where all are as wide as what is written.
+        weights: Bits of a weight.
+        activations: Bits of a written value.
+        inputs: Bits of the values of each input; empty if all equal `activations`.
     """
 
     weights: int = 8
@@ -109,17 +108,17 @@ DEFAULT_BITS = BitWidths()
 def convolution(
     source: FeatureMap, result: FeatureMap, window: Window, groups: int = 1, bits: BitWidths = DEFAULT_BITS
 ) -> LayerShape:
-    """A convolution.
+    """Describe a convolution.
 
     Args:
-        source: The map that it reads; ``groups`` divides its channels.
-        result: The map that it writes; ``groups`` divides its channels.
-        window: Its kernel and where that goes.
-        groups: Number of groups; as many as channels for a depthwise convolution.
-        bits: Its bit widths.
+        source: Input; ``groups`` divides its channels.
+        result: Output; ``groups`` divides its channels.
+        window: Kernel, strides, dilations and padding.
+        groups: Number of groups; the number of channels for a depthwise convolution.
+        bits: Bit widths.
 
     Returns:
-        The layer's loop sizes.
+        The layer shape.
 
     Raises:
         ValueError: A size is below 1.
@@ -132,17 +131,17 @@ def convolution(
 def pooling(
     op: Op, source: FeatureMap, result: FeatureMap, window: Window, bits: BitWidths = DEFAULT_BITS
 ) -> LayerShape:
-    """A pooling with a sliding window.
+    """Describe a pooling with a sliding window.
 
     Args:
         op: ``Op.MAX_POOL`` or ``Op.AVG_POOL``.
-        source: The map that it reads.
-        result: The map that it writes, with the same channels.
-        window: Its kernel and where that goes.
-        bits: Its bit widths.
+        source: Input.
+        result: Output, with the channels of the input.
+        window: Kernel, strides, dilations and padding.
+        bits: Bit widths.
 
     Returns:
-        The layer's loop sizes.
+        The layer shape.
 
     Raises:
         ValueError: A size is below 1.
@@ -151,15 +150,15 @@ def pooling(
 
 
 def global_pooling(op: Op, source: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> LayerShape:
-    """A pooling over all of height and width.
+    """Describe a pooling over the whole height and width.
 
     Args:
         op: ``Op.MAX_POOL`` or ``Op.AVG_POOL``.
-        source: The map that it reads.
-        bits: Its bit widths.
+        source: Input.
+        bits: Bit widths.
 
     Returns:
-        The layer's loop sizes.
+        The layer shape.
 
     Raises:
         ValueError: A size is below 1.
@@ -194,16 +193,16 @@ def _windowed(
 
 
 def dense(rows: int, inputs: int, outputs: int, bits: BitWidths = DEFAULT_BITS) -> LayerShape:
-    """A product of activations and a fixed matrix.
+    """Describe a product of activations and a constant matrix.
 
     Args:
-        rows: How many vectors are multiplied: 1 for flat features, the number of tokens for a sequence.
-        inputs: Features of a vector before.
-        outputs: Features of a vector behind.
-        bits: Its bit widths.
+        rows: Number of vectors: 1 for flat features, the number of tokens for a sequence.
+        inputs: Features of an input vector.
+        outputs: Features of an output vector.
+        bits: Bit widths.
 
     Returns:
-        The layer's loop sizes.
+        The layer shape.
 
     Raises:
         ValueError: A size is below 1.
@@ -220,15 +219,15 @@ def dense(rows: int, inputs: int, outputs: int, bits: BitWidths = DEFAULT_BITS) 
 
 
 def matrix_product(left: tuple[int, ...], right: tuple[int, ...], activation_bits: int = 8) -> LayerShape:
-    """A product of two computed matrices, or of one pair per head.
+    """Describe a product of two computed matrices, or of one pair per head.
 
     Args:
-        left: Sizes (..., rows, inner) of the first operand.
-        right: Sizes (..., inner, columns) of the second operand, with the same leading axes.
-        activation_bits: Width of both operands and of the result.
+        left: Shape of the first operand, (..., rows, inner).
+        right: Shape of the second operand, (..., inner, columns), with the same leading axes.
+        activation_bits: Bits of the values of both operands and of the result.
 
     Returns:
-        The loop sizes of a convolution with 1x1 kernels and one group per pair of matrices.
+        The shape of a convolution with 1x1 kernels and one group per pair of matrices.
 
     Raises:
         ValueError: A size is below 1.
@@ -240,15 +239,15 @@ def matrix_product(left: tuple[int, ...], right: tuple[int, ...], activation_bit
 
 
 def elementwise(op: Op, values: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> LayerShape:
-    """As many operations as a tensor has values.
+    """Describe an operator with one operation per value.
 
     Args:
         op: ``Op.ADD``, ``Op.MULTIPLY`` or ``Op.CONCAT``.
-        values: The tensor that is written.
-        bits: Its bit widths.
+        values: Output.
+        bits: Bit widths.
 
     Returns:
-        The layer's loop sizes.
+        The layer shape.
 
     Raises:
         ValueError: A size is below 1.
@@ -257,14 +256,14 @@ def elementwise(op: Op, values: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> L
 
 
 def normalization(values: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> LayerShape:
-    """A norm or a softmax that needs all values before it can give the first one.
+    """Describe a norm or a softmax that needs all values before it can compute the first result.
 
     Args:
-        values: The tensor that is written.
-        bits: Its bit widths.
+        values: Output.
+        bits: Bit widths.
 
     Returns:
-        The loop sizes of an element-wise product of its size.
+        The shape of an element-wise product of the same size.
 
     Raises:
         ValueError: A size is below 1.
@@ -273,13 +272,13 @@ def normalization(values: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> LayerSh
 
 
 def leading_axes_agree(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
-    """Whether two tensors are stacks of equally many matrices.
+    """Check that two tensors are stacks of equally many matrices.
 
     Args:
-        left: Sizes of the first tensor.
-        right: Sizes of the second tensor.
+        left: Shape of the first tensor.
+        right: Shape of the second tensor.
 
     Returns:
-        True if both have at least two axes, and all but their last two are the same.
+        Whether both have at least two axes and agree in all but the last two.
     """
     return min(len(left), len(right)) >= 2 and left[:-2] == right[:-2]

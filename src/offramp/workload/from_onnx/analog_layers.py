@@ -1,8 +1,8 @@
-"""Convolutions of an analog core in an ONNX file: what they consist of there is read as one layer.
+"""Convolutions of an analog core in an ONNX file: all nodes of such a convolution become one layer.
 
-The files that offramp exports hold the arithmetic of such a layer step by step
-(`offramp.nn.analog.analog_convolution`): inputs lose bits, the sums of each group of rows are rounded as a converter
-does, groups are added, scaled and shifted, and the digital channels are joined behind them. None of these steps is a
+The files that offramp exports hold the arithmetic of these layers step by step
+(`offramp.nn.analog.analog_convolution`): the inputs lose bits, the sums of each group of rows are rounded like in a
+converter, the groups are added, scaled and shifted, and the digital channels are concatenated. None of these steps is a
 layer of its own.
 """
 
@@ -14,7 +14,12 @@ from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
 
 @dataclass(frozen=True)
 class FoldedGraph:
-    """``graph`` has one convolution in place of each analog layer; ``analog_channels`` has its analog ones by name."""
+    """A graph without the steps of analog layers.
+
+    Attributes:
+        graph: The graph, with one convolution in place of each analog layer.
+        analog_channels: Number of analog output channels by name of the convolution.
+    """
 
     graph: OnnxGraph
     analog_channels: dict[str, int]
@@ -22,7 +27,7 @@ class FoldedGraph:
 
 @dataclass(frozen=True)
 class _AnalogLayer:
-    """``nodes`` are all steps, from the loss of bits on; ``source`` and ``result`` the tensors before and behind."""
+    """All nodes of one layer, in order, its first convolution, and the tensors before and after it."""
 
     nodes: tuple[OnnxNode, ...]
     first: OnnxNode
@@ -32,22 +37,35 @@ class _AnalogLayer:
 
 
 def fold_analog_layers(graph: OnnxGraph) -> FoldedGraph:
-    """Only what matches every step is folded; anything else stays as it is, for the reader to refuse."""
+    """Replace each analog layer by one convolution.
+
+    Nodes are replaced only if every step matches; all others stay as they are, and the conversion rejects them.
+
+    Args:
+        graph: The graph of the file.
+
+    Returns:
+        The new graph and its analog layers.
+    """
     steps = _Steps(graph)
     found = [layer for node in graph.nodes for layer in _analog_layers(node, steps)]
     if not found:
         return FoldedGraph(graph, {})
-    gone = {node.name for layer in found for node in layer.nodes}
-    at = {layer.nodes[-1].name: _as_convolution(layer, graph) for layer in found}
-    nodes = tuple(at.get(node.name, node) for node in graph.nodes if node.name not in gone or node.name in at)
-    densities = {name: value for name, value in graph.weight_densities.items() if name not in gone}
+    removed = {node.name for layer in found for node in layer.nodes}
+    replacements = {layer.nodes[-1].name: _as_convolution(layer, graph) for layer in found}
+    nodes = tuple(
+        replacements.get(node.name, node)
+        for node in graph.nodes
+        if node.name not in removed or node.name in replacements
+    )
+    densities = {name: value for name, value in graph.weight_densities.items() if name not in removed}
     folded = replace(graph, nodes=nodes, weight_densities=densities)
     return FoldedGraph(folded, {layer.first.name: layer.channels for layer in found})
 
 
 @dataclass
 class _Steps:
-    """Who writes a tensor, who reads it, and which ones depend on the graph's input."""
+    """The producer and the readers of each tensor, and the tensors that depend on the graph's input."""
 
     graph: OnnxGraph
     varying: set[str] = field(default_factory=set)
@@ -67,25 +85,25 @@ class _Steps:
         return name not in self.varying
 
     def takes_constants(self, node: OnnxNode) -> bool:
-        """Whether nothing but constants goes into a node beside its first input."""
+        """Whether all inputs of a node except the first are constants."""
         return all(self.constant(name) for name in node.inputs[1:])
 
-    def before(self, node: OnnxNode, op: str) -> OnnxNode | None:
-        """The producer of the first input, where it is an ``op`` and ``node`` takes constants beside."""
+    def preceding(self, node: OnnxNode, op: str) -> OnnxNode | None:
+        """The producer of the first input, if it is an ``op`` and the other inputs of ``node`` are constants."""
         producer = self.producers.get(node.inputs[0])
         return producer if producer is not None and producer.op == op and self.takes_constants(node) else None
 
-    def behind(self, node: OnnxNode, op: str) -> OnnxNode | None:
-        """The only reader of a node that is no output of the graph, where it is an ``op``."""
+    def following(self, node: OnnxNode, op: str) -> OnnxNode | None:
+        """The only reader of a node, if it is an ``op`` and the node is no output of the graph."""
         readers = self.readers.get(node.outputs[0], [])
         alone = len(readers) == 1 and node.outputs[0] not in self.graph.outputs
         return readers[0] if alone and readers[0].op == op else None
 
-    def scaled(self, node: OnnxNode, *ops: str) -> list[OnnxNode] | None:
-        """The nodes of these types that follow one another, each with constants beside the value."""
+    def chain(self, node: OnnxNode, *ops: str) -> list[OnnxNode] | None:
+        """The chain of nodes of these types after ``node``, each with constants as its other inputs."""
         chain = []
         for op in ops:
-            following = self.behind(node, op)
+            following = self.following(node, op)
             if following is None or not all(self.constant(name) or name in node.outputs for name in following.inputs):
                 return None
             chain.append(following)
@@ -94,14 +112,14 @@ class _Steps:
 
 
 def _analog_layers(clip: OnnxNode, steps: _Steps) -> tuple[_AnalogLayer, ...]:
-    """The layers whose inputs ``clip`` limits to the array's range: more than one where they read the same values."""
+    """The layers whose inputs ``clip`` limits to the range of the array; several if they read the same values."""
     entering = _entering(clip, steps)
     groups = None if entering is None else _read_groups(clip, steps)
     if entering is None or not groups:
         return ()
     found = []
     for own in _totals(groups, steps):
-        ending = steps.scaled(own[-1], "Mul", "Add")
+        ending = steps.chain(own[-1], "Mul", "Add")
         shape = () if ending is None else steps.graph.shapes.get(ending[-1].outputs[0], ())
         if ending is None or len(shape) != 4 or shape[1] is None:
             return ()
@@ -114,26 +132,26 @@ def _analog_layers(clip: OnnxNode, steps: _Steps) -> tuple[_AnalogLayer, ...]:
 
 
 def _entering(clip: OnnxNode, steps: _Steps) -> list[OnnxNode] | None:
-    """Division by the array's step, a shift where halves go down, rounding, limits."""
-    rounding = steps.before(clip, "Round") if clip.op == "Clip" else None
+    """The nodes that quantise the input: division by the step, shift for rounding halves down, rounding, limits."""
+    rounding = steps.preceding(clip, "Round") if clip.op == "Clip" else None
     if rounding is None:
         return None
-    shift = steps.before(rounding, "Sub")
-    division = steps.before(rounding if shift is None else shift, "Div")
+    shift = steps.preceding(rounding, "Sub")
+    division = steps.preceding(rounding if shift is None else shift, "Div")
     if division is None or not steps.takes_constants(division):
         return None
     return [division, *([] if shift is None else [shift]), rounding, clip]
 
 
 def _read_groups(clip: OnnxNode, steps: _Steps) -> list[list[OnnxNode]] | None:
-    """Each convolution of some or all of the input channels with the converter behind it; None where there is more."""
+    """Each convolution of some input channels with the converter after it; None if there are other nodes."""
     groups = []
     for reader in steps.readers.get(clip.outputs[0], []):
         taken = [reader] if reader.op == "Slice" else []
         for convolution in steps.readers.get(reader.outputs[0], []) if taken else [reader]:
             if convolution.op != "Conv" or not steps.takes_constants(convolution):
                 return None
-            converter = steps.scaled(convolution, "Div", "Round", "Clip")
+            converter = steps.chain(convolution, "Div", "Round", "Clip")
             if converter is None:
                 return None
             groups.append([*taken, convolution, *converter])
@@ -141,10 +159,10 @@ def _read_groups(clip: OnnxNode, steps: _Steps) -> list[list[OnnxNode]] | None:
 
 
 def _totals(groups: list[list[OnnxNode]], steps: _Steps) -> list[list[OnnxNode]]:
-    """Groups whose values are added up, together, with the additions; the last node has the sum."""
+    """Groups whose values are added, together with the additions; the last node computes the sum."""
     sums = {group[-1].outputs[0]: group for group in groups}
     while True:
-        additions = (steps.behind(own[-1], "Add") for own in sums.values())
+        additions = (steps.following(own[-1], "Add") for own in sums.values())
         both = (node for node in additions if node is not None and len(set(node.inputs) & sums.keys()) == 2)
         addition = next(both, None)
         if addition is None:
@@ -154,12 +172,12 @@ def _totals(groups: list[list[OnnxNode]], steps: _Steps) -> list[list[OnnxNode]]
 
 
 def _digital(end: OnnxNode, source: str, steps: _Steps) -> list[OnnxNode]:
-    """The convolution of the other channels, and what joins both; empty where all are analog."""
-    joining = steps.behind(end, "Concat")
+    """The convolution of the digital channels and the concatenation; empty if all channels are analog."""
+    joining = steps.following(end, "Concat")
     if joining is None or joining.integer("axis", 1) != 1 or len(joining.inputs) != 2:
         return []
     rest = steps.producers.get(joining.inputs[1])
-    if rest is None or rest.op != "Conv" or rest.inputs[0] != source or steps.behind(rest, "Concat") is not joining:
+    if rest is None or rest.op != "Conv" or rest.inputs[0] != source or steps.following(rest, "Concat") is not joining:
         return []
     return [rest, joining]
 
@@ -170,7 +188,7 @@ def _in_order(graph: OnnxGraph, nodes: Iterable[OnnxNode]) -> tuple[OnnxNode, ..
 
 
 def _as_convolution(layer: _AnalogLayer, graph: OnnxGraph) -> OnnxNode:
-    """Its loop sizes follow from the tensors before and behind it; the weights in the file are parts of its own."""
+    """One convolution; its loop sizes follow from the tensors before and after it."""
     weight = graph.shapes.get(layer.first.inputs[1], ())
     kernel = layer.first.integers("kernel_shape") or tuple(size for size in weight[2:] if size is not None)
     attributes = {**layer.first.attributes, "kernel_shape": kernel}

@@ -31,24 +31,44 @@ def workload_from_onnx(
     allow_single_exit: bool = False,
     read_weights: bool = False,
 ) -> Workload:
-    """The layers, exits and stages of an ONNX graph, for one sample whatever its batch size. Weights are not needed.
+    """Convert an early-exit ONNX file to a workload of one sample.
 
-    Layers of an analog core, as offramp exports them, are one layer each; then the others are none of that core's.
-    With ``read_weights`` those in the file are counted, and layers carry the share of them that is not zero.
+    Each analog layer that offramp exports is one layer; all other layers of such a file are digital. Weights are not
+    needed
+    unless they are to be counted.
 
-    Free, since computed where the producing layer writes its output: batch normalisation, activation functions,
-    reshaping, moving, quantisation, element-wise operators with a constant or with inputs from one layer alone (x times
-    sigmoid of x). The rules for transformers are in `workload.layer_constructors`.
-    Exits are the graph's outputs in the order in which they leave: by the position of the last layer that they share
-    with another output. Of the outputs that leave last, the final one is the one with twice as many layers of its
-    own as any other, else the last in the file.
-    A layer is in a branch when it leads to one output only and that is not the final one. The final classifier is the
-    branch of the last stage: of the layers that lead to the final output only, those from the first pooling or dense
-    layer on behind which there is no more convolution or element-wise operator (on a map larger than 1 x 1).
-    The final classifier has the branches' bit widths, which default to the backbone's.
+    Free, because the previous layer computes them while it writes its output: batch normalisation, activation
+    functions,
+    changes of shape or order, quantisation, and element-wise operators with a constant or with inputs from a single
+    layer
+    (x times sigmoid of x). `workload.layer_constructors` has the rules for transformers.
 
-    Raises WorkloadError for a file that is no early-exit graph (one output is accepted with ``allow_single_exit``) and
-    UnsupportedLayerError naming all operators that no cost engine prices.
+    Exits are the outputs of the graph, ordered by the last layer that each shares with another output. Among the
+    outputs
+    that leave last, the final one has at least twice as many own layers as any other; if none has, it is the last in
+    the
+    file. Layers that lead to a single output other than the final one are its branch. The final classifier is the
+    branch of
+    the last stage: of the layers that lead to the final output alone, those from the first pooling or dense layer on
+    that
+    is followed by no convolution or element-wise operator on a map larger than 1 x 1. It has the bit widths of
+    branches.
+
+    Args:
+        path: ONNX file.
+        weight_bits: Bits of weights in the backbone.
+        activation_bits: Bits of activations in the backbone.
+        branch_weight_bits: Bits of weights in the branches; None: as in the backbone.
+        branch_activation_bits: Bits of activations in the branches; None: as in the backbone.
+        allow_single_exit: Whether a graph with one output is accepted.
+        read_weights: Whether nonzero weights in the file are counted, so that layers have weight densities.
+
+    Returns:
+        The workload.
+
+    Raises:
+        WorkloadError: The file is no early-exit graph.
+        UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
     """
     path = Path(path)
     folded = fold_analog_layers(read_onnx(path, read_weights=read_weights))
@@ -64,7 +84,7 @@ def workload_from_onnx(
     try:
         workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
         if folded.analog_channels:
-            # Of such a network it is decided what is analog, and the rest is not.
+            # The file decides which channels are analog; all others are digital.
             workload = workload.with_analog_channels(folded.analog_channels)
         workload = workload.with_weight_densities(graph.weight_densities)
         return workload.with_bits(
@@ -79,7 +99,7 @@ def workload_from_onnx(
 
 @dataclass(frozen=True)
 class _RawLayer:
-    """A layer whose place is not known yet; ``inputs`` names layers or the graph's input."""
+    """A layer before its stage and role are known; ``inputs`` names layers or the graph's input."""
 
     name: str
     shape: LayerShape
@@ -88,7 +108,7 @@ class _RawLayer:
 
 @dataclass
 class _Found:
-    """Layers in topological order, and the layer whose value each activation tensor is."""
+    """Layers in topological order, and the layer that computes each activation tensor."""
 
     layers: list[_RawLayer] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
@@ -96,7 +116,7 @@ class _Found:
 
 @dataclass
 class _Problems:
-    """Everything about the graph's nodes that stands in the way, by kind."""
+    """All problems with nodes of the graph, by kind."""
 
     unsupported: list[str] = field(default_factory=list)
     shapeless: list[str] = field(default_factory=list)
@@ -105,16 +125,16 @@ class _Problems:
     def raise_if_any(self, path: Path) -> None:
         if self.unsupported:
             raise UnsupportedLayerError(
-                f"'{path}' has {len(self.unsupported)} layer(s) that cannot be priced: {_some(self.unsupported)}."
+                f"'{path}' has {len(self.unsupported)} layer(s) that cannot be priced: {_listed(self.unsupported)}."
             )
         if self.shapeless:
             raise WorkloadError(
                 f"All axes but the batch must have a fixed size in '{path}', but the shapes of {len(self.shapeless)} "
-                f"tensor(s) are not known: {_some(self.shapeless)}. Export with a fixed input size, or run "
+                f"tensor(s) are not known: {_listed(self.shapeless)}. Export with a fixed input size, or run "
                 "onnx.shape_inference before stripping the weights."
             )
         if self.wrong:
-            raise WorkloadError(f"'{path}' contradicts itself: {_some(self.wrong)}.")
+            raise WorkloadError(f"'{path}' contradicts itself: {_listed(self.wrong)}.")
 
 
 def _find_layers(graph: OnnxGraph, path: Path) -> _Found:
@@ -124,7 +144,7 @@ def _find_layers(graph: OnnxGraph, path: Path) -> _Found:
         data = tuple(node.inputs[i] for i in data_positions(node) if i < len(node.inputs))
         active = tuple(name for name in data if name in found.origin)
         if node.name not in needed or not active or node.op in SHAPE_READERS:
-            continue  # a constant, a shape computation, or nothing that an output needs
+            continue  # a constant, a shape computation, or a node that no output needs
         _read_node(node, graph, active, found, problems)
     problems.raise_if_any(path)
     if not found.layers:
@@ -133,7 +153,7 @@ def _find_layers(graph: OnnxGraph, path: Path) -> _Found:
 
 
 def _read_node(node: OnnxNode, graph: OnnxGraph, active: tuple[str, ...], found: _Found, problems: _Problems) -> None:
-    """Note the node as a layer, as a free operator of the layer before it, or as a problem."""
+    """Record the node as a layer, as a free operator of the previous layer, or as a problem."""
     sources = tuple(found.origin[name] for name in active)
     found.origin |= dict.fromkeys(filter(None, node.outputs), node.name)
     try:
@@ -149,14 +169,14 @@ def _read_node(node: OnnxNode, graph: OnnxGraph, active: tuple[str, ...], found:
         problems.wrong.append(f"{node.name} ({node.op}): {exc}")
 
 
-def _some(items: list[str]) -> str:
+def _listed(items: list[str]) -> str:
     items = list(dict.fromkeys(items))
     rest = len(items) - MAX_NAMED
     return "; ".join(items[:MAX_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def _needed_nodes(graph: OnnxGraph) -> set[str]:
-    """Nodes from which activations flow to an output; what computes only shapes or weights is not among them."""
+    """Names of the nodes from which activations flow to an output, without computations of shapes or weights."""
     wanted = set(graph.outputs)
     needed: set[str] = set()
     for node in reversed(graph.nodes):
@@ -177,12 +197,14 @@ def _is_free(node: OnnxNode, graph: OnnxGraph, sources: tuple[str, ...]) -> bool
 
 
 def _exit_layers(graph: OnnxGraph, found: _Found, path: Path) -> tuple[str, ...]:
-    """The layer behind each output, in the file's order; outputs of one layer are one exit."""
+    """The layer that computes each output, in the order of the file; outputs of one layer are one exit."""
     layers: list[str] = []
     for output in graph.outputs:
         origin = found.origin.get(output)
         if origin is None or origin == GRAPH_INPUT:
-            raise WorkloadError(f"Output '{output}' of '{path}' must be computed by layers from the input; it is not.")
+            raise WorkloadError(
+                f"Output '{output}' of '{path}' must be computed by layers from the input, but it is not."
+            )
         layers.append(origin)
     if not layers:
         raise WorkloadError(f"'{path}' has no output.")
@@ -196,7 +218,7 @@ class _Placed:
 
 
 def _place(raw: list[_RawLayer], producers: tuple[str, ...]) -> _Placed:
-    """Stage and role of every layer; layers come out in order of execution: stage by stage, the branch last."""
+    """Find stage and role of every layer, and sort layers in order of execution: stage by stage, the branch last."""
     leads_to = _leads_to(raw, producers)
     exits = _exit_order(raw, leads_to, producers)
     classifier = _final_classifier([layer for layer in raw if leads_to[layer.name] == {exits[-1]}])
@@ -214,7 +236,7 @@ def _place(raw: list[_RawLayer], producers: tuple[str, ...]) -> _Placed:
 
 
 def _leads_to(raw: list[_RawLayer], producers: tuple[str, ...]) -> dict[str, set[str]]:
-    """For every layer the exits that need it."""
+    """The exits that need each layer."""
     leads_to: dict[str, set[str]] = {layer.name: set() for layer in raw}
     for name in producers:
         leads_to[name].add(name)
@@ -244,7 +266,7 @@ def _exit_order(raw: list[_RawLayer], leads_to: dict[str, set[str]], producers: 
 
 
 def _final_classifier(tail: list[_RawLayer]) -> set[str]:
-    """Names of the classifier among the layers that lead to the final output alone."""
+    """Names of the classifier's layers among those that lead to the final output alone."""
     start = 0
     for index, layer in enumerate(tail):
         on_a_map = layer.shape.oy * layer.shape.ox * layer.shape.iy * layer.shape.ix > 1

@@ -1,4 +1,4 @@
-"""Shapes of tensors in an ONNX file, as declared and as found by ONNX's shape inference."""
+"""Shapes of tensors in an ONNX file, as declared or from ONNX shape inference."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -11,16 +11,23 @@ Shape = tuple[int | None, ...]
 
 
 def tensor_shapes(model: Any) -> dict[str, Shape]:
-    """Shapes by tensor name: as stated in the file, else as inferred for a batch of one."""
+    """Collect the shapes of all tensors.
+
+    Args:
+        model: ONNX model.
+
+    Returns:
+        Shapes by tensor name, as declared in the file, else as inferred for a batch of one.
+    """
     shapes: dict[str, Shape] = {name: tuple(tensor.dims) for name, tensor in named_constants(model.graph)}
-    _learn(shapes, model.graph)
+    _add_shapes(shapes, model.graph)
     inferred = _inferred(model)
     if inferred is not None:
-        _learn(shapes, inferred)
+        _add_shapes(shapes, inferred)
     return shapes
 
 
-def _learn(shapes: dict[str, Shape], graph: Any) -> None:
+def _add_shapes(shapes: dict[str, Shape], graph: Any) -> None:
     items: Iterable[Any] = (*graph.input, *graph.value_info, *graph.output)
     for item in items:
         if not (item.type.HasField("tensor_type") and item.type.tensor_type.HasField("shape")):
@@ -37,13 +44,13 @@ def _learn(shapes: dict[str, Shape], graph: Any) -> None:
 
 
 def _inferred(model: Any) -> Any:
-    """The graph after shape inference, or None where inference rejects it: the stated shapes may still be enough."""
+    """The graph after shape inference; None if inference rejects it: the declared shapes may still be enough."""
     import onnx
 
     slim = onnx.ModelProto()
     slim.CopyFrom(model)
     for tensor in slim.graph.initializer:
-        # Inference copies the model; without the content of its weights that is cheap.
+        # Inference copies the model, which is cheap without the content of its weights.
         if len(tensor.raw_data) > 8 * SMALL_TENSOR:
             tensor.ClearField("raw_data")
     for item in slim.graph.input:
@@ -56,7 +63,14 @@ def _inferred(model: Any) -> Any:
 
 
 def named_constants(graph: Any) -> Iterator[tuple[str, Any]]:
-    """Names and tensors of all initializers and constant nodes."""
+    """Iterate over all initializers and constant nodes.
+
+    Args:
+        graph: ONNX graph.
+
+    Yields:
+        Name and tensor of each.
+    """
     for tensor in graph.initializer:
         yield tensor.name, tensor
     for node in graph.node:
@@ -66,7 +80,14 @@ def named_constants(graph: Any) -> Iterator[tuple[str, Any]]:
 
 
 def constant_values(graph: Any) -> dict[str, tuple[int, ...]]:
-    """Content of the small integer lists that the file holds, such as axes."""
+    """Read the small integer lists that the file holds, such as axes.
+
+    Args:
+        graph: ONNX graph.
+
+    Returns:
+        Values by tensor name, for int64 tensors of at most one axis and 16 values.
+    """
     from onnx import TensorProto, numpy_helper
 
     values: dict[str, tuple[int, ...]] = {}

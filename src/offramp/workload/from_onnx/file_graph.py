@@ -1,4 +1,4 @@
-"""An ONNX file as plain values: nodes in topological order, shapes, and weights on request."""
+"""An ONNX file as plain values: nodes in topological order, shapes and, on request, weight densities."""
 
 import heapq
 from dataclasses import dataclass, field
@@ -28,7 +28,15 @@ _WINDOW_OPS = ("Conv", "QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "
 
 @dataclass(frozen=True)
 class OnnxNode:
-    """One operator. ``name`` is unique; ``attributes`` holds numbers, strings and lists of them."""
+    """One operator.
+
+    Attributes:
+        name: Unique name.
+        op: Operator type, with its domain if it is not a standard one.
+        inputs: Names of the input tensors; empty for an optional input that is left out.
+        outputs: Names of the output tensors.
+        attributes: Numbers, strings and lists of them, by name.
+    """
 
     name: str
     op: str
@@ -37,19 +45,43 @@ class OnnxNode:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def integer(self, name: str, default: int) -> int:
+        """Read an integer attribute.
+
+        Args:
+            name: Name of the attribute.
+            default: Value if there is no such integer.
+
+        Returns:
+            The value.
+        """
         value = self.attributes.get(name)
         return value if isinstance(value, int) else default
 
     def integers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Read an attribute with a list of integers.
+
+        Args:
+            name: Name of the attribute.
+            default: Values if there is no such list.
+
+        Returns:
+            The values.
+        """
         value = self.attributes.get(name)
         return tuple(int(item) for item in value) if isinstance(value, list | tuple) else default
 
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """Nodes in topological order. ``values`` holds the content of small integer constants such as axes.
+    """The graph of an ONNX file.
 
-    ``weight_densities``: by node the share of its weights that are not zero, where they were read.
+    Attributes:
+        input: Name of the input tensor.
+        outputs: Names of the output tensors, in the order of the file.
+        nodes: Nodes in topological order.
+        shapes: Shapes by tensor name.
+        values: Content of small integer constants, such as axes, by tensor name.
+        weight_densities: Share of nonzero weights by node name, if weights were read.
     """
 
     input: str
@@ -61,15 +93,23 @@ class OnnxGraph:
 
     @cached_property
     def has_tokens(self) -> bool:
-        """Whether tensors of three axes are (batch, tokens, channels): not where a window slides over one axis."""
+        """Whether tensors of three axes are (batch, tokens, channels); False if a window slides over one axis."""
         windowed = (node for node in self.nodes if node.op in _WINDOW_OPS and node.inputs)
         return all(len(self.shapes.get(node.inputs[0], ())) != 3 for node in windowed)
 
 
 def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
-    """Read the graph of an ONNX file; anything that is not one is a WorkloadError that says why.
+    """Read the graph of an ONNX file.
 
-    Weights are looked at with ``read_weights`` only, and then those in the file itself.
+    Args:
+        path: ONNX file.
+        read_weights: Whether nonzero weights in the file itself are counted.
+
+    Returns:
+        The graph.
+
+    Raises:
+        WorkloadError: The file cannot be read, is no ONNX model, or has no valid graph.
     """
     model = _parse(path)
     graph = model.graph
@@ -82,7 +122,7 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
     nodes = _nodes(graph)
     order = _execution_order(nodes, path)
     if order != list(range(len(nodes))):
-        # Shape inference wants the file itself in order.
+        # Shape inference requires the nodes of the file in order.
         sorted_protos = [graph.node[index] for index in order]
         del graph.node[:]
         graph.node.extend(sorted_protos)
@@ -98,7 +138,7 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
 
 
 def _with_protos(nodes: list[OnnxNode], graph: Any) -> list[tuple[str, Any]]:
-    """Nodes in the order of the file's, by name."""
+    """Pairs of node name and node of the file."""
     return [(node.name, proto) for node, proto in zip(nodes, graph.node, strict=True)]
 
 
@@ -127,11 +167,11 @@ def _parse(path: Path) -> Any:
     try:
         return inline_local_functions(model)
     except (RuntimeError, ValueError) as exc:
-        raise WorkloadError(f"The local functions of '{path}' cannot be written out: {exc}.") from exc
+        raise WorkloadError(f"The local functions of '{path}' cannot be inlined: {exc}.") from exc
 
 
 def _check_external(tensor: Any, path: Path) -> None:
-    """Weights in other files are never opened, yet a file that points out of its folder is refused."""
+    """Refuse a file whose external data lies outside its folder; external data is never opened."""
     for entry in tensor.external_data:
         parts = (PurePosixPath(entry.value), PureWindowsPath(entry.value))
         if entry.key == "location" and any(part.is_absolute() or ".." in part.parts for part in parts):
@@ -168,7 +208,7 @@ def _attributes(node: Any) -> dict[str, Any]:
 
 
 def _execution_order(nodes: list[OnnxNode], path: Path) -> list[int]:
-    """Indices of the nodes in a topological order that keeps the file's order wherever it can."""
+    """Indices of the nodes in a topological order that stays as close as possible to the order of the file."""
     producer: dict[str, int] = {}
     for index, node in enumerate(nodes):
         for output in filter(None, node.outputs):
@@ -186,7 +226,7 @@ def _execution_order(nodes: list[OnnxNode], path: Path) -> list[int]:
 
 
 def _topological_order(sources: list[set[int]]) -> list[int]:
-    """Indices so that each comes after its sources, the smallest possible first; those in a cycle are left out."""
+    """Indices such that each comes after its sources, the smallest possible first; those in a cycle are left out."""
     followers: list[list[int]] = [[] for _ in sources]
     for index, own in enumerate(sources):
         for source in own:
@@ -205,7 +245,7 @@ def _topological_order(sources: list[set[int]]) -> list[int]:
 
 
 def _input_name(graph: Any, nodes: list[OnnxNode], path: Path) -> str:
-    """The one input that is an image or the like; stripped or old files list weights among the inputs too."""
+    """Name of the only data input; stripped or old files list weights among the inputs too."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {tensor.values.name for tensor in graph.sparse_initializer}
     for node in nodes:

@@ -1,17 +1,17 @@
-"""Loop sizes of ONNX operators: which are layers, which are free, and the shape of each layer."""
+"""ONNX operators: which are layers, which are free, and the shape of each layer."""
 
 import math
 
-from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product
+from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product_shape
 from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
 from offramp.workload.from_onnx.tensor_sizes import (
     Contradiction,
     UnknownShape,
     Unpriceable,
-    feature,
+    feature_map,
     per_sample,
     sizes,
-    values,
+    value_map,
 )
 from offramp.workload.layer import LayerShape, Op
 from offramp.workload.layer_constructors import (
@@ -33,10 +33,10 @@ _ACTIVATION_FUNCTIONS = frozenset(
 _OTHER_VIEWS_OF_A_TENSOR = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast"})
 _QUANTISATION = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 FREE_OPS = _ACTIVATION_FUNCTIONS | _OTHER_VIEWS_OF_A_TENSOR | MOVES | _QUANTISATION | {"BatchNormalization"}
-"""Computed where the producing layer writes its output, or only another view of it."""
+"""Computed while the previous layer writes its output, or only another view of it."""
 
 SHAPE_READERS = frozenset({"Shape", "Size"})
-"""What they give depends on no value of the input."""
+"""Their outputs do not depend on values of the input."""
 
 CONV_OPS = {"Conv": 1, "QLinearConv": 3, "ConvInteger": 1}
 """Convolutions and the position of their weight."""
@@ -54,7 +54,14 @@ BINARY_OPS = frozenset({"Add", "Sub", "Sum", "Mul", "Div", "Pow", "Max", "Min"})
 
 
 def data_positions(node: OnnxNode) -> tuple[int, ...]:
-    """Positions of the inputs that are looked at for activations; the others hold biases, axes or scales."""
+    """Find the inputs of a node that may be activations; the others are biases, axes or scales.
+
+    Args:
+        node: The node.
+
+    Returns:
+        Positions among the node's inputs.
+    """
     if node.op in BINARY_OPS or node.op in ("Concat", "Gemm"):
         return tuple(range(len(node.inputs)))
     weight = (CONV_OPS | DENSE_OPS).get(node.op)
@@ -62,9 +69,20 @@ def data_positions(node: OnnxNode) -> tuple[int, ...]:
 
 
 def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
-    """Loop sizes of a node for one sample; ``data`` names its inputs that are activations.
+    """Describe a node as a layer, for one sample.
 
-    Raises Unpriceable, UnknownShape or Contradiction.
+    Args:
+        node: The node.
+        graph: The graph.
+        data: Names of its inputs that are activations.
+
+    Returns:
+        The layer shape.
+
+    Raises:
+        Unpriceable: The node cannot be a layer.
+        UnknownShape: The shape of a tensor is not known.
+        Contradiction: Two statements of the file about the node cannot both hold.
     """
     try:
         if node.op in CONV_OPS:
@@ -78,12 +96,12 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         if node.op in ELEMENTWISE_OPS:
             if len(data) != 2:
                 raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
-            return elementwise(ELEMENTWISE_OPS[node.op], values(graph, node.outputs[0]))
+            return elementwise(ELEMENTWISE_OPS[node.op], value_map(graph, node.outputs[0]))
         if node.op == "Concat":
             return _concat(node, graph)
         if node.op in NORM_OPS or node.op == "Softmax":
-            # Of the size of its input, which shape inference knows more often.
-            return normalization(values(graph, node.inputs[0]))
+            # The size of the input, which shape inference finds more often than that of the output.
+            return normalization(value_map(graph, node.inputs[0]))
     except ValueError as exc:
         raise Contradiction(str(exc).rstrip(".")) from exc
     hint = OTHER_FORMS.get(node.op)
@@ -93,7 +111,7 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
 def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
     if data != node.inputs[:1]:
         raise Unpriceable("must have weights that do not depend on the input")
-    source, result = feature(graph, node.inputs[0]), feature(graph, node.outputs[0])
+    source, result = feature_map(graph, node.inputs[0]), feature_map(graph, node.outputs[0])
     groups = node.integer("group", 1)
     if groups < 1 or source.channels % groups or result.channels % groups:
         raise Contradiction(f"{groups} groups do not divide {source.channels} and {result.channels} channels")
@@ -154,7 +172,7 @@ def _same_pads(
 
 def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
     if len(data) == 2 and node.op != "Gemm":
-        return product(node, graph, DENSE_OPS[node.op])
+        return product_shape(node, graph, DENSE_OPS[node.op])
     if data != node.inputs[:1]:
         raise Unpriceable("must multiply activations by weights, or two activations; weights come second")
     if node.integer("transA", 0):
@@ -173,7 +191,7 @@ def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShap
 
 
 def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
-    source, result = feature(graph, node.inputs[0]), feature(graph, node.outputs[0])
+    source, result = feature_map(graph, node.inputs[0]), feature_map(graph, node.outputs[0])
     kernel = node.integers("kernel_shape")
     if not kernel:
         raise Contradiction("it has no `kernel_shape`")
@@ -188,8 +206,8 @@ def _global_pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
 
 
 def _pooled(node: OnnxNode, graph: OnnxGraph) -> FeatureMap:
-    """The map that a reduction works on, whose channels may be the last axis."""
-    source, found = feature(graph, node.inputs[0]), sizes(graph, node.inputs[0])
+    """The map that a reduction works on; its channels may be the last axis."""
+    source, found = feature_map(graph, node.inputs[0]), sizes(graph, node.inputs[0])
     axes = node.integers("axes")
     if not axes and len(node.inputs) > 1:
         axes = graph.values.get(node.inputs[1], ())
@@ -211,4 +229,4 @@ def _concat(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     axis = node.integer("axis", 1)
     if axis % rank != 1:
         raise Unpriceable(f"joins along axis {axis}; only channels or tokens (axis 1) are understood")
-    return elementwise(Op.CONCAT, values(graph, node.outputs[0]))
+    return elementwise(Op.CONCAT, value_map(graph, node.outputs[0]))

@@ -5,11 +5,11 @@ from offramp.workload.layer_constructors import FeatureMap
 
 
 class Unpriceable(Exception):  # noqa: N818 - becomes a clause of an UnsupportedLayerError
-    """Why a node cannot be a layer of a workload."""
+    """The reason why a node cannot be a layer of a workload."""
 
 
 class UnknownShape(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
-    """The tensor whose shape is missing."""
+    """Names a tensor whose shape is missing."""
 
 
 class Contradiction(Exception):  # noqa: N818 - becomes a clause of a WorkloadError
@@ -17,7 +17,18 @@ class Contradiction(Exception):  # noqa: N818 - becomes a clause of a WorkloadEr
 
 
 def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
-    """Sizes of all axes but the batch axis."""
+    """Find the sizes of all axes but the batch axis.
+
+    Args:
+        graph: The graph.
+        tensor: Name of the tensor.
+
+    Returns:
+        The sizes, at least 1.
+
+    Raises:
+        UnknownShape: The shape is missing, or a size is not fixed.
+    """
     shape = graph.shapes.get(tensor)
     if shape is None:
         raise UnknownShape(tensor)
@@ -28,15 +39,38 @@ def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
 
 
 def per_sample(graph: OnnxGraph, tensor: str) -> int:
-    """How much of the first axis is one sample's: more than 1 where heads, windows or tokens were moved there."""
+    """Find how much of the first axis belongs to one sample.
+
+    Args:
+        graph: The graph.
+        tensor: Name of the tensor.
+
+    Returns:
+        The size per sample; more than 1 if heads, windows or tokens were moved to the first axis.
+    """
     first = graph.shapes.get(tensor, (None,))[:1]
     samples = graph.shapes.get(graph.input, (None,))[:1]
     size, batch = (first[0] if first else None) or 1, (samples[0] if samples else None) or 1
     return size // batch if size % batch == 0 else 1
 
 
-def feature(graph: OnnxGraph, tensor: str) -> FeatureMap:
-    """A map (batch, C, H, W), flat features, or three axes: tokens (batch, N, C), a column; or (batch, C, W)."""
+def feature_map(graph: OnnxGraph, tensor: str) -> FeatureMap:
+    """Read a tensor as a feature map.
+
+    Two axes are flat features, four are (batch, C, H, W). Three axes are tokens (batch, N, C), one column, or (batch,
+    C, W).
+
+    Args:
+        graph: The graph.
+        tensor: Name of the tensor.
+
+    Returns:
+        The feature map of one sample.
+
+    Raises:
+        UnknownShape: The shape is not known.
+        Unpriceable: The tensor has more than four axes.
+    """
     found, batch = sizes(graph, tensor), per_sample(graph, tensor)
     if len(found) == 1:
         return FeatureMap(found[0], batch=batch)
@@ -49,9 +83,18 @@ def feature(graph: OnnxGraph, tensor: str) -> FeatureMap:
     raise Unpriceable(f"works on a tensor with {len(found) + 1} axes; at most 4 are understood")
 
 
-def values(graph: OnnxGraph, tensor: str) -> FeatureMap:
-    """As `feature`, for what treats every value alike: more axes count as a column of tokens."""
+def value_map(graph: OnnxGraph, tensor: str) -> FeatureMap:
+    """Read a tensor as a feature map if all its values are treated alike: more than four axes become a column of
+    tokens.
+
+    Args:
+        graph: The graph.
+        tensor: Name of the tensor.
+
+    Returns:
+        The feature map of one sample.
+    """
     found = sizes(graph, tensor)
     if len(found) <= 3:
-        return feature(graph, tensor)
+        return feature_map(graph, tensor)
     return FeatureMap.of_tokens((per_sample(graph, tensor), *found))

@@ -26,10 +26,18 @@ Array = NDArray[Any]
 
 
 def weight_densities(graph: Any, layers: Sequence[tuple[str, Any]]) -> dict[str, float]:
-    """Share of nonzero weights by layer, for pairs of a name and its node (as in the file).
+    """Compute the share of nonzero weights of layers.
 
-    Quantised weights are zero where they equal their zero point. Layers are left out whose weights are computed, are
-    not in the file itself, or are zeros alone, as where a file was written without its weights.
+    Quantised weights are zero if they equal their zero point. Layers are left out if their weights are computed, are
+    not in
+    the file itself, or are all zero, as in a file written without its weights.
+
+    Args:
+        graph: ONNX graph.
+        layers: Names and nodes of the layers.
+
+    Returns:
+        Shares by layer name, above 0 and at most 1.
     """
     constants = dict(named_constants(graph))
     producers = {output: node for node in graph.node for output in node.output}
@@ -42,7 +50,7 @@ def weight_densities(graph: Any, layers: Sequence[tuple[str, Any]]) -> dict[str,
 
 
 def _zeros(node: Any, constants: Mapping[str, Any], producers: Mapping[str, Any]) -> Array | None:
-    """Which weights of a layer are zero."""
+    """Which weights of a layer are zero; None if they are not known."""
     point, axis = _input(node, _ZERO_POINTS.get(node.op_type, -1)), 0 if "Conv" in node.op_type else -1
     name = _input(node, WEIGHTS[node.op_type])
     for _ in range(len(producers) + 1):
@@ -64,7 +72,7 @@ def _zeros(node: Any, constants: Mapping[str, Any], producers: Mapping[str, Any]
 
 
 def _equal(weights: Array, zero: Array, axis: int) -> Array | None:
-    """Where weights equal their zero point: one for all, or one for each index of ``axis``."""
+    """Which weights equal their zero point: one for all, or one per index of ``axis``."""
     if zero.size == 1:
         return np.asarray(weights == zero.reshape(()))
     if zero.ndim != 1 or not -weights.ndim <= axis < weights.ndim or weights.shape[axis] != zero.size:
@@ -83,7 +91,7 @@ def _axis(node: Any) -> int:
 
 
 def _array(tensor: Any) -> Array | None:
-    """The content of a tensor; None where it is in another file, stripped or damaged."""
+    """The content of a tensor; None if it is in another file, stripped or damaged."""
     from onnx import TensorProto, numpy_helper
 
     if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
