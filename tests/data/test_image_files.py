@@ -151,7 +151,7 @@ def test_sizes_read_from_headers_count_turned_photos_as_decoding_does() -> None:
 def test_none_too_many_and_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="'s' must hold images, but it has none"):
         decode_all([])
-    with pytest.raises(DataError, match="must hold 1 images, as it says, but there are more"):
+    with pytest.raises(DataError, match="must hold 1 images, as it states, but there are more"):
         decode_all([encoded(GREY)] * 2, total=1)
     monkeypatch.setattr(image_files, "MAX_TOTAL_BYTES", 100)
     with pytest.raises(DataError, match=r"2 images of 4x5 need.*smaller `image_size`"):

@@ -15,7 +15,9 @@ _BLOCK_BYTES = 1 << 20
 
 
 def default_cache_dir() -> Path:
-    """``OFFRAMP_CACHE``, or ``offramp`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``)."""
+    """Folder of the cache: ``OFFRAMP_CACHE``, or ``offramp`` in the user's cache folder (``XDG_CACHE_HOME`` or
+    ``~/.cache``).
+    """
     own = os.environ.get("OFFRAMP_CACHE")
     if own:
         return Path(own)
@@ -23,13 +25,26 @@ def default_cache_dir() -> Path:
 
 
 class ArrayCache:
-    """uint8 arrays by key in ``folder``; only ever a help: a damaged or unwritable cache costs time, nothing else."""
+    """Stores uint8 arrays by key; a damaged or unwritable cache costs time, but changes no result."""
 
     def __init__(self, folder: Path) -> None:
+        """Use a folder.
+
+        Args:
+            folder: Folder of the cache; it is made when an array is stored.
+        """
         self._folder = folder / "decoded"
 
     def get(self, key: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The array stored under ``key``, or what ``make`` returns, which is then stored."""
+        """Read an array, or make and store it.
+
+        Args:
+            key: Key of the array, which is part of a file name.
+            make: Makes an array of four axes if none is stored.
+
+        Returns:
+            The array.
+        """
         path = self._folder / f"{key}.npy"
         stored = _read(path)
         if stored is not None:
@@ -40,9 +55,16 @@ class ArrayCache:
 
 
 def content_key(path: Path, *settings: object) -> str:
-    """Key of what is decoded from one file; it changes with every byte of the file and with the settings.
+    """Compute the key of what is decoded from one file; it changes with every byte of the file.
 
     Hashing a file takes a hundredth of the time that decoding its images takes.
+
+    Args:
+        path: The file.
+        *settings: Settings of the decoding.
+
+    Returns:
+        The key, 40 hexadecimal digits.
     """
     digest = _digest_of(settings)
     with path.open("rb") as stream:
@@ -52,7 +74,16 @@ def content_key(path: Path, *settings: object) -> str:
 
 
 def listing_key(root: Path, paths: Iterable[Path], *settings: object) -> str:
-    """Key of what is decoded from many small files: their names, sizes and times of change."""
+    """Compute the key of what is decoded from many files: it depends on their names, sizes and modification times.
+
+    Args:
+        root: Folder of all files.
+        paths: The files, in order.
+        *settings: Settings of the decoding.
+
+    Returns:
+        The key, 40 hexadecimal digits.
+    """
     digest = _digest_of((*settings, root.resolve()))
     for path in paths:
         status = path.stat()

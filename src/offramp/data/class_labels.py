@@ -15,17 +15,31 @@ _MAX_NAMED = 5
 
 @dataclass(frozen=True, eq=False)
 class EncodedLabels:
-    """``labels``: one int64 array per part; a number is a position in ``class_names``."""
+    """Labels as class numbers.
+
+    Attributes:
+        class_names: Names of the classes.
+        labels: One array of indices into `class_names` per part, (samples,).
+    """
 
     class_names: tuple[str, ...]
     labels: tuple[NDArray[np.int64], ...]
 
 
 def encode_labels(parts: Sequence[RawPart], class_names: tuple[str, ...] | None) -> EncodedLabels:
-    """Number the classes; the training part must hold all of them.
+    """Number the classes; the training part must contain all of them.
 
-    Names found as labels are numbered in alphabetical order, or by value where all are numbers.
-    Raises DataError naming the file for labels that are missing, broken or out of range.
+    Class names found as labels are numbered in alphabetical order, or by value if all are numbers.
+
+    Args:
+        parts: Parts of the data set, with labels as in the file.
+        class_names: Names of the classes in the order of their numbers; None if the data does not state them.
+
+    Returns:
+        The class names and the labels of each part.
+
+    Raises:
+        DataError: Labels are missing, invalid or out of range; the message names the file.
     """
     train = next(part for part in parts if part.role == "train")
     if _is_text(train.labels):

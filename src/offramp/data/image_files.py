@@ -1,4 +1,4 @@
-"""Image files (JPEG, PNG, ...) to arrays, with limits, since files come from anywhere."""
+"""Image files (JPEG, PNG, ...) to arrays, with limits, because files may come from any source."""
 
 import io
 import os
@@ -29,16 +29,29 @@ _MAX_NAMED = 5
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """The bytes of an image file; ``where`` names it in error messages."""
+    """Content of an image file.
+
+    Attributes:
+        where: Name of the file in messages.
+        data: The bytes.
+    """
 
     where: str
     data: bytes
 
 
 def decode_image(encoded: EncodedImage, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Pixels (height, width, channels); 1 channel for grey images, 3 for all others (transparency is dropped).
+    """Decode an image.
 
-    ``image_size`` scales to that many pixels square, without keeping the aspect ratio.
+    Args:
+        encoded: The image.
+        image_size: Height and width of the result in pixels; the aspect ratio is not kept. None: the size of the image.
+
+    Returns:
+        Pixels, (height, width, channels), with 1 channel for grey images and 3 for others; transparency is dropped.
+
+    Raises:
+        DataError: The image is damaged, too large or of an unknown format.
     """
     try:
         with _open(encoded) as image:
@@ -52,7 +65,7 @@ def decode_image(encoded: EncodedImage, image_size: int | None = None) -> NDArra
             pixels = np.asarray(plain, dtype=np.uint8)
     except DataError:
         raise
-    # Pillow's decoders raise many types on damaged files; whatever it is, the file cannot be used.
+    # Pillow's decoders raise many types of errors on damaged files.
     except Exception as exc:
         raise DataError(_damaged(encoded.where, exc)) from exc
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
@@ -61,9 +74,22 @@ def decode_image(encoded: EncodedImage, image_size: int | None = None) -> NDArra
 def decode_images(
     chunks: Iterable[list[EncodedImage]], total: int, *, source: str, image_size: int | None, task: Task
 ) -> NDArray[np.uint8]:
-    """All images as (samples, channels, height, width); grey ones become colour where there is a colour one.
+    """Decode all images of one data set; grey ones get 3 channels if any image has colour.
 
-    Raises DataError when their sizes differ and no ``image_size`` is given, with the count of each size.
+    Args:
+        chunks: The images, in lists.
+        total: Number of images.
+        source: Name of the data set in messages.
+        image_size: Height and width of the result in pixels; None: the common size of the images.
+        task: Shows progress.
+
+    Returns:
+        Pixels, (samples, channels, height, width).
+
+    Raises:
+        DataError: The images differ in size and ``image_size`` is None, there are none or more than ``total``, they
+            need
+            too much memory, or one is invalid.
     """
     stack = _Stack(total, source)
     sizes: Counter[tuple[int, int]] = Counter()
@@ -72,7 +98,7 @@ def decode_images(
             large = sum(len(encoded.data) for encoded in chunk) > _THREADING_BYTES * len(chunk)
             mapped = pool.map if large else map
             if len(sizes) > 1:
-                # It ends in an error anyway: the headers are enough to count the sizes.
+                # This ends in an error anyway; the headers are enough to count the sizes.
                 sizes.update(mapped(_upright_size, chunk))
             else:
                 for pixels in mapped(partial(decode_image, image_size=image_size), chunk):
@@ -86,7 +112,15 @@ def decode_images(
 
 
 def resize(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """(samples, channels, height, width) images scaled to ``image_size`` square."""
+    """Scale images.
+
+    Args:
+        images: Pixels, (samples, channels, height, width).
+        image_size: New height and width in pixels.
+
+    Returns:
+        The scaled images; the images themselves if they have the size.
+    """
     if images.shape[2:] == (image_size, image_size):
         return images
     resized = np.empty((*images.shape[:2], image_size, image_size), dtype=np.uint8)
@@ -114,7 +148,7 @@ class _Stack:
             self._array = self._allocate(channels, height, width)
             self._array[: self._count] = grey[: self._count]
         if self._count == self._total:
-            raise DataError(f"{self._source!r} must hold {self._total} images, as it says, but there are more.")
+            raise DataError(f"{self._source!r} must hold {self._total} images, as it states, but there are more.")
         self._array[self._count] = pixels.transpose(2, 0, 1)
         self._count += 1
 
@@ -184,7 +218,15 @@ def _sizes_message(source: str, sizes: Counter[tuple[int, int]]) -> str:
 
 
 def in_chunks(images: Iterable[EncodedImage], size: int = 256) -> Iterator[list[EncodedImage]]:
-    """Images in lists of at most ``size``."""
+    """Group images.
+
+    Args:
+        images: The images.
+        size: Largest number of images in a list, at least 1.
+
+    Yields:
+        Lists of images, in order.
+    """
     chunk: list[EncodedImage] = []
     for encoded in images:
         chunk.append(encoded)

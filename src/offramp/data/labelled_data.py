@@ -33,10 +33,10 @@ class Preprocessing:
 
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> "Preprocessing":
-        """The statistics of a set of images.
+        """Compute the statistics of a set of images.
 
         Args:
-            images: Pixels (samples, channels, height, width), those of the training split.
+            images: Pixels of the training split, (samples, channels, height, width).
 
         Returns:
             Their channel statistics.
@@ -53,7 +53,12 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (samples, channels, height, width), uint8, and one int64 label per image."""
+    """Images with labels.
+
+    Attributes:
+        images: Pixels, uint8, (samples, channels, height, width).
+        labels: Class numbers, int64, (samples,).
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -71,14 +76,30 @@ class Split:
         return len(self.labels)
 
     def subset(self, count: int, seed: int) -> "Split":
-        """``count`` samples drawn without replacement, or the split itself where it has no more."""
+        """Draw samples without replacement.
+
+        Args:
+            count: Number of samples.
+            seed: Seed of the draw.
+
+        Returns:
+            The drawn samples; the split itself if it has no more than ``count``.
+        """
         if count >= len(self):
             return self
         chosen = self.subset_rows(count, seed)
         return Split(self.images[chosen], self.labels[chosen])
 
     def subset_rows(self, count: int, seed: int) -> NDArray[np.intp]:
-        """Which samples `subset` draws, in increasing order."""
+        """Find the samples that `subset` draws.
+
+        Args:
+            count: Number of samples.
+            seed: Seed of the draw.
+
+        Returns:
+            Their indices, increasing.
+        """
         if count >= len(self):
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).choice(len(self), size=count, replace=False))
@@ -86,7 +107,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The three parts of a data set: to learn from, to choose by, and to measure on once."""
+    """The three parts of a data set.
+
+    Attributes:
+        train: Samples to train on.
+        validation: Samples for choices, such as thresholds.
+        test: Samples for the final measurement.
+    """
 
     train: Split
     validation: Split
@@ -98,13 +125,12 @@ class Dataset:
     """A data set for classification.
 
     Attributes:
-        name: What reports and bundles call it.
+        name: Name in reports and bundles.
         class_names: Names of the classes, in the order of their labels.
         splits: The samples.
-        preprocessing: Channel statistics of the training images alone, of all of them even where ``splits`` holds a
-            part.
-        fingerprint: Identifies the content, whatever the split.
-        input_kind: What the pixels are: those of images, or features of sounds.
+        preprocessing: Channel statistics of all training images, even if ``splits`` holds only a part of them.
+        fingerprint: Hash of the content, independent of the split.
+        input_kind: Whether the pixels are those of images or features of sounds.
     """
 
     name: str
@@ -121,7 +147,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+        """Channels, height and width of a sample."""
         channels, height, width = self.splits.train.images.shape[1:]
         return channels, height, width
 
@@ -138,13 +164,28 @@ def load_dataset(
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
-    """Read ``source``, ``"digits"`` or a path, and split it.
+    """Read a data set and split it.
 
-    A test or validation part that the data brings along is kept; a missing one is cut, stratified, from
-    the training part, of which it takes its share. ``image_column`` and ``label_column`` name columns (parquet),
-    arrays (npz) or the kind of label (CIFAR-100: ``fine``, ``coarse``) where they cannot be told from the types.
-    ``image_size`` brings every image to that many pixels square. Raises DataError for anything wrong with
-    the data and ConfigError for an impossible setting.
+    Validation and test parts in the data are kept. Missing ones are cut from the training part, stratified by class.
+
+    Args:
+        source: Name of a data set that comes with offramp, such as ``"digits"``, or a path.
+        seed: Seed of the split, at least 0.
+        validation_share: Share of the training part for validation, above 0 and below 1.
+        test_share: Share of the training part for the test, above 0 and below 1.
+        image_column: Column (parquet) or array (npz) of the images; None: found by type.
+        label_column: Column (parquet), array (npz) or kind of label (CIFAR-100: ``fine``, ``coarse``); None: found by
+            type.
+        image_size: Height and width of all images in pixels, 1 to 4096; None: unchanged.
+        cache_dir: Folder of the cache; None: `default_cache_dir`.
+        reporter: Shows progress; None: no output.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: The data is missing or invalid.
+        ConfigError: A setting is out of range.
     """
     _check_settings(seed, {"validation_share": validation_share, "test_share": test_share}, image_size)
     options = ReadOptions(

@@ -24,7 +24,7 @@ _COMPLEX = 0x0800
 _MAX_ARRAY_BYTES = 16 * 2**30
 _MAX_AXES = 8
 _STORED_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-"""Number types of the bytes; a whole-numbered array of doubles may well be stored as bytes."""
+"""Number types in the file; an array of doubles with integer values may be stored as bytes."""
 _ARRAY_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 
 _Order = Literal["<", ">"]
@@ -41,9 +41,17 @@ class _Element:
 
 
 def load_mat(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """The real number arrays called ``names``; one that is not in the file is not in the result.
+    """Read arrays of real numbers from a MATLAB file.
 
-    Raises DataError for a damaged file, another version, or an array of another kind.
+    Args:
+        path: The file.
+        names: Names of the arrays.
+
+    Returns:
+        Arrays by name, without those that the file does not have.
+
+    Raises:
+        DataError: The file is damaged or of another version, or an array is of another kind.
     """
     content = memoryview(path.read_bytes())
     try:
@@ -87,7 +95,7 @@ def _numbers(data: memoryview, kind: str, order: _Order) -> NDArray[Any]:
 
 
 def _elements(data: memoryview, order: _Order) -> Iterator[_Element]:
-    """Tagged elements one after the other; those of up to 4 bytes stand in the tag itself."""
+    """Tagged elements in order; the tag itself holds elements of up to 4 bytes."""
     position = 0
     while position < len(data):
         if position + 8 > len(data):

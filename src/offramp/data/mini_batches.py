@@ -1,4 +1,4 @@
-"""From stored pixels to mini-batches: augmentation, normalisation, order."""
+"""From stored pixels to mini-batches: order, augmentation, normalisation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,12 @@ _MIN_SIDE_TO_CROP = 16
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random change of training images: pad each side by ``crop_padding`` pixels and crop; mirror half of them."""
+    """Random changes of training images.
+
+    Attributes:
+        crop_padding: Pixels added to each side before the image is cropped to its size at a random place, at least 0.
+        horizontal_flip: Whether half of the images are mirrored.
+    """
 
     crop_padding: int
     horizontal_flip: bool
@@ -28,20 +33,32 @@ class Augmentation:
 
 
 class Batch(NamedTuple):
-    """Normalised float32 images (batch, channels, height, width) and their int64 labels (batch,)."""
+    """A mini-batch.
+
+    Attributes:
+        images: Normalised float32 images, (batch, channels, height, width).
+        labels: Class numbers, int64, (batch,).
+    """
 
     images: Tensor
     labels: Tensor
 
 
 def default_augmentation(dataset: Dataset) -> Augmentation:
-    """Crop by an eighth of the size, from 16 pixels on; mirror where that leaves the class as it is.
+    """Choose an augmentation for a data set.
 
-    In smaller images one pixel is much of the object: on the digits (8x8) cropping lowers the test accuracy by half a
-    point to a point.
+    Images of at least 16 pixels are cropped with a padding of an eighth of their size. In smaller images one pixel is a
+    large part of the object: on the digits (8x8) cropping lowers the test accuracy by half a point to a point.
 
-    Only colour images are mirrored, and not where all classes go by numbers or single characters: those are digits
-    and letters (SVHN), signs, or unknown things, and a mirrored 2 is no 2.
+    Only colour images are mirrored, and only if mirroring keeps the class. It does not where all class names are
+    numbers
+    or single characters: those are digits and letters (SVHN) or signs, and a mirrored 2 is no 2.
+
+    Args:
+        dataset: The data set.
+
+    Returns:
+        The augmentation.
     """
     channels, height, width = dataset.input_shape
     signs = all(name.strip().isdigit() or len(name.strip()) <= 1 for name in dataset.class_names)
@@ -50,10 +67,22 @@ def default_augmentation(dataset: Dataset) -> Augmentation:
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Change each image of (batch, channels, height, width) by itself; uint8 or float, same type and shape out.
+    """Change each image at random.
 
-    Padding is 0: black in uint8 pixels, the mean in normalised ones. The random numbers are drawn on the
-    generator's device, so that a network sees the same images whatever device it is trained on.
+    Padding is 0: black in uint8 pixels, the mean in normalised ones. Random numbers are drawn on the generator's
+    device,
+    so a network sees the same images on every training device.
+
+    Args:
+        images: Images, uint8 or float, (batch, channels, height, width).
+        augmentation: The changes.
+        generator: Source of randomness.
+
+    Returns:
+        The changed images, of the same type and shape.
+
+    Raises:
+        ValueError: The images do not have 4 axes.
     """
     if images.ndim != 4:
         raise ValueError(f"`images` must have 4 axes (batch, channels, height, width), got {tuple(images.shape)}.")
@@ -73,7 +102,19 @@ def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generat
 def to_tensor(
     images: NDArray[np.uint8] | Tensor, preprocessing: Preprocessing, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """uint8 images (batch, channels, height, width) as normalised float32 on ``device``."""
+    """Normalise images.
+
+    Args:
+        images: Pixels, uint8, (batch, channels, height, width).
+        preprocessing: Mean and standard deviation of each channel.
+        device: Device of the result.
+
+    Returns:
+        Float32 images of the same shape.
+
+    Raises:
+        ValueError: The images have another type, number of axes or number of channels.
+    """
     pixels = torch.as_tensor(images)
     if pixels.dtype != torch.uint8 or pixels.ndim != 4:
         raise ValueError(f"`images` must be uint8 of 4 axes, got {pixels.dtype} of {tuple(pixels.shape)}.")
@@ -83,7 +124,7 @@ def to_tensor(
         )
     mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-    # Bytes travel to the device, not floats: a quarter of the traffic.
+    # Bytes are sent to the device instead of floats: a quarter of the traffic.
     return pixels.to(device).to(torch.float32).sub_(255.0 * mean).div_(255.0 * std)
 
 
@@ -98,10 +139,25 @@ def batches(
     drop_last: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
-    """Go through a split once, in its own order or shuffled, as normalised mini-batches.
+    """Iterate over a split once, as normalised mini-batches.
 
-    ``shuffle`` and ``augmentation`` need a ``generator``; the same seed gives the same batches. The images stay
-    uint8 in memory; the last batch is smaller unless ``drop_last``.
+    The same seed of the generator gives the same batches. The images stay uint8 in memory.
+
+    Args:
+        split: Images and labels.
+        preprocessing: Mean and standard deviation of each channel.
+        batch_size: Samples per batch, at least 1.
+        generator: Source of randomness; required for ``shuffle`` and ``augmentation``.
+        augmentation: Random changes; None: no changes.
+        shuffle: Whether the samples are shuffled.
+        drop_last: Whether an incomplete last batch is left out.
+        device: Device of the batches.
+
+    Yields:
+        The batches.
+
+    Raises:
+        ValueError: The batch size is below 1, or the generator is missing.
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")

@@ -14,17 +14,32 @@ from offramp.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class NamedArray:
-    """An array and where it comes from, for error messages."""
+    """An array with its origin.
+
+    Attributes:
+        where: Name of the array in messages.
+        values: The array.
+    """
 
     where: str
     values: NDArray[Any]
 
 
 def pixels_from_arrays(arrays: Sequence[NamedArray]) -> tuple[NDArray[np.uint8], ...]:
-    """Images of all parts of one data set as uint8 (samples, channels, height, width).
+    """Convert the images of all parts of one data set.
 
-    Understood: (samples, height, width), channels first or last, 1, 3 or 4 channels (the fourth, alpha, is dropped);
-    whole numbers 0..255, floats 0..255, or floats 0..1 in all arrays alike. Raises DataError.
+    Accepted shapes are (samples, height, width) and four axes with channels first or last. There may be 1, 3 or 4
+    channels;
+    the fourth, alpha, is dropped. Accepted values are integers 0..255, floats 0..255, or floats 0..1 in all arrays.
+
+    Args:
+        arrays: The images of each part.
+
+    Returns:
+        Pixels of each part, uint8, (samples, channels, height, width).
+
+    Raises:
+        DataError: A shape, type or value is not accepted.
     """
     floats = [array.values for array in arrays if array.values.dtype.kind == "f"]
     unit_range = bool(floats) and not any((values > 1.0).any() for values in floats)
@@ -32,7 +47,19 @@ def pixels_from_arrays(arrays: Sequence[NamedArray]) -> tuple[NDArray[np.uint8],
 
 
 def same_shape(parts: Sequence[RawPart], image_size: int | None) -> tuple[NDArray[np.uint8], ...]:
-    """Images of all parts with equally many channels and of one size; grey becomes colour where parts differ."""
+    """Give the images of all parts one number of channels and one size; grey images get 3 channels if some part has
+    colour.
+
+    Args:
+        parts: The parts of a data set.
+        image_size: Height and width of the result in pixels; None: the common size of the images.
+
+    Returns:
+        Pixels of each part, (samples, channels, height, width).
+
+    Raises:
+        DataError: The parts differ in size and ``image_size`` is None.
+    """
     channels = max(part.images.shape[1] for part in parts)
     images = tuple(
         np.repeat(part.images, 3, axis=1) if part.images.shape[1] < channels else part.images for part in parts
@@ -59,7 +86,7 @@ def _as_uint8(array: NamedArray, unit_range: bool) -> NDArray[np.uint8]:
     if kind not in "iuf":
         raise DataError(f"Images in {array.where} must be numbers, got values of type {values.dtype}.")
     lowest, highest = values.min(), values.max()
-    # NaN compares false, so it ends here too.
+    # Comparisons with NaN are false, so NaN is rejected too.
     if not (lowest >= 0 and highest <= 255):
         raise DataError(
             f"Pixels in {array.where} must lie in 0..255 (or 0..1 as floats), got {lowest}..{highest}. "
@@ -81,7 +108,7 @@ def _channels_first(array: NamedArray, given: tuple[int, ...]) -> NDArray[np.uin
         )
     else:
         axes = (values.shape[1], values.shape[3])
-        # 4 may well be a height: it means colour and transparency only where nothing else can be the channels.
+        # 4 may be a height; it means colour with transparency only if no other axis can be the channels.
         wanted = (1, 3) if set(axes) & {1, 3} else (4,)
         first, last = axes[0] in wanted, axes[1] in wanted
         if first == last:

@@ -26,18 +26,18 @@ ROLE_OF_WORD: dict[str, Role] = {
     "test": "test",
     "testing": "test",
 }
-"""What files, folders and arrays call their parts."""
+"""Names of parts in files, folders and arrays."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader may have to know beyond the path.
+    """Settings of a reader.
 
     Attributes:
-        image_column: The column or array of images, where the user names one.
-        label_column: The column or array of labels, where the user names one.
-        image_size: The size in pixels that square images are brought to; None leaves them as they are.
-        cache: Keeps pixels that took long to decode.
+        image_column: Column or array of the images; None: found by the reader.
+        label_column: Column or array of the labels; None: found by the reader.
+        image_size: Height and width of all images in pixels; None: unchanged.
+        cache: Stores decoded pixels.
         reporter: Shows progress.
     """
 
@@ -50,13 +50,13 @@ class ReadOptions:
 
 @dataclass(frozen=True, eq=False)
 class RawPart:
-    """One part of a data set as it was found.
+    """One part of a data set as it was read.
 
     Attributes:
-        role: What the part is for.
-        source: The file or folder, for error messages.
-        images: Bytes (samples, channels, height, width) with 1 or 3 channels; or the features of sounds.
-        labels: Numbers or class names as they stand in the file, one per image.
+        role: Purpose of the part.
+        source: File or folder, for messages.
+        images: Bytes, (samples, channels, height, width), with 1 or 3 channels; or features of sounds.
+        labels: Numbers or class names as in the file, one per image.
     """
 
     role: Role
@@ -76,13 +76,13 @@ class RawPart:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """A data set as it was found.
+    """A data set as it was read.
 
     Attributes:
-        name: What reports and bundles call it.
-        parts: A part to train on, and parts for validation and test where the data have them.
-        class_names: Names of the classes in the order of the labels; None where the data do not say.
-        input_kind: What the bytes of ``images`` are.
+        name: Name in reports and bundles.
+        parts: A part to train on, and parts for validation and test if the data has them.
+        class_names: Names of the classes in the order of their numbers; None if the data does not state them.
+        input_kind: Meaning of the bytes of ``images``.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Reader(Protocol):
     description: str
 
     def claims(self, path: Path) -> bool:
-        """Say whether a path looks like this format, judged by names alone.
+        """Check by names alone whether a path looks like this format.
 
         Args:
             path: A file or folder that exists.
@@ -133,13 +133,13 @@ class Reader(Protocol):
 
         Args:
             path: A path that the reader claims.
-            options: What a user said about the data.
+            options: Settings of the user.
 
         Returns:
-            The parts, as they were found.
+            The parts as they were read.
 
         Raises:
-            DataError: Something is wrong with the data.
+            DataError: The data is invalid.
             OSError: A file cannot be opened.
         """
         ...
@@ -149,21 +149,21 @@ READERS: Registry[Reader] = Registry("data format", "offramp.data.readers", entr
 DATA_SETS: Registry[Callable[[], RawDataset]] = Registry(
     "data set", "offramp.data.readers", entry_points="offramp.data_sets"
 )
-"""Data sets that need no path, by name: functions that give the data set."""
+"""Functions that return data sets without a path, by name."""
 
 
 def read_raw(source: str, options: ReadOptions) -> RawDataset:
     """Read a data set.
 
     Args:
-        source: The name of a data set that comes with offramp, or a path.
-        options: What a user said about the data.
+        source: Name of a data set that comes with offramp, or a path.
+        options: Settings of the user.
 
     Returns:
-        What the one reader that claims the path hands over.
+        The data set as the reader that claims the path returns it.
 
     Raises:
-        DataError: Nothing of that name exists, no reader or several readers claim the path, or the data are damaged.
+        DataError: There is no such data set, no reader or several readers claim the path, or the data is invalid.
     """
     if source in DATA_SETS:
         return DATA_SETS.get(source)()

@@ -14,7 +14,13 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SplitIndices:
-    """Positions of the samples of each part, in random order; a part that was not asked for is empty."""
+    """Indices of the samples of each part, in random order; a part with share 0 is empty.
+
+    Attributes:
+        train: Samples to train on.
+        validation: Samples for validation.
+        test: Samples for the test.
+    """
 
     train: Indices
     validation: Indices
@@ -30,10 +36,24 @@ def stratified_split(
     test_share: float,
     where: str,
 ) -> SplitIndices:
-    """Give each part its share of every class, at least one sample of each; share 0 asks for no such part.
+    """Split samples so that each part gets its share of every class, at least one sample of each.
 
-    scikit-learn's stratified split is not used here: it may leave a part without any sample of a small class.
-    Raises ConfigError for impossible shares and DataError for a class with fewer samples than parts.
+    scikit-learn's stratified split is not used, because it may leave a part without any sample of a small class.
+
+    Args:
+        labels: Class numbers, (samples,).
+        class_names: Names of the classes.
+        seed: Seed of the split.
+        validation_share: Share of the validation part, 0 to 1; 0: no such part.
+        test_share: Share of the test part, 0 to 1; 0: no such part.
+        where: Name of the data set in messages.
+
+    Returns:
+        The indices of each part.
+
+    Raises:
+        ConfigError: The shares leave nothing to train on.
+        DataError: A class has fewer samples than there are parts.
     """
     if validation_share + test_share >= 1.0:
         raise ConfigError(
@@ -57,7 +77,7 @@ def stratified_split(
 
 
 def _part_size(count: int, share: float, *, most: int) -> int:
-    """``share`` of ``count`` samples, rounded, at least one where a part is wanted and at ``most`` that many."""
+    """``share`` of ``count`` samples, rounded, at least one if the share is not 0, and at most ``most``."""
     return 0 if share == 0 else min(max(round(count * share), 1), most)
 
 

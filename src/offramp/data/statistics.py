@@ -13,17 +13,28 @@ _SMALLEST_STD = 1.0 / 255.0
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Mean and standard deviation of each channel, of pixels scaled to 0..1."""
+    """Statistics of each channel, of pixels scaled to 0..1.
+
+    Attributes:
+        mean: Mean of each channel.
+        std: Standard deviation of each channel, at least one grey level (1/255).
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> ChannelStatistics:
-    """Exact statistics of (samples, channels, height, width) pixels.
+    """Compute exact statistics of pixels.
 
-    Counting the 256 values needs no float copy of the images. A channel that (almost) never changes gets a
-    deviation of one grey level, so that dividing by it is safe.
+    Counting the 256 values needs no float copy of the images. A channel that is almost constant gets a deviation of one
+    grey level, so that division by it is safe.
+
+    Args:
+        images: Pixels, (samples, channels, height, width).
+
+    Returns:
+        Mean and deviation of each channel.
     """
     channels = images.shape[1]
     counts = np.zeros((channels, 256), dtype=np.int64)
@@ -41,7 +52,16 @@ def channel_statistics(images: NDArray[np.uint8]) -> ChannelStatistics:
 def fingerprint_of(
     images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.int64]], class_names: tuple[str, ...]
 ) -> str:
-    """Short hash of everything that is learnt from: pixels, shapes, labels, class names."""
+    """Hash everything that a network learns from: pixels, shapes, labels and class names.
+
+    Args:
+        images: Pixels of each part.
+        labels: Class numbers of each part.
+        class_names: Names of the classes.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     digest = hashlib.sha256(repr(class_names).encode())
     for pixels, numbers in zip(images, labels, strict=True):
         digest.update(repr(pixels.shape).encode())

@@ -55,6 +55,8 @@ _WANTED = frozenset().union(*(layout.wanted for layout in _LAYOUTS))
 
 
 class CifarReader:
+    """Reads the binary version of CIFAR-10 and CIFAR-100."""
+
     description = "the binary version of CIFAR-10 or CIFAR-100: a folder of .bin files, or the .tar.gz"
 
     def claims(self, path: Path) -> bool:

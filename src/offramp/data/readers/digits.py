@@ -9,7 +9,7 @@ _HIGHEST_LEVEL = 16
 
 @DATA_SETS.register("digits")
 def read_digits() -> RawDataset:
-    """Give scikit-learn's 8x8 handwritten digits, their 17 grey levels spread over 0..255."""
+    """Load scikit-learn's 8x8 handwritten digits, with their 17 grey levels scaled to 0..255."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -14,6 +14,8 @@ _MAX_FILE_BYTES = 256 * 2**20
 
 
 class ImageFolderReader:
+    """Reads a folder of images per class."""
+
     description = "a folder of images per class (cat/1.png, dog/2.png, ...), if wanted below train/, validation/, test/"
 
     def claims(self, path: Path) -> bool:
@@ -42,7 +44,7 @@ def _children(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except PermissionError:
-        # Such as lost+found on a disk of its own: none of the user's data.
+        # For example lost+found on a mounted disk, which is not data of the user.
         return []
 
 
@@ -60,7 +62,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _holds_image(folder: Path) -> bool:
-    # Not below it: whoever names the root of a disk should not wait until all of it has been looked at.
+    # Subfolders are not searched: that would take long at the root of a disk.
     return any(map(_is_image, _children(folder)))
 
 

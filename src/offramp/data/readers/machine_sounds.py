@@ -7,6 +7,8 @@ from offramp.errors import DataError
 
 
 class MachineSoundsReader:
+    """Refuses data sets of machine sounds, because they have no classes."""
+
     description = "(for `offramp detect`: ToyADMOS, train/normal_id_01_00000000.wav, test/anomaly_id_01_00000000.wav)"
 
     def claims(self, path: Path) -> bool:

@@ -28,6 +28,8 @@ class _Pair:
 
 
 class NpzReader:
+    """Reads NumPy archives."""
+
     description = "an .npz file with arrays x and y, or x_train, y_train, x_test, y_test"
 
     def claims(self, path: Path) -> bool:

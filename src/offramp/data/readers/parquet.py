@@ -20,6 +20,8 @@ _PART_NAME = re.compile(rf"({'|'.join(sorted(ROLE_OF_WORD, key=len, reverse=True
 
 
 class ParquetReader:
+    """Reads image parquet files of Hugging Face."""
+
     description = "Hugging Face image parquet: a file, or a folder with train*.parquet, test*.parquet, ..."
 
     def claims(self, path: Path) -> bool:

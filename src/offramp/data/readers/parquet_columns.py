@@ -1,4 +1,4 @@
-"""Which parquet column holds the images and which the labels, found by type and by Hugging Face's own notes."""
+"""Columns of images and labels in a parquet file, found by type and by the metadata of Hugging Face."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,13 @@ _LABEL_WORDS = ("label", "labels", "class", "target", "y")
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the two columns, and the class names where the file gives them."""
+    """The columns of a parquet file.
+
+    Attributes:
+        image: Name of the column with images.
+        label: Name of the column with labels.
+        class_names: Names of the classes; None if the file does not state them.
+    """
 
     image: str
     label: str
@@ -20,10 +26,22 @@ class Columns:
 
 
 def find_columns(schema: Any, file: str, image_column: str | None, label_column: str | None) -> Columns:
-    """Columns of a pyarrow ``schema``; a column that is given by name is used, the other one is looked for.
+    """Find the columns of images and labels.
 
-    Images are bytes, or a struct with a field ``bytes``; labels are whole numbers or text. Raises DataError where
-    no column or more than one fits.
+    Images are bytes, or a struct with a field ``bytes``; labels are integers or text.
+
+    Args:
+        schema: Schema of pyarrow.
+        file: Name of the file in messages.
+        image_column: Column of the images; None: the only one that fits.
+        label_column: Column of the labels; None: the only one that fits. A column that is declared as labels or has a
+            usual name comes first.
+
+    Returns:
+        The columns.
+
+    Raises:
+        DataError: No column fits, several fit, or a given column is missing or of another type.
     """
     image = image_column or _choose([f.name for f in schema if _is_image(f.type)], "image", schema, file)
     _check_there(schema, image, "image_column", file)
@@ -35,10 +53,13 @@ def find_columns(schema: Any, file: str, image_column: str | None, label_column:
     names_of = _class_labels(schema)
     if label_column is None:
         others = [f.name for f in schema if f.name != image and _is_label(f.type)]
-        noted = [name for name in others if name in names_of]
-        usual = [name for name in others if name.lower() in _LABEL_WORDS]
+        declared = [name for name in others if name in names_of]
+        conventional = [name for name in others if name.lower() in _LABEL_WORDS]
         label = _choose(
-            next((group for group in (noted, usual) if len(group) == 1), noted or others), "label", schema, file
+            next((group for group in (declared, conventional) if len(group) == 1), declared or others),
+            "label",
+            schema,
+            file,
         )
     else:
         _check_there(schema, label_column, "label_column", file)
@@ -91,7 +112,7 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _is_label(kind: Any, *, given: bool = False) -> bool:
-    """Floats and truth values are labels only where somebody says so by name."""
+    """Whether a type can hold labels; floats and booleans only if the user names the column."""
     from pyarrow import types
 
     fits: list[Callable[[Any], bool]] = [types.is_integer, types.is_string, types.is_large_string]
@@ -101,7 +122,7 @@ def _is_label(kind: Any, *, given: bool = False) -> bool:
 
 
 def _class_labels(schema: Any) -> dict[str, tuple[str, ...]]:
-    """Class names of each column that Hugging Face's note in the file calls a ClassLabel; {} without a usable note."""
+    """Class names of each column that the metadata of Hugging Face declares as ClassLabel; {} without it."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {

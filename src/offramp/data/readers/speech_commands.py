@@ -1,4 +1,4 @@
-"""Speech Commands as it is published: a folder of WAV files per word, and lists of what is for validation and test."""
+"""Speech Commands as published: a folder of WAV files per word, and lists of the validation and test sounds."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _SILENCE, _UNKNOWN = len(WORDS), len(WORDS) + 1
 _NOISE = "_background_noise_"
 _LISTS: dict[Role, str] = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 _ROLES: tuple[Role, ...] = ("train", "validation", "test")
-# Each noise is cut once, in time, so that no part hears what another was trained on.
+# Each noise is divided in time, so that no part has the noise of another part.
 _NOISE_ENDS: dict[Role, float] = {"train": 0.8, "validation": 0.9, "test": 1.0}
 _MAX_LIST_BYTES = 64 * 2**20
 _MAX_NAMED = 5
@@ -36,10 +36,11 @@ class _Clip:
 
 
 class SpeechCommandsReader:
-    """Ten words, silence and unknown words, as in MLPerf Tiny.
+    """Reads ten words, silence and unknown words, as in MLPerf Tiny.
 
-    Unknown words are thinned out to as many as one of the ten words has on average; silence is a second of background
-    noise every half second.
+    Unknown words are reduced to the average number of sounds of the ten words. Silence is one second of background
+    noise
+    every half second.
     """
 
     description = "Speech Commands: a folder of .wav files per word, validation_list.txt, testing_list.txt"
@@ -67,7 +68,7 @@ class SpeechCommandsReader:
         parts = []
         for role in _ROLES:
             chosen = listed[role] if role in listed else words.keys() - listed["validation"] - listed["test"]
-            clips = _thinned({name: words[name] for name in sorted(chosen)})
+            clips = _reduced({name: words[name] for name in sorted(chosen)})
             parts.append(_part(path, role, clips + _silence(path, role), options))
         return RawDataset(path.resolve().name, tuple(parts), CLASS_NAMES, "mfcc")
 
@@ -118,8 +119,8 @@ def _listed(root: Path, role: Role, words: dict[str, _Clip]) -> set[str]:
     return names
 
 
-def _thinned(words: dict[str, _Clip]) -> list[_Clip]:
-    """The ten words, and of the others those that come first by the hash of their name."""
+def _reduced(words: dict[str, _Clip]) -> list[_Clip]:
+    """The ten words, and a random sample of the others, chosen by the hash of their name."""
     known = [clip for clip in words.values() if clip.label != _UNKNOWN]
     others = sorted((name for name in words if words[name].label == _UNKNOWN), key=_shuffling_key)
     return known + [words[name] for name in others[: max(1, round(len(known) / len(WORDS)))]]
@@ -165,11 +166,11 @@ def _part(root: Path, role: Role, clips: list[_Clip], options: ReadOptions) -> R
 
 def _features(clips: list[_Clip], task: Task) -> NDArray[np.uint8]:
     features = np.empty((len(clips), 1, *KEYWORD_SHAPE), dtype=np.uint8)
-    heard: tuple[Path, NDArray[np.float32]] | None = None
+    loaded: tuple[Path, NDArray[np.float32]] | None = None
     for index, clip in enumerate(clips):
-        if heard is None or heard[0] != clip.path:  # a long noise is read once for all its seconds
-            heard = clip.path, read_wav(clip.path)
-        features[index, 0] = keyword_features(heard[1][clip.start : clip.start + KEYWORD_SAMPLES])
+        if loaded is None or loaded[0] != clip.path:  # a long noise is read once
+            loaded = clip.path, read_wav(clip.path)
+        features[index, 0] = keyword_features(loaded[1][clip.start : clip.start + KEYWORD_SAMPLES])
         if index % 64 == 0:
             task.update(index / len(clips), f"{index} of {len(clips)}")
     return features

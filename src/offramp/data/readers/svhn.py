@@ -15,6 +15,8 @@ _FILES: dict[Role, str] = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
 
 class SvhnReader:
+    """Reads the cropped SVHN data set."""
+
     description = "SVHN: train_32x32.mat and test_32x32.mat in a folder, or one .mat file with X and y"
 
     def claims(self, path: Path) -> bool:

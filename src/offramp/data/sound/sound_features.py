@@ -1,7 +1,6 @@
 """Sound features of the networks of MLPerf Tiny, stored as bytes like the pixels of images.
 
-Source: the reference implementations of the MLPerf Tiny benchmark (keyword spotting, anomaly detection), whose
-parameters these are.
+Source: parameters of the reference implementations of MLPerf Tiny (keyword spotting, anomaly detection).
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from offramp.data.sound.wav import SAMPLE_RATE_HZ
 from offramp.errors import DataError
 
 InputKind = Literal["pixels", "mfcc"]
-"""What the bytes of a sample are: the pixels of an image, or `keyword_features` of a second of sound."""
+"""Meaning of the bytes of a sample: pixels of an image, or `keyword_features` of one second of sound."""
 
 KEYWORD_SAMPLES = SAMPLE_RATE_HZ
 KEYWORD_SHAPE = (49, 10)
@@ -31,30 +30,45 @@ _MACHINE_FIRST_FRAME, _MACHINE_END_FRAME = 50, 250
 
 @dataclass(frozen=True)
 class ByteScale:
-    """Byte ``b`` stands for ``lowest + step * b``."""
+    """Conversion of values to bytes: byte ``b`` means ``lowest + step * b``.
+
+    Attributes:
+        lowest: Value of byte 0.
+        step: Difference of two neighbouring bytes, above 0.
+    """
 
     lowest: float
     step: float
 
     def bytes_of(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Rounded to the nearest step; what lies outside is clipped."""
+        """Convert values to bytes.
+
+        Args:
+            values: Values of any shape.
+
+        Returns:
+            The nearest bytes; values out of range are clipped.
+        """
         return np.clip(np.rint((values - self.lowest) / self.step), 0, 255).astype(np.uint8)
 
-    def values_of(self, stored: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.float32(self.lowest) + np.float32(self.step) * stored.astype(np.float32)
 
-
-# Silence has ln(1e-6) in all 40 bands, whose coefficient 0 is sqrt(80) times that, -123.6: nothing lies lower. The
-# reference's own 8-bit model has about the same step for its input.
+# Silence has ln(1e-6) in all 40 bands, and its coefficient 0 is sqrt(80) times that: -123.6, the lowest value. The
+# 8-bit model of the reference has about the same step for its input.
 KEYWORD_SCALE = ByteScale(lowest=-124.0, step=0.6)
 # The rounding noise of 16-bit sound has about -87 dB in a band, a full-scale tone about +40 dB.
 MACHINE_SCALE = ByteScale(lowest=-80.0, step=0.5)
 
 
 def keyword_features(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Ten cepstral coefficients of 49 frames (30 ms every 20 ms) of one second, on `KEYWORD_SCALE`.
+    """Compute ten cepstral coefficients of 49 frames (30 ms every 20 ms) of one second.
 
-    The sound is brought to full scale, and filled up with zeros or cut to one second.
+    The sound is scaled to full range, and padded with zeros or cut to one second.
+
+    Args:
+        samples: Samples, (count,), at `SAMPLE_RATE_HZ`.
+
+    Returns:
+        Bytes on `KEYWORD_SCALE`, of shape `KEYWORD_SHAPE`.
     """
     second = np.zeros(KEYWORD_SAMPLES)
     kept = samples[:KEYWORD_SAMPLES]
@@ -66,9 +80,17 @@ def keyword_features(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def machine_features(samples: NDArray[np.float32], where: str) -> NDArray[np.uint8]:
-    """Power in decibel in 128 bands of 200 frames (64 ms every 32 ms) from 1.6 s on, on `MACHINE_SCALE`.
+    """Compute the power in decibel in 128 bands of 200 frames (64 ms every 32 ms) from 1.6 s on.
 
-    Raises DataError, naming ``where``, for a sound that ends before.
+    Args:
+        samples: Samples, (count,), at `SAMPLE_RATE_HZ`.
+        where: Name of the sound in messages.
+
+    Returns:
+        Bytes on `MACHINE_SCALE`, of shape `MACHINE_SHAPE`.
+
+    Raises:
+        DataError: The sound is too short.
     """
     # Frames are centred on multiples of the hop, the first on sample 0.
     padded = np.pad(samples, _MACHINE_WINDOW // 2)

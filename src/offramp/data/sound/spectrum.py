@@ -1,4 +1,4 @@
-"""Short-time spectra, the two mel scales in use, and cepstral coefficients."""
+"""Short-time spectra, two mel scales, and cepstral coefficients."""
 
 import math
 from functools import cache
@@ -10,7 +10,17 @@ Floats = NDArray[np.float64]
 
 
 def magnitudes(samples: NDArray[np.floating], window: int, hop: int, fft_size: int) -> Floats:
-    """Magnitudes (frames, fft_size // 2 + 1) of every whole frame, under a periodic Hann window."""
+    """Compute the spectrum of every whole frame, with a periodic Hann window.
+
+    Args:
+        samples: Samples, (count,).
+        window: Samples per frame.
+        hop: Samples from one frame to the next.
+        fft_size: Samples of the Fourier transform, at least ``window``.
+
+    Returns:
+        Magnitudes, (frames, fft_size // 2 + 1).
+    """
     count = 1 + (len(samples) - window) // hop
     starts = hop * np.arange(count)
     frames = np.asarray(samples, dtype=np.float64)[starts[:, None] + np.arange(window)]
@@ -19,9 +29,16 @@ def magnitudes(samples: NDArray[np.floating], window: int, hop: int, fft_size: i
 
 
 def cepstrum(log_mels: Floats, count: int) -> Floats:
-    """The first ``count`` coefficients of the cosine transform (type II, HTK's scale) over the last axis.
+    """Compute cepstral coefficients: the cosine transform (type II, scaled as in HTK) over the last axis.
 
     Source: Young et al., "The HTK Book", equation 5.14.
+
+    Args:
+        log_mels: Logarithms of the mel bands, (..., bands).
+        count: Number of coefficients.
+
+    Returns:
+        The first coefficients, (..., count).
     """
     num_bands = log_mels.shape[-1]
     result: Floats = log_mels @ _cosines(num_bands, count)
@@ -42,9 +59,19 @@ def _cosines(num_bands: int, count: int) -> Floats:
 
 @cache
 def htk_bands(num_bands: int, num_bins: int, sample_rate_hz: int, lowest_hz: float, highest_hz: float) -> Floats:
-    """Weights (bins, bands): triangles of height 1 on HTK's mel scale, the bin of 0 Hz left out.
+    """Compute mel bands of HTK: triangles of height 1 on its mel scale, without the bin of 0 Hz.
 
     Source: Young et al., "The HTK Book", section 5.4: mel = 1127 ln(1 + f / 700).
+
+    Args:
+        num_bands: Number of bands.
+        num_bins: Number of bins of the spectrum.
+        sample_rate_hz: Samples per second.
+        lowest_hz: Lower end of the first band.
+        highest_hz: Upper end of the last band.
+
+    Returns:
+        Weights, (bins, bands).
     """
 
     def mel(frequency_hz: Floats) -> Floats:
@@ -60,10 +87,19 @@ def htk_bands(num_bands: int, num_bins: int, sample_rate_hz: int, lowest_hz: flo
 
 @cache
 def slaney_bands(num_bands: int, num_bins: int, sample_rate_hz: int) -> Floats:
-    """Weights (bins, bands) up to half the sample rate: triangles over Hz of area 1, at Slaney's mel centres.
+    """Compute mel bands of Slaney up to half the sample rate: triangles of area 1 over the frequency in Hz.
 
-    Source: Slaney 1998, "Auditory Toolbox", the scale that is linear (200/3 Hz a step) up to 1 kHz and logarithmic
-    (27 steps for a factor of 6.4) above.
+    Source: Slaney 1998, "Auditory Toolbox": the scale is linear (200/3 Hz a step) up to 1 kHz and logarithmic (27 steps
+    for
+    a factor of 6.4) above.
+
+    Args:
+        num_bands: Number of bands.
+        num_bins: Number of bins of the spectrum.
+        sample_rate_hz: Samples per second.
+
+    Returns:
+        Weights, (bins, bands).
     """
     top = 15.0 + np.log(sample_rate_hz / 2 / 1000.0) * 27.0 / np.log(6.4)
     steps = np.linspace(0.0, top, num_bands + 2)

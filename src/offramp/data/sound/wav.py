@@ -14,14 +14,24 @@ _MAX_FILE_BYTES = 256 * 2**20
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
-    """Samples (count,) of a mono file of 16,000 samples a second, from -1 to 1; DataError for anything else."""
+    """Read a mono WAV file of 16,000 samples per second.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Samples from -1 to 1, (count,).
+
+    Raises:
+        DataError: The file does not exist, is damaged, or has another format.
+    """
     from scipy.io import wavfile
 
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise DataError(f"Sound {str(path)!r} must have at most {_MAX_FILE_BYTES} bytes. Cut it into pieces.")
         with warnings.catch_warnings():
-            # Chunks of other kinds (titles, tools) do no harm; one that ends too early means lost sound.
+            # Other chunks (titles, tools) are ignored; a chunk that ends too early means that sound is missing.
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
             warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
             rate, samples = wavfile.read(path)
@@ -29,7 +39,7 @@ def read_wav(path: Path) -> NDArray[np.float32]:
         raise
     except FileNotFoundError as exc:
         raise DataError(f"Sound {str(path)!r} does not exist.") from exc
-    # The parser raises many types on damaged files; whatever it is, the file cannot be used.
+    # The parser raises many types of errors on damaged files.
     except Exception as exc:
         reason = " ".join(str(exc).split()).rstrip(".") or type(exc).__name__
         raise DataError(
