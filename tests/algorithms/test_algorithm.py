@@ -49,9 +49,9 @@ def test_nothing_known_is_proposed() -> None:
     source = stream(0, 1, 1, 0, 2, 3)
     assert proposals.take(source, 2) == [architecture(0), architecture(1)]
     assert proposals.take(source, 1) == [architecture(2)]
-    new = proposals.told(told(0, 1, 1))
+    new = proposals.record(told(0, 1, 1))
     assert [item.architecture for item in new] == [architecture(0), architecture(1)]
-    assert proposals.num_told == 3
+    assert proposals.num_evaluations == 3
     # 2 was handed out but never told about: it may be proposed again.
     assert proposals.take(stream(0, 1, 2), 5) == [architecture(2)]
 
@@ -74,7 +74,7 @@ def test_an_endless_stream_without_news_is_left() -> None:
 
 def test_known_candidates_at_the_start_of_a_stream_do_not_try_its_patience() -> None:
     proposals = Proposals()
-    proposals.told(told(*range(50)))
+    proposals.record(told(*range(50)))
     late = itertools.chain(
         stream(*range(50)), itertools.repeat(architecture(0), PATIENCE - 1), iter([architecture(99)])
     )

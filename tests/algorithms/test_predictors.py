@@ -28,7 +28,7 @@ def test_a_linear_relation_is_ranked_best_by_a_regressor_that_is_linear() -> Non
     predictor = Predictor(features, values, 0)
     assert predictor.chosen.name in ("bayesian_ridge", "gaussian_process")
     assert predictor.chosen.kendall > 0.9 < predictor.chosen.spearman
-    assert predictor.chosen.cautious == max(score.cautious for score in predictor.scores)
+    assert predictor.chosen.conservative == max(score.conservative for score in predictor.scores)
     assert {score.name for score in predictor.scores} == set(REGRESSORS)
 
 

@@ -1,4 +1,4 @@
-"""The registry of search algorithms, and `Proposals`, which all of them use."""
+"""The registry of search algorithms, and parts that they share."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,17 @@ from offramp.space.architecture import Architecture
 from offramp.space.search_space import SearchSpace
 
 PATIENCE = 5_000
-"""Draws in a row, beyond those already told about, that bring nothing new before a space counts as exhausted."""
+"""Draws in a row without a new candidate after which a space counts as exhausted, beyond the number of known ones."""
 
 
 @dataclass(frozen=True)
 class AlgorithmFactory:
-    """Builds an algorithm from (space, objectives, constraints, seed); ``description`` is one line for users."""
+    """Builds a search algorithm.
+
+    Attributes:
+        description: One line for users.
+        build: Makes the algorithm from search space, objectives, constraints and seed.
+    """
 
     description: str
     build: Callable[[SearchSpace, Sequence[Objective], Sequence[Constraint], int], SearchAlgorithm]
@@ -35,23 +40,32 @@ ALGORITHMS: Registry[AlgorithmFactory] = Registry(
 
 @runtime_checkable
 class HasStartingPoints(Protocol):
-    """A space that knows sensible first candidates."""
+    """A search space that offers good first candidates."""
 
-    def starting_points(self) -> tuple[Architecture, ...]: ...
+    def starting_points(self) -> tuple[Architecture, ...]:
+        """The first candidates, the best ones first."""
+        ...
 
 
 @runtime_checkable
 class HasRemarks(Protocol):
-    """An algorithm that says what readers of its results should know; in full once the search has ended."""
+    """A search algorithm with remarks for readers of its results."""
 
     @property
-    def remarks(self) -> tuple[str, ...]: ...
+    def remarks(self) -> tuple[str, ...]:
+        """One sentence per remark; complete once the search has ended."""
+        ...
 
 
 class Rewindable:
     """A random sequence of candidates that can be read again from its start."""
 
     def __init__(self, source: Iterator[Architecture]) -> None:
+        """Wrap an iterator.
+
+        Args:
+            source: The candidates, without end; each is drawn once and then remembered.
+        """
         self._source = source
         self._read: list[Architecture] = []
 
@@ -65,24 +79,43 @@ class Rewindable:
 
 
 def samples(space: SearchSpace, rng: np.random.Generator) -> Iterator[Architecture]:
-    """Random members of a space, without end."""
+    """Draw random members of a space, without end.
+
+    Args:
+        space: The search space.
+        rng: Source of randomness.
+
+    Yields:
+        Architectures, possibly repeated.
+    """
     while True:
         yield space.sample(rng)
 
 
 class Proposals:
-    """Hands out candidates of a stream that were neither told about nor handed out since the last tell.
+    """Selects new candidates from a stream: neither evaluated nor proposed since the last evaluations.
 
-    What is asked in pieces is what is asked at once: ``take(2)`` twice gives what ``take(4)`` gives.
+    Proposals do not depend on the size of the requests: ``take(2)`` twice gives what ``take(4)`` gives.
+
+    Attributes:
+        num_evaluations: Number of recorded evaluations, repeated ones included.
     """
 
     def __init__(self) -> None:
         self._known: set[Architecture] = set()
         self._handed: set[Architecture] = set()
-        self.num_told = 0
+        self.num_evaluations = 0
 
     def take(self, stream: Iterator[Architecture], count: int) -> list[Architecture]:
-        """Up to ``count`` new candidates; fewer where the stream ends or brings nothing new for long."""
+        """Take new candidates from a stream.
+
+        Args:
+            stream: Candidates, possibly repeated.
+            count: Number of candidates.
+
+        Returns:
+            Up to ``count`` candidates; fewer if the stream ends or gives no new ones for long.
+        """
         found: list[Architecture] = []
         misses = 0
         while len(found) < count and misses < PATIENCE + len(self._known):
@@ -97,13 +130,20 @@ class Proposals:
             found.append(candidate)
         return found
 
-    def told(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Remember what was tried; returns the evaluations whose architecture was not known before."""
+    def record(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """Remember evaluated architectures and forget the open proposals.
+
+        Args:
+            evaluations: The new evaluations.
+
+        Returns:
+            Those whose architecture was not evaluated before.
+        """
         new = []
         for evaluation in evaluations:
             if evaluation.architecture not in self._known:
                 self._known.add(evaluation.architecture)
                 new.append(evaluation)
-        self.num_told += len(evaluations)
+        self.num_evaluations += len(evaluations)
         self._handed.clear()
         return new

@@ -21,18 +21,22 @@ from offramp.space.architecture import Architecture
 from offramp.space.search_space import SearchSpace
 
 FAILED_VIOLATION = 1e12
-"""Stands for a candidate that could not be evaluated: worse than any candidate that misses a bound."""
+"""Violation of a candidate whose evaluation failed: larger than any violation of a bound."""
 
-_SHARE_OF_STEPS = 0.5
-_BARREN_ROUNDS = 20
+_STEP_SHARE = 0.5
+_MAX_EMPTY_ROUNDS = 20
 
 
 class Nsga2:
-    """Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II, 2002.
+    """NSGA-II with pymoo's selection.
 
-    The first ``population_size`` candidates are the space's starting points, where it has any, and random ones. Each
-    batch that is told is one generation, whatever its size. All randomness of a generation is drawn from the seed
-    and the number of evaluations told so far, so replaying the tells leads to the same proposals.
+    The first ``population_size`` candidates are starting points of the space, if it has any, and random ones. Each
+    batch of
+    evaluations is one generation, whatever its size. All randomness of a generation depends on the seed and the number
+    of
+    evaluations so far, so a replay of the evaluations gives the same proposals.
+
+    Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II, 2002.
     """
 
     def __init__(
@@ -43,6 +47,18 @@ class Nsga2:
         seed: int,
         population_size: int = 24,
     ) -> None:
+        """Start a search.
+
+        Args:
+            space: The search space.
+            objectives: Metrics to optimise.
+            constraints: Bounds on metrics.
+            seed: Seed of all randomness.
+            population_size: Size of the population, at least 2.
+
+        Raises:
+            InputError: The population is too small.
+        """
         if population_size < 2:
             raise InputError(f"`population_size` must be at least 2, got {population_size}.")
         self._space = space
@@ -57,17 +73,17 @@ class Nsga2:
         self._stream = iter(self._initial)
 
     def ask(self, count: int) -> list[Architecture]:
-        """Up to ``count`` new architectures; fewer when nothing new is left."""
+        """Propose up to ``count`` new architectures; fewer when no new ones are left."""
         return self._proposals.take(self._stream, count)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Let the told candidates compete with the population; failed ones lose against all others.
+        """Let evaluated candidates compete with the population; failed ones lose against all others.
 
-        Raises InputError for an evaluation that lacks an objective or has another number of violations than the
-        search has constraints.
+        Raises:
+            InputError: An evaluation lacks an objective, or its number of violations is not that of the constraints.
         """
         rows = [self._row(evaluation) for evaluation in evaluations]
-        new = {id(evaluation) for evaluation in self._proposals.told(evaluations)}
+        new = {id(evaluation) for evaluation in self._proposals.record(evaluations)}
         kept = [row for evaluation, row in zip(evaluations, rows, strict=True) if id(evaluation) in new]
         if kept:
             from pymoo.core.population import Population
@@ -75,13 +91,13 @@ class Nsga2:
             genes, values, violations = (np.asarray(column) for column in zip(*kept, strict=True))
             self._algorithm.random_state = self._rng(1)
             self._algorithm.tell(infills=Population.new("X", genes, "F", values, "G", violations))
-        if self._proposals.num_told < self._population_size:
+        if self._proposals.num_evaluations < self._population_size:
             self._stream = iter(self._initial)
         else:
             self._stream = self._offspring(self._rng(2))
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._proposals.num_told, purpose])
+        return np.random.default_rng([self._seed, self._proposals.num_evaluations, purpose])
 
     def _row(self, evaluation: Evaluation) -> tuple[tuple[int, ...], list[float], list[float]]:
         """Genes, objectives to minimize, and violations (the last one for failure)."""
@@ -98,12 +114,12 @@ class Nsga2:
         return genes, values, [*evaluation.violations, 0.0]
 
     def _offspring(self, rng: np.random.Generator) -> Iterator[Architecture]:
-        """Children of the population, without end; random candidates where mating yields nothing new any more."""
+        """Children of the population, without end; random candidates once mating gives no new ones."""
         seen: set[Architecture] = set()
-        barren = 0
-        while barren < _BARREN_ROUNDS:
+        empty_rounds = 0
+        while empty_rounds < _MAX_EMPTY_ROUNDS:
             before = len(seen)
-            # Always a whole generation, so that what comes first does not depend on how much is asked for.
+            # Always a whole generation, so that the first children do not depend on the number that is asked for.
             children = self._algorithm.mating.do(
                 self._algorithm.problem,
                 self._algorithm.pop,
@@ -117,7 +133,7 @@ class Nsga2:
                 if child not in seen:
                     seen.add(child)
                     yield child
-            barren = barren + 1 if len(seen) == before else 0
+            empty_rounds = empty_rounds + 1 if len(seen) == before else 0
         yield from samples(self._space, rng)
 
     def _with_random_state(self, rng: np.random.Generator) -> Any:
@@ -125,7 +141,7 @@ class Nsga2:
         return self._algorithm
 
     def _pymoo_algorithm(self) -> Any:
-        # pymoo loads matplotlib and much else: not before a search really starts.
+        # pymoo imports matplotlib and more, so it is imported only when a search starts.
         from pymoo.algorithms.moo.nsga2 import NSGA2
         from pymoo.core.mutation import Mutation
         from pymoo.core.problem import Problem
@@ -158,7 +174,16 @@ class Nsga2:
 def mutate(
     genes: NDArray[np.integer], cardinalities: NDArray[np.integer], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Change about one gene a row that has a choice, and at least one: to a neighbouring value or to any other."""
+    """Mutate each row in about one gene, and in at least one, to a neighbouring or to any other value.
+
+    Args:
+        genes: Genes, (rows, genes).
+        cardinalities: Number of choices of each gene, (genes,). Genes with one choice stay.
+        rng: Source of randomness.
+
+    Returns:
+        The mutated rows.
+    """
     result = np.array(genes, dtype=np.int64)
     free = np.flatnonzero(cardinalities > 1)
     if not len(free):
@@ -169,9 +194,9 @@ def mutate(
     old = result[:, free]
     any_other = (old + rng.integers(1, count, size=old.shape)) % count
     steps = np.where(rng.random(old.shape) < 0.5, 1, -1)
-    # A step beyond either end turns round.
+    # A step beyond either end is reversed.
     steps = np.where((old + steps < 0) | (old + steps >= count), -steps, steps)
-    new = np.where(rng.random(old.shape) < _SHARE_OF_STEPS, old + steps, any_other)
+    new = np.where(rng.random(old.shape) < _STEP_SHARE, old + steps, any_other)
     result[:, free] = np.where(chosen, new, old)
     return result
 

@@ -1,7 +1,7 @@
 """Predictors of objectives from genes, with their uncertainty.
 
-Several regressors compete; the one that ranks held-out candidates best is taken. A predictor decides what is evaluated
-next and never what is reported.
+Several regressors compete; the one that ranks held-out candidates best is used. Predictions decide what is evaluated
+next; they are never reported as results.
 """
 
 import copy
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from offramp.errors import InputError
 from offramp.registry import Registry
 
-FEWEST = 8
-"""Evaluations below which no choice among regressors can be made."""
+MIN_ROWS = 8
+"""Smallest number of evaluations for a choice among regressors."""
 
 _FOLDS = 4
 _GROWTH = 1.5
@@ -25,18 +25,39 @@ _GROWTH = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One value and one standard deviation per row of genes."""
+    """Predicted values with their uncertainty.
+
+    Attributes:
+        mean: Predicted values, (rows,).
+        deviation: Standard deviations of the predictions, (rows,).
+    """
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
 
 class Regressor(Protocol):
-    """Learns values (rows,) from features (rows, features); values have mean 0 and variance 1."""
+    """Learns values from features."""
 
-    def fit(self, features: NDArray[np.float64], values: NDArray[np.float64]) -> None: ...
+    def fit(self, features: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+        """Learn from examples.
 
-    def predict(self, features: NDArray[np.float64]) -> Prediction: ...
+        Args:
+            features: Features, (rows, features).
+            values: Values with mean 0 and variance 1, (rows,).
+        """
+        ...
+
+    def predict(self, features: NDArray[np.float64]) -> Prediction:
+        """Predict the values of further rows.
+
+        Args:
+            features: Features, (rows, features).
+
+        Returns:
+            One prediction per row.
+        """
+        ...
 
 
 REGRESSORS: Registry[Callable[[int], Regressor]] = Registry("regressor")
@@ -45,7 +66,14 @@ REGRESSORS: Registry[Callable[[int], Regressor]] = Registry("regressor")
 
 @dataclass(frozen=True)
 class RankScore:
-    """How well a regressor ordered candidates it had not seen: means over the folds, and Kendall's spread."""
+    """How well a regressor ranked held-out candidates: rank correlations over the folds, -1 to 1.
+
+    Attributes:
+        name: Registered name of the regressor.
+        kendall: Mean of Kendall's tau.
+        kendall_deviation: Standard deviation of Kendall's tau.
+        spearman: Mean of Spearman's rho.
+    """
 
     name: str
     kendall: float
@@ -53,30 +81,45 @@ class RankScore:
     spearman: float
 
     @property
-    def cautious(self) -> float:
-        """What the choice goes by. Source: Lu et al. 2020, "MSuNAS", adaptive switching: mean minus deviation."""
+    def conservative(self) -> float:
+        """Mean minus deviation of Kendall's tau, by which regressors are chosen.
+
+        Source: Lu et al. 2020, "MSuNAS", adaptive switching.
+        """
         return self.kendall - self.kendall_deviation
 
 
 class Features:
-    """Genes as numbers for regressors: each gene's place from 0 to 1, and one column per choice where there are three
-    or more, since choices such as the type of a branch have no order."""
+    """Converts genes to features.
+
+    Features are the position of each gene from 0 to 1 and, for genes with three or more choices, one column per choice:
+    choices such as branch types have no order.
+    """
 
     def __init__(self, cardinalities: Sequence[int]) -> None:
+        """Prepare for genes of one space.
+
+        Args:
+            cardinalities: Number of choices of each gene.
+        """
         self._cardinalities = np.asarray(cardinalities)
-        self._listed = np.flatnonzero(self._cardinalities >= 3)
+        self._one_hot = np.flatnonzero(self._cardinalities >= 3)
 
     def __call__(self, genes: NDArray[np.integer]) -> NDArray[np.float64]:
         rows = np.asarray(genes)
         places = rows / np.maximum(self._cardinalities - 1, 1)
-        chosen = [rows[:, [i]] == np.arange(self._cardinalities[i]) for i in self._listed]
+        chosen = [rows[:, [i]] == np.arange(self._cardinalities[i]) for i in self._one_hot]
         return np.concatenate([places, *chosen], axis=1).astype(np.float64)
 
 
 class Predictor:
-    """The regressor with the best rank correlation in cross-validation, fitted on everything.
+    """The regressor with the best rank correlation in cross-validation, fitted on all rows.
 
-    Its deviations are scaled so that they agree with the errors made in cross-validation.
+    Its deviations are scaled to agree with the errors made in cross-validation.
+
+    Attributes:
+        scores: Scores of all compared regressors.
+        chosen: Score of the chosen regressor.
     """
 
     def __init__(
@@ -88,15 +131,25 @@ class Predictor:
         *,
         num_compared: int | None = None,
     ) -> None:
-        """The regressors are compared on the first ``num_compared`` rows (None: all).
+        """Compare regressors and fit the best one.
 
-        Raises InputError for fewer than `FEWEST` rows.
+        Args:
+            features: Features, (rows, features), at least `MIN_ROWS` rows.
+            values: Values, (rows,).
+            seed: Seed of the folds and the regressors.
+            names: Registered names of the regressors to compare; None: all.
+            num_compared: Number of rows on which they are compared, the first ones; None: all rows.
+
+        Raises:
+            InputError: There are too few rows, or their number is not that of the values.
         """
-        if len(values) < FEWEST or len(features) != len(values):
-            raise InputError(f"a predictor needs at least {FEWEST} rows, got {len(features)} and {len(values)} values.")
+        if len(values) < MIN_ROWS or len(features) != len(values):
+            raise InputError(
+                f"a predictor needs at least {MIN_ROWS} rows, got {len(features)} and {len(values)} values."
+            )
         rows = slice(None, num_compared)
         trials = [_cross_validate(name, features[rows], _Scale(values[rows]), seed) for name in names or REGRESSORS]
-        best = max(trials, key=lambda trial: trial.score.cautious)
+        best = max(trials, key=lambda trial: trial.score.conservative)
         self.scores = tuple(trial.score for trial in trials)
         self.chosen = best.score
         self._trial = best
@@ -107,33 +160,55 @@ class Predictor:
         self._regressor = _fitted(self.chosen.name, features, self._scale.scaled, seed)
 
     def refitted(self, features: NDArray[np.float64], values: NDArray[np.float64], seed: int) -> "Predictor":
-        """The same kind of regressor, fitted on other rows without a new comparison."""
-        again = copy.copy(self)
-        again._fit(features, values, seed)
-        return again
+        """Fit the chosen kind of regressor on other rows, without a new comparison.
+
+        Args:
+            features: Features, (rows, features).
+            values: Values, (rows,).
+            seed: Seed of the regressor.
+
+        Returns:
+            The new predictor.
+        """
+        copied = copy.copy(self)
+        copied._fit(features, values, seed)
+        return copied
 
     def predict(self, features: NDArray[np.float64]) -> Prediction:
-        """In the units of the values it was fitted on."""
+        """Predict in the units of the values that the predictor was fitted on."""
         found = self._regressor.predict(features)
-        deviation = np.maximum(found.deviation * self._trial.stretch, self._trial.floor)
+        deviation = np.maximum(found.deviation * self._trial.deviation_factor, self._trial.min_deviation)
         scale = self._scale
-        return Prediction(found.mean * scale.spread + scale.middle, deviation * scale.spread)
+        return Prediction(found.mean * scale.deviation + scale.mean, deviation * scale.deviation)
 
 
 class PredictorSeries:
-    """A predictor of one quantity while evaluations are added: always fitted on all of them.
+    """A predictor of one quantity while evaluations are added; it is always fitted on all of them.
 
-    The regressors are compared anew whenever their number has grown by `_GROWTH`, on the first rows up to that number:
-    so the choice depends on the rows alone, not on when it was asked for.
+    Regressors are compared again whenever the number of rows has grown by a factor of 1.5, on the first rows up to that
+    number. The choice therefore depends on the rows alone, not on the times of the calls.
     """
 
     def __init__(self, seed: int) -> None:
+        """Begin without rows.
+
+        Args:
+            seed: Seed of the folds and the regressors.
+        """
         self._seed = seed
         self._compared = 0
         self._latest: Predictor | None = None
 
     def fitted(self, features: NDArray[np.float64], values: NDArray[np.float64]) -> Predictor:
-        """Rows are those of the call before and further ones."""
+        """Fit a predictor on the rows so far.
+
+        Args:
+            features: Features, (rows, features): the rows of the previous call and further ones.
+            values: Values, (rows,).
+
+        Returns:
+            The predictor.
+        """
         num_compared = _last_milestone(len(values))
         if self._latest is None or num_compared != self._compared:
             self._latest = Predictor(features, values, self._seed, num_compared=num_compared)
@@ -145,7 +220,7 @@ class PredictorSeries:
 
 def _last_milestone(num_rows: int) -> int:
     """The largest of the row counts at which regressors are compared."""
-    milestone = FEWEST
+    milestone = MIN_ROWS
     while int(milestone * _GROWTH) <= num_rows:
         milestone = int(milestone * _GROWTH)
     return milestone
@@ -153,19 +228,19 @@ def _last_milestone(num_rows: int) -> int:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A score, what the regressor's own deviations must be multiplied by, and the least deviation to believe."""
+    """A score, the factor that corrects the regressor's deviations, and the smallest deviation to assume."""
 
     score: RankScore
-    stretch: float
-    floor: float
+    deviation_factor: float
+    min_deviation: float
 
 
 class _Scale:
-    """Values and what brings them to mean 0 and variance 1."""
+    """Values scaled to mean 0 and variance 1."""
 
     def __init__(self, values: NDArray[np.float64]) -> None:
-        self.middle, self.spread = float(values.mean()), float(values.std()) or 1.0
-        self.scaled: NDArray[np.float64] = (values - self.middle) / self.spread
+        self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
+        self.scaled: NDArray[np.float64] = (values - self.mean) / self.deviation
 
 
 def _cross_validate(name: str, features: NDArray[np.float64], scale: _Scale, seed: int) -> _Trial:
@@ -181,7 +256,7 @@ def _cross_validate(name: str, features: NDArray[np.float64], scale: _Scale, see
         kept = np.setdiff1d(order, held)
         found = _fitted(name, features[kept], values[kept], seed).predict(features[held])
         mean[held], deviation[held] = found.mean, found.deviation
-        # Correlations of constants do not exist: such a prediction ranks nothing.
+        # The correlation of a constant is undefined: such a prediction ranks nothing.
         if np.ptp(found.mean) > 0 and np.ptp(values[held]) > 0:
             kendalls.append(float(kendalltau(values[held], found.mean).statistic))
             spearmans.append(float(spearmanr(values[held], found.mean).statistic))
@@ -197,14 +272,14 @@ def _cross_validate(name: str, features: NDArray[np.float64], scale: _Scale, see
 def _fitted(name: str, features: NDArray[np.float64], values: NDArray[np.float64], seed: int) -> Regressor:
     regressor = REGRESSORS.get(name)(seed)
     with warnings.catch_warnings():
-        # Not converged, or a kernel parameter at its bound: cross-validation sees what that is worth.
+        # Not converged, or a kernel parameter at its bound: cross-validation shows the quality anyway.
         warnings.simplefilter("ignore")
         regressor.fit(features, values)
     return regressor
 
 
 class _BayesianRidge:
-    """Linear, with the posterior's own deviation."""
+    """Linear regression with the deviation of the posterior."""
 
     def __init__(self, seed: int) -> None:
         from sklearn.linear_model import BayesianRidge
@@ -219,7 +294,7 @@ class _BayesianRidge:
 
 
 class _GaussianProcess:
-    """Matern kernel of one length, with noise."""
+    """Gaussian process with a Matern kernel of one length scale, and noise."""
 
     def __init__(self, seed: int) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -236,7 +311,7 @@ class _GaussianProcess:
 
 
 class _ExtraTrees:
-    """The trees' disagreement is the deviation."""
+    """Forest whose deviation is the disagreement of its trees."""
 
     def __init__(self, seed: int) -> None:
         from sklearn.ensemble import ExtraTreesRegressor
@@ -253,7 +328,7 @@ class _ExtraTrees:
 
 
 class _Networks:
-    """Two small neural networks; their disagreement is the deviation."""
+    """Two small neural networks whose disagreement is the deviation."""
 
     def __init__(self, seed: int) -> None:
         from sklearn.neural_network import MLPRegressor

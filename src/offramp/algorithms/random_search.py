@@ -1,4 +1,4 @@
-"""Random search: candidates are sampled from the space without repetition."""
+"""Random search: candidates are drawn from the space without repetition."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,30 @@ from offramp.space.search_space import SearchSpace
 
 
 class RandomSearch:
-    """The sequence of candidates depends on the seed alone, not on what is told or on the size of the batches."""
+    """Proposes random candidates; they depend on the seed alone, not on evaluations or batch sizes."""
 
     def __init__(
         self, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[Constraint], seed: int
     ) -> None:
+        """Start a search.
+
+        Args:
+            space: The search space.
+            objectives: Not used: the order of candidates is random.
+            constraints: Not used.
+            seed: Seed of all randomness.
+        """
         self._drawn = Rewindable(samples(space, np.random.default_rng(seed)))
         self._proposals = Proposals()
         self._stream = iter(self._drawn)
 
     def ask(self, count: int) -> list[Architecture]:
-        """Up to ``count`` new architectures; fewer when the space is exhausted."""
+        """Propose up to ``count`` new architectures; fewer when the space is exhausted."""
         return self._proposals.take(self._stream, count)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        self._proposals.told(evaluations)
-        # From the start again: candidates that were handed out and never told about are due once more.
+        self._proposals.record(evaluations)
+        # Read the sequence again from its start: candidates that were proposed but not evaluated come up once more.
         self._stream = iter(self._drawn)
 
 

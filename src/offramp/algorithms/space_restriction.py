@@ -11,42 +11,81 @@ from offramp.space.search_space import SearchSpace
 
 @runtime_checkable
 class HasExitChoices(Protocol):
-    """A space that says which branches and policies it offers."""
+    """A search space that states which branches and policies it offers."""
 
     @property
-    def branches(self) -> tuple[str, ...]: ...
+    def branches(self) -> tuple[str, ...]:
+        """Branch types to choose among."""
+        ...
 
     @property
-    def measures(self) -> tuple[Measure, ...]: ...
+    def measures(self) -> tuple[Measure, ...]:
+        """Confidence measures to choose among."""
+        ...
 
     @property
-    def accuracy_drops(self) -> tuple[float, ...]: ...
+    def accuracy_drops(self) -> tuple[float, ...]:
+        """Accuracy drops to choose among, 0 to 1."""
+        ...
 
     @property
-    def max_exits(self) -> int: ...
+    def max_exits(self) -> int:
+        """Largest number of early exits."""
+        ...
 
 
 def preferred_branches(space: SearchSpace, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Those of ``wanted`` that the space offers; its first one where it offers none of them."""
+    """Select branch types that a space offers.
+
+    Args:
+        space: The search space.
+        wanted: Branch types in order of preference.
+
+    Returns:
+        The wanted types that the space offers. If it offers none of them, its first type; none for a space without
+        `HasExitChoices`.
+    """
     offered = space.branches if isinstance(space, HasExitChoices) else ()
     return tuple(name for name in wanted if name in offered) or offered[:1]
 
 
 def preferred_measure(space: SearchSpace, wanted: Measure) -> Measure | None:
-    """``wanted`` or, where the space does not offer it, the first one that it does; None for a space that says
-    nothing."""
+    """Select a confidence measure that a space offers.
+
+    Args:
+        space: The search space.
+        wanted: The preferred measure.
+
+    Returns:
+        The preferred measure if offered, else the first one offered; None for a space without `HasExitChoices`.
+    """
     if not isinstance(space, HasExitChoices):
         return None
     return wanted if wanted in space.measures else space.measures[0]
 
 
 def least_drop(space: SearchSpace) -> float | None:
-    """The smallest accuracy drop on offer."""
+    """Find the smallest accuracy drop that a space offers.
+
+    Args:
+        space: The search space.
+
+    Returns:
+        The drop, 0 to 1; None for a space without `HasExitChoices`.
+    """
     return min(space.accuracy_drops) if isinstance(space, HasExitChoices) else None
 
 
 def with_branches(architecture: Architecture, allowed: Sequence[str]) -> Architecture:
-    """Every exit of another type gets the first allowed one."""
+    """Replace branches of other types by the first allowed type.
+
+    Args:
+        architecture: The architecture.
+        allowed: Allowed branch types; if empty, all are allowed.
+
+    Returns:
+        The architecture with allowed branches only.
+    """
     if not allowed:
         return architecture
     exits = tuple(
@@ -59,7 +98,16 @@ def with_branches(architecture: Architecture, allowed: Sequence[str]) -> Archite
 def with_policy(
     architecture: Architecture, measure: Measure | None = None, accuracy_drop: float | None = None
 ) -> Architecture:
-    """Another measure or accuracy drop; a network without early exits keeps its default policy."""
+    """Replace the confidence measure or the accuracy drop.
+
+    Args:
+        architecture: The architecture; without early exits it keeps its default policy.
+        measure: The new measure; None: unchanged.
+        accuracy_drop: The new accuracy drop, 0 to 1; None: unchanged.
+
+    Returns:
+        The architecture with the new policy.
+    """
     if not architecture.exits:
         return architecture
     policy = architecture.policy

@@ -8,7 +8,7 @@ from pymoo.indicators.hv import HV
 
 from offramp.algorithms.exact.exit_enumeration import NONE, Enumeration, Outcomes
 from offramp.algorithms.exact.exit_solver import cost_columns, operating_points, solve
-from offramp.algorithms.exact.exit_table import METRICS, ExitTable, count_bits, packed
+from offramp.algorithms.exact.exit_table import METRICS, ExitTable, count_bits, pack_bits
 from offramp.objectives.evaluation import Constraint, Objective
 from tests.algorithms.exact.exit_tables import brute_force, toy_table
 
@@ -19,8 +19,8 @@ def points(outcomes: Outcomes) -> dict[tuple[tuple[int, ...], tuple[int, ...]], 
     found = {}
     for row in range(len(outcomes)):
         exits = tuple(int(x) for x in outcomes.exits[row] if x != NONE)
-        places = tuple(int(x) for x in outcomes.places[row][: len(exits)])
-        found[exits, places] = (int(outcomes.right[row]), tuple(outcomes.costs[row]))
+        places = tuple(int(x) for x in outcomes.threshold_indices[row][: len(exits)])
+        found[exits, places] = (int(outcomes.num_correct[row]), tuple(outcomes.costs[row]))
     return found
 
 
@@ -41,7 +41,7 @@ def test_it_visits_three_to_the_number_of_taps_networks_per_threshold() -> None:
     table = toy_table(6, 2, 64, shared=True)
     outcomes = Enumeration(table, MEASURE, 6).run()
     assert len(outcomes) == 3**6 * 4
-    assert len(np.unique(np.column_stack([outcomes.exits, outcomes.places]), axis=0)) == 4 * (3**6 - 1) + 1
+    assert len(np.unique(np.column_stack([outcomes.exits, outcomes.threshold_indices]), axis=0)) == 4 * (3**6 - 1) + 1
 
 
 @pytest.mark.parametrize("columns", [(3,), (2,), (0, 1), (0, 1, 2)])
@@ -53,7 +53,9 @@ def test_branch_and_bound_keeps_the_front(columns: tuple[int, ...], shared: bool
         fronts = []
         for outcomes in (whole.run(), bounded.run()):
             rows = outcomes.front(columns)
-            fronts.append(np.column_stack([outcomes.right[rows], outcomes.costs[rows][:, list(columns)]]).tolist())
+            fronts.append(
+                np.column_stack([outcomes.num_correct[rows], outcomes.costs[rows][:, list(columns)]]).tolist()
+            )
         assert fronts[0] == fronts[1]
         assert bounded.num_visited <= whole.num_visited
 
@@ -84,7 +86,7 @@ def test_a_beam_search_is_near_the_front_and_says_that_it_was_one(columns: tuple
 def volume(table: ExitTable, outcomes: Outcomes, columns: tuple[int, ...]) -> float:
     """What the networks dominate of the box from no right answers at the static network's costs to the ideal."""
     static = Enumeration(table, MEASURE, 0).run().costs[0, list(columns)]
-    errors = 1.0 - outcomes.right / table.num_samples
+    errors = 1.0 - outcomes.num_correct / table.num_samples
     minimized = np.column_stack([errors, outcomes.costs[:, list(columns)] / static])
     return float(HV(ref_point=np.ones(1 + len(columns)))(minimized))
 
@@ -111,7 +113,7 @@ def test_a_space_too_large_to_enumerate_is_searched_within_the_limit(monkeypatch
 
 def test_bits_are_packed_in_whole_words_and_counted() -> None:
     flags = np.random.default_rng(0).random((5, 130)) < 0.3
-    words = packed(flags)
+    words = pack_bits(flags)
     assert words.shape == (5, 3)
     assert count_bits(words).tolist() == flags.sum(axis=1).tolist()
 
@@ -126,8 +128,8 @@ def test_each_set_of_exits_gets_the_cheapest_thresholds_within_its_accuracy_drop
         assert len(rows) == len(sets)
         for row in rows:
             own = sets[tuple(outcomes.exits[row].tolist())]
-            floor = max(outcomes.right[o] for o in own) - 200 * drop - 1e-9
-            cheapest = min(outcomes.costs[o, 3] for o in own if outcomes.right[o] >= floor)
+            floor = max(outcomes.num_correct[o] for o in own) - 200 * drop - 1e-9
+            cheapest = min(outcomes.costs[o, 3] for o in own if outcomes.num_correct[o] >= floor)
             assert outcomes.costs[row, 3] == cheapest
 
 

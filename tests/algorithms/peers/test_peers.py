@@ -10,7 +10,7 @@ from offramp.algorithms.algorithm import ALGORITHMS, AlgorithmFactory
 from offramp.algorithms.peers.aebnas import Aebnas
 from offramp.algorithms.peers.edanas import Edanas, EdanasRecipe
 from offramp.algorithms.peers.nachos import Nachos, NachosRecipe
-from offramp.algorithms.peers.progressive import Progressive, own_violation, ranks
+from offramp.algorithms.peers.progressive import Progressive, built_in_violation, constrained_ranks
 from offramp.algorithms.peers.surrogate_search import SurrogateSearch, SurrogateSettings, cost_metric, cost_target
 from offramp.algorithms.random_search import RandomSearch
 from offramp.cost.expected import ExpectedCost
@@ -151,11 +151,11 @@ def test_the_progressive_search_bounds_branch_overhead_and_exit_rates() -> None:
         CostReport("chip", "engine", "1", "offramp", stages, ()),
     )
     # 60 of 200 cycles in the early branch are just allowed; a rate of 0.01 is half of what must leave there.
-    assert own_violation(details) == pytest.approx(0.5)
+    assert built_in_violation(details) == pytest.approx(0.5)
     longer = replace(details, cost=replace(details.cost, stages=(stage(100.0, 90.0, 100.0), stages[1])))
-    assert own_violation(longer) == pytest.approx(0.5 + 0.5)
+    assert built_in_violation(longer) == pytest.approx(0.5 + 0.5)
 
 
 def test_constrained_ranks_put_fronts_first_and_then_those_that_miss_least() -> None:
     goals = np.asarray([[0.0, 3.0], [1.0, 1.0], [2.0, 2.0], [0.0, 0.0], [0.0, 0.0]])
-    assert ranks(goals, np.asarray([0.0, 0.0, 0.0, 0.7, 0.2])).tolist() == [0, 0, 1, 3, 2]
+    assert constrained_ranks(goals, np.asarray([0.0, 0.0, 0.0, 0.7, 0.2])).tolist() == [0, 0, 1, 3, 2]

@@ -216,7 +216,7 @@ def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
 def test_no_backbone_takes_up_the_whole_search(
     context: Context, cached: CachedLogitsEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EXACT, "_AT_FIRST", 3)
+    monkeypatch.setattr(EXACT, "_MAX_FIRST_CANDIDATES", 3)
     algorithm = build_algorithm(context, cached)
     asked: list[Architecture] = []
     for _ in range(6):
@@ -228,7 +228,7 @@ def test_no_backbone_takes_up_the_whole_search(
 
 
 def test_all_of_the_front_is_proposed_in_the_end(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EXACT, "_AT_FIRST", 2)
+    monkeypatch.setattr(EXACT, "_MAX_FIRST_CANDIDATES", 2)
     space = only_the_largest(context.space)
     evaluator = CachedLogitsEvaluator(direct(context), space)
     algorithm = Exact(space, context.objectives, (), 0)
@@ -245,7 +245,7 @@ def test_all_of_the_front_is_proposed_in_the_end(context: Context, monkeypatch: 
 def test_exact_says_where_it_was_not_complete(
     context: Context, cached: CachedLogitsEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EXACT, "solve", partial(solve, most_extensions=10))
+    monkeypatch.setattr(EXACT, "solve", partial(solve, max_extensions=10))
     algorithm = Exact(context.space, context.objectives, (), 0)
     algorithm.use_tables(cached)
     algorithm.ask(2)

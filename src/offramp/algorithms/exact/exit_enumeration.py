@@ -2,12 +2,12 @@
 
 A network is a set of exits, at most one per tap, each with a threshold. It is built exit by exit from the first tap to
 the last, so every set is visited exactly once: the sets with k exits are those with k - 1 exits, each extended by every
-exit at a later tap. What a set needs to know of its past are the samples that have not left yet (one bit each) and the
-costs so far. That is the proof of completeness: induction over the number of exits, and nothing is thrown away unless
-a bound says that all its extensions are no better than something that was found.
+exit at a later tap. To be extended, a set needs the samples that have not left yet (one bit each) and the costs so
+far. This proves completeness by induction over the number of exits: a set is dropped only if a bound shows that all
+its extensions are no better than a network that was found.
 
-Where more extensions are left than a limit allows, those of the most promising sets are looked at: a beam search, which
-says that it was one.
+If more extensions are left than a limit allows, only those of the most promising sets are checked: a beam search,
+which is reported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,83 +16,100 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.algorithms.exact.exit_table import ExitTable, count_bits, metric_columns, packed
+from offramp.algorithms.exact.exit_table import ExitTable, count_bits, metric_columns, pack_bits
 from offramp.exits.confidence_measures import Measure
 from offramp.numerics.dominance import covered, distinct_front
 
 NONE = -1
-"""Stands for "no further exit" in rows of exits."""
+"""Means "no further exit" in rows of exits."""
 
 _WORDS_AT_ONCE = 2_000_000
 _NODES_AT_ONCE = 150_000
 _WEIGHTS_OF_COST = (0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""What a cost equal to the static network's is worth in accuracy, from where accuracy counts to where cost does."""
+"""Accuracy that the cost of the static network is worth; small weights favour accuracy, large ones low cost."""
 _BEAM = 0.25
-"""Share of the limit that a beam search keeps to: it reached 99.6 % of the hypervolume on made-up tables."""
+"""Share of the limit that a beam search uses; it reached 99.6 % of the hypervolume on synthetic tables."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """One row per network and thresholds.
+    """Networks with thresholds, one per row, and their results.
 
-    ``exits``: (rows, most exits) indices into the table's options, padded with `NONE`; ``places``: which of the
-    option's thresholds; ``right``: samples that are right; ``costs``: (rows, 4) means, columns `METRICS`.
+    Attributes:
+        exits: Indices into the options of the table, (rows, largest number of exits), padded with `NONE`.
+        threshold_indices: Index of the threshold of each exit, of the same shape.
+        num_correct: Number of correct samples, (rows,).
+        costs: Mean costs per sample, (rows, 4), with columns `METRICS`.
     """
 
     exits: NDArray[np.int16]
-    places: NDArray[np.int16]
-    right: NDArray[np.int64]
+    threshold_indices: NDArray[np.int16]
+    num_correct: NDArray[np.int64]
     costs: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return len(self.right)
+        return len(self.num_correct)
 
     def take(self, rows: NDArray[np.intp]) -> "Outcomes":
-        """The given rows, in their order."""
-        return Outcomes(self.exits[rows], self.places[rows], self.right[rows], self.costs[rows])
+        """Select rows.
+
+        Args:
+            rows: Indices of the rows.
+
+        Returns:
+            The rows, in this order.
+        """
+        return Outcomes(self.exits[rows], self.threshold_indices[rows], self.num_correct[rows], self.costs[rows])
 
     def goals(self, columns: Sequence[int]) -> NDArray[np.float64]:
-        """What a front compares, smaller is better.
+        """Arrange what a front compares; smaller is better.
 
         Args:
             columns: Indices into `METRICS`.
 
         Returns:
-            Per row the right answers, negated, and the named costs.
+            The negated number of correct samples and the selected costs, (rows, 1 + columns).
         """
-        return np.column_stack([-self.right, self.costs[:, list(columns)]])
+        return np.column_stack([-self.num_correct, self.costs[:, list(columns)]])
 
     def front(self, columns: Sequence[int]) -> NDArray[np.intp]:
-        """The rows that no other beats in right answers and costs.
+        """Find the rows that no other row beats in correct samples and costs.
 
         Args:
             columns: Indices into `METRICS`.
 
         Returns:
-            Indices of the rows, most right answers first; of equal rows the first.
+            Indices of the rows, the most correct first; the first one of equal rows.
         """
         return distinct_front(self.goals(columns))
 
 
-def joined(parts: list[Outcomes]) -> Outcomes:
-    """The rows of several, one after the other."""
+def concatenated(parts: list[Outcomes]) -> Outcomes:
+    """Concatenate rows.
+
+    Args:
+        parts: The parts, at least one.
+
+    Returns:
+        All rows in order.
+    """
     return Outcomes(
         np.concatenate([part.exits for part in parts]),
-        np.concatenate([part.places for part in parts]),
-        np.concatenate([part.right for part in parts]),
+        np.concatenate([part.threshold_indices for part in parts]),
+        np.concatenate([part.num_correct for part in parts]),
         np.concatenate([part.costs for part in parts]),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Actions:
-    """Every option at every threshold: who leaves, and who of them is right, as bits."""
+    """Every option at every threshold: the samples that leave, and those of them that are correct, as bits."""
 
     option: NDArray[np.int16]
-    place: NDArray[np.int16]
+    threshold_index: NDArray[np.int16]
     tap: NDArray[np.int64]
     leaves: NDArray[np.uint64]
-    right: NDArray[np.uint64]
+    correct: NDArray[np.uint64]
     to_tap: NDArray[np.float64]
     branch: NDArray[np.float64]
 
@@ -105,34 +122,33 @@ class _Nodes:
     """
 
     exits: NDArray[np.int16]
-    places: NDArray[np.int16]
+    threshold_indices: NDArray[np.int16]
     last_tap: NDArray[np.int64]
     staying: NDArray[np.uint64]
     num_staying: NDArray[np.int64]
-    right: NDArray[np.int64]
+    num_correct: NDArray[np.int64]
     spent: NDArray[np.float64]
     branches: NDArray[np.float64]
 
     def take(self, rows: NDArray[np.intp]) -> "_Nodes":
         return _Nodes(
             self.exits[rows],
-            self.places[rows],
+            self.threshold_indices[rows],
             self.last_tap[rows],
             self.staying[rows],
             self.num_staying[rows],
-            self.right[rows],
+            self.num_correct[rows],
             self.spent[rows],
             self.branches[rows],
         )
 
 
 class Enumeration:
-    """All networks of a table for one measure.
+    """Enumerates the networks of a table for one measure.
 
-    With ``columns`` (indices into `METRICS`), only rows that can be on the front of accuracy against these costs are
-    kept: branch and bound. Without, every network is a row. With ``most_extensions`` and columns, a number of exits at
-    which more networks are worth a look gets a beam search; ``complete`` says that there was none, ``num_visited`` how
-    many networks were looked at.
+    Attributes:
+        num_visited: Number of networks that were evaluated.
+        complete: Whether no beam search was needed.
     """
 
     def __init__(
@@ -141,25 +157,38 @@ class Enumeration:
         measure: Measure,
         max_exits: int,
         columns: tuple[int, ...] | None = None,
-        most_extensions: int | None = None,
+        max_extensions: int | None = None,
     ) -> None:
+        """Prepare an enumeration.
+
+        Args:
+            table: Exit table of the backbone.
+            measure: The confidence measure.
+            max_exits: Largest number of early exits.
+            columns: Costs, as indices into `METRICS`. Only rows that can be on the front of accuracy against these
+                costs are
+                kept (branch and bound); None: all networks are kept.
+            max_extensions: Largest number of networks per number of exits; beyond it, beam search is used. Only with
+                ``columns``; None: no limit.
+        """
         self._table = table
         self._measure = measure
         self._max_exits = min(max_exits, len(set(table.taps.tolist())))
         self._columns = columns
-        self._most_extensions = most_extensions
-        self._final = packed(table.correct[-1:])[0]
+        self._max_extensions = max_extensions
+        self._final = pack_bits(table.correct[-1:])[0]
         self.num_visited = 0
         self.complete = True
 
     def run(self) -> Outcomes:
+        """All networks, or those that can be on the front."""
         if not self._table.shared_threshold:
             return self._tree(self._actions(None))
         lists = self._table.thresholds[self._measure]
-        return joined([self._tree(self._actions(place)) for place in range(len(lists[0]) if lists else 1)])
+        return concatenated([self._tree(self._actions(place)) for place in range(len(lists[0]) if lists else 1)])
 
     def _actions(self, shared: int | None) -> _Actions:
-        """All options at all of their thresholds, or at the one all share."""
+        """All options at all their thresholds, or at the shared one."""
         table, scores, lists = self._table, self._table.scores[self._measure], self._table.thresholds[self._measure]
         pairs = [
             (option, place)
@@ -171,44 +200,44 @@ class Enumeration:
         leaves = scores[options] >= limits[:, None]
         return _Actions(
             option=options,
-            place=np.asarray([place for _, place in pairs], dtype=np.int16),
+            threshold_index=np.asarray([place for _, place in pairs], dtype=np.int16),
             tap=table.taps[options],
-            leaves=packed(leaves),
-            right=packed(leaves & table.correct[options]),
+            leaves=pack_bits(leaves),
+            correct=pack_bits(leaves & table.correct[options]),
             to_tap=table.costs.to_tap[options],
             branch=table.costs.branch[options],
         )
 
     def _tree(self, actions: _Actions) -> Outcomes:
         nodes = self._root()
-        found = [self._finished(nodes)]
+        found = [self._outcomes_of(nodes)]
         for depth in range(self._max_exits):
             last = depth == self._max_exits - 1
-            grown: list[_Nodes] = []
+            extended: list[_Nodes] = []
             for part in self._extensions(nodes, actions, depth):
-                found.append(self._kept(self._finished(part)))
+                found.append(self._pruned(self._outcomes_of(part)))
                 if not last:
-                    grown.append(part)
-                if self._columns is not None and sum(len(each.right) for each in grown) > _NODES_AT_ONCE:
-                    found = [self._kept(joined(found))]
-                    grown = [self._worth_extending(_stacked(grown), found[0], actions)]
+                    extended.append(part)
+                if self._columns is not None and sum(len(each.num_correct) for each in extended) > _NODES_AT_ONCE:
+                    found = [self._pruned(concatenated(found))]
+                    extended = [self._worth_extending(_concatenated_nodes(extended), found[0], actions)]
             if self._columns is not None:
-                found = [self._kept(joined(found))]
-            if last or not grown:
+                found = [self._pruned(concatenated(found))]
+            if last or not extended:
                 break
-            nodes = self._worth_extending(_stacked(grown), found[0], actions)
-        return joined(found)
+            nodes = self._worth_extending(_concatenated_nodes(extended), found[0], actions)
+        return concatenated(found)
 
     def _root(self) -> _Nodes:
         words = np.zeros((1, len(self._final)), dtype=np.uint64)
-        everyone = packed(np.ones((1, self._table.num_samples), dtype=bool))
+        all_samples = pack_bits(np.ones((1, self._table.num_samples), dtype=bool))
         return _Nodes(
             exits=np.full((1, self._max_exits), NONE, dtype=np.int16),
-            places=np.full((1, self._max_exits), NONE, dtype=np.int16),
+            threshold_indices=np.full((1, self._max_exits), NONE, dtype=np.int16),
             last_tap=np.full(1, -1),
-            staying=everyone | words,
+            staying=all_samples | words,
             num_staying=np.asarray([self._table.num_samples]),
-            right=np.zeros(1, dtype=np.int64),
+            num_correct=np.zeros(1, dtype=np.int64),
             spent=np.zeros((1, 4)),
             branches=np.zeros((1, 3)),
         )
@@ -233,87 +262,91 @@ class Enumeration:
         num_leaving = nodes.num_staying[rows] - num_staying
         branches = nodes.branches[rows] + actions.branch[chosen]
         leaving_costs = metric_columns(actions.to_tap[chosen] + branches)
-        exits, places = nodes.exits[rows], nodes.places[rows]
-        exits[:, depth], places[:, depth] = actions.option[chosen], actions.place[chosen]
+        exits, threshold_indices = nodes.exits[rows], nodes.threshold_indices[rows]
+        exits[:, depth] = actions.option[chosen]
+        threshold_indices[:, depth] = actions.threshold_index[chosen]
         return _Nodes(
             exits=exits,
-            places=places,
+            threshold_indices=threshold_indices,
             last_tap=actions.tap[chosen],
             staying=staying,
             num_staying=num_staying,
-            right=nodes.right[rows] + count_bits(before & actions.right[chosen]),
+            num_correct=nodes.num_correct[rows] + count_bits(before & actions.correct[chosen]),
             spent=nodes.spent[rows] + num_leaving[:, None] * leaving_costs,
             branches=branches,
         )
 
-    def _finished(self, nodes: _Nodes) -> Outcomes:
-        """Everybody who is left leaves at the final classifier."""
+    def _outcomes_of(self, nodes: _Nodes) -> Outcomes:
+        """Results if all remaining samples leave at the final classifier."""
         costs, samples = self._table.costs, self._table.num_samples
         final = metric_columns(costs.to_tap[-1] + costs.branch[-1] + nodes.branches)
         return Outcomes(
             nodes.exits,
-            nodes.places,
-            nodes.right + count_bits(nodes.staying & self._final),
+            nodes.threshold_indices,
+            nodes.num_correct + count_bits(nodes.staying & self._final),
             (nodes.spent + nodes.num_staying[:, None] * final) / samples,
         )
 
-    def _kept(self, outcomes: Outcomes) -> Outcomes:
+    def _pruned(self, outcomes: Outcomes) -> Outcomes:
         if self._columns is None:
             return outcomes
         return outcomes.take(outcomes.front(self._columns))
 
     def _worth_extending(self, nodes: _Nodes, front: Outcomes, actions: _Actions) -> _Nodes:
-        """Without those whose extensions cannot beat what was found, and within the limit."""
+        """Nodes whose extensions can improve the front, within the limit."""
         if self._columns is None:
             return nodes
-        right, costs = self._best_case(nodes, actions)
-        left = np.flatnonzero(~covered(np.column_stack([-right, costs]), front.goals(self._columns)))
-        return self._within_limit(nodes.take(left), right[left], costs[left], actions)
+        num_correct, costs = self._best_case(nodes, actions)
+        left = np.flatnonzero(~covered(np.column_stack([-num_correct, costs]), front.goals(self._columns)))
+        return self._within_limit(nodes.take(left), num_correct[left], costs[left], actions)
 
     def _best_case(self, nodes: _Nodes, actions: _Actions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Right answers and costs (rows, columns) that no extension of a node can beat.
+        """Correct samples and costs (rows, columns) that no extension of a node can beat.
 
-        At best every sample that stays is right wherever some later exit is right, and leaves at the next tap for the
-        price of the cheapest later branch.
+        In the best case every remaining sample is correct if some later exit is, and leaves at the next tap for the
+        price of
+        the cheapest later branch.
         """
-        right, costs = nodes.right.copy(), np.empty((len(nodes.right), 4))
+        num_correct, costs = nodes.num_correct.copy(), np.empty((len(nodes.num_correct), 4))
         for tap in np.unique(nodes.last_tap):
             rows = np.flatnonzero(nodes.last_tap == tap)
             later = np.flatnonzero(actions.tap > tap)
-            able = self._final | np.bitwise_or.reduce(actions.right[later], axis=0) if len(later) else self._final
+            answerable = (
+                self._final | np.bitwise_or.reduce(actions.correct[later], axis=0) if len(later) else self._final
+            )
             to_tap = np.vstack([actions.to_tap[later], self._table.costs.to_tap[-1:]]).min(axis=0)
             branch = np.vstack([actions.branch[later], self._table.costs.branch[-1:]]).min(axis=0)
-            right[rows] += count_bits(nodes.staying[rows] & able)
+            num_correct[rows] += count_bits(nodes.staying[rows] & answerable)
             least = metric_columns(to_tap + branch + nodes.branches[rows])
             costs[rows] = (nodes.spent[rows] + nodes.num_staying[rows, None] * least) / self._table.num_samples
-        return right, costs[:, list(self._columns or ())]
+        return num_correct, costs[:, list(self._columns or ())]
 
     def _within_limit(
-        self, nodes: _Nodes, right: NDArray[np.int64], costs: NDArray[np.float64], actions: _Actions
+        self, nodes: _Nodes, num_correct: NDArray[np.int64], costs: NDArray[np.float64], actions: _Actions
     ) -> _Nodes:
-        """All nodes, or the most promising ones: halfway between what they are and the best they can become."""
+        """All nodes, or the most promising ones, judged halfway between their present and their best case."""
         extensions = len(actions.tap) - np.searchsorted(np.sort(actions.tap), nodes.last_tap, side="right")
-        if self._most_extensions is None or extensions.sum() <= self._most_extensions:
+        if self._max_extensions is None or extensions.sum() <= self._max_extensions:
             return nodes
         self.complete = False
-        now, static, columns = self._finished(nodes), self._finished(self._root()), list(self._columns or ())
-        accuracy = (now.right + right) / (2 * self._table.num_samples)
+        now, static, columns = self._outcomes_of(nodes), self._outcomes_of(self._root()), list(self._columns or ())
+        accuracy = (now.num_correct + num_correct) / (2 * self._table.num_samples)
         cost = ((now.costs[:, columns] + costs) / (2 * static.costs[:, columns])).mean(axis=1)
-        # The best by each weight in turn, so that no part of the front is left without parents.
+        # The best by each weight in turn, so that every part of the front keeps parents.
         orders = np.stack([np.argsort(weight * cost - accuracy, kind="stable") for weight in _WEIGHTS_OF_COST], axis=1)
         _, first = np.unique(orders, return_index=True)
         order = orders.ravel()[np.sort(first)]
-        return nodes.take(np.sort(order[np.cumsum(extensions[order]) <= _BEAM * self._most_extensions]))
+        return nodes.take(np.sort(order[np.cumsum(extensions[order]) <= _BEAM * self._max_extensions]))
 
 
-def _stacked(parts: list[_Nodes]) -> _Nodes:
+def _concatenated_nodes(parts: list[_Nodes]) -> _Nodes:
     return _Nodes(
         np.concatenate([part.exits for part in parts]),
-        np.concatenate([part.places for part in parts]),
+        np.concatenate([part.threshold_indices for part in parts]),
         np.concatenate([part.last_tap for part in parts]),
         np.concatenate([part.staying for part in parts]),
         np.concatenate([part.num_staying for part in parts]),
-        np.concatenate([part.right for part in parts]),
+        np.concatenate([part.num_correct for part in parts]),
         np.concatenate([part.spent for part in parts]),
         np.concatenate([part.branches for part in parts]),
     )

@@ -6,27 +6,40 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.algorithms.exact.exit_enumeration import NONE, Enumeration, Outcomes, joined
+from offramp.algorithms.exact.exit_enumeration import NONE, Enumeration, Outcomes, concatenated
 from offramp.algorithms.exact.exit_table import METRICS, ExitTable
 from offramp.exits.confidence_measures import Measure
 from offramp.objectives.evaluation import Constraint, Objective
 from offramp.space.architecture import Architecture, PolicyChoice
 
-MOST_EXTENSIONS = 1_600_000
-"""Of one measure and number of exits: three exits of five branch types and six thresholds at eight taps fit in."""
+MAX_EXTENSIONS = 1_600_000
+"""Limit for one measure and number of exits; three exits of five branch types and six thresholds at eight taps fit."""
 
 _PRODUCT = METRICS.index("energy_delay_product_j_cycles")
 
 
 def cost_columns(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> tuple[int, ...]:
-    """Which of `METRICS` a front must look at; the energy-delay product where no cost is named."""
+    """Select the costs that a front compares.
+
+    Args:
+        objectives: Metrics to optimise.
+        constraints: Bounds on metrics.
+
+    Returns:
+        Indices into `METRICS`; the energy-delay product alone if no cost is named.
+    """
     named = [o.metric for o in objectives] + [c.metric for c in constraints]
     return tuple(dict.fromkeys(METRICS.index(name) for name in named if name in METRICS)) or (_PRODUCT,)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Candidates, the most accurate first; ``complete`` where none that matters can be missing."""
+    """The candidates of one backbone.
+
+    Attributes:
+        candidates: The candidates: the backbone without exits, then the most accurate first.
+        complete: Whether no candidate of the front can be missing.
+    """
 
     candidates: tuple[Architecture, ...]
     complete: bool
@@ -37,20 +50,30 @@ def solve(
     max_exits: int,
     accuracy_drops: Sequence[float],
     columns: tuple[int, ...],
-    most_extensions: int = MOST_EXTENSIONS,
+    max_extensions: int = MAX_EXTENSIONS,
 ) -> Solution:
-    """Candidates among which all that matter are.
+    """Find the candidates of one backbone that may be on the front.
 
-    With one threshold for all exits every network of the table is judged exactly as an evaluator judges it. With one
-    per exit the networks are those on the front over the table's thresholds, which an evaluator then refines; where
-    more than ``most_extensions`` networks per number of exits are worth a look, a beam search takes the place of the
-    complete one.
+    If all exits share one threshold, every network of the table is evaluated exactly as an evaluator does. With one
+    threshold per exit, the networks are those on the front over the table's thresholds, which an evaluator then
+    refines.
+
+    Args:
+        table: Exit table of the backbone.
+        max_exits: Largest number of early exits.
+        accuracy_drops: Accuracy drops to choose among, 0 to 1.
+        columns: Costs of the front, indices into `METRICS`.
+        max_extensions: Largest number of networks per number of exits that are checked one by one; beyond it, beam
+            search replaces the complete search.
+
+    Returns:
+        The candidates.
     """
     if not table.options:
         return Solution((table.backbone,), complete=True)
     measures = sorted(table.scores, key=str)
-    parts = [_candidates(table, m, max_exits, accuracy_drops, columns, most_extensions) for m in measures]
-    outcomes = joined([part.outcomes for part in parts])
+    parts = [_candidates(table, m, max_exits, accuracy_drops, columns, max_extensions) for m in measures]
+    outcomes = concatenated([part.outcomes for part in parts])
     drops = np.concatenate([part.drops for part in parts])
     measure_of = [m for m, part in zip(measures, parts, strict=True) for _ in range(len(part.outcomes))]
     best = outcomes.front(columns)
@@ -61,14 +84,14 @@ def solve(
 
 
 def _architecture(table: ExitTable, exits: NDArray[np.int16], measure: Measure, drop: float) -> Architecture:
-    chosen = tuple(table.options[place] for place in exits.tolist() if place != NONE)
+    chosen = tuple(table.options[option] for option in exits.tolist() if option != NONE)
     policy = PolicyChoice(measure, drop) if chosen else PolicyChoice()
     return replace(table.backbone, exits=chosen, policy=policy)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one measure adds: rows that may be on the front, and the accuracy drop that leads an evaluator to each."""
+    """Rows for one measure that may be on the front, and the accuracy drop with which an evaluator chooses each."""
 
     outcomes: Outcomes
     drops: NDArray[np.float64]
@@ -81,7 +104,7 @@ def _candidates(
     max_exits: int,
     accuracy_drops: Sequence[float],
     columns: tuple[int, ...],
-    most_extensions: int,
+    max_extensions: int,
 ) -> _Part:
     if table.shared_threshold:
         outcomes = Enumeration(table, measure, max_exits).run()
@@ -89,40 +112,48 @@ def _candidates(
         rows = np.concatenate([rows for _, rows in parts])
         drops = np.concatenate([np.full(len(rows), drop) for drop, rows in parts])
         return _Part(outcomes.take(rows), drops, complete=True)
-    enumeration = Enumeration(table, measure, max_exits, columns, most_extensions)
+    enumeration = Enumeration(table, measure, max_exits, columns, max_extensions)
     outcomes = enumeration.run()
     outcomes = outcomes.take(outcomes.front(columns))
     groups = _sets(outcomes)
-    most = np.zeros(groups.max() + 1, dtype=np.int64)
-    np.maximum.at(most, groups, outcomes.right)
-    given_up = (most[groups] - outcomes.right) / table.num_samples
+    best_correct = np.zeros(groups.max() + 1, dtype=np.int64)
+    np.maximum.at(best_correct, groups, outcomes.num_correct)
+    given_up = (best_correct[groups] - outcomes.num_correct) / table.num_samples
     offered = np.sort(np.asarray(accuracy_drops))
-    places = np.minimum(np.searchsorted(offered, given_up - 1e-12), len(offered) - 1)
-    return _Part(outcomes, offered[places], enumeration.complete)
+    indices = np.minimum(np.searchsorted(offered, given_up - 1e-12), len(offered) - 1)
+    return _Part(outcomes, offered[indices], enumeration.complete)
 
 
 def operating_points(
     outcomes: Outcomes, accuracy_drops: Sequence[float], num_samples: int
 ) -> Iterator[tuple[float, NDArray[np.intp]]]:
-    """For each drop, the row of every set of exits that an evaluator without constraints chooses.
+    """Select the row that an evaluator without constraints chooses for every set of exits and each accuracy drop.
 
-    That is the one with the lowest product among those whose accuracy is at most the drop below the set's best.
+    It has the lowest energy-delay product among the rows whose accuracy is at most the drop below the best of the set.
+
+    Args:
+        outcomes: Networks with thresholds.
+        accuracy_drops: Accuracy drops, 0 to 1.
+        num_samples: Number of samples.
+
+    Yields:
+        Accuracy drop, and the indices of the chosen rows.
     """
     groups = _sets(outcomes)
-    most = np.zeros(groups.max() + 1, dtype=np.int64)
-    np.maximum.at(most, groups, outcomes.right)
-    accuracy = outcomes.right / num_samples
+    best_correct = np.zeros(groups.max() + 1, dtype=np.int64)
+    np.maximum.at(best_correct, groups, outcomes.num_correct)
+    accuracy = outcomes.num_correct / num_samples
     product = outcomes.costs[:, _PRODUCT]
     for drop in accuracy_drops:
-        near = np.flatnonzero(accuracy >= most[groups] / num_samples - drop - 1e-12)
-        order = near[np.lexsort((-outcomes.right[near], product[near], groups[near]))]
+        near = np.flatnonzero(accuracy >= best_correct[groups] / num_samples - drop - 1e-12)
+        order = near[np.lexsort((-outcomes.num_correct[near], product[near], groups[near]))]
         first = np.ones(len(order), dtype=bool)
         first[1:] = groups[order[1:]] != groups[order[:-1]]
         yield drop, order[first]
 
 
 def _sets(outcomes: Outcomes) -> NDArray[np.int64]:
-    """A number per row, the same for rows with the same exits."""
+    """Numbers of the sets of exits, one per row; rows with the same exits have the same number."""
     if not outcomes.exits.shape[1]:
         return np.zeros(len(outcomes), dtype=np.int64)
     base = int(outcomes.exits.max()) + 2

@@ -1,7 +1,7 @@
 """ExitTable: cached outputs and costs of one backbone, from which all its early-exit networks are evaluated.
 
-With the backbone fixed, what an exit answers depends neither on the other exits nor on thresholds. One pass over the
-validation samples with every (tap, branch) attached is therefore enough for all of them.
+With a fixed backbone, the output of an exit depends neither on the other exits nor on thresholds. One pass over the
+validation samples with a branch of every type at every tap is therefore enough for all of them.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,13 @@ COSTS = ("latency_cycles", "energy_pj", "macs")
 
 @dataclass(frozen=True, eq=False)
 class ExitCosts:
-    """Costs that add up: leaving at exit i costs ``to_tap[i]`` plus ``branch[j]`` of each exit j until then, i too.
+    """Additive costs: leaving at exit i costs ``to_tap[i]`` plus ``branch[j]`` of each exit j up to and including i.
 
-    Both have shape (options + 1, costs); the last row is the final classifier. Columns are `COSTS`.
+    Attributes:
+        to_tap: Costs of the backbone up to the tap, (options + 1, costs) with columns `COSTS`; the last row is the
+            final
+            classifier.
+        branch: Costs of the branch, of the same shape.
     """
 
     to_tap: NDArray[np.float64]
@@ -32,11 +36,16 @@ class ExitCosts:
 
 @dataclass(frozen=True, eq=False)
 class ExitTable:
-    """``options`` in the order of their taps; rows of arrays are options, then the final classifier.
+    """Cached outputs and costs of all exits that a backbone may have.
 
-    ``correct``: (options + 1, samples). ``scores``: per measure (options, samples). ``thresholds``: per measure those
-    that are tried at each option, increasing. ``shared_threshold``: all exits of a network have the same one, and all
-    options have the same list.
+    Attributes:
+        backbone: The backbone, without early exits.
+        options: The exits, in the order of their taps.
+        correct: Correct answers, (options + 1, samples); the last row is the final classifier.
+        scores: Confidences, 0 to 1, per measure (options, samples).
+        thresholds: Thresholds to try, per measure and option, increasing.
+        costs: Costs of options and final classifier.
+        shared_threshold: Whether all exits of a network have the same threshold; all options then have the same list.
     """
 
     backbone: Architecture
@@ -49,6 +58,7 @@ class ExitTable:
 
     @property
     def num_samples(self) -> int:
+        """Number of samples."""
         return int(self.correct.shape[1])
 
     @property
@@ -58,40 +68,83 @@ class ExitTable:
 
 
 class ExitTables(Protocol):
-    """Gives tables of backbones, and evaluates candidates by them."""
+    """Provides exit tables and evaluates candidates from them."""
 
     def table(self, backbone: Architecture) -> ExitTable | None:
-        """None where the backbone cannot be evaluated."""
+        """Compute the table of a backbone.
+
+        Args:
+            backbone: The backbone, without early exits.
+
+        Returns:
+            The table; None if the backbone cannot be evaluated.
+        """
         ...
 
-    def evaluate(self, architecture: Architecture) -> Evaluation: ...
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """Evaluate a candidate from the table of its backbone.
+
+        Args:
+            architecture: The candidate.
+
+        Returns:
+            Its evaluation.
+        """
+        ...
 
 
 @runtime_checkable
 class UsesExitTables(Protocol):
-    """A search algorithm that can make use of tables; what it proposes is a function of them as well."""
+    """A search algorithm that can use exit tables; its proposals then depend on them as well."""
 
-    def use_tables(self, tables: ExitTables) -> None: ...
+    def use_tables(self, tables: ExitTables) -> None:
+        """Use these tables.
+
+        Args:
+            tables: The tables.
+        """
+        ...
 
 
-def packed(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Rows of flags (rows, samples) as words of 64 bits (rows, words)."""
+def pack_bits(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Pack flags into words.
+
+    Args:
+        flags: Flags, (rows, samples).
+
+    Returns:
+        Words of 64 bits, (rows, words); unused bits are 0.
+    """
     octets = np.packbits(flags, axis=1)
     padding = -octets.shape[1] % 8
     return np.ascontiguousarray(np.pad(octets, ((0, 0), (0, padding)))).view(np.uint64)
 
 
 def count_bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Flags that are set, per row of the last axis."""
+    """Count the set bits.
+
+    Args:
+        words: Words, (..., words).
+
+    Returns:
+        Number of set bits, (...).
+    """
     bits: NDArray[np.int64] = np.bitwise_count(words).sum(axis=-1, dtype=np.int64)
     return bits
 
 
 def metric_columns(latency_energy_macs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Costs of leaving (..., 3), with the energy-delay product in J x cycles as a fourth column."""
+    """Append the energy-delay product to costs.
+
+    Args:
+        latency_energy_macs: Costs, (..., 3), with columns `COSTS`.
+
+    Returns:
+        Costs, (..., 4), with columns `METRICS`.
+    """
     product = latency_energy_macs[..., 0] * latency_energy_macs[..., 1] * 1e-12
     return np.concatenate([latency_energy_macs, product[..., None]], axis=-1)
 
 
 METRICS: Sequence[str] = (*COSTS, "energy_delay_product_j_cycles")
-"""Columns of what `metric_columns` gives."""
+"""Columns of the result of `metric_columns`."""

@@ -1,7 +1,7 @@
-"""AEBNAS: the depth and the layers of every exit branch are searched as well, and thresholds are tuned.
+"""AEBNAS: the depth and the layers of every exit branch are searched too, and thresholds are tuned.
 
 Source: the abstract of "AEBNAS" (no code is public): bi-objective search of accuracy and MACs around a target.
-docs/concepts/peers.md says what is known and what is our reading.
+docs/concepts/peers.md states what is known and what is our interpretation.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,16 @@ from offramp.space.search_space import SearchSpace
 
 
 class AebnasRecipe:
-    """All branch types of the space, and all accuracy drops: the thresholds that go with each are the evaluator's."""
+    """All branch types and accuracy drops of the space; the evaluator tunes the thresholds."""
 
     def __init__(self, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
+        """Select what the space offers.
+
+        Args:
+            space: The search space.
+            objectives: Metrics to optimise; they decide the cost metric.
+            constraints: Bounds on metrics; the one on the cost metric is the target.
+        """
         self._measure = preferred_measure(space, "max_probability")
         self._target = cost_target(constraints, cost_metric(objectives))
 
@@ -34,9 +41,9 @@ class AebnasRecipe:
         return with_policy(architecture, self._measure) if architecture.exits else None
 
     def goals(
-        self, error: NDArray[np.float64], cost: NDArray[np.float64], told_costs: NDArray[np.float64]
+        self, error: NDArray[np.float64], cost: NDArray[np.float64], observed_costs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Error, and cost; with a target, the cost and how far it lies above the target."""
+        """Error and cost; with a target, costs above it are penalised."""
         if self._target is None:
             return np.stack([error, cost], axis=1)
         relative = cost / self._target
@@ -54,6 +61,18 @@ class Aebnas(SurrogateSearch):
         seed: int,
         settings: SurrogateSettings | None = None,
     ) -> None:
+        """Start a search.
+
+        Args:
+            space: The search space.
+            objectives: Metrics to optimise.
+            constraints: Bounds on metrics.
+            seed: Seed of all randomness.
+            settings: Sizes of the loop; None: the defaults.
+
+        Raises:
+            InputError: A size is too small.
+        """
         recipe = AebnasRecipe(space, objectives, constraints)
         super().__init__(space, objectives, seed, recipe, settings or SurrogateSettings())
 

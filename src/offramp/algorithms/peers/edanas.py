@@ -1,7 +1,7 @@
 """EDANAS: adaptive networks whose exit positions and thresholds are part of the genes.
 
 Source: Gambella and Roveri, "EDANAS: Adaptive Neural Architecture Search for Early Exit Neural Networks", IJCNN 2023.
-docs/concepts/peers.md says what is taken over, what is not, and why.
+docs/concepts/peers.md states what is adopted, what is not, and why.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,16 @@ _BRANCHES = ("conv",)
 
 
 class EdanasRecipe:
-    """One convolutional branch type, confidence by margin; exits and their operating point are searched."""
+    """One convolutional branch type and the margin as confidence; exits and operating points are searched."""
 
     def __init__(self, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
+        """Select what the space offers.
+
+        Args:
+            space: The search space.
+            objectives: Metrics to optimise; they decide the cost metric.
+            constraints: Bounds on metrics; the one on the cost metric is the target.
+        """
         self._branches = preferred_branches(space, _BRANCHES)
         self._measure = preferred_measure(space, "margin")
         self._target = cost_target(constraints, cost_metric(objectives))
@@ -37,9 +44,9 @@ class EdanasRecipe:
         return with_policy(with_branches(architecture, self._branches), measure=self._measure)
 
     def goals(
-        self, error: NDArray[np.float64], cost: NDArray[np.float64], told_costs: NDArray[np.float64]
+        self, error: NDArray[np.float64], cost: NDArray[np.float64], observed_costs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Error, and cost with a penalty above the target, where there is one."""
+        """Error and cost; with a target, costs above it are penalised."""
         if self._target is None:
             return np.stack([error, cost], axis=1)
         relative = cost / self._target
@@ -57,6 +64,18 @@ class Edanas(SurrogateSearch):
         seed: int,
         settings: SurrogateSettings | None = None,
     ) -> None:
+        """Start a search.
+
+        Args:
+            space: The search space.
+            objectives: Metrics to optimise.
+            constraints: Bounds on metrics.
+            seed: Seed of all randomness.
+            settings: Sizes of the loop; None: the defaults.
+
+        Raises:
+            InputError: A size is too small.
+        """
         recipe = EdanasRecipe(space, objectives, constraints)
         super().__init__(space, objectives, seed, recipe, settings or SurrogateSettings())
 

@@ -1,7 +1,7 @@
-"""The genetic search of Zniber et al.: constrained objectives, and predictors that learn anew every generation.
+"""The genetic search of Zniber et al.: constrained objectives, and predictors that are trained again every generation.
 
-Source: Zniber et al., arXiv 2512.04705 (abstract; no search code is public). docs/concepts/peers.md says what is known
-and what is our reading.
+Source: Zniber et al., arXiv 2512.04705 (abstract; no search code is public). docs/concepts/peers.md states what is
+known and what is our interpretation.
 """
 
 import math
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from offramp.algorithms.algorithm import ALGORITHMS, PATIENCE, AlgorithmFactory, Proposals, Rewindable
 from offramp.algorithms.nsga2 import mutate
-from offramp.algorithms.predictors import FEWEST, Features, PredictorSeries
+from offramp.algorithms.predictors import MIN_ROWS, Features, PredictorSeries
 from offramp.algorithms.space_restriction import preferred_branches, preferred_measure, with_branches, with_policy
 from offramp.errors import InputError
 from offramp.numerics.dominance import non_dominated
@@ -23,10 +23,10 @@ from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 
 MAX_BRANCH_OVERHEAD = 0.3
-"""Share of the latency to the final exit that may be spent in early branches."""
+"""Largest share of the latency to the final exit that early branches may take."""
 
 MIN_EXIT_RATE = 0.02
-"""Share of the samples that must leave at every early exit."""
+"""Smallest share of the samples that must leave at each early exit."""
 
 _PRODUCT = "energy_delay_product_j_cycles"
 _BRANCHES = ("pool_linear", "pool_mlp")
@@ -35,8 +35,8 @@ _OPTIMISM = 0.5
 
 
 @dataclass(frozen=True)
-class _Told:
-    """Genes, what is to be minimized (error, logarithm of the product), and by how much bounds are missed."""
+class _Observation:
+    """Genes, goals to minimise (error, logarithm of the product) and the violation of the bounds."""
 
     genes: Genes
     goals: tuple[float, float]
@@ -44,10 +44,10 @@ class _Told:
 
 
 class Progressive:
-    """Accuracy against the expected energy-delay product, under bounds on branch overhead and exit rates.
+    """Searches accuracy against the expected energy-delay product, with bounds on branch overhead and exit rates.
 
-    Children of the best candidates so far are ranked by predictors; those that promise most, and among equals those
-    that the predictors know least about, come first.
+    Predictors rank the children of the best candidates. The most promising children come first; among equals, the most
+    uncertain ones.
     """
 
     def __init__(
@@ -58,8 +58,20 @@ class Progressive:
         seed: int,
         population_size: int = 24,
     ) -> None:
-        if population_size < FEWEST:
-            raise InputError(f"`population_size` must be at least {FEWEST}, got {population_size}.")
+        """Start a search.
+
+        Args:
+            space: The search space.
+            objectives: Not used: the objectives are those of the published search.
+            constraints: Not used: evaluations carry their violations.
+            seed: Seed of all randomness.
+            population_size: Size of a generation, at least `MIN_ROWS`.
+
+        Raises:
+            InputError: The population is too small.
+        """
+        if population_size < MIN_ROWS:
+            raise InputError(f"`population_size` must be at least {MIN_ROWS}, got {population_size}.")
         self._space = space
         self._seed = seed
         self._population_size = population_size
@@ -67,37 +79,41 @@ class Progressive:
         self._measure = preferred_measure(space, "max_probability")
         self._features = Features(space.cardinalities)
         self._proposals = Proposals()
-        self._told: list[_Told] = []
+        self._observations: list[_Observation] = []
         self._predictors = tuple(PredictorSeries(seed) for _ in range(3))
         self._first = Rewindable(self._samples(self._rng(0)))
         self._stream = iter(self._first)
 
     def ask(self, count: int) -> list[Architecture]:
-        """Up to ``count`` new architectures; fewer when nothing new is left."""
+        """Propose up to ``count`` new architectures; fewer when no new ones are left."""
         return self._proposals.take(self._stream, count)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """A batch is a generation. Raises InputError for a complete evaluation without accuracy or product."""
-        for evaluation in self._proposals.told(evaluations):
-            if evaluation.status is Status.COMPLETE:
-                self._told.append(self._row(evaluation))
-        early = self._proposals.num_told < self._population_size or len(self._told) < FEWEST
-        self._stream = iter(self._first) if early else self._later()
+        """Take a batch of evaluations as a generation.
 
-    def _row(self, evaluation: Evaluation) -> _Told:
+        Raises:
+            InputError: A complete evaluation lacks the accuracy or the energy-delay product.
+        """
+        for evaluation in self._proposals.record(evaluations):
+            if evaluation.status is Status.COMPLETE:
+                self._observations.append(self._row(evaluation))
+        early = self._proposals.num_evaluations < self._population_size or len(self._observations) < MIN_ROWS
+        self._stream = iter(self._first) if early else self._model_based()
+
+    def _row(self, evaluation: Evaluation) -> _Observation:
         missing = [name for name in ("accuracy", _PRODUCT) if name not in evaluation.values]
         if missing:
             raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
         violation = sum(evaluation.violations)
         if evaluation.details is not None:
-            violation += own_violation(evaluation.details)
+            violation += built_in_violation(evaluation.details)
         # Products span orders of magnitude: their logarithm has the same front and is easier to predict.
         product = math.log(max(evaluation.values[_PRODUCT], sys.float_info.min))
         goals = (1.0 - evaluation.values["accuracy"], product)
-        return _Told(self._space.encode(evaluation.architecture), goals, violation)
+        return _Observation(self._space.encode(evaluation.architecture), goals, violation)
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._proposals.num_told, purpose])
+        return np.random.default_rng([self._seed, self._proposals.num_evaluations, purpose])
 
     def _restricted(self, architecture: Architecture) -> Architecture | None:
         if not architecture.exits:
@@ -112,7 +128,7 @@ class Progressive:
             if candidate is not None:
                 yield candidate
 
-    def _later(self) -> Iterator[Architecture]:
+    def _model_based(self) -> Iterator[Architecture]:
         rng = self._rng(1)
         children = self._children(rng)
         if len(children):
@@ -121,8 +137,8 @@ class Progressive:
         yield from self._samples(rng)
 
     def _children(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Distinct unknown children of the best candidates: two-point crossover, then mutation."""
-        parents = np.asarray([self._told[place].genes for place in self._best()], dtype=np.int64)
+        """Different new children of the best candidates: two-point crossover, then mutation."""
+        parents = np.asarray([self._observations[place].genes for place in self._best()], dtype=np.int64)
         num_genes = parents.shape[1]
         pairs = rng.integers(len(parents), size=(_CHILDREN_PER_PARENT * self._population_size, 2))
         cuts = np.sort(rng.integers(num_genes + 1, size=(len(pairs), 2)), axis=1)
@@ -131,7 +147,7 @@ class Progressive:
         children = mutate(
             np.where(inside, parents[pairs[:, 1]], parents[pairs[:, 0]]), np.asarray(self._space.cardinalities), rng
         )
-        known = {item.genes for item in self._told}
+        known = {item.genes for item in self._observations}
         found: dict[Genes, None] = {}
         for row in children:
             candidate = self._restricted(self._space.decode(tuple(row.tolist())))
@@ -141,31 +157,41 @@ class Progressive:
         return np.asarray(list(found), dtype=np.int64).reshape(len(found), num_genes)
 
     def _best(self) -> list[int]:
-        """Places of the parents: those that miss bounds least, then front by front."""
-        order = ranks(np.asarray([t.goals for t in self._told]), np.asarray([t.violation for t in self._told]))
+        """Indices of the parents: feasible candidates front by front, then those with the smallest violations."""
+        order = constrained_ranks(
+            np.asarray([item.goals for item in self._observations]),
+            np.asarray([item.violation for item in self._observations]),
+        )
         return [int(place) for place in np.argsort(order, kind="stable")[: self._population_size]]
 
     def _ranked(self, children: NDArray[np.int64]) -> list[int]:
-        """Places of the children, the most promising first."""
-        features = self._features(np.asarray([item.genes for item in self._told]))
+        """Indices of the children, the most promising first."""
+        features = self._features(np.asarray([item.genes for item in self._observations]))
         rows = self._features(children)
-        goals, doubt = [], np.zeros(len(children))
+        goals, uncertainty = [], np.zeros(len(children))
         for place in range(2):
-            values = np.asarray([item.goals[place] for item in self._told])
+            values = np.asarray([item.goals[place] for item in self._observations])
             found = self._predictors[place].fitted(features, values).predict(rows)
             goals.append(found.mean - _OPTIMISM * found.deviation)
-            doubt += found.deviation / (float(values.std()) or 1.0)
-        missed = np.asarray([item.violation for item in self._told])
+            uncertainty += found.deviation / (float(values.std()) or 1.0)
+        missed = np.asarray([item.violation for item in self._observations])
         violation = np.zeros(len(children))
         if missed.any():
             found = self._predictors[2].fitted(features, missed).predict(rows)
             violation = np.maximum(0.0, found.mean - _OPTIMISM * found.deviation)
-        order = ranks(np.stack(goals, axis=1), violation)
-        return [int(place) for place in np.lexsort((-doubt, order))]
+        order = constrained_ranks(np.stack(goals, axis=1), violation)
+        return [int(place) for place in np.lexsort((-uncertainty, order))]
 
 
-def own_violation(details: Details) -> float:
-    """How far a candidate misses the two bounds that the algorithm adds: 0 where it keeps both."""
+def built_in_violation(details: Details) -> float:
+    """Measure how far a candidate violates the two bounds that the algorithm adds.
+
+    Args:
+        details: Details of the candidate's evaluation.
+
+    Returns:
+        The sum of both relative violations; 0 if the candidate meets both bounds.
+    """
     early = details.profile.rates[:-1]
     if not early:
         return 0.0
@@ -176,10 +202,17 @@ def own_violation(details: Details) -> float:
     return max(0.0, overhead / MAX_BRANCH_OVERHEAD - 1.0) + too_few
 
 
-def ranks(goals: NDArray[np.float64], violations: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Constrained domination: fronts of those that keep all bounds first, then the others by how far they miss.
+def constrained_ranks(goals: NDArray[np.float64], violations: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rank candidates by constrained domination: feasible ones front by front, then the others by their violation.
 
     Source: Deb et al. 2002, NSGA-II, section VI.
+
+    Args:
+        goals: Values to minimise, (candidates, goals).
+        violations: Violations, (candidates,); 0 for feasible candidates.
+
+    Returns:
+        Ranks from 0, the best, (candidates,).
     """
     order = np.zeros(len(goals), dtype=np.int64)
     left = np.flatnonzero(violations <= 0.0)

@@ -1,7 +1,7 @@
 """The loop that EDANAS, NACHOS and AEBNAS share: first random candidates, then NSGA-II on predictors.
 
 Source: Lu, Deb, Goodman, Banzhaf and Boddeti, "NSGANetV2: Evolutionary Multi-Objective Surrogate-Assisted Neural
-Architecture Search", ECCV 2020, section 3; the peers took it over (docs/concepts/peers.md).
+Architecture Search", ECCV 2020, section 3, which the three adopted (docs/concepts/peers.md).
 """
 
 import sys
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from offramp.algorithms.algorithm import PATIENCE, Proposals, Rewindable
 from offramp.algorithms.nsga2 import mutate
-from offramp.algorithms.predictors import FEWEST, Features, PredictorSeries
+from offramp.algorithms.predictors import MIN_ROWS, Features, PredictorSeries
 from offramp.errors import InputError
 from offramp.numerics.dominance import non_dominated
 from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, Status
@@ -22,12 +22,18 @@ from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 
 OVER_TARGET = 10.0
-"""What a goal grows by when the cost is twice its target."""
+"""Penalty of a cost that is twice its target."""
 
 
 @dataclass(frozen=True)
 class SurrogateSettings:
-    """``num_first`` random candidates, then generations bred on predictors; sizes as in the peers' code."""
+    """Sizes of the loop; the defaults are those of the published code.
+
+    Attributes:
+        num_first: Number of random candidates before predictors are used, at least `MIN_ROWS`.
+        population: Population of NSGA-II on predictors, at least 4.
+        generations: Generations of NSGA-II on predictors, at least 1.
+    """
 
     num_first: int = 100
     population: int = 40
@@ -35,38 +41,70 @@ class SurrogateSettings:
 
 
 class Recipe(Protocol):
-    """What one algorithm of the family does its own way."""
+    """The parts in which the algorithms differ."""
 
     def restrict(self, architecture: Architecture) -> Architecture | None:
-        """The member of the algorithm's own part of the space that stands for this one; None where there is none."""
+        """Map an architecture into the algorithm's part of the space.
+
+        Args:
+            architecture: Any member of the space.
+
+        Returns:
+            The corresponding member of the algorithm's part; None if there is none.
+        """
         ...
 
-    def goals(self, error: NDArray[np.float64], cost: NDArray[np.float64], told_costs: NDArray[np.float64]) -> Any:
-        """(candidates, 2) values to minimize from error and cost (candidates,); ``told_costs`` were measured."""
+    def goals(self, error: NDArray[np.float64], cost: NDArray[np.float64], observed_costs: NDArray[np.float64]) -> Any:
+        """Compute what NSGA-II minimises.
+
+        Args:
+            error: Errors, 0 to 1, (candidates,).
+            cost: Costs, in the unit of the cost metric, (candidates,).
+            observed_costs: Measured costs of all evaluated candidates.
+
+        Returns:
+            Values to minimise, (candidates, 2).
+        """
         ...
 
 
 def cost_metric(objectives: Sequence[Objective]) -> Metric:
-    """MACs, as in the peers, where they are an objective or nothing is to be minimized; else the first such metric."""
+    """Choose the metric that is searched as cost.
+
+    Args:
+        objectives: Metrics to optimise.
+
+    Returns:
+        MACs, as in the published algorithms, if they are an objective or nothing is minimised; else the first minimised
+        metric.
+    """
     minimized = [objective.metric for objective in objectives if objective.direction == "minimize"]
     return "macs" if "macs" in minimized or not minimized else minimized[0]
 
 
 def cost_target(constraints: Sequence[Constraint], metric: Metric) -> float | None:
-    """The lowest upper bound on a metric."""
+    """Find the smallest upper bound on a metric.
+
+    Args:
+        constraints: Bounds on metrics.
+        metric: The metric.
+
+    Returns:
+        The bound, in the unit of the metric; None without an upper bound.
+    """
     bounds = [item.bound for item in constraints if item.metric == metric and item.relation == "<="]
     return min(bounds, default=None)
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Observation:
     genes: Genes
     error: float
     cost: float
 
 
 class SurrogateSearch:
-    """Everything after the first candidates is a function of the space, the seed and what was told."""
+    """The shared loop. After the first candidates, proposals depend on space, seed and evaluations alone."""
 
     def __init__(
         self,
@@ -76,9 +114,21 @@ class SurrogateSearch:
         recipe: Recipe,
         settings: SurrogateSettings,
     ) -> None:
-        if settings.num_first < FEWEST or settings.population < 4 or settings.generations < 1:
+        """Start a search.
+
+        Args:
+            space: The search space.
+            objectives: Metrics to optimise; they decide the cost metric.
+            seed: Seed of all randomness.
+            recipe: The parts in which the algorithm differs from the others.
+            settings: Sizes of the loop.
+
+        Raises:
+            InputError: A size is too small.
+        """
+        if settings.num_first < MIN_ROWS or settings.population < 4 or settings.generations < 1:
             raise InputError(
-                f"`num_first` must be at least {FEWEST}, `population` 4 and `generations` 1, got {settings}."
+                f"`num_first` must be at least {MIN_ROWS}, `population` 4 and `generations` 1, got {settings}."
             )
         self._space = space
         self._seed = seed
@@ -87,38 +137,39 @@ class SurrogateSearch:
         self._metric = cost_metric(objectives)
         self._features = Features(space.cardinalities)
         self._proposals = Proposals()
-        self._told: list[_Told] = []
+        self._observations: list[_Observation] = []
         self._predictors = PredictorSeries(seed), PredictorSeries(seed)
         self._first = Rewindable(self._samples(self._rng(0)))
         self._stream = iter(self._first)
 
     def ask(self, count: int) -> list[Architecture]:
-        """Up to ``count`` new architectures; fewer when nothing new is left."""
+        """Propose up to ``count`` new architectures; fewer when no new ones are left."""
         return self._proposals.take(self._stream, count)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Failed candidates count as tried and teach the predictors nothing.
+        """Record evaluations; predictors do not learn from failed ones.
 
-        Raises InputError for a complete evaluation without accuracy or the cost that is searched for.
+        Raises:
+            InputError: A complete evaluation lacks the accuracy or the cost metric.
         """
-        for evaluation in self._proposals.told(evaluations):
+        for evaluation in self._proposals.record(evaluations):
             if evaluation.status is Status.COMPLETE:
-                self._told.append(self._row(evaluation))
-        early = self._proposals.num_told < self._settings.num_first or len(self._told) < FEWEST
-        self._stream = iter(self._first) if early else self._later()
+                self._observations.append(self._row(evaluation))
+        early = self._proposals.num_evaluations < self._settings.num_first or len(self._observations) < MIN_ROWS
+        self._stream = iter(self._first) if early else self._model_based()
 
-    def _row(self, evaluation: Evaluation) -> _Told:
+    def _row(self, evaluation: Evaluation) -> _Observation:
         missing = [name for name in ("accuracy", self._metric) if name not in evaluation.values]
         if missing:
             raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
         values = evaluation.values
-        return _Told(self._space.encode(evaluation.architecture), 1.0 - values["accuracy"], values[self._metric])
+        return _Observation(self._space.encode(evaluation.architecture), 1.0 - values["accuracy"], values[self._metric])
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._proposals.num_told, purpose])
+        return np.random.default_rng([self._seed, self._proposals.num_evaluations, purpose])
 
     def _samples(self, rng: np.random.Generator) -> Iterator[Architecture]:
-        """Random members of the algorithm's part of the space; ends where there seem to be none."""
+        """Random members of the algorithm's part of the space; ends if there seem to be none."""
         misses = 0
         while misses < PATIENCE:
             candidate = self._recipe.restrict(self._space.sample(rng))
@@ -126,33 +177,33 @@ class SurrogateSearch:
             if candidate is not None:
                 yield candidate
 
-    def _later(self) -> Iterator[Architecture]:
+    def _model_based(self) -> Iterator[Architecture]:
         """Candidates that the predictors favour, evenly spread over the cost; then random ones."""
         rng = self._rng(1)
-        genes = self._bred(rng, _Surrogate(self))
+        genes = self._evolved(rng, _Surrogate(self))
         yield from (self._space.decode(tuple(int(gene) for gene in row)) for row in genes)
         yield from self._samples(rng)
 
-    def _bred(self, rng: np.random.Generator, surrogate: "_Surrogate") -> NDArray[np.int64]:
-        """Genes of the last population's front in the order in which they should be tried, then the others'."""
+    def _evolved(self, rng: np.random.Generator, surrogate: "_Surrogate") -> NDArray[np.int64]:
+        """Genes of the last population: its front in the order of evaluation, then the others."""
         first = self._population(surrogate, rng)
         population = _evolve(first, surrogate, self._space.cardinalities, self._settings, rng)
-        known = {item.genes for item in self._told}
+        known = {item.genes for item in self._observations}
         unknown = [row for row in population if tuple(row.tolist()) not in known]
         if not unknown:
             return np.empty((0, len(self._space.cardinalities)), dtype=np.int64)
         rows = np.unique(np.asarray(unknown, dtype=np.int64), axis=0)
         goals = surrogate.goals(rows)
-        told = surrogate.told_goals
+        observed = surrogate.observed_goals
         best = non_dominated(goals)
-        order = [*_spread(goals[best, 1], told[non_dominated(told), 1]), *range(int((~best).sum()))]
+        order = [*_farthest_first(goals[best, 1], observed[non_dominated(observed), 1]), *range(int((~best).sum()))]
         front = int(best.sum())
         return np.concatenate([rows[best][order[:front]], rows[~best][order[front:]]])
 
     def _population(self, surrogate: "_Surrogate", rng: np.random.Generator) -> NDArray[np.int64]:
-        """The front of what was told, filled up with random candidates."""
-        best = np.flatnonzero(non_dominated(surrogate.told_goals))[: self._settings.population]
-        rows = [self._told[int(index)].genes for index in best]
+        """The front of the evaluated candidates, filled up with random ones."""
+        best = np.flatnonzero(non_dominated(surrogate.observed_goals))[: self._settings.population]
+        rows = [self._observations[int(index)].genes for index in best]
         stream = self._samples(rng)
         while len(rows) < self._settings.population:
             candidate = next(stream, None)
@@ -162,28 +213,38 @@ class SurrogateSearch:
         return np.asarray(rows, dtype=np.int64)
 
     def canonical(self, genes: NDArray[np.integer]) -> Genes | None:
-        """The genes of the candidate that stands for these in the algorithm's part of the space."""
+        """Map genes into the algorithm's part of the space.
+
+        Args:
+            genes: Genes, (genes,).
+
+        Returns:
+            Canonical genes of the corresponding candidate; None if there is none.
+        """
         candidate = self._recipe.restrict(self._space.decode(tuple(int(gene) for gene in genes)))
         return None if candidate is None else self._space.encode(candidate)
 
 
 class _Surrogate:
-    """The predictors of one generation; ``told_goals`` are the goals that were measured."""
+    """The predictors of one generation; ``observed_goals`` are the goals that were measured."""
 
     def __init__(self, search: SurrogateSearch) -> None:
         self._search = search
-        told = search._told
-        rows = np.asarray([item.genes for item in told])
-        error, self._costs = np.asarray([t.error for t in told]), np.asarray([t.cost for t in told])
+        observations = search._observations
+        rows = np.asarray([item.genes for item in observations])
+        error, self._costs = (
+            np.asarray([item.error for item in observations]),
+            np.asarray([item.cost for item in observations]),
+        )
         features = search._features(rows)
         series = search._predictors
         self._error = series[0].fitted(features, error)
         # Costs span orders of magnitude: their logarithm ranks them alike and is easier to predict.
         self._log_cost = series[1].fitted(features, np.log(np.maximum(self._costs, sys.float_info.min)))
-        self.told_goals: NDArray[np.float64] = search._recipe.goals(error, self._costs, self._costs)
+        self.observed_goals: NDArray[np.float64] = search._recipe.goals(error, self._costs, self._costs)
 
     def repaired(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Every row as it would be evaluated, so that what is scored is what is tried."""
+        """Every row as it would be evaluated, so that predictions are made for the evaluated candidates."""
         found = [self._search.canonical(row) for row in rows]
         return np.asarray([row if new is None else new for row, new in zip(rows, found, strict=True)], dtype=np.int64)
 
@@ -202,7 +263,7 @@ def _evolve(
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """The last population of NSGA-II on the predicted goals: integers throughout, repaired before they are scored."""
-    # pymoo loads matplotlib and much else: not before a search really starts.
+    # pymoo imports matplotlib and more, so it is imported only when a search starts.
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.mutation import Mutation
     from pymoo.core.problem import Problem
@@ -240,8 +301,8 @@ def _evolve(
     return np.asarray(result.pop.get("X"), dtype=np.int64)
 
 
-def _spread(costs: NDArray[np.float64], taken: NDArray[np.float64]) -> list[int]:
-    """An order in which each next cost lies farthest from those taken, so that any beginning of it is evenly spread."""
+def _farthest_first(costs: NDArray[np.float64], taken: NDArray[np.float64]) -> list[int]:
+    """Order in which each cost lies farthest from all before it, so that every beginning is evenly spread."""
     order: list[int] = []
     distance = np.abs(costs[:, None] - taken[None, :]).min(axis=1) if len(taken) else np.full(len(costs), np.inf)
     for _ in range(len(costs)):
