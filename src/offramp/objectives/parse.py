@@ -118,18 +118,6 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
     return constraints
 
 
-def format_constraint(constraint: Constraint) -> str:
-    """Write a constraint as text.
-
-    Args:
-        constraint: The constraint.
-
-    Returns:
-        Text that `parse_constraint` reads back.
-    """
-    return f"{constraint.metric}{constraint.relation}{constraint.bound!r}"
-
-
 def _metric(name: str, kind: str) -> Metric:
     for metric in METRICS:
         if metric == name:
