@@ -63,6 +63,20 @@ def test_bit_widths_of_backbone_and_branches() -> None:
     assert changed.with_bits(8, 8, 8, 8) == workload()
 
 
+def test_layers_without_an_entry_have_no_analog_channels() -> None:
+    assert [layer.analog_channels for layer in workload().layers] == [None] * 6
+    assigned = workload().with_analog_channels({"b": 3, "z": 10})
+    assert [layer.analog_channels for layer in assigned.layers] == [0, 0, 3, 0, 0, 10]
+
+
+def test_the_density_of_all_weights_is_weighted_by_their_number() -> None:
+    """Of 6 + 30 + 8 + 12 + 20 + 50 = 126 weights, half of 30 and nine tenths of 50 are missing."""
+    assert workload().weight_density == 1.0
+    thin = workload().with_weight_densities({"x": 0.5, "z": 0.1, "nothing": 0.3})
+    assert [layer.shape.weight_density for layer in thin.layers] == [1.0, 0.5, 1.0, 1.0, 1.0, 0.1]
+    assert thin.weight_density == pytest.approx((126 - 15 - 45) / 126)
+
+
 def test_json_both_ways() -> None:
     assert loads(Workload, dumps(workload())) == workload()
 

@@ -122,6 +122,34 @@ def test_stripped_weights_are_not_needed(tmp_path: Path) -> None:
     assert workload_from_onnx(save(gone, tmp_path)) == whole
 
 
+@pytest.mark.parametrize(
+    ("kind", "num_weights"),
+    [
+        ("Conv", 2),
+        ("Gemm", 2),
+        ("MatMul", 1),
+        ("BatchNormalization", 4),
+        ("QLinearConv", 8),
+        ("QLinearMatMul", 7),
+        ("PRelu", 1),
+        ("LayerNormalization", 2),
+        ("RMSNormalization", 1),
+        ("GroupNormalization", 2),
+    ],
+)
+def test_weights_that_are_listed_among_the_inputs_are_not_the_input(
+    tmp_path: Path, kind: str, num_weights: int
+) -> None:
+    net = Net((1, 3, 8, 8), opset=23)
+    weights = [f"w{index}" for index in range(num_weights)]
+    net.exit(net.op(kind, net.input, *weights))
+    net.inputs[:0] = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (3,)) for name in weights]
+    assert read_onnx(net.save(tmp_path)).input == "image"
+    net.inputs.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, (3,)))
+    with pytest.raises(WorkloadError, match="must have one input, got 2: image, other"):
+        read_onnx(net.save(tmp_path))
+
+
 def test_weights_without_shape_or_kernel_are_named(tmp_path: Path) -> None:
     model = onnx.shape_inference.infer_shapes(two_exits().model())
     del model.graph.initializer[:]

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 
+from offramp.cost.engines.cost_engine import EngineOptions, build_engines
 from offramp.cost.engines.formula.engine import FormulaEngine, power_pj_per_cycle
 from offramp.cost.engines.formula.peak_efficiency import compare_peaks, filling_layer
 from offramp.cost.published_figures import compare_with_reference
 from offramp.cost.unsupported import UnpricedJobsError
-from offramp.errors import AcceleratorError
+from offramp.errors import AcceleratorError, ConfigError
+from offramp.hardware.accelerator import WeightSparsity
 from offramp.hardware.loader import load_accelerator
 from tests.cost.mapping.channel_split.networks import conv, depthwise
 
@@ -53,3 +57,17 @@ def test_a_layer_that_breaks_a_rule_is_not_priced() -> None:
 def test_an_accelerator_without_formulas_is_refused() -> None:
     with pytest.raises(AcceleratorError, match="block `formulas`"):
         FormulaEngine(load_accelerator("mcu")).price([])
+    with pytest.raises(AcceleratorError, match="block `formulas`"):
+        build_engines("formula", EngineOptions(accelerator=load_accelerator("mcu")))
+    with pytest.raises(ConfigError, match="needs the accelerator whose formulas it evaluates"):
+        build_engines("formula", EngineOptions())
+
+
+def test_zero_weights_have_no_price_where_the_core_gains_from_them() -> None:
+    plain = DIANA.core("digital")
+    gaining = replace(plain, sparsity=WeightSparsity(1.0, 1.0, None, "invented"))
+    half = replace(conv(32, 16, 16), weight_density=0.5)
+    with pytest.raises(UnpricedJobsError, match="know nothing of weights that are zero"):
+        ENGINE.price([(half, gaining)])
+    # Without such a gain zeros are weights like all others.
+    assert ENGINE.price([(half, plain)]) == ENGINE.price([(conv(32, 16, 16), plain), (conv(32, 16, 16), gaining)])[:1]
