@@ -30,6 +30,27 @@ def test_inputs_grow_with_channels_and_windows() -> None:
     assert found[:, column_of("OX", "FX", "C")].tolist() == [2, 8, 8, 24]
 
 
+@pytest.mark.parametrize(
+    ("stride", "dilation", "columns"),
+    [
+        # Of the columns stride * x + dilation * tap, with four positions and three taps:
+        (1, 1, {0, 1, 2, 3, 4, 5}),
+        (1, 2, {0, 1, 2, 3, 4, 5, 6, 7}),
+        (2, 2, {0, 2, 4, 6, 8, 10}),
+        (2, 1, {0, 1, 2, 3, 4, 5, 6, 7, 8}),
+        (3, 2, {0, 2, 4, 3, 5, 7, 6, 8, 10, 9, 11, 13}),
+    ],
+)
+def test_columns_that_windows_share_count_once(stride: int, dilation: int, columns: set[int]) -> None:
+    assert columns == {stride * x + dilation * tap for x in range(4) for tap in range(3)}
+    shape = LayerShape(Op.CONV, ox=4, fx=3, ix=20, stride_x=stride, dilation_x=dilation)
+    loops = (TemporalLoop("FX", 3), TemporalLoop("OX", 4))
+    orders = all_orderings(loops)
+    sizes = TensorSizes.of(loop_nest(shape).operands[2], OperandUnrolling(((), ())), orders)
+    found = sizes.prefixes(0, sizes.start(), np.zeros(orders.count, dtype=np.int64))
+    assert found[-1].tolist() == [len(columns)] * 2
+
+
 def test_unrollings_of_higher_levels_count_from_their_level_on() -> None:
     sizes = sizes_of(1, (), (Unrolling("K", 4),), ())
     none = np.zeros(sizes.factors.shape[2], dtype=np.int64)

@@ -32,6 +32,14 @@ def test_a_memory_that_is_all_a_core_has_stays() -> None:
     assert without_private_dram(accelerator.cores[0], accelerator.core("dram")) is accelerator.cores[0]
 
 
+def test_memories_are_paid_for_whole_accesses() -> None:
+    memory = replace(
+        core_groups(quad())[0].activation_memories["core0"], read_bits=64, read_pj=2.0, write_bits=32, write_pj=5.0
+    )
+    assert [memory.read_energy_pj(bits) for bits in (0, 1, 64, 65)] == [0.0, 2.0, 2.0, 4.0]
+    assert [memory.write_energy_pj(bits) for bits in (0, 1, 64, 65)] == [0.0, 5.0, 10.0, 15.0]
+
+
 def test_rows_go_to_neighbours() -> None:
     # In the mesh core1 and core2 are two links apart.
     assert [core.name for core in core_groups(quad())[0].compute_cores] == ["core0", "core1", "core3", "core2"]
