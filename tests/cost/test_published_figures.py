@@ -8,8 +8,9 @@ from offramp.cost.engines.formula.engine import FormulaEngine
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.published_figures import ReferenceComparison, compare_with_reference
 from offramp.errors import UnsupportedLayerError
-from offramp.hardware.accelerator import Accelerator, ReferenceLayer
+from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import accelerator_names, load_accelerator
+from offramp.hardware.published_figures import ReferenceLayer
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.engines.native.native_toys import core
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.hardware.accelerator import Core, MacEnergy, MacEnergyTable
+from offramp.hardware.accelerator import Core
 from offramp.hardware.loader import load_accelerator
+from offramp.hardware.published_figures import MacEnergy, MacEnergyTable
 
 CORE = load_accelerator("edge-tpu-quad").core("core0")
 TABLE = MacEnergyTable((MacEnergy(8, 8, 0.04), MacEnergy(4, 8, 0.03), MacEnergy(4, 4, 0.01)), "a paper")

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from offramp.hardware.block import Block, Fault, Figure, Text, must, raise_faults
 from offramp.hardware.chip_formulas import ChipFormulas
-from offramp.workload.layer import LayerShape
+from offramp.hardware.published_figures import MacEnergyTable, ReferenceLayer
 
 MemoryOperand = Literal["I1", "I2", "O"]
 """I1 = activations, I2 = weights (or the second activation of an addition), O = output."""
@@ -106,43 +109,54 @@ class CoreKind(StrEnum):
     OFFCHIP = "offchip"
 
 
-@dataclass(frozen=True)
-class MacEnergy:
-    """What one multiply-accumulate of these widths takes."""
-
-    weight_bits: int
-    activation_bits: int
-    energy_pj: float
+Share = Annotated[Figure, must(lambda value: value <= 1, "is a share and must be <= 1, got {value:g}")]
+IndexBits = Annotated[
+    Figure, must(lambda value: value <= 64, "is too large: its figures must be <= 64 bits, got {value:g}")
+]
 
 
 @dataclass(frozen=True)
-class MacEnergyTable:
-    """Energies of an array whose multiplications get cheaper with fewer bits, and where they were published."""
+class SparseStorage(Block):
+    """What it takes to store nonzero weights only, beside their own bits.
 
-    entries: tuple[MacEnergy, ...]
-    source: str
-
-
-@dataclass(frozen=True)
-class SparseStorage:
-    """What it takes to keep nonzero weights only: beside their own bits, these say where they belong."""
-
-    bits_per_weight: float
-    bits_per_nonzero: float
-
-
-@dataclass(frozen=True)
-class WeightSparsity:
-    """What a core gains from weights that are zero, wherever they are, and where that was published.
-
-    ``cycles_saved`` and ``energy_saved`` are shares (0 to 1) of the cycle and of the MAC energy that a zero weight
-    would take. ``storage`` None: weights are stored and moved like any others.
+    Attributes:
+        bits_per_weight: Bits for each weight, zero or not, such as those of a mask.
+        bits_per_nonzero: Bits beside each weight that is not zero, such as an index.
     """
 
-    cycles_saved: float
-    energy_saved: float
-    storage: SparseStorage | None
-    source: str
+    bits_per_weight: IndexBits = 0.0
+    bits_per_nonzero: IndexBits = 0.0
+
+    def __post_init__(self) -> None:
+        if self.bits_per_weight == self.bits_per_nonzero == 0:
+            raise ValueError(
+                "one of its figures must be above 0: something has to say where the nonzero weights belong"
+            )
+
+
+def _gains_something(value: SparseStorage | None, info: ValidationInfo) -> SparseStorage | None:
+    if value is None and info.data.get("cycles_saved") == info.data.get("energy_saved") == 0:
+        raise_faults([Fault("nothing is gained by it; leave the block out, or say what is")])
+    return value
+
+
+@dataclass(frozen=True)
+class WeightSparsity(Block):
+    """What a core gains from weights that are zero, wherever they are.
+
+    Attributes:
+        cycles_saved: Share of a zero weight's cycle that is saved, 0 to 1.
+        energy_saved: Share of the energy of its MAC that is saved, 0 to 1.
+        storage: How nonzero weights are stored; None where zeros are stored and moved like any weight.
+        source: Where the figures were published.
+    """
+
+    cycles_saved: Share
+    energy_saved: Share
+    storage: Annotated[
+        SparseStorage | None, AfterValidator(_gains_something), Field(default=None, validate_default=True)
+    ]
+    source: Text
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,7 @@ class Core:
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(Block):
     """A connection between two cores. ``bandwidth_bits`` None = no transfer time.
 
     Links with the same ``shared`` name are one physical medium: one transfer at a time on all of them.
@@ -202,25 +216,8 @@ class Link:
     sender: str
     receiver: str
     bandwidth_bits: int | None
-    energy_pj_per_bit: float = 0.0
-    shared: str = ""
-
-
-@dataclass(frozen=True)
-class ReferenceLayer:
-    """A published figure of one layer on one core, to hold a cost engine against.
-
-    ``cycles`` from the first load to the last result back in the core's outermost memory; ``energy_pj`` of array and
-    memories. At least one of them is given; ``tolerance`` is the greatest relative difference that is none.
-    """
-
-    layer: str
-    core: str
-    shape: LayerShape
-    cycles: float | None
-    energy_pj: float | None
-    tolerance: float
-    source: str
+    energy_pj_per_bit: Figure = 0.0
+    shared: Text = ""
 
 
 @dataclass(frozen=True)

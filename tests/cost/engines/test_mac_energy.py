@@ -6,7 +6,7 @@ import pytest
 
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.report import LayerEngine
-from offramp.hardware.accelerator import MacEnergy, MacEnergyTable
+from offramp.hardware.published_figures import MacEnergy, MacEnergyTable
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.engines.native.native_toys import core, memory
 

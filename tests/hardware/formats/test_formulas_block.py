@@ -24,7 +24,7 @@ def test_the_shipped_chip_has_the_published_figures() -> None:
     assert chip.clock_hz == 260e6
     digital, analog, host = (formulas.core(name) for name in ("digital", "analog", "host"))
     assert digital.cycles == TiledArray(channels=16, columns=16, values_per_cycle=8)
-    assert analog.cycles == InMemoryArray(1152, 512, 64, 128, (1, 2, 4, 8), 8.0, 70e-9, Converters(7, 6, 25.0))
+    assert analog.cycles == InMemoryArray(1152, 512, 64, 128, (1, 2, 4, 8), 8.0, 70e-9, Converters(7, 6, 25.0, "any"))
     assert isinstance(host.cycles, Software)
     idle = formulas.idle_power_mw
     assert idle + digital.power_mw == pytest.approx(24.96)

@@ -1,21 +1,30 @@
 """Both dialects of a memory give the same values; what cannot work is named."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
+from pydantic import PlainValidator
 
 from offramp.hardware.accelerator import MemoryLevel, OperandPorts, Port, PortKind
-from offramp.hardware.formats.block import Faults, read_block
-from offramp.hardware.formats.memory_block import memory_model
+from offramp.hardware.block import Block
+from offramp.hardware.formats.faults import Faults, read_block
+from offramp.hardware.formats.memory_block import memory_level, read_memory
 from tests.hardware.samples import new_memory, old_memory
 
 DIMENSIONS = ("D1", "D2")
 
 
+@dataclass(frozen=True)
+class Holder(Block):
+    memory: Annotated[Any, PlainValidator(read_memory)]
+
+
 def read(data: Any, *, strict: bool = True) -> tuple[MemoryLevel | None, list[str]]:
     faults = Faults()
-    block = read_block(memory_model(data), data, "m", faults, {"strict": strict, "dimensions": DIMENSIONS})
-    return None if block is None else block.build("sram"), faults.items
+    context = {"strict": strict, "dimensions": DIMENSIONS}
+    block = read_block(Holder, {"memory": data}, "m", faults, context)
+    return None if block is None else memory_level(block.memory, "sram"), faults.items
 
 
 def built(data: Any, *, strict: bool = True) -> MemoryLevel:

@@ -8,7 +8,7 @@ import pytest
 
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import ArrayDimension, Core, CoreKind, ImcArray, SpatialLoop
-from offramp.hardware.formats.block import Faults, read_block
+from offramp.hardware.formats.faults import Faults, read_block
 from offramp.hardware.formats.zigzag_yaml import ZigzagFile, core_to_zigzag
 from offramp.hardware.loader import accelerator_names, load_accelerator
 from tests.hardware.samples import imc_core, write, zigzag_core

@@ -273,7 +273,7 @@ def test_bits_that_are_lost_on_the_way_in() -> None:
     part = analog_parts(net)[NAME]
     source = layer.known_sources()[0]
     assert part.dropped_bits(source) == 2  # 0..255 into -64..63
-    wide = replace(ARRAY, converters=Converters(9, 6, 25.0))
+    wide = replace(ARRAY, converters=Converters(9, 6, 25.0, "invented"))
     assert replace(part, array=wide).dropped_bits(source) == 0
 
 

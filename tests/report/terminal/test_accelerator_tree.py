@@ -8,15 +8,9 @@ import pytest
 from rich.console import Console
 
 from offramp.cost.published_figures import ReferenceComparison
-from offramp.hardware.accelerator import (
-    Accelerator,
-    Link,
-    MacEnergy,
-    MacEnergyTable,
-    SparseStorage,
-    WeightSparsity,
-)
+from offramp.hardware.accelerator import Accelerator, Link, SparseStorage, WeightSparsity
 from offramp.hardware.loader import load_accelerator
+from offramp.hardware.published_figures import MacEnergy, MacEnergyTable
 from offramp.report.terminal.accelerator_tree import (
     accelerator_json,
     accelerator_tree,

@@ -1,24 +1,49 @@
-"""The operational array of a core: its dimensions, and what one multiply-accumulate takes."""
+"""The operational array of a core: multipliers, or an in-memory computing array that ZigZag's model can price."""
 
 import re
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo
 
-from offramp.hardware.accelerator import ArrayDimension
-from offramp.hardware.formats.block import DISTINCT, Block, Figure, Names, checked_whole
+from offramp.hardware.accelerator import ImcArray
+from offramp.hardware.block import (
+    DISTINCT,
+    Block,
+    Count,
+    Figure,
+    Flag,
+    Items,
+    Name,
+    Names,
+    WholeNumber,
+    checked_whole,
+    context_of,
+    must,
+)
 
-
-def _dimension(value: str) -> str:
-    if not re.fullmatch(r"D\d", value):
-        raise ValueError(f"must be D1, D2, ..., got {value!r}")
-    return value
+Dimension = Annotated[Name, must(lambda name: bool(re.fullmatch(r"D\d", name)), "must be D1, D2, ..., got {value!r}")]
 
 
 def _size(value: Any, info: ValidationInfo) -> int:
-    return checked_whole(value, (info.context or {}).get("min_array_size", 1))
+    return checked_whole(value, context_of(info).get("min_array_size", 1))
 
 
+def _one_per_dimension(value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+    dimensions = info.data.get("dimensions")
+    if dimensions is not None and (len(dimensions) != len(value) or not value):
+        raise ValueError(f"must have one value per dimension, got {len(value)} for {len(dimensions)}")
+    return value
+
+
+def _among_the_dimensions(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    unknown = [name for name in value if name not in info.data.get("dimensions", value)]
+    if unknown:
+        raise ValueError(f"names {', '.join(map(repr, unknown))}, which is not in `dimensions`")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArrayBlock(Block):
     """What every array has.
 
@@ -31,35 +56,15 @@ class ArrayBlock(Block):
         multiplier_area: Not used.
     """
 
-    is_imc: bool = False
-    dimensions: Annotated[list[Annotated[str, AfterValidator(_dimension)]], DISTINCT]
-    sizes: list[Annotated[int, BeforeValidator(_size)]]
-    systolic_dimensions: Names = Field(default_factory=list)
+    is_imc: Flag = False
+    dimensions: Annotated[Items[Dimension], DISTINCT]
+    sizes: Annotated[Items[Annotated[int, BeforeValidator(_size)]], AfterValidator(_one_per_dimension)]
+    systolic_dimensions: Annotated[Names, AfterValidator(_among_the_dimensions)] = ()
     unit_area: Any = None
     multiplier_area: Any = None
 
-    @field_validator("sizes")
-    @classmethod
-    def _one_per_dimension(cls, value: list[int], info: ValidationInfo) -> list[int]:
-        dimensions = info.data.get("dimensions")
-        if dimensions is not None and (len(dimensions) != len(value) or not value):
-            raise ValueError(f"must have one value per dimension, got {len(value)} for {len(dimensions)}")
-        return value
 
-    @field_validator("systolic_dimensions")
-    @classmethod
-    def _among_the_dimensions(cls, value: list[str], info: ValidationInfo) -> list[str]:
-        unknown = [name for name in value if name not in info.data.get("dimensions", value)]
-        if unknown:
-            raise ValueError(f"names {', '.join(map(repr, unknown))}, which is not in `dimensions`")
-        return value
-
-    @property
-    def array(self) -> tuple[ArrayDimension, ...]:
-        """The dimensions as values."""
-        return tuple(map(ArrayDimension, self.dimensions, self.sizes))
-
-
+@dataclass(frozen=True, kw_only=True)
 class MacArrayBlock(ArrayBlock):
     """An array of multipliers.
 
@@ -68,5 +73,52 @@ class MacArrayBlock(ArrayBlock):
         input_precision: Not used.
     """
 
-    unit_energy: Figure = Field(validation_alias=AliasChoices("multiplier_energy", "unit_energy"))
+    unit_energy: Annotated[Figure, Field(validation_alias=AliasChoices("multiplier_energy", "unit_energy"))]
     input_precision: Any = None
+
+
+def _not_wider_than_activations(value: int, info: ValidationInfo) -> int:
+    activation_bits = info.data.get("input_precision", [value])[0]
+    if value > activation_bits:
+        raise ValueError(f"must be at most the {activation_bits} activation bits, got {value}")
+    return value
+
+
+def _converters_of_analog_arrays(value: int | None, info: ValidationInfo) -> int:
+    kind = info.data.get("imc_type")
+    if kind == "analog" and value is None:
+        raise ValueError("is missing; an analog array needs it")
+    if kind == "digital" and value:
+        raise ValueError(f"must be 0 on a digital array, got {value}")
+    return value or 0
+
+
+PowerOfTwo = Annotated[Count, must(lambda value: value & (value - 1) == 0, "must be a power of two, got {value}")]
+_Widths = Annotated[
+    Items[PowerOfTwo],
+    must(lambda widths: len(widths) == 2, "must be [activation bits, weight bits], got {count} values"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InMemoryArrayBlock(ArrayBlock):
+    """The array of a core with ``is_imc: true``; ZigZag prices powers of two only.
+
+    Attributes:
+        imc_type: analog or digital.
+        input_precision: Bits of activations and of weights.
+        bit_serial_precision: Bits of the activations that are applied at once.
+        adc_resolution: Bits of the converters; 0 on a digital array.
+    """
+
+    imc_type: Literal["analog", "digital"]
+    input_precision: _Widths
+    bit_serial_precision: Annotated[PowerOfTwo, AfterValidator(_not_wider_than_activations)]
+    adc_resolution: Annotated[
+        WholeNumber | None, AfterValidator(_converters_of_analog_arrays), Field(validate_default=True)
+    ] = None
+
+    def build(self) -> ImcArray:
+        """The array's figures beside its sizes."""
+        activation, weight = self.input_precision
+        return ImcArray(self.imc_type, activation, weight, self.bit_serial_precision, self.adc_resolution or 0)

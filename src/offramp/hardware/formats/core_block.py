@@ -1,32 +1,52 @@
 """One core in ZigZag's vocabulary, which all three formats use."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, PlainValidator, ValidationInfo
 
-from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
-from offramp.hardware.formats.array_block import ArrayBlock, MacArrayBlock
-from offramp.hardware.formats.block import DISTINCT, STRING_KEYS, Block, Fault, near_name, raise_faults
-from offramp.hardware.formats.in_memory_block import InMemoryArrayBlock, cell_faults
-from offramp.hardware.formats.memory_block import MOVES, MemoryBlock, memory_model
+from offramp.hardware.accelerator import ArrayDimension, Core, CoreKind, MemoryLevel, SpatialLoop
+from offramp.hardware.block import (
+    DISTINCT,
+    STRING_KEYS,
+    Block,
+    Fault,
+    Items,
+    Name,
+    context_of,
+    near_name,
+    raise_faults,
+    read_as,
+)
+from offramp.hardware.formats.array_block import ArrayBlock, InMemoryArrayBlock, MacArrayBlock
+from offramp.hardware.formats.memory_block import MOVES, memory_level, read_memory
 
 LOOPS = ("B", "G", "K", "C", "OY", "OX", "FY", "FX")
+CELLS = "cells"
 _UNROLLING = re.compile(r"\s*([A-Z]+)\s*,\s*(\d{1,18})\s*")
 
 
-def _check_array(data: Any, info: ValidationInfo) -> ArrayBlock:
+def _array(data: Any, info: ValidationInfo) -> ArrayBlock:
     in_memory = isinstance(data, dict) and data.get("is_imc") is True
     kind: type[ArrayBlock] = InMemoryArrayBlock if in_memory else MacArrayBlock
-    return kind.model_validate(data, context=info.context)
+    return kind.read(data, info.context)
 
 
-def _check_memory(data: Any, info: ValidationInfo) -> MemoryBlock:
+_MemoryBlocks = Annotated[dict[str, Annotated[Any, PlainValidator(read_memory)]], STRING_KEYS]
+
+
+def _memories(data: Any, info: ValidationInfo) -> tuple[MemoryLevel, ...]:
     array = info.data.get("operational_array")
-    context = {**(info.context or {}), "dimensions": array.dimensions if array else ()}
-    return memory_model(data).model_validate(data, context=context)
+    context = {**context_of(info), "dimensions": array.dimensions if array else ()}
+    memories = tuple(memory_level(block, name) for name, block in read_as(_MemoryBlocks, data, context).items())
+    faults = list(_hierarchy_faults(memories))
+    if memories and isinstance(array, InMemoryArrayBlock):
+        faults += _cell_faults({memory.name: memory for memory in memories}, array)
+    raise_faults(faults)
+    return memories
 
 
 def _unrolling(value: str) -> str:
@@ -36,43 +56,49 @@ def _unrolling(value: str) -> str:
     return value
 
 
+_Unrollings = Annotated[dict[str, Annotated[Items[Annotated[Name, AfterValidator(_unrolling)]], DISTINCT]], STRING_KEYS]
+
+
+def _dataflow(data: Any, info: ValidationInfo) -> tuple[SpatialLoop, ...]:
+    given = read_as(_Unrollings, data)
+    array = info.data.get("operational_array")
+    if array is None:
+        return ()
+    sizes = dict(zip(array.dimensions, array.sizes, strict=True))
+    faults = [
+        Fault(f"unknown key `{name}`{near_name(name, sizes, ', did you mean `{}`?')}", ("dataflows",))
+        for name in given
+        if name not in sizes
+    ]
+    loops: list[SpatialLoop] = []
+    for name, size in sizes.items():
+        entries = [entry.split(",") for entry in given.get(name, ())]
+        loops += [SpatialLoop(name, loop.strip(), int(count)) for loop, count in entries]
+        unrolled = math.prod(loop.size for loop in loops if loop.array_dimension == name)
+        if entries and unrolled > size:
+            faults.append(Fault(f"`{name}` unrolls {unrolled} over an array dimension of size {size}", ("dataflows",)))
+    raise_faults(faults)
+    return tuple(loops)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoreBlock(Block):
     """The body of a core: array, memories and perhaps a fixed dataflow.
 
     Attributes:
         operational_array: The multipliers; ``multipliers`` in the oldest files.
-        memories: By name, from the multipliers outwards.
-        dataflows: For each array dimension the loops that are unrolled over it, such as ``K, 8``; None where that is
+        memories: From the multipliers outwards; a mapping from names in the file.
+        dataflows: The loops that are unrolled over each array dimension, such as ``K, 8``; empty where that is
             searched.
     """
 
-    operational_array: Annotated[ArrayBlock, PlainValidator(_check_array)] = Field(
-        validation_alias=AliasChoices("operational_array", "multipliers")
-    )
-    memories: Annotated[dict[str, Annotated[MemoryBlock, PlainValidator(_check_memory)]], STRING_KEYS]
-    dataflows: (
-        Annotated[dict[str, Annotated[list[Annotated[str, AfterValidator(_unrolling)]], DISTINCT]], STRING_KEYS] | None
-    ) = None
-
-    @field_validator("memories")
-    @classmethod
-    def _complete(cls, value: dict[str, MemoryBlock], info: ValidationInfo) -> dict[str, MemoryBlock]:
-        if not value:
-            raise_faults([Fault("`memories` must hold at least one memory")])
-        array = info.data.get("operational_array")
-        faults = list(_hierarchy_faults(value))
-        if isinstance(array, InMemoryArrayBlock):
-            faults += cell_faults(value, array)
-        raise_faults(faults)
-        return value
-
-    @field_validator("dataflows")
-    @classmethod
-    def _fits(cls, value: dict[str, list[str]] | None, info: ValidationInfo) -> dict[str, list[str]] | None:
-        array = info.data.get("operational_array")
-        if array is not None and value is not None:
-            raise_faults(_dataflow_faults(value, array))
-        return value
+    operational_array: Annotated[
+        ArrayBlock,
+        PlainValidator(_array),
+        Field(validation_alias=AliasChoices("operational_array", "multipliers")),
+    ]
+    memories: Annotated[tuple[MemoryLevel, ...], PlainValidator(_memories)]
+    dataflows: Annotated[tuple[SpatialLoop, ...], PlainValidator(_dataflow)] = ()
 
     def build(self, name: str, kind: CoreKind, source: str = "") -> Core:
         """The core as a value.
@@ -89,17 +115,13 @@ class CoreBlock(Block):
         return Core(
             name=name,
             kind=kind,
-            array=array.array,
+            array=tuple(map(ArrayDimension, array.dimensions, array.sizes)),
             mac_energy_pj=array.unit_energy if isinstance(array, MacArrayBlock) else 0.0,
-            memories=tuple(memory.build(key) for key, memory in self.memories.items()),
-            dataflow=tuple(
-                SpatialLoop(dimension, loop, size)
-                for dimension in array.dimensions
-                for loop, size in _loops((self.dataflows or {}).get(dimension, []))
-            ),
+            memories=self.memories,
+            dataflow=self.dataflows,
             imc=array.build() if isinstance(array, InMemoryArrayBlock) else None,
             source=source,
-            systolic_dimensions=tuple(array.systolic_dimensions),
+            systolic_dimensions=array.systolic_dimensions,
         )
 
 
@@ -118,38 +140,34 @@ class NamedCore:
     block: CoreBlock | None
 
 
-def _loops(entries: list[str]) -> Iterator[tuple[str, int]]:
-    for entry in entries:
-        loop, size = entry.split(",")
-        yield loop.strip(), int(size)
-
-
-def _dataflow_faults(dataflows: Mapping[str, list[str]], array: ArrayBlock) -> Iterator[Fault]:
-    sizes = dict(zip(array.dimensions, array.sizes, strict=True))
-    for dimension, entries in dataflows.items():
-        if dimension not in sizes:
-            hint = near_name(dimension, sizes, ", did you mean `{}`?")
-            yield Fault(f"unknown key `{dimension}`{hint}", ("dataflows",))
-            continue
-        unrolled = 1
-        for _, size in _loops(entries):
-            unrolled *= size
-        if unrolled > sizes[dimension]:
-            what = f"`{dimension}` unrolls {unrolled} over an array dimension of size {sizes[dimension]}"
-            yield Fault(what, ("dataflows",))
-
-
-def _hierarchy_faults(memories: Mapping[str, MemoryBlock]) -> Iterator[Fault]:
+def _hierarchy_faults(memories: Sequence[MemoryLevel]) -> Iterator[Fault]:
     """Every operand has memories up to the last one, and every memory below that is connected upwards."""
-    last = list(memories)[-1]
+    if not memories:
+        yield Fault("`memories` must hold at least one memory")
+        return
     for operand in ("I1", "I2", "O"):
-        levels = [name for name, memory in memories.items() if operand in memory.operands]
+        levels = [memory for memory in memories if operand in memory.operands]
         if not levels:
             yield Fault(f"no memory holds operand {operand}")
-        elif levels[-1] != last:
-            yield Fault(f"the last memory '{last}' must hold all operands, but not {operand}")
-        for name in levels[:-1]:
-            moves = memories[name].layout().moves.get(operand, {})
-            for move in ("fh", "th") if operand == "O" else ("fh",):
-                if move not in moves:
-                    yield Fault(f"memory '{name}': {MOVES[move]} of {operand} has no port")
+        elif levels[-1] is not memories[-1]:
+            yield Fault(f"the last memory '{memories[-1].name}' must hold all operands, but not {operand}")
+        for memory in levels[:-1]:
+            (ports,) = (item for item in memory.operand_ports if item.operand == operand)
+            for move, port in (("fh", ports.from_high), ("th", ports.to_high if operand == "O" else "")):
+                if port is None:
+                    yield Fault(f"memory '{memory.name}': {MOVES[move]} of {operand} has no port")
+
+
+def _cell_faults(memories: Mapping[str, MemoryLevel], array: InMemoryArrayBlock) -> Iterator[Fault]:
+    """An in-memory array keeps its weights in a memory called `cells`, one per multiplier."""
+    cells = memories.get(CELLS)
+    if cells is None:
+        yield Fault(f"an in-memory computing core needs a memory called '{CELLS}'{near_name(CELLS, memories)}")
+        return
+    if cells.operands != ("I2",):
+        yield Fault(f"memory '{CELLS}' must hold I2 alone, got {', '.join(cells.operands)}")
+    if cells.served_dimensions:
+        yield Fault(f"memory '{CELLS}' must have `served_dimensions: []`, got {', '.join(cells.served_dimensions)}")
+    weight_bits = array.input_precision[1]
+    if cells.size_bits % weight_bits:
+        yield Fault(f"memory '{CELLS}' must hold whole {weight_bits}-bit weights, got size {cells.size_bits}")

@@ -3,22 +3,28 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, PlainValidator, ValidationInfo
 
 from offramp.hardware.accelerator import MemoryLevel, MemoryOperand, OperandPorts, Port, PortKind
-from offramp.hardware.formats.block import (
+from offramp.hardware.block import (
     DISTINCT,
     Block,
     Count,
     Fault,
     Figure,
+    Flag,
+    Items,
+    Name,
     Names,
     Text,
     WholeNumber,
+    context_of,
+    must,
     near_name,
     raise_faults,
+    read_as,
     whole,
 )
 
@@ -29,8 +35,7 @@ MOVES = {
     "th": "the read towards above (th)",
 }
 WRITES = ("fh", "fl")
-MAX_PORTS = 64
-_ALLOCATION = re.compile(r"\s*(I1|I2|O)\s*,\s*(fh|tl|fl|th)\s*")
+_NO_CACTI = "would need CACTI; set it to false and state `r_cost` and `w_cost`"
 
 
 @dataclass
@@ -60,12 +65,11 @@ class PortLayout:
             if operand not in operands:
                 yield Fault(f"a port serves operand {operand}, which is not in `operands`")
             for move, name in moves.items():
+                wrong = PortKind.READ if move in WRITES else PortKind.WRITE
                 if name not in self.ports:
                     near = near_name(name, self.ports)
                     yield Fault(f"{MOVES[move]} of {operand} uses unknown port {name!r}{near}")
-                    continue
-                wrong = PortKind.READ if move in WRITES else PortKind.WRITE
-                if self.ports[name].kind is wrong:
+                elif self.ports[name].kind is wrong:
                     yield Fault(f"{MOVES[move]} of {operand} uses {wrong.value} port {name!r}")
         for operand in operands:
             for move in ("tl", "fl") if operand == "O" else ("tl",):
@@ -73,6 +77,25 @@ class PortLayout:
                     yield Fault(f"{MOVES[move]} of {operand} has no port")
 
 
+def _at_most(key: str) -> AfterValidator:
+    def check(value: int, info: ValidationInfo) -> int:
+        widest = info.data.get(key, value)
+        if value > widest:
+            raise ValueError(f"must be at most `{key}` ({widest}), got {value}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _known_dimensions(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    dimensions = context_of(info)["dimensions"]
+    unknown = [name for name in value if dimensions and name not in dimensions]
+    if unknown:
+        raise ValueError(f"names unknown array dimension {', '.join(map(repr, unknown))}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryBlock(Block):
     """What a memory has in either dialect. Sizes in bits, energies in pJ for an access of the full port width.
 
@@ -92,83 +115,36 @@ class MemoryBlock(Block):
     """
 
     size: Count
-    auto_cost_extraction: bool = False
+    auto_cost_extraction: Annotated[Flag, must(lambda value: not value, _NO_CACTI)] = False
     r_cost: Figure
     w_cost: Figure
     area: Figure = 0.0
     latency: WholeNumber = 1
-    force_double_buffering: bool = False
-    double_buffering_support: bool = False
-    operands: Annotated[list[MemoryOperand], DISTINCT]
-    served_dimensions: Names
+    force_double_buffering: Flag = False
+    double_buffering_support: Flag = False
+    operands: Annotated[Items[MemoryOperand], DISTINCT, must(bool, "must name at least one operand")]
+    served_dimensions: Annotated[Names, AfterValidator(_known_dimensions)]
     mem_type: Any = None
     source: Any = None
 
-    @field_validator("auto_cost_extraction")
-    @classmethod
-    def _energies_are_stated(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("would need CACTI; set it to false and state `r_cost` and `w_cost`")
-        return value
 
-    @field_validator("operands")
-    @classmethod
-    def _some_operand(cls, value: list[MemoryOperand]) -> list[MemoryOperand]:
-        if not value:
-            raise ValueError("must name at least one operand")
-        return value
-
-    @field_validator("served_dimensions")
-    @classmethod
-    def _known_dimensions(cls, value: list[str], info: ValidationInfo) -> list[str]:
-        dimensions = (info.context or {}).get("dimensions")
-        unknown = [name for name in value if dimensions and name not in dimensions]
-        if unknown:
-            raise ValueError(f"names unknown array dimension {', '.join(map(repr, unknown))}")
-        return value
-
-    def layout(self) -> PortLayout:
-        """The ports and the moves that they serve."""
-        raise NotImplementedError
-
-    def build(self, name: str) -> MemoryLevel:
-        """The memory as a value.
-
-        Args:
-            name: The name of the memory within its core.
-
-        Returns:
-            The memory level.
-        """
-        layout = self.layout()
-        return MemoryLevel(
-            name=name,
-            size_bits=self.size,
-            ports=tuple(layout.ports.values()),
-            operand_ports=tuple(
-                OperandPorts(operand, *(layout.moves.get(operand, {}).get(move) for move in MOVES))
-                for operand in self.operands
-            ),
-            read_energy_pj=self.r_cost,
-            write_energy_pj=self.w_cost,
-            served_dimensions=tuple(self.served_dimensions),
-            double_buffering=self.force_double_buffering or self.double_buffering_support,
-            area_mm2=self.area,
-        )
+_PortName = Annotated[
+    Text,
+    must(
+        lambda name: bool(re.fullmatch(r"r?w?_port_\d+", name)),
+        "must be like r_port_1, w_port_1 or rw_port_1, got {value!r}",
+    ),
+]
+_Allocation = Annotated[
+    Name,
+    must(
+        lambda entry: bool(re.fullmatch(r"\s*(I1|I2|O)\s*,\s*(fh|tl|fl|th)\s*", entry)),
+        "must hold entries such as 'I1, fh' (operands I1 I2 O), got {value!r}",
+    ),
+]
 
 
-def _port_name(value: str) -> str:
-    if not re.fullmatch(r"r?w?_port_\d+", value):
-        raise ValueError(f"must be like r_port_1, w_port_1 or rw_port_1, got {value!r}")
-    return value
-
-
-def _allocation(value: str) -> str:
-    if not _ALLOCATION.fullmatch(value):
-        raise ValueError(f"must hold entries such as 'I1, fh' (operands I1 I2 O), got {value!r}")
-    return value
-
-
+@dataclass(frozen=True)
 class PortBlock(Block):
     """A port in the dialect of zigzag-dse 3.9.
 
@@ -180,21 +156,32 @@ class PortBlock(Block):
         allocation: The moves that it serves, such as ``I1, fh``.
     """
 
-    name: Annotated[Text, AfterValidator(_port_name)]
-    type: Annotated[PortKind, Field(strict=False)]
+    name: _PortName
+    type: PortKind
     bandwidth_max: Count
-    bandwidth_min: Count
-    allocation: Annotated[list[Annotated[str, AfterValidator(_allocation)]], DISTINCT]
-
-    @field_validator("bandwidth_min")
-    @classmethod
-    def _not_above_the_widest(cls, value: int, info: ValidationInfo) -> int:
-        widest = info.data.get("bandwidth_max", value)
-        if value > widest:
-            raise ValueError(f"must be at most `bandwidth_max` ({widest}), got {value}")
-        return value
+    bandwidth_min: Annotated[Count, _at_most("bandwidth_max")]
+    allocation: Annotated[Items[_Allocation], DISTINCT]
 
 
+def _named_ports(data: Any, info: ValidationInfo) -> PortLayout:
+    """The last port that serves a move counts, as in ZigZag; with the context's ``strict`` there is only one."""
+    layout, faults = PortLayout(), []
+    for index, port in enumerate(read_as(Items[PortBlock], data)):
+        if port.name in layout.ports:
+            faults.append(Fault(f"`name` {port.name!r} is given twice", ("ports", index)))
+        layout.ports[port.name] = Port(port.name, port.type, port.bandwidth_max, port.bandwidth_min)
+        for operand, move in (map(str.strip, entry.split(",")) for entry in port.allocation):
+            moves = layout.moves.setdefault(operand, {})
+            if move in moves and context_of(info).get("strict"):
+                faults.append(Fault(f"`allocation` gives '{operand}, {move}' to a second port", ("ports", index)))
+            moves[move] = port.name
+    if "operands" in info.data:
+        faults += layout.faults(info.data["operands"])
+    raise_faults(faults)
+    return layout
+
+
+@dataclass(frozen=True, kw_only=True)
 class PortsByName(MemoryBlock):
     """The dialect of zigzag-dse 3.9: every port states its bandwidths and what it moves.
 
@@ -202,52 +189,10 @@ class PortsByName(MemoryBlock):
         ports: All ports.
     """
 
-    ports: list[PortBlock]
-
-    @field_validator("ports")
-    @classmethod
-    def _consistent(cls, value: list[PortBlock], info: ValidationInfo) -> list[PortBlock]:
-        strict = bool((info.context or {}).get("strict"))
-        faults = list(_repetitions(value, strict=strict))
-        if "operands" in info.data:
-            faults += _named_layout(value).faults(info.data["operands"])
-        raise_faults(faults)
-        return value
-
-    def layout(self) -> PortLayout:
-        """The ports and the moves that they serve; the last port that serves a move counts, as in ZigZag."""
-        return _named_layout(self.ports)
+    ports: Annotated[PortLayout, PlainValidator(_named_ports)]
 
 
-def _named_layout(ports: Sequence[PortBlock]) -> PortLayout:
-    result = PortLayout()
-    for port in ports:
-        result.ports[port.name] = Port(port.name, port.type, port.bandwidth_max, port.bandwidth_min)
-        for operand, move in _moves(port):
-            result.moves.setdefault(operand, {})[move] = port.name
-    return result
-
-
-def _moves(port: PortBlock) -> Iterator[tuple[str, str]]:
-    for entry in port.allocation:
-        operand, move = entry.split(",")
-        yield operand.strip(), move.strip()
-
-
-def _repetitions(ports: Sequence[PortBlock], *, strict: bool) -> Iterator[Fault]:
-    names: set[str] = set()
-    moves: set[tuple[str, str]] = set()
-    for index, port in enumerate(ports):
-        place = ("ports", index)
-        if port.name in names:
-            yield Fault(f"`name` {port.name!r} is given twice", place)
-        names.add(port.name)
-        for operand, move in _moves(port):
-            if (operand, move) in moves and strict:
-                yield Fault(f"`allocation` gives '{operand}, {move}' to a second port", place)
-            moves.add((operand, move))
-
-
+@dataclass(frozen=True)
 class MovesBlock(Block):
     """The ports that serve one operand, in the dialect of ZigZag <= 3.6 and Stream; each may be left out.
 
@@ -264,6 +209,37 @@ class MovesBlock(Block):
     th: Text = ""
 
 
+_Ports = Annotated[int, whole(0, 64)]
+
+
+def _counted_ports(data: Any, info: ValidationInfo) -> PortLayout:
+    uses, fields, layout = read_as(Items[MovesBlock], data), info.data, PortLayout()
+    operands = fields.get("operands", uses)
+    if len(uses) != len(operands):
+        raise_faults([Fault(f"`ports` must have one entry per operand ({len(operands)}), got {len(uses)}")])
+    if not fields.keys() >= {"r_port", "w_port", "rw_port", "operands"}:
+        return layout
+    for prefix, kind in (("r", PortKind.READ), ("w", PortKind.WRITE), ("rw", PortKind.READ_WRITE)):
+        for index in range(1, fields[f"{prefix}_port"] + 1):
+            name = f"{prefix}_port_{index}"
+            layout.ports[name] = Port(name, kind, *_bandwidths(fields, prefix[0]))
+    for operand, use in zip(operands, uses, strict=True):
+        layout.moves[operand] = {move: port for move, port in vars(use).items() if port}
+    faults = list(layout.faults(operands))
+    read, write = _bandwidths(fields, "r"), _bandwidths(fields, "w")
+    if fields["rw_port"] and read != write and 0 not in read + write:
+        faults.append(Fault("a read-write port needs the same bandwidth and granularity for reading and writing"))
+    raise_faults(faults)
+    return layout
+
+
+def _bandwidths(fields: Mapping[str, Any], side: str) -> tuple[int, int]:
+    """Bandwidth and smallest access of a direction (``r`` or ``w``), 0 for one with a fault."""
+    bandwidth, granularity = fields.get(f"{side}_bw", 0), fields.get(f"min_{side}_granularity", 0)
+    return bandwidth, bandwidth if granularity is None else granularity
+
+
+@dataclass(frozen=True, kw_only=True)
 class PortsByCount(MemoryBlock):
     """The dialect of ZigZag <= 3.6 and Stream: numbers of ports, and their moves for each operand.
 
@@ -280,73 +256,51 @@ class PortsByCount(MemoryBlock):
 
     r_bw: Count
     w_bw: Count
-    min_r_granularity: Count | None = None
-    min_w_granularity: Count | None = None
-    r_port: Annotated[int, whole(0, MAX_PORTS)]
-    w_port: Annotated[int, whole(0, MAX_PORTS)]
-    rw_port: Annotated[int, whole(0, MAX_PORTS)]
-    ports: list[MovesBlock]
-
-    _ported: ClassVar[frozenset[str]] = frozenset(
-        ("r_bw", "w_bw", "min_r_granularity", "min_w_granularity", "r_port", "w_port", "rw_port", "operands")
-    )
-
-    @field_validator("min_r_granularity", "min_w_granularity")
-    @classmethod
-    def _not_above_the_bandwidth(cls, value: int, info: ValidationInfo) -> int:
-        key = "r_bw" if info.field_name == "min_r_granularity" else "w_bw"
-        if value > info.data.get(key, value):
-            raise ValueError(f"must be at most `{key}` ({info.data[key]}), got {value}")
-        return value
-
-    @field_validator("ports")
-    @classmethod
-    def _consistent(cls, value: list[MovesBlock], info: ValidationInfo) -> list[MovesBlock]:
-        fields = info.data
-        num_operands = len(fields.get("operands", value))
-        if len(value) != num_operands:
-            raise_faults([Fault(f"`ports` must have one entry per operand ({num_operands}), got {len(value)}")])
-        if cls._ported <= fields.keys():
-            raise_faults([*_equal_ways(fields), *_counted_layout(fields, value).faults(fields["operands"])])
-        return value
-
-    def layout(self) -> PortLayout:
-        """The ports and the moves that they serve."""
-        return _counted_layout(dict(self), self.ports)
+    min_r_granularity: Annotated[Count, _at_most("r_bw")] | None = None
+    min_w_granularity: Annotated[Count, _at_most("w_bw")] | None = None
+    r_port: _Ports
+    w_port: _Ports
+    rw_port: _Ports
+    ports: Annotated[PortLayout, PlainValidator(_counted_ports)]
 
 
-def _way(fields: Mapping[str, Any], side: str) -> tuple[int, int]:
-    """Bandwidth and smallest access of a direction (``r`` or ``w``)."""
-    return fields[f"{side}_bw"], fields[f"min_{side}_granularity"] or fields[f"{side}_bw"]
-
-
-def _equal_ways(fields: Mapping[str, Any]) -> Iterator[Fault]:
-    if fields["rw_port"] and _way(fields, "r") != _way(fields, "w"):
-        yield Fault("a read-write port needs the same bandwidth and granularity for reading and writing")
-
-
-def _counted_layout(fields: Mapping[str, Any], uses: Sequence[MovesBlock]) -> PortLayout:
-    result = PortLayout()
-    for prefix, kind in (("r", PortKind.READ), ("w", PortKind.WRITE), ("rw", PortKind.READ_WRITE)):
-        for index in range(1, fields[f"{prefix}_port"] + 1):
-            name = f"{prefix}_port_{index}"
-            result.ports[name] = Port(name, kind, *_way(fields, prefix[0]))
-    for operand, use in zip(fields["operands"], uses, strict=True):
-        result.moves[operand] = {move: port for move, port in dict(use).items() if port}
-    return result
-
-
-def memory_model(data: Any) -> type[MemoryBlock]:
-    """The dialect of a memory, told by its ports.
+def read_memory(data: Any, info: ValidationInfo) -> PortsByName | PortsByCount:
+    """Read a memory in either dialect, which its ports tell.
 
     Args:
         data: Plain data of the memory.
+        info: Its context has ``dimensions`` of the array, and ``strict`` where no move may have two ports.
 
     Returns:
-        The model that reads it.
+        The memory.
     """
     given = data if isinstance(data, dict) else {}
     ports = given.get("ports")
-    if isinstance(ports, list) and any(isinstance(port, dict) and "name" in port for port in ports):
-        return PortsByName
-    return PortsByName if given.get("r_bw") is None and given.get("w_bw") is None else PortsByCount
+    named = isinstance(ports, list) and any(isinstance(port, dict) and "name" in port for port in ports)
+    if named or (given.get("r_bw") is None and given.get("w_bw") is None):
+        return PortsByName.read(data, info.context)
+    return PortsByCount.read(data, info.context)
+
+
+def memory_level(block: PortsByName | PortsByCount, name: str) -> MemoryLevel:
+    """The memory as a value.
+
+    Args:
+        block: The memory as its file has it.
+        name: The name of the memory within its core.
+
+    Returns:
+        The memory level.
+    """
+    moves = block.ports.moves
+    return MemoryLevel(
+        name=name,
+        size_bits=block.size,
+        ports=tuple(block.ports.ports.values()),
+        operand_ports=tuple(OperandPorts(item, *map(moves.get(item, {}).get, MOVES)) for item in block.operands),
+        read_energy_pj=block.r_cost,
+        write_energy_pj=block.w_cost,
+        served_dimensions=block.served_dimensions,
+        double_buffering=block.force_double_buffering or block.double_buffering_support,
+        area_mm2=block.area,
+    )

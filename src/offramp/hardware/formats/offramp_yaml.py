@@ -3,52 +3,41 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
-from offramp.hardware.formats.block import (
+from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, WeightSparsity
+from offramp.hardware.block import (
     DISTINCT,
     STRING_KEYS,
     Block,
     Count,
     Fault,
-    Faults,
-    Figure,
+    Items,
     Names,
     PositiveFigure,
     Text,
     checked_whole,
+    must,
+    near_name,
     raise_faults,
-    read_block,
     whole,
 )
+from offramp.hardware.formats.array_block import InMemoryArrayBlock
 from offramp.hardware.formats.core_block import CoreBlock, NamedCore
+from offramp.hardware.formats.faults import Faults, read_block
 from offramp.hardware.formats.formulas_block import read_formulas
-from offramp.hardware.formats.in_memory_block import InMemoryArrayBlock
-from offramp.hardware.formats.published_figures_block import (
-    MAX_ENTRIES,
-    MacEnergiesBlock,
-    ReferenceBlock,
-    few_entries,
-    unknown_core,
-)
-from offramp.hardware.formats.sparsity_block import SparsityBlock
+from offramp.hardware.published_figures import FEW_ENTRIES, MAX_ENTRIES, MacEnergyTable, ReferenceLayer
 
 MAX_COPIES = 1024
 MAX_LINKS = 20_000
 UNLIMITED = "unlimited"
 
 
-def _schema(value: int) -> int:
-    if value != 1:
-        raise ValueError(f"must be 1, got {value}")
-    return value
-
-
+@dataclass(frozen=True, kw_only=True)
 class OfframpFile(Block):
     """A file as a whole; its cores, links, references and formulas are read one by one.
 
@@ -64,24 +53,39 @@ class OfframpFile(Block):
         formulas: Closed forms of a measured chip.
     """
 
-    schema_version: Annotated[Count, AfterValidator(_schema)] = Field(validation_alias="schema")
+    schema_version: Annotated[
+        Count, must(lambda value: value == 1, "must be 1, got {value}"), Field(validation_alias="schema")
+    ]
     name: Text
     description: Text = ""
     clock_hz: PositiveFigure | None = None
     sources: Names
-    cores: Annotated[dict[str, Any], STRING_KEYS]
-    links: list[Any] = Field(default_factory=list)
-    reference: Annotated[list[Any], AfterValidator(few_entries)] = Field(default_factory=list)
+    cores: Annotated[dict[str, Any], STRING_KEYS, must(bool, "must hold at least one core")]
+    links: Items[Any] = ()
+    reference: Annotated[Items[Any], FEW_ENTRIES] = ()
     formulas: Any = None
 
-    @field_validator("cores")
-    @classmethod
-    def _some_core(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if not value:
-            raise ValueError("must hold at least one core")
-        return value
+
+def _not_in_memory(value: MacEnergyTable | None, info: ValidationInfo) -> MacEnergyTable | None:
+    if value is not None and isinstance(info.data.get("operational_array"), InMemoryArrayBlock):
+        what = "an in-memory computing array has energies of its own; leave this block out"
+        raise_faults([Fault(what, ("mac_energy_by_bits",))])
+    return value
 
 
+def _has_multiplied_weights(value: WeightSparsity | None, info: ValidationInfo) -> WeightSparsity | None:
+    sentences = []
+    kind = info.data.get("kind", CoreKind.COMPUTE)
+    if kind is not CoreKind.COMPUTE:
+        sentences.append(f"a core of kind {kind.value} has no weights; leave this block out")
+    if isinstance(info.data.get("operational_array"), InMemoryArrayBlock):
+        sentences.append("an in-memory computing array holds every weight in a cell; leave this block out")
+    if value is not None:
+        raise_faults(Fault(sentence, ("sparsity",)) for sentence in sentences)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfframpCore(CoreBlock):
     """A core of offramp's own format.
 
@@ -93,33 +97,11 @@ class OfframpCore(CoreBlock):
         sparsity: The gain from weights that are zero.
     """
 
-    kind: Annotated[CoreKind, Field(strict=False)]
+    kind: CoreKind
     copies: Annotated[int, whole(1, MAX_COPIES)] | None = None
     source: Text = ""
-    mac_energy_by_bits: MacEnergiesBlock | None = None
-    sparsity: SparsityBlock | None = None
-
-    @field_validator("mac_energy_by_bits")
-    @classmethod
-    def _not_in_memory(cls, value: MacEnergiesBlock | None, info: ValidationInfo) -> MacEnergiesBlock | None:
-        if value is not None and isinstance(info.data.get("operational_array"), InMemoryArrayBlock):
-            what = "an in-memory computing array has energies of its own; leave this block out"
-            raise_faults([Fault(what, ("mac_energy_by_bits",))])
-        return value
-
-    @field_validator("sparsity")
-    @classmethod
-    def _has_multiplied_weights(cls, value: SparsityBlock | None, info: ValidationInfo) -> SparsityBlock | None:
-        if value is None:
-            return value
-        sentences = []
-        kind = info.data.get("kind", CoreKind.COMPUTE)
-        if kind is not CoreKind.COMPUTE:
-            sentences.append(f"a core of kind {kind.value} has no weights; leave this block out")
-        if isinstance(info.data.get("operational_array"), InMemoryArrayBlock):
-            sentences.append("an in-memory computing array holds every weight in a cell; leave this block out")
-        raise_faults(Fault(sentence, ("sparsity",)) for sentence in sentences)
-        return value
+    mac_energy_by_bits: Annotated[MacEnergyTable | None, AfterValidator(_not_in_memory)] = None
+    sparsity: Annotated[WeightSparsity | None, AfterValidator(_has_multiplied_weights)] = None
 
     def copies_of(self, names: Sequence[str]) -> list[Core]:
         """The cores that the block stands for.
@@ -130,85 +112,52 @@ class OfframpCore(CoreBlock):
         Returns:
             Equal cores.
         """
-        core = replace(
-            self.build(names[0], self.kind, self.source),
-            mac_energy_by_bits=None if self.mac_energy_by_bits is None else self.mac_energy_by_bits.build(),
-            sparsity=None if self.sparsity is None else self.sparsity.build(),
-        )
+        core = self.build(names[0], self.kind, self.source)
+        core = replace(core, mac_energy_by_bits=self.mac_energy_by_bits, sparsity=self.sparsity)
         return [replace(core, name=name) for name in names]
 
 
-def _known_core(value: str, info: ValidationInfo) -> str:
-    names = (info.context or {})["names"]
-    if value not in names:
-        raise_faults([unknown_core(value, list(names))])
-    return value
+def _unknown_core(name: str, names: Iterable[str]) -> str:
+    return f"names unknown core {name!r}{near_name(name, names)}; there are {', '.join(names) or 'none'}"
 
 
 def _bandwidth(value: Any) -> int | None:
     return None if value == UNLIMITED else checked_whole(value, 1)
 
 
-CoreName = Annotated[Text, AfterValidator(_known_core)]
+_Bandwidth = Annotated[int | None, BeforeValidator(_bandwidth)]
 
 
-class LinkBlock(Block):
-    """What links of both kinds have. The context's ``names`` has the cores behind each name that may be given.
-
-    Attributes:
-        bandwidth_bits: Bits per cycle; ``unlimited`` for a link without transfer time.
-        energy_pj_per_bit: pJ per bit.
-        shared: Links with the same name here are one medium.
-    """
-
-    bandwidth_bits: Annotated[int | None, BeforeValidator(_bandwidth)]
-    energy_pj_per_bit: Figure = 0.0
-    shared: Text = ""
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The names of sender and receiver."""
-        raise NotImplementedError
-
-
-class OneWayLink(LinkBlock):
-    """A link in one direction.
+@dataclass(frozen=True)
+class OneWayLink(Link):
+    """A link in one direction as the file has it.
 
     Attributes:
         sender: The key is ``from``.
         receiver: The key is ``to``.
+        bandwidth_bits: Bits per cycle; ``unlimited`` for a link without transfer time.
     """
 
-    sender: CoreName = Field(validation_alias="from")
-    receiver: CoreName = Field(validation_alias="to")
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The names of sender and receiver."""
-        return self.sender, self.receiver
+    sender: Annotated[Text, Field(validation_alias="from")]
+    receiver: Annotated[Text, Field(validation_alias="to")]
+    bandwidth_bits: _Bandwidth
 
 
-class TwoWayLink(LinkBlock):
-    """One link in each direction.
+@dataclass(frozen=True)
+class TwoWayLink(Link):
+    """One link in each direction as the file has it.
 
     Attributes:
         between: The names of two cores.
+        bandwidth_bits: Bits per cycle; ``unlimited`` for a link without transfer time.
     """
 
-    between: Annotated[list[CoreName], DISTINCT]
-
-    @field_validator("between")
-    @classmethod
-    def _two(cls, value: list[str]) -> list[str]:
-        if len(value) != 2:
-            raise ValueError(f"must name two different cores, got {len(value)}")
-        return value
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The names of both cores."""
-        one, other = self.between
-        return one, other
+    sender: str = field(default="", init=False)
+    receiver: str = field(default="", init=False)
+    bandwidth_bits: _Bandwidth
+    between: Annotated[
+        Items[Text], DISTINCT, must(lambda ends: len(ends) == 2, "must name two different cores, got {count}")
+    ] = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -242,7 +191,7 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
     cores = {name: NamedCore(name, group.kind, group.block) for group in groups.values() for name in group.names}
     cores |= {key: cores[group.names[0]] for key, group in groups.items() if key not in cores}
     links = _read_links(data.get("links"), names, faults)
-    reference = _read_references(data.get("reference"), cores, faults)
+    reference = tuple(_read_references(data.get("reference"), cores, faults))
     formulas = None
     if data.get("formulas") is not None:
         formulas = read_formulas(data["formulas"], cores, faults, has_clock=data.get("clock_hz") is not None)
@@ -255,17 +204,22 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
         clock_hz=file.clock_hz,
         description=file.description,
         sources=tuple(" ".join(text.split()) for text in file.sources),
-        reference=tuple(block.build(cores[block.core].name) for block in reference if block is not None),
+        reference=reference,
         formulas=formulas,
     )
 
 
-def _read_references(data: Any, cores: Mapping[str, NamedCore], faults: Faults) -> list[ReferenceBlock | None]:
-    entries = data[:MAX_ENTRIES] if isinstance(data, list) else []
-    return [
-        read_block(ReferenceBlock, entry, f"reference {index}", faults, {"cores": cores})
-        for index, entry in enumerate(entries, start=1)
-    ]
+def _read_references(data: Any, cores: Mapping[str, NamedCore], faults: Faults) -> Iterator[ReferenceLayer]:
+    for index, entry in enumerate(data[:MAX_ENTRIES] if isinstance(data, list) else [], start=1):
+        layer = read_block(ReferenceLayer, entry, f"reference {index}", faults)
+        given = entry.get("core") if isinstance(entry, dict) else None
+        name = " ".join(given.split()) if isinstance(given, str) else ""
+        if name and name not in cores:
+            faults.add(f"reference {index}", _unknown_core(name, cores))
+        elif name and cores[name].kind is CoreKind.OFFCHIP:
+            faults.add(f"reference {index}", f"core {name!r} is a memory and computes no layer")
+        elif layer is not None:
+            yield replace(layer, core=cores[name].name)
 
 
 def _read_groups(data: Any, faults: Faults) -> dict[str, _CoreGroup]:
@@ -293,20 +247,25 @@ def _read_links(data: Any, names: Mapping[str, Sequence[str]], faults: Faults) -
     links: list[Link] = []
     for index, item in enumerate(data if isinstance(data, list) else [], start=1):
         place = f"link {index}"
-        both_ways = isinstance(item, dict) and item.get("between") is not None
-        kind: type[LinkBlock] = TwoWayLink if both_ways else OneWayLink
-        block = read_block(kind, item, place, faults, {"names": names})
-        if block is None:
+        given = item if isinstance(item, dict) else {}
+        both_ways = given.get("between") is not None
+        link = read_block(TwoWayLink if both_ways else OneWayLink, item, place, faults)
+        stated = given["between"] if both_ways else [given.get("from"), given.get("to")]
+        stated = stated if isinstance(stated, list) else []
+        ends = [" ".join(end.split()) for end in stated if isinstance(end, str)]
+        unknown = [end for end in ends if end and end not in names]
+        for end in unknown:
+            faults.add(place, _unknown_core(end, names))
+        if link is None or unknown:
             continue
-        sender, receiver = block.ends
-        senders, receivers = names[sender], names[receiver]
+        senders, receivers = (names[end] for end in ends)
         if len(senders) * len(receivers) > MAX_LINKS:
             what = f"stands for {len(senders) * len(receivers)} links; at most {MAX_LINKS} are understood"
             faults.add(place, what)
             continue
         for pair in itertools.product(senders, receivers):
             for one, other in (pair, pair[::-1]) if both_ways else (pair,):
-                links.append(Link(one, other, block.bandwidth_bits, block.energy_pj_per_bit, block.shared))
+                links.append(Link(one, other, link.bandwidth_bits, link.energy_pj_per_bit, link.shared))
         if len(links) > MAX_LINKS:
             faults.add("", f"at most {MAX_LINKS} links, got more up to link {index}")
             return []

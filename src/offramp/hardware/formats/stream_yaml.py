@@ -1,15 +1,17 @@
 """Stream's multi-core YAML: a list of core files and a two-dimensional mesh between them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, ValidationInfo
 
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
-from offramp.hardware.formats.block import Block, Count, Faults, Figure, Text, WholeNumber, read_block
+from offramp.hardware.block import Block, Count, Figure, Items, Name, Text, WholeNumber, context_of, must
 from offramp.hardware.formats.core_block import CoreBlock
+from offramp.hardware.formats.faults import Faults, read_block
 from offramp.hardware.formats.yaml_file import read_yaml
 
 MAX_CORES = 1024
@@ -20,12 +22,22 @@ SPECIAL = {
 }
 
 
-def _few(value: list[str]) -> list[str]:
-    if len(value) > MAX_CORES:
-        raise ValueError(f"must name at most {MAX_CORES} cores, got {len(value)}")
+def _free_position(value: int | None, info: ValidationInfo) -> int | None:
+    num_cores = context_of(info)["num_cores"]
+    if value is None or num_cores is None:
+        return value
+    if value >= num_cores:
+        raise ValueError(f"must be below the number of cores ({num_cores}), got {value}")
+    for key, kind in SPECIAL.items():
+        if key != info.field_name and info.data.get(key) == value:
+            raise ValueError(f"names core {value}, which is the {kind.value} core already")
     return value
 
 
+Position = Annotated[WholeNumber | None, AfterValidator(_free_position)]
+
+
+@dataclass(frozen=True)
 class MeshBlock(Block):
     """The block `graph`. The context's ``num_cores`` is the number of core files.
 
@@ -45,36 +57,12 @@ class MeshBlock(Block):
     nb_cols: Count
     bandwidth: Count
     unit_energy_cost: Figure = 0.0
-    pooling_core_id: WholeNumber | None = None
-    simd_core_id: WholeNumber | None = None
-    offchip_core_id: WholeNumber | None = None
-
-    @field_validator(*SPECIAL)
-    @classmethod
-    def _free_position(cls, value: int | None, info: ValidationInfo) -> int | None:
-        num_cores = (info.context or {})["num_cores"]
-        if value is None or num_cores is None:
-            return value
-        if value >= num_cores:
-            raise ValueError(f"must be below the number of cores ({num_cores}), got {value}")
-        for key, kind in SPECIAL.items():
-            if key != info.field_name and info.data.get(key) == value:
-                raise ValueError(f"names core {value}, which is the {kind.value} core already")
-        return value
-
-    def kinds(self, num_cores: int) -> list[CoreKind]:
-        """The kind of each core.
-
-        Args:
-            num_cores: Number of core files.
-
-        Returns:
-            One kind per core file, in order.
-        """
-        special = {getattr(self, key): kind for key, kind in SPECIAL.items()}
-        return [special.get(index, CoreKind.COMPUTE) for index in range(num_cores)]
+    pooling_core_id: Position = None
+    simd_core_id: Position = None
+    offchip_core_id: Position = None
 
 
+@dataclass(frozen=True)
 class StreamFile(Block):
     """A file as a whole; mesh and core files are read one by one.
 
@@ -85,10 +73,13 @@ class StreamFile(Block):
     """
 
     name: Text
-    cores: Annotated[list[str], AfterValidator(_few)]
+    cores: Annotated[
+        Items[Name], must(lambda files: len(files) <= MAX_CORES, "must name at most 1024 cores, got {count}")
+    ]
     graph: Any
 
 
+@dataclass(frozen=True, kw_only=True)
 class StreamCore(CoreBlock):
     """A core file.
 
@@ -127,7 +118,7 @@ def read_stream(data: Mapping[str, Any], path: Path) -> Accelerator:
         mesh = read_block(MeshBlock, data["graph"], "graph", faults, {"num_cores": num_cores})
     cores: list[Core] = []
     if file is not None:
-        kinds = _kinds(data.get("graph"), len(file.cores)) if mesh is None else mesh.kinds(len(file.cores))
+        kinds = _kinds(data.get("graph"), len(file.cores))
         cores = _read_cores(file.cores, kinds, path, faults)
         num_compute = kinds.count(CoreKind.COMPUTE)
         if mesh is not None and num_compute != mesh.nb_rows * mesh.nb_cols:
@@ -146,9 +137,9 @@ def read_stream(data: Mapping[str, Any], path: Path) -> Accelerator:
 
 
 def _kinds(graph: Any, num_cores: int) -> list[CoreKind]:
-    """The kinds of cores as far as a mesh with faults tells them."""
+    """The kinds of cores as far as the mesh, which may have faults, tells them."""
     given = graph if isinstance(graph, dict) else {}
-    special = {index: kind for key, kind in SPECIAL.items() if isinstance(index := given.get(key), int)}
+    special = {index: kind for key, kind in SPECIAL.items() if isinstance(index := given.get(key), int | float)}
     return [special.get(index, CoreKind.COMPUTE) for index in range(num_cores)]
 
 

@@ -1,13 +1,16 @@
 """ZigZag's YAML: one core in a file, read in either dialect and written in that of zigzag-dse 3.9.1."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryLevel
-from offramp.hardware.formats.block import Faults, Text, read_block
+from offramp.hardware.block import Text
 from offramp.hardware.formats.core_block import CoreBlock
+from offramp.hardware.formats.faults import Faults, read_block
 
 
+@dataclass(frozen=True, kw_only=True)
 class ZigzagFile(CoreBlock):
     """A file of one core.
 

@@ -1,31 +1,34 @@
 """Field types of an accelerator file, and faults with their places."""
 
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
-from pydantic import Field
 
 from offramp.errors import AcceleratorError
-from offramp.hardware.formats.block import Block, Count, Faults, Figure, Names, PositiveFigure, Text, read_block
+from offramp.hardware.block import Block, Count, Figure, Flag, Items, Names, PositiveFigure, Text
+from offramp.hardware.formats.faults import Faults, read_block
 
 
+@dataclass(frozen=True)
 class Inner(Block):
     name: Text
     size: Count = 1
 
 
+@dataclass(frozen=True)
 class Outer(Block):
     n: Count = 1
     cost: Figure = 0.0
     clock: PositiveFigure = 1.0
-    names: Names = Field(default_factory=list)
-    flag: bool = False
+    names: Names = ()
+    flag: Flag = False
     kind: Literal["compute", "simd"] = "compute"
     text: Text = ""
-    sizes: list[Count] = Field(default_factory=list)
+    sizes: Items[Count] = ()
     inner: Inner | None = None
-    ports: list[Inner] = Field(default_factory=list)
-    memories: dict[str, Inner] = Field(default_factory=dict)
+    ports: Items[Inner] = ()
+    memories: dict[str, Inner] = field(default_factory=dict)
 
 
 def faults_of(data: Any, place: str = "core 'a'") -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from offramp.errors import AcceleratorError
-from offramp.hardware.accelerator import MacEnergy, MacEnergyTable, ReferenceLayer
 from offramp.hardware.loader import accelerator_names, load_accelerator
+from offramp.hardware.published_figures import MacEnergy, MacEnergyTable, ReferenceLayer
 from offramp.workload.layer import LayerShape, Op
 from tests.hardware.samples import chip, imc_core, write
 
