@@ -17,6 +17,7 @@ ROOMS_DONE = {
     "deploy",
     "errors",
     "exits",
+    "hardware",
     "jsonio",
     "numerics",
     "objectives",

@@ -15,6 +15,8 @@ MemoryOperand = Literal["I1", "I2", "O"]
 
 
 class PortKind(StrEnum):
+    """What a port of a memory can do."""
+
     READ = "read"
     WRITE = "write"
     READ_WRITE = "read_write"
@@ -22,7 +24,14 @@ class PortKind(StrEnum):
 
 @dataclass(frozen=True)
 class Port:
-    """A physical port; ``min_bandwidth_bits`` is the smallest amount that an access moves."""
+    """A physical port of a memory.
+
+    Attributes:
+        name: Its name within the memory.
+        kind: Whether it reads, writes or does both.
+        bandwidth_bits: Bits per cycle.
+        min_bandwidth_bits: Bits that the smallest access moves.
+    """
 
     name: str
     kind: PortKind
@@ -34,8 +43,12 @@ class Port:
 class OperandPorts:
     """Which port of a memory serves which movement of one operand; None where the movement cannot occur.
 
-    ``from_high`` (ZigZag: fh) write coming from the level above, ``to_low`` (tl) read towards the level below,
-    ``from_low`` (fl) write coming from below, ``to_high`` (th) read towards above.
+    Attributes:
+        operand: The operand.
+        from_high: Port of the write that comes from the level above (ZigZag: fh).
+        to_low: Port of the read towards the level below (tl).
+        from_low: Port of the write that comes from the level below (fl).
+        to_high: Port of the read towards the level above (th).
     """
 
     operand: MemoryOperand
@@ -47,7 +60,19 @@ class OperandPorts:
 
 @dataclass(frozen=True)
 class MemoryLevel:
-    """One memory of a core. Energies are per access of full port width (ZigZag's convention)."""
+    """One memory of a core. Energies are per access of full port width (ZigZag's convention).
+
+    Attributes:
+        name: Its name within the core.
+        size_bits: Size of one instance in bits.
+        ports: Its ports.
+        operand_ports: For each operand that it holds, the ports that move it.
+        read_energy_pj: Energy of a read in pJ.
+        write_energy_pj: Energy of a write in pJ.
+        served_dimensions: Array dimensions that share one instance.
+        double_buffering: Whether half of the memory is filled while the other half is used.
+        area_mm2: Area in mm^2.
+    """
 
     name: str
     size_bits: int
@@ -61,20 +86,28 @@ class MemoryLevel:
 
     @property
     def operands(self) -> tuple[MemoryOperand, ...]:
+        """The operands that it holds."""
         return tuple(item.operand for item in self.operand_ports)
 
     @property
     def read_bandwidth_bits(self) -> int:
+        """Bits per cycle of the widest port that reads."""
         return max(p.bandwidth_bits for p in self.ports if p.kind is not PortKind.WRITE)
 
     @property
     def write_bandwidth_bits(self) -> int:
+        """Bits per cycle of the widest port that writes."""
         return max(p.bandwidth_bits for p in self.ports if p.kind is not PortKind.READ)
 
 
 @dataclass(frozen=True)
 class ArrayDimension:
-    """One axis of the operational array, for example D1 of size 8."""
+    """One axis of the operational array.
+
+    Attributes:
+        name: D1, D2, ...
+        size: Number of multipliers along it.
+    """
 
     name: str
     size: int
@@ -82,7 +115,13 @@ class ArrayDimension:
 
 @dataclass(frozen=True)
 class SpatialLoop:
-    """A loop dimension unrolled over an array dimension: ``("D1", "K", 8)``."""
+    """A loop dimension that is unrolled over an array dimension, such as ``("D1", "K", 8)``.
+
+    Attributes:
+        array_dimension: Name of the array dimension.
+        loop: The loop dimension: B, G, K, C, OY, OX, FY or FX.
+        size: How many iterations run at once.
+    """
 
     array_dimension: str
     loop: str
@@ -91,7 +130,15 @@ class SpatialLoop:
 
 @dataclass(frozen=True)
 class ImcArray:
-    """An in-memory computing array: what ZigZag's gate-level model needs beside the array's sizes."""
+    """An in-memory computing array: what ZigZag's gate-level model needs beside the array's sizes.
+
+    Attributes:
+        kind: Whether column sums are analog or digital.
+        activation_bits: Bits of an activation.
+        weight_bits: Bits of a weight.
+        bit_serial_bits: Bits of the activations that are applied at once.
+        adc_resolution_bits: Bits of the converters; 0 on a digital array.
+    """
 
     kind: Literal["analog", "digital"]
     activation_bits: int
@@ -161,10 +208,21 @@ class WeightSparsity(Block):
 
 @dataclass(frozen=True)
 class Core:
-    """An operational array under a memory hierarchy; ``memories`` go from the array outwards.
+    """An operational array under a memory hierarchy.
 
-    ``dataflow`` fixes the spatial unrolling; empty means that it is searched. Along ``systolic_dimensions`` data moves
-    from one processing element to the next, a cycle each.
+    Attributes:
+        name: Its name within the accelerator.
+        kind: What it may run.
+        array: The dimensions of the operational array.
+        mac_energy_pj: Energy of one operation of the array in pJ, whatever its bit widths.
+        memories: Its memories from the array outwards.
+        dataflow: The spatial unrolling; empty where it is searched.
+        imc: The figures of an in-memory computing array; None for an array of multipliers.
+        source: Where its figures come from.
+        systolic_dimensions: Array dimensions along which data move from one processing element to the next, a cycle
+            each.
+        mac_energy_by_bits: Energies of one operation at other bit widths, where they are published.
+        sparsity: What it gains from weights that are zero; None for nothing.
     """
 
     name: str
@@ -184,6 +242,13 @@ class Core:
 
         Operands run at the cheapest width of the table that holds both; where none does, or where there are no weights
         (0 bits, as in pooling), an operation takes ``mac_energy_pj``.
+
+        Args:
+            weight_bits: Bits of the weight.
+            activation_bits: Bits of the activation.
+
+        Returns:
+            The energy in pJ.
         """
         if self.mac_energy_by_bits is None or weight_bits == 0:
             return self.mac_energy_pj
@@ -196,6 +261,7 @@ class Core:
 
     @property
     def peak_macs_per_cycle(self) -> int:
+        """Operations per cycle when every part of the array is busy."""
         result = 1
         for dimension in self.array:
             result *= dimension.size
@@ -203,14 +269,20 @@ class Core:
 
     @property
     def top_memory(self) -> MemoryLevel:
+        """The memory that is farthest from the array."""
         return self.memories[-1]
 
 
 @dataclass(frozen=True)
 class Link(Block):
-    """A connection between two cores. ``bandwidth_bits`` None = no transfer time.
+    """A connection from one core to another.
 
-    Links with the same ``shared`` name are one physical medium: one transfer at a time on all of them.
+    Attributes:
+        sender: Name of the core that sends.
+        receiver: Name of the core that receives.
+        bandwidth_bits: Bits per cycle; None = no transfer time.
+        energy_pj_per_bit: Energy of a transfer in pJ per bit.
+        shared: Links with the same name here are one physical medium: one transfer at a time on all of them.
     """
 
     sender: str
@@ -222,9 +294,18 @@ class Link(Block):
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Cores by name and the links between them; ``sources`` says where each figure comes from.
+    """Cores and the links between them.
 
-    Where there are ``formulas``, cycles and energies come from them and not from a model of array and memories.
+    Attributes:
+        name: What it is called.
+        cores: All cores.
+        links: All links.
+        clock_hz: Clock in Hz; None where times are given in cycles only.
+        description: One sentence.
+        sources: Where the figures come from.
+        reference: Published figures of single layers.
+        formulas: Closed forms of a measured chip. Where they are given, cycles and energies come from them and not from
+            a model of array and memories.
     """
 
     name: str
@@ -242,10 +323,29 @@ class Accelerator:
         return any(core.sparsity is not None for core in self.cores)
 
     def core(self, name: str) -> Core:
+        """One core.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The core.
+
+        Raises:
+            KeyError: No core has the name.
+        """
         for core in self.cores:
             if core.name == name:
                 return core
         raise KeyError(name)
 
     def cores_of(self, kind: CoreKind) -> tuple[Core, ...]:
+        """The cores of one kind.
+
+        Args:
+            kind: The kind.
+
+        Returns:
+            Cores in the order of the accelerator.
+        """
         return tuple(core for core in self.cores if core.kind is kind)

@@ -31,6 +31,9 @@ class CoreFormulaBlock(CoreFormula):
     """The formula of one core as the file has it. The context's ``memories`` names the memories of the core.
 
     Attributes:
+        core: Not in the block: the key in front of it.
+        cycles: Not in the block: made from ``figures``.
+        weights: A memory of the core.
         form: Which closed form gives its cycles: tiled, in_memory or software.
         figures: The figures of that form.
     """

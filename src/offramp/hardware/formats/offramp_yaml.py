@@ -148,6 +148,8 @@ class TwoWayLink(Link):
     """One link in each direction as the file has it.
 
     Attributes:
+        sender: Not in the file.
+        receiver: Not in the file.
         between: The names of two cores.
         bandwidth_bits: Bits per cycle; ``unlimited`` for a link without transfer time.
     """
