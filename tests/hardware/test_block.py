@@ -6,7 +6,8 @@ from typing import Any, Literal
 import pytest
 
 from offramp.errors import AcceleratorError
-from offramp.hardware.block import Block, Count, Figure, Flag, Items, Names, PositiveFigure, Text
+from offramp.hardware.block import Block
+from offramp.hardware.field_types import Count, Figure, Flag, Items, Names, PositiveFigure, Text
 from offramp.hardware.formats.faults import Faults, read_block
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from offramp.hardware.block import Block, Fault, Figure, Text, must, raise_faults
+from offramp.hardware.block import Block, Fault, raise_faults
 from offramp.hardware.chip_formulas import ChipFormulas
+from offramp.hardware.field_types import Figure, Text, must
 from offramp.hardware.published_figures import MacEnergyTable, ReferenceLayer
 
 MemoryOperand = Literal["I1", "I2", "O"]

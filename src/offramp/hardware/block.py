@@ -1,30 +1,21 @@
-"""Blocks of an accelerator file: dataclasses that are read from its mappings, their field types and their faults."""
+"""Blocks of an accelerator file: dataclasses that are read from its mappings, and their faults."""
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Self, TypeVar, cast, get_type_hints
+from typing import Any, Self, cast, get_type_hints
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    GetCoreSchemaHandler,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import AliasChoices, GetCoreSchemaHandler, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
-MAX_INTEGER = 2**62
+from offramp.hardware.field_types import shown
+
 # Faults in the language of the file, and those that a validator of a block states for the block as a whole.
 _FAULT, _BLOCK_FAULT = "fault", "block_fault"
 
-T = TypeVar("T")
 Path = tuple[int | str, ...]
 
 
@@ -129,19 +120,6 @@ def raise_faults(faults: Iterable[Fault]) -> None:
         raise ValidationError.from_exception_data("block", errors)
 
 
-def shown(value: Any) -> str:
-    """A value of the file as an error quotes it.
-
-    Args:
-        value: Plain data of any kind and length.
-
-    Returns:
-        At most 60 characters.
-    """
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def near_name(name: Any, options: Iterable[str], form: str = " (did you mean '{}'?)") -> str:
     """The hint for a name that is not there.
 
@@ -206,84 +184,6 @@ def _translated(error: ErrorDetails) -> InitErrorDetails:
     return _details(f"`{key}` {what}", tuple(place))
 
 
-def whole(minimum: int, maximum: int = MAX_INTEGER) -> BeforeValidator:
-    """A check for whole numbers; ``2.0`` is one, text and booleans are not.
-
-    Args:
-        minimum: The least value.
-        maximum: The greatest value.
-
-    Returns:
-        The validator for ``Annotated[int, ...]``.
-    """
-    return BeforeValidator(lambda value: checked_whole(value, minimum, maximum))
-
-
-def checked_whole(value: Any, minimum: int, maximum: int = MAX_INTEGER) -> int:
-    """A whole number within limits.
-
-    Args:
-        value: What the file holds.
-        minimum: The least value.
-        maximum: The greatest value.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: It is none, or outside the limits.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"must be a whole number, got {shown(value)}")  # noqa: TRY004 - pydantic collects ValueError
-    if not minimum <= value <= maximum:
-        raise ValueError(f"must be {f'>= {minimum}' if value < minimum else f'<= {maximum}'}, got {shown(value)}")
-    return value
-
-
-def number(*, positive: bool = False) -> BeforeValidator:
-    """A check for finite numbers from 0 to 2^62; text such as ``1e9`` is one, as YAML 1.1 does not read it as such.
-
-    Args:
-        positive: Whether 0 is refused.
-
-    Returns:
-        The validator for ``Annotated[float, ...]``.
-    """
-
-    def check(value: Any) -> float:
-        if isinstance(value, str) and re.fullmatch(r"\d+(\.\d*)?[eE][+-]?\d+", value):
-            value = float(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"must be a number, got {shown(value)}")  # noqa: TRY004 - pydantic collects ValueError
-        if not 0 <= value <= MAX_INTEGER or (positive and value == 0):
-            raise ValueError(f"must be a finite number {'> 0' if positive else '>= 0'}, got {shown(value)}")
-        return float(value)
-
-    return BeforeValidator(check)
-
-
-def must(holds: Callable[[Any], bool], sentence: str) -> AfterValidator:
-    """A check of one value.
-
-    Args:
-        holds: Whether the value is as it must be.
-        sentence: What must hold; ``{value}`` and ``{count}``, the length of a list, are filled in.
-
-    Returns:
-        The validator for ``Annotated``.
-    """
-
-    def check(value: Any) -> Any:
-        if not holds(value):
-            count = len(value) if isinstance(value, tuple | dict) else 1
-            raise ValueError(sentence.format(value=value, count=count))
-        return value
-
-    return AfterValidator(check)
-
-
 def context_of(info: ValidationInfo) -> Mapping[str, Any]:
     """What a validator was told of the rest of the file.
 
@@ -307,39 +207,3 @@ def values_of(block: Block, kind: type[Any]) -> dict[str, Any]:
         Its fields by name.
     """
     return {item.name: getattr(block, item.name) for item in fields(kind)}
-
-
-def _one_line(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"must be text, got {shown(value)}")
-    return " ".join(value.split())
-
-
-def _list(value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"must be a list, got {shown(value)}")  # noqa: TRY004 - pydantic collects ValueError
-    return value
-
-
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = sorted({value for value in values if values.count(value) > 1})
-    if repeated:
-        raise ValueError(f"names {', '.join(map(repr, repeated))} twice")
-    return values
-
-
-def _string_keys(value: Any) -> Any:
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-DISTINCT = AfterValidator(_distinct)
-STRING_KEYS = BeforeValidator(_string_keys)
-Count = Annotated[int, whole(1)]
-WholeNumber = Annotated[int, whole(0)]
-Figure = Annotated[float, number()]
-PositiveFigure = Annotated[float, number(positive=True)]
-Flag = Annotated[bool, Strict()]
-Text = Annotated[str, BeforeValidator(_one_line)]
-Name = Annotated[str, Strict()]
-Items = Annotated[tuple[T, ...], BeforeValidator(_list)]
-Names = Annotated[Items[Name], DISTINCT]

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator
 
-from offramp.hardware.block import (
+from offramp.hardware.block import Block
+from offramp.hardware.field_types import (
     DISTINCT,
-    Block,
     Count,
     Figure,
     Flag,

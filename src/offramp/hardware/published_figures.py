@@ -5,18 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from offramp.hardware.block import (
-    Block,
-    Fault,
-    Figure,
-    Items,
-    PositiveFigure,
-    Text,
-    WholeNumber,
-    must,
-    raise_faults,
-    whole,
-)
+from offramp.hardware.block import Block, Fault, raise_faults
+from offramp.hardware.field_types import Figure, Items, PositiveFigure, Text, WholeNumber, must, whole
 from offramp.workload.layer import MATRIX_OPS, POOL_OPS, LayerShape, Op
 
 MAX_ENTRIES = 1024

@@ -1,15 +1,14 @@
 """The operational array of a core: multipliers, or an in-memory computing array that ZigZag's model can price."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo
 
 from offramp.hardware.accelerator import ImcArray
-from offramp.hardware.block import (
+from offramp.hardware.block import Block, context_of
+from offramp.hardware.field_types import (
     DISTINCT,
-    Block,
     Count,
     Figure,
     Flag,
@@ -18,11 +17,11 @@ from offramp.hardware.block import (
     Names,
     WholeNumber,
     checked_whole,
-    context_of,
+    matches,
     must,
 )
 
-Dimension = Annotated[Name, must(lambda name: bool(re.fullmatch(r"D\d", name)), "must be D1, D2, ..., got {value!r}")]
+Dimension = Annotated[Name, matches(r"D\d", "must be D1, D2, ...")]
 
 
 def _size(value: Any, info: ValidationInfo) -> int:

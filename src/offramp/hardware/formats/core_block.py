@@ -1,32 +1,20 @@
 """One core in ZigZag's vocabulary, which all three formats use."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, Field, PlainValidator, ValidationInfo
+from pydantic import AliasChoices, Field, PlainValidator, ValidationInfo
 
 from offramp.hardware.accelerator import ArrayDimension, Core, CoreKind, MemoryLevel, SpatialLoop
-from offramp.hardware.block import (
-    DISTINCT,
-    STRING_KEYS,
-    Block,
-    Fault,
-    Items,
-    Name,
-    context_of,
-    near_name,
-    raise_faults,
-    read_as,
-)
+from offramp.hardware.block import Block, Fault, context_of, near_name, raise_faults, read_as
+from offramp.hardware.field_types import DISTINCT, STRING_KEYS, Items, Name, matches
 from offramp.hardware.formats.array_block import ArrayBlock, InMemoryArrayBlock, MacArrayBlock
 from offramp.hardware.formats.memory_block import MOVES, memory_level, read_memory
 
 LOOPS = ("B", "G", "K", "C", "OY", "OX", "FY", "FX")
 CELLS = "cells"
-_UNROLLING = re.compile(r"\s*([A-Z]+)\s*,\s*(\d{1,18})\s*")
 
 
 def _array(data: Any, info: ValidationInfo) -> ArrayBlock:
@@ -49,14 +37,11 @@ def _memories(data: Any, info: ValidationInfo) -> tuple[MemoryLevel, ...]:
     return memories
 
 
-def _unrolling(value: str) -> str:
-    match = _UNROLLING.fullmatch(value)
-    if match is None or match[1] not in LOOPS or int(match[2]) < 1:
-        raise ValueError(f"must hold entries such as 'K, 8' (loops {' '.join(LOOPS)}), got {value!r}")
-    return value
-
-
-_Unrollings = Annotated[dict[str, Annotated[Items[Annotated[Name, AfterValidator(_unrolling)]], DISTINCT]], STRING_KEYS]
+_Unrolling = matches(
+    rf"\s*({'|'.join(LOOPS)})\s*,\s*(?!0+\s*$)\d{{1,18}}\s*",
+    f"must hold entries such as 'K, 8' (loops {' '.join(LOOPS)})",
+)
+_Unrollings = Annotated[dict[str, Annotated[Items[Annotated[Name, _Unrolling]], DISTINCT]], STRING_KEYS]
 
 
 def _dataflow(data: Any, info: ValidationInfo) -> tuple[SpatialLoop, ...]:
@@ -132,12 +117,12 @@ class NamedCore:
     Attributes:
         name: Its name in the accelerator, the number of its copy included.
         kind: What it may run; None where the file states no such kind.
-        block: Its block; None where that has faults.
+        core: The core itself; None where its block has faults.
     """
 
     name: str
     kind: CoreKind | None
-    block: CoreBlock | None
+    core: Core | None
 
 
 def _hierarchy_faults(memories: Sequence[MemoryLevel]) -> Iterator[Fault]:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ValidationInfo
 
 from offramp.hardware.accelerator import CoreKind
-from offramp.hardware.block import STRING_KEYS, Block, Text, context_of, near_name, values_of
+from offramp.hardware.block import Block, context_of, near_name, values_of
 from offramp.hardware.chip_formulas import ChipFormulas, CoreFormula, InMemoryArray, Software, TiledArray
+from offramp.hardware.field_types import STRING_KEYS, Text
 from offramp.hardware.formats.core_block import NamedCore
 from offramp.hardware.formats.faults import Faults, read_block
 
@@ -78,7 +79,7 @@ def read_formulas(data: Any, cores: Mapping[str, NamedCore], faults: Faults, *, 
             faults.add(place, f"there is no such core{near_name(name, cores)}; there are {', '.join(cores) or 'none'}")
             continue
         core = cores[name]
-        memories = None if core.block is None else [memory.name for memory in core.block.memories]
+        memories = None if core.core is None else [memory.name for memory in core.core.memories]
         block = read_block(CoreFormulaBlock, entry, place, faults, {"memories": memories})
         if block is not None:
             formulas.append(CoreFormula(**values_of(block, CoreFormula) | {"core": core.name, "cycles": block.figures}))
@@ -95,7 +96,7 @@ def _chip_faults(entries: Mapping[str, Any], cores: Mapping[str, NamedCore], *, 
     if not has_clock:
         yield "powers need a clock; give the accelerator a `clock_hz`"
     for core in cores.values():
-        if getattr(core.block, "sparsity", None) is not None:
+        if core.core is not None and core.core.sparsity is not None:
             yield f"cycles and energies are those of the formulas, so `sparsity` of core {core.name!r} is unused"
     given = {cores[name].name for name in entries if name in cores}
     missing = {core.name for core in cores.values() if core.kind is CoreKind.COMPUTE} - given

@@ -1,6 +1,5 @@
 """One memory of a core, in the two ways in which ZigZag writes its ports."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -8,11 +7,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, PlainValidator, ValidationInfo
 
 from offramp.hardware.accelerator import MemoryLevel, MemoryOperand, OperandPorts, Port, PortKind
-from offramp.hardware.block import (
+from offramp.hardware.block import Block, Fault, context_of, near_name, raise_faults, read_as
+from offramp.hardware.field_types import (
     DISTINCT,
-    Block,
     Count,
-    Fault,
     Figure,
     Flag,
     Items,
@@ -20,11 +18,8 @@ from offramp.hardware.block import (
     Names,
     Text,
     WholeNumber,
-    context_of,
+    matches,
     must,
-    near_name,
-    raise_faults,
-    read_as,
     whole,
 )
 
@@ -128,19 +123,10 @@ class MemoryBlock(Block):
     source: Any = None
 
 
-_PortName = Annotated[
-    Text,
-    must(
-        lambda name: bool(re.fullmatch(r"r?w?_port_\d+", name)),
-        "must be like r_port_1, w_port_1 or rw_port_1, got {value!r}",
-    ),
-]
+_PortName = Annotated[Text, matches(r"r?w?_port_\d+", "must be like r_port_1, w_port_1 or rw_port_1")]
 _Allocation = Annotated[
     Name,
-    must(
-        lambda entry: bool(re.fullmatch(r"\s*(I1|I2|O)\s*,\s*(fh|tl|fl|th)\s*", entry)),
-        "must hold entries such as 'I1, fh' (operands I1 I2 O), got {value!r}",
-    ),
+    matches(r"\s*(I1|I2|O)\s*,\s*(fh|tl|fl|th)\s*", "must hold entries such as 'I1, fh' (operands I1 I2 O)"),
 ]
 
 

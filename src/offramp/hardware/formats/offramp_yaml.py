@@ -10,20 +10,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, WeightSparsity
-from offramp.hardware.block import (
+from offramp.hardware.block import Block, Fault, near_name, raise_faults
+from offramp.hardware.field_types import (
     DISTINCT,
     STRING_KEYS,
-    Block,
     Count,
-    Fault,
     Items,
     Names,
     PositiveFigure,
     Text,
     checked_whole,
     must,
-    near_name,
-    raise_faults,
     whole,
 )
 from offramp.hardware.formats.array_block import InMemoryArrayBlock
@@ -103,18 +100,17 @@ class OfframpCore(CoreBlock):
     mac_energy_by_bits: Annotated[MacEnergyTable | None, AfterValidator(_not_in_memory)] = None
     sparsity: Annotated[WeightSparsity | None, AfterValidator(_has_multiplied_weights)] = None
 
-    def copies_of(self, names: Sequence[str]) -> list[Core]:
-        """The cores that the block stands for.
+    def core(self, name: str) -> Core:
+        """One of the cores that the block stands for.
 
         Args:
-            names: Their names.
+            name: Its name.
 
         Returns:
-            Equal cores.
+            The core.
         """
-        core = self.build(names[0], self.kind, self.source)
-        core = replace(core, mac_energy_by_bits=self.mac_energy_by_bits, sparsity=self.sparsity)
-        return [replace(core, name=name) for name in names]
+        core = self.build(name, self.kind, self.source)
+        return replace(core, mac_energy_by_bits=self.mac_energy_by_bits, sparsity=self.sparsity)
 
 
 def _unknown_core(name: str, names: Iterable[str]) -> str:
@@ -162,15 +158,6 @@ class TwoWayLink(Link):
     ] = field(kw_only=True)
 
 
-@dataclass(frozen=True)
-class _CoreGroup:
-    """The cores that one entry of `cores` stands for; ``block`` is None where it has faults."""
-
-    names: tuple[str, ...]
-    kind: CoreKind | None
-    block: OfframpCore | None
-
-
 def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[str] = ()) -> Accelerator:
     """An accelerator from a file of `schema: 1`.
 
@@ -188,10 +175,9 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
     faults = Faults(list(repeated_keys))
     file = read_block(OfframpFile, data, "", faults)
     groups = _read_groups(data.get("cores"), faults)
-    names: dict[str, tuple[str, ...]] = {name: (name,) for group in groups.values() for name in group.names}
-    names |= {key: group.names for key, group in groups.items()}
-    cores = {name: NamedCore(name, group.kind, group.block) for group in groups.values() for name in group.names}
-    cores |= {key: cores[group.names[0]] for key, group in groups.items() if key not in cores}
+    named = {core.name: core for group in groups.values() for core in group}
+    names = {name: [name] for name in named} | {key: [core.name for core in group] for key, group in groups.items()}
+    cores = named | {key: group[0] for key, group in groups.items() if key not in named}
     links = _read_links(data.get("links"), names, faults)
     reference = tuple(_read_references(data.get("reference"), cores, faults))
     formulas = None
@@ -201,7 +187,7 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
     assert file is not None  # it has no faults
     return Accelerator(
         name=file.name,
-        cores=tuple(core for group in groups.values() if group.block for core in group.block.copies_of(group.names)),
+        cores=tuple(item.core for item in named.values() if item.core is not None),
         links=tuple(links),
         clock_hz=file.clock_hz,
         description=file.description,
@@ -224,8 +210,8 @@ def _read_references(data: Any, cores: Mapping[str, NamedCore], faults: Faults) 
             yield replace(layer, core=cores[name].name)
 
 
-def _read_groups(data: Any, faults: Faults) -> dict[str, _CoreGroup]:
-    groups: dict[str, _CoreGroup] = {}
+def _read_groups(data: Any, faults: Faults) -> dict[str, list[NamedCore]]:
+    groups: dict[str, list[NamedCore]] = {}
     for key, value in data.items() if isinstance(data, dict) else ():
         name, place = str(key), f"core '{key}'"
         if isinstance(value, dict) and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
@@ -237,9 +223,9 @@ def _read_groups(data: Any, faults: Faults) -> dict[str, _CoreGroup]:
         # The copies of a core with faults have names as well, which links may use.
         copies = given.get("copies") if block is None else block.copies
         many = copies if isinstance(copies, int) and 1 <= copies <= MAX_COPIES else 0
-        numbered = tuple(f"{name}{index}" for index in range(many))
-        groups[name] = _CoreGroup(numbered or (name,), kind, block)
-    names = [name for group in groups.values() for name in group.names]
+        numbered = [f"{name}{index}" for index in range(many)] or [name]
+        groups[name] = [NamedCore(each, kind, None if block is None else block.core(each)) for each in numbered]
+    names = [core.name for group in groups.values() for core in group]
     for name in sorted(name for name, count in Counter(names).items() if count > 1):
         faults.add("", f"core name {name!r} is used twice once copies are numbered")
     return groups

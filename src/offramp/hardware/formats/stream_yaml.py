@@ -1,5 +1,6 @@
 """Stream's multi-core YAML: a list of core files and a two-dimensional mesh between them."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from pydantic import AfterValidator, ValidationInfo
 
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
-from offramp.hardware.block import Block, Count, Figure, Items, Name, Text, WholeNumber, context_of, must
+from offramp.hardware.block import Block, context_of
+from offramp.hardware.field_types import Count, Figure, Items, Name, Text, WholeNumber, must
 from offramp.hardware.formats.core_block import CoreBlock
 from offramp.hardware.formats.faults import Faults, read_block
 from offramp.hardware.formats.yaml_file import read_yaml
@@ -180,27 +182,21 @@ def _links(cores: list[Core], mesh: MeshBlock) -> list[Link]:
     compute = [core.name for core in cores if core.kind is CoreKind.COMPUTE]
     of_kind = {kind: [core.name for core in cores if core.kind is kind] for kind in CoreKind}
     width, energy = mesh.bandwidth, mesh.unit_energy_cost / mesh.bandwidth
-    links: list[Link] = []
+    mesh_pairs: list[tuple[str, str]] = []
     for index, name in enumerate(compute):
         column, row = divmod(index, mesh.nb_rows)
         if column + 1 < mesh.nb_cols:
-            links += _both_ways(name, compute[index + mesh.nb_rows], width, energy)
+            mesh_pairs.append((name, compute[index + mesh.nb_rows]))
         if row + 1 < mesh.nb_rows:
-            links += _both_ways(name, compute[index + 1], width, energy)
-    for pooling in of_kind[CoreKind.POOLING]:
-        for name in compute:
-            links += _both_ways(name, pooling, width, energy)
-    for simd in of_kind[CoreKind.SIMD]:
-        for name in compute + of_kind[CoreKind.POOLING]:
-            links += _both_ways(name, simd, None, 0.0)
+            mesh_pairs.append((name, compute[index + 1]))
+    mesh_pairs += itertools.product(compute, of_kind[CoreKind.POOLING])
+    simd_pairs = itertools.product(compute + of_kind[CoreKind.POOLING], of_kind[CoreKind.SIMD])
+    links = [Link(one, other, width, energy) for pair in mesh_pairs for one, other in (pair, pair[::-1])]
+    links += [Link(one, other, None, 0.0) for pair in simd_pairs for one, other in (pair, pair[::-1])]
     for core in cores:
         if core.kind is CoreKind.OFFCHIP:
             links += _offchip_links(core, [other.name for other in cores if other is not core], mesh)
     return links
-
-
-def _both_ways(one: str, other: str, bandwidth_bits: int | None, energy: float) -> list[Link]:
-    return [Link(one, other, bandwidth_bits, energy), Link(other, one, bandwidth_bits, energy)]
 
 
 def _offchip_links(offchip: Core, others: list[str], mesh: MeshBlock) -> list[Link]:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from offramp.errors import AcceleratorError
-from offramp.hardware.block import shown
+from offramp.hardware.field_types import shown
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 50_000

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryLevel
-from offramp.hardware.block import Text
+from offramp.hardware.field_types import Text
 from offramp.hardware.formats.core_block import CoreBlock
 from offramp.hardware.formats.faults import Faults, read_block
+from offramp.hardware.formats.memory_block import MOVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +95,9 @@ def _array_to_zigzag(core: Core) -> dict[str, Any]:
 def _memory_to_zigzag(memory: MemoryLevel) -> dict[str, Any]:
     allocation: dict[str, list[str]] = {port.name: [] for port in memory.ports}
     for item in memory.operand_ports:
-        for direction, port in (
-            ("fh", item.from_high),
-            ("tl", item.to_low),
-            ("fl", item.from_low),
-            ("th", item.to_high),
-        ):
+        for move, port in zip(MOVES, (item.from_high, item.to_low, item.from_low, item.to_high), strict=True):
             if port is not None:
-                allocation[port].append(f"{item.operand}, {direction}")
+                allocation[port].append(f"{item.operand}, {move}")
     return {
         "size": memory.size_bits,
         "r_cost": memory.read_energy_pj,
