@@ -25,11 +25,11 @@ SPECIAL = {
 
 
 def _free_position(value: int | None, info: ValidationInfo) -> int | None:
-    num_cores = context_of(info)["num_cores"]
-    if value is None or num_cores is None:
+    files = context_of(info)["files"]
+    if value is None or files is None:
         return value
-    if value >= num_cores:
-        raise ValueError(f"must be below the number of cores ({num_cores}), got {value}")
+    if value >= len(files):
+        raise ValueError(f"must be below the number of cores ({len(files)}), got {value}")
     for key, kind in SPECIAL.items():
         if key != info.field_name and info.data.get(key) == value:
             raise ValueError(f"names core {value}, which is the {kind.value} core already")
@@ -41,7 +41,7 @@ Position = Annotated[WholeNumber | None, AfterValidator(_free_position)]
 
 @dataclass(frozen=True)
 class MeshBlock(Block):
-    """The block `graph`. The context's ``num_cores`` is the number of core files.
+    """The block `graph`. The context's ``files`` are the core files, None where they have a fault.
 
     Attributes:
         type: 2d_mesh.
@@ -114,18 +114,16 @@ def read_stream(data: Mapping[str, Any], path: Path) -> Accelerator:
     """
     faults = Faults()
     file = read_block(StreamFile, data, "", faults)
-    num_cores = None if file is None else len(file.cores)
-    mesh = None
-    if data.get("graph") is not None:
-        mesh = read_block(MeshBlock, data["graph"], "graph", faults, {"num_cores": num_cores})
-    cores: list[Core] = []
-    if file is not None:
-        kinds = _kinds(data.get("graph"), len(file.cores))
-        cores = _read_cores(file.cores, kinds, path, faults)
-        num_compute = kinds.count(CoreKind.COMPUTE)
-        if mesh is not None and num_compute != mesh.nb_rows * mesh.nb_cols:
-            needs = f"a {mesh.nb_rows} x {mesh.nb_cols} mesh needs as many compute cores"
-            faults.add("graph", f"{needs}, got {num_compute}")
+    files = None if file is None else file.cores
+    graph, mesh = data.get("graph"), None
+    if graph is not None:
+        mesh = read_block(MeshBlock, graph, "graph", faults, {"files": files})
+    kinds = _kinds(graph, len(files or ()))
+    cores = _read_cores(files or (), kinds, path, faults)
+    num_compute = kinds.count(CoreKind.COMPUTE)
+    if files is not None and mesh is not None and num_compute != mesh.nb_rows * mesh.nb_cols:
+        needs = f"a {mesh.nb_rows} x {mesh.nb_cols} mesh needs as many compute cores"
+        faults.add("graph", f"{needs}, got {num_compute}")
     faults.raise_if_any(path.name)
     assert file is not None  # it has no faults
     assert mesh is not None
@@ -205,11 +203,9 @@ def _offchip_links(offchip: Core, others: list[str], mesh: MeshBlock) -> list[Li
     one_port = len(memory.ports) == 1
     write = offchip.name if one_port else f"{offchip.name}-write"
     read = offchip.name if one_port else f"{offchip.name}-read"
+    writes, reads, cost = memory.write_bandwidth_bits, memory.read_bandwidth_bits, mesh.unit_energy_cost
     links: list[Link] = []
     for name in others:
-        for sender, receiver, width, shared in (
-            (name, offchip.name, memory.write_bandwidth_bits, write),
-            (offchip.name, name, memory.read_bandwidth_bits, read),
-        ):
-            links.append(Link(sender, receiver, width, mesh.unit_energy_cost / width, shared))
+        links.append(Link(name, offchip.name, writes, cost / writes, write))
+        links.append(Link(offchip.name, name, reads, cost / reads, read))
     return links

@@ -75,21 +75,20 @@ def core_to_zigzag(core: Core) -> dict[str, Any]:
 
 
 def _array_to_zigzag(core: Core) -> dict[str, Any]:
-    array: dict[str, Any] = {}
-    if core.imc is None:
-        array |= {"unit_energy": core.mac_energy_pj, "unit_area": 0.0}
-    else:
-        array |= {
+    figures: dict[str, Any] = {"unit_energy": core.mac_energy_pj, "unit_area": 0.0}
+    if core.imc is not None:
+        figures = {
             "is_imc": True,
             "imc_type": core.imc.kind,
             "input_precision": [core.imc.activation_bits, core.imc.weight_bits],
             "bit_serial_precision": core.imc.bit_serial_bits,
             "adc_resolution": core.imc.adc_resolution_bits,
         }
-    array["dimensions"] = [dimension.name for dimension in core.array]
-    array["sizes"] = [dimension.size for dimension in core.array]
-    array["systolic_dimensions"] = list(core.systolic_dimensions)
-    return array
+    return figures | {
+        "dimensions": [dimension.name for dimension in core.array],
+        "sizes": [dimension.size for dimension in core.array],
+        "systolic_dimensions": list(core.systolic_dimensions),
+    }
 
 
 def _memory_to_zigzag(memory: MemoryLevel) -> dict[str, Any]:
