@@ -7,7 +7,8 @@ import pytest
 
 from offramp.errors import InputError, UnknownNameError
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import ExitRule, RuleNotation, parse_rule
+from offramp.exits.exit_rule import ExitRule, RuleNotation
+from offramp.exits.rule_text import parse_rule
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.exits.rules.patience import Patience
 

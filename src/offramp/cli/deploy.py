@@ -44,7 +44,7 @@ def predict(
         return
     from offramp.deploy.bundle.manifest import load_manifest
     from offramp.deploy.runtime.session import EarlyExitSession
-    from offramp.exits.exit_rule import parse_rule
+    from offramp.exits.rule_text import parse_rule
     from offramp.jsonio import to_data
 
     # The next files are decoded while one is being classified.

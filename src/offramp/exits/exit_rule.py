@@ -8,13 +8,11 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.errors import InputError
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence, tempered
 from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits
 from offramp.exits.rule_arithmetic import NUMPY, Arithmetic, State, Value
 from offramp.exits.score_thresholds import ScoreChoice, ThresholdGrid, score_curve, score_samples
 from offramp.exits.threshold_combinations import ScoredSamples
-from offramp.jsonio import shortened
 from offramp.registry import Registry
 
 # Scores lie in 0..1: beyond it every threshold means the same, and JSON has no infinity.
@@ -380,28 +378,3 @@ class PerExitThresholds(ExitRule):
 
 
 EXIT_RULES: Registry[type[ExitRule]] = Registry("exit rule", "offramp.exits.rules", entry_points="offramp.exit_rules")
-
-
-def parse_rule(text: str, like: RuleNotation) -> ExitRule:
-    """Read a rule that a user wrote.
-
-    Args:
-        text: The name of a registered rule and its numbers, such as ``patience:2`` or ``cumulative:0.9,0.95``.
-        like: The rule of the bundle, which gives the confidence measure and temperatures.
-
-    Returns:
-        The rule; whether it fits the exits of a bundle is checked by its session.
-
-    Raises:
-        UnknownNameError: If no rule of this name is registered.
-        InputError: If the numbers are not those of such a rule.
-    """
-    name, _, numbers = text.strip().partition(":")
-    kind = EXIT_RULES.get(name)
-    try:
-        return kind.from_numbers(tuple(float(part) for part in numbers.split(",")), like)
-    except (ValueError, OverflowError) as exc:
-        raise InputError(
-            f"A rule {name!r} must be written as its name, a colon and {kind.numbers}, such as {kind.example}; "
-            f"got {shortened(repr(text))}."
-        ) from exc

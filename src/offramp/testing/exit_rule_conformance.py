@@ -14,9 +14,10 @@ from offramp.deploy.onnx.value_names import EXIT, IMAGES
 from offramp.deploy.runtime.graph_sessions import start_content
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.exits.confidence_measures import Measure
-from offramp.exits.exit_rule import EXIT_RULES, CachedOutputs, ExitRule, RuleNotation, parse_rule
+from offramp.exits.exit_rule import EXIT_RULES, CachedOutputs, ExitRule, RuleNotation
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 from offramp.exits.rule_curve import rule_curve
+from offramp.exits.rule_text import parse_rule
 from offramp.exits.score_thresholds import ThresholdGrid
 from offramp.testing.pass_through import export_pass_through
 
