@@ -1,8 +1,8 @@
 import pytest
 
 from offramp.records.run_summary import RunSummary
-from offramp.report.figures import figure_data
-from offramp.report.figures.figure_data import FrontPanel, Point
+from offramp.report.figures import front_data
+from offramp.report.figures.front_data import FrontPanel, Point
 from offramp.report.figures.front_figure import plot_front
 from tests.report import fake
 
@@ -55,13 +55,13 @@ def test_zero_cost_stays_on_a_linear_axis() -> None:
 
 
 def test_chosen_networks_and_the_reference_are_named(summary: RunSummary) -> None:
-    figure = plot_front(figure_data.front_panels(summary)[0])
+    figure = plot_front(front_data.front_panels(summary)[0])
     names = [note.text for note in figure.layout.annotations]
     assert names == ["<b>knee</b>", "<b>most accurate</b>", "<b>cheapest</b>", "<b>static reference</b>"]
 
 
 def test_hover_tells_the_architecture(summary: RunSummary) -> None:
-    figure = plot_front(figure_data.front_panels(summary)[0])
+    figure = plot_front(front_data.front_panels(summary)[0])
     front = next(trace for trace in figure.data if trace.name == "Front" and trace.mode == "markers")
     assert all("mobilenet_v2" in text and "depths" in text for text in front.hovertext)
 

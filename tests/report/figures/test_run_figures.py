@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from offramp.records.run_summary import RunSummary, TrainingCurve
-from offramp.report.figures import figure_data, palette
+from offramp.report.figures import exit_breakdown_data, front_data, palette
 from offramp.report.figures import run_figures as figures
-from offramp.report.figures.figure_data import ProgressPoint
+from offramp.report.figures.front_data import ProgressPoint
 from offramp.report.figures.front_figure import plot_front
 from offramp.report.figures.timeline_data import timeline
 from offramp.report.figures.timeline_figure import plot_timeline
@@ -23,16 +23,16 @@ def summary() -> RunSummary:
 
 def all_figures(summary: RunSummary) -> list[Any]:
     network = summary.chosen[0]
-    parts = figure_data.breakdown(network.cost, network.validation.rates)
+    parts = exit_breakdown_data.breakdown(network.cost, network.validation.rates)
     return [
-        *(plot_front(panel) for panel in figure_data.front_panels(summary)),
-        figures.plot_exits(figure_data.exit_bars(network)),
+        *(plot_front(panel) for panel in front_data.front_panels(summary)),
+        figures.plot_exits(exit_breakdown_data.exit_bars(network)),
         figures.plot_layer_energy(parts),
         figures.plot_layer_cycles(parts),
         figures.plot_energy_split(parts),
         plot_timeline(timeline(network.cost, summary.core_names)),
         figures.plot_training(summary.training[0]),
-        figures.plot_progress(figure_data.hypervolume_progress(summary.objectives, summary.evaluations)),
+        figures.plot_progress(front_data.hypervolume_progress(summary.objectives, summary.evaluations)),
     ]
 
 
@@ -57,7 +57,7 @@ def test_figures_use_only_colours_that_the_page_can_exchange(summary: RunSummary
 
 def test_stacked_energies_add_up(summary: RunSummary) -> None:
     network = summary.chosen[0]
-    parts = figure_data.breakdown(network.cost, network.validation.rates)
+    parts = exit_breakdown_data.breakdown(network.cost, network.validation.rates)
     figure = figures.plot_layer_energy(parts)
     drawn = sum(sum(trace.x) for trace in figure.data)
     expected = network.expected_validation.energy_pj * 1e-12
@@ -69,7 +69,7 @@ def test_stacked_energies_add_up(summary: RunSummary) -> None:
 
 def test_every_layer_has_a_row_even_if_names_shorten_to_the_same(summary: RunSummary) -> None:
     cost = fake.cost_report(fake.architecture(), prefix="a.very.long.prefix.that.is.cut.in.the.middle.")
-    parts = figure_data.breakdown(cost, (0.5, 0.3, 0.2))
+    parts = exit_breakdown_data.breakdown(cost, (0.5, 0.3, 0.2))
     figure = figures.plot_layer_cycles(parts)
     assert sum(len(trace.y) for trace in figure.data) == len(cost.layers)
     assert len(figure.layout.yaxis.ticktext) == len(cost.layers)
@@ -82,7 +82,7 @@ def test_every_layer_has_a_row_even_if_names_shorten_to_the_same(summary: RunSum
 
 def test_exits_show_rates_and_accuracies_of_both_splits(summary: RunSummary) -> None:
     network = summary.chosen[0]
-    figure = figures.plot_exits(figure_data.exit_bars(network))
+    figure = figures.plot_exits(exit_breakdown_data.exit_bars(network))
     assert [trace.name for trace in figure.data] == ["Validation", "Validation", "Test", "Test"]
     assert sum(figure.data[0].x) == pytest.approx(100.0, abs=1e-3)
     assert network.test is not None
@@ -93,7 +93,7 @@ def test_an_exit_that_nobody_takes_says_so(summary: RunSummary) -> None:
     network = summary.chosen[0]
     rates = (0.0,) * (network.num_exits - 1) + (1.0,)
     closed = replace(network, validation=replace(network.validation, rates=rates), test=None, expected_test=None)
-    figure = figures.plot_exits(figure_data.exit_bars(closed))
+    figure = figures.plot_exits(exit_breakdown_data.exit_bars(closed))
     assert figure.data[1].text[0] == "nobody"
 
 
@@ -121,7 +121,7 @@ def test_names_cannot_bring_markup_of_their_own(summary: RunSummary) -> None:
     evil = '<a href="x">&'
     layers = tuple(replace(layer, name=evil, core=evil, op=evil) for layer in network.cost.layers)
     cost = replace(network.cost, layers=layers)
-    parts = figure_data.breakdown(cost, network.validation.rates)
+    parts = exit_breakdown_data.breakdown(cost, network.validation.rates)
     drawn = [
         figures.plot_layer_energy(parts),
         figures.plot_layer_cycles(parts),

@@ -4,7 +4,7 @@ import pytest
 
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
-from offramp.report.figures import figure_data
+from offramp.report.figures import exit_breakdown_data, front_data
 from offramp.report.pages import tables
 from tests.report import fake
 
@@ -55,7 +55,7 @@ def test_every_static_network_is_compared_with_the_one_reference(summary: RunSum
     own = summary.chosen[0].static.expected.energy_pj
     expected = units.reduction(own, summary.static_reference.expected.energy_pj).replace(units.NBSP, " ")
     assert notes(table, 4)[3] == expected
-    assert len(table.rows) == 3 + len(figure_data.static_networks(summary))
+    assert len(table.rows) == 3 + len(front_data.static_networks(summary))
 
 
 def test_untested_networks_say_so() -> None:
@@ -110,7 +110,7 @@ def test_front_table_bears_missing_details(summary: RunSummary) -> None:
 
 def test_energy_table_adds_up() -> None:
     cost = fake.cost_report(fake.architecture())
-    table = tables.energy_table(figure_data.breakdown(cost, (0.0, 0.0, 1.0)))
+    table = tables.energy_table(exit_breakdown_data.breakdown(cost, (0.0, 0.0, 1.0)))
     assert texts(table, len(table.rows) - 1)[0] == "all"
     assert texts(table, len(table.rows) - 1)[3] == units.energy(cost.stages[-1].energy_to_exit_pj).replace(
         units.NBSP, " "
@@ -121,7 +121,7 @@ def test_energy_table_adds_up() -> None:
 
 
 def test_energy_table_without_energy() -> None:
-    table = tables.energy_table(figure_data.Breakdown((), ()))
+    table = tables.energy_table(exit_breakdown_data.Breakdown((), ()))
     assert texts(table, 0) == ["all", "0 J", "0 J", "0 J", "0.0 %"]
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from offramp.report import units
 from offramp.report.figures import palette
-from offramp.report.figures.figure_data import FrontPanel, Point
 from offramp.report.figures.figure_style import base_layout, rounded, shortened
+from offramp.report.figures.front_data import FrontPanel, Point
 from offramp.report.figures.label_placement import PixelPoint, place_labels
 
 if TYPE_CHECKING:

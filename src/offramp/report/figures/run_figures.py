@@ -1,4 +1,4 @@
-"""Figures of the values in ``figure_data``, drawn in light colours; the page replaces these in the dark theme."""
+"""Figures of the run, drawn in light colours; the page replaces these in the dark theme."""
 
 import html
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from offramp.records.run_summary import TrainingCurve
 from offramp.report import units
 from offramp.report.figures import palette
-from offramp.report.figures.figure_data import Breakdown, ExitBar, LayerRow, ProgressPoint, layer_note
+from offramp.report.figures.exit_breakdown_data import Breakdown, ExitBar, LayerRow, layer_note
 from offramp.report.figures.figure_style import (
     LEGEND_ROOM,
     base_layout,
@@ -16,6 +16,7 @@ from offramp.report.figures.figure_style import (
     shortened_start,
     style_axes,
 )
+from offramp.report.figures.front_data import ProgressPoint
 from offramp.workload.graph import Role
 
 if TYPE_CHECKING:

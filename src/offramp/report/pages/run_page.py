@@ -14,7 +14,7 @@ from offramp.records.run_summary import ChosenNetwork, RunSummary, SampleDecisio
 from offramp.report import units
 from offramp.report import wording as words
 from offramp.report.architecture_layout import exit_label
-from offramp.report.figures import figure_data
+from offramp.report.figures import exit_breakdown_data, front_data
 from offramp.report.figures import run_figures as figures
 from offramp.report.figures.front_figure import plot_front
 from offramp.report.figures.timeline_data import busy_table, timeline
@@ -106,7 +106,7 @@ def render_page(summary: RunSummary) -> str:
         The HTML page.
     """
     network = summary.recommended
-    progress = figure_data.hypervolume_progress(summary.objectives, summary.evaluations)
+    progress = front_data.hypervolume_progress(summary.objectives, summary.evaluations)
     rules = {item.rule for item in summary.chosen}
     training = [_training_box(index, curve, rules) for index, curve in enumerate(summary.training) if curve.epochs]
     return (
@@ -124,7 +124,7 @@ def render_page(summary: RunSummary) -> str:
             contents=_contents(summary, bool(training), bool(progress)),
             front_figures=_front_boxes(summary),
             thinned=_thinned(summary),
-            num_statics=len(figure_data.static_networks(summary)),
+            num_statics=len(front_data.static_networks(summary)),
             front_table=tables.front_table(summary),
             chosen_table=tables.chosen_table(summary),
             networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
@@ -157,7 +157,7 @@ def write_page(summary: RunSummary, path: Path) -> None:
 
 def _front_boxes(summary: RunSummary) -> list[FigureBox]:
     boxes = []
-    for panel in figure_data.front_panels(summary):
+    for panel in front_data.front_panels(summary):
         named = [*panel.chosen, *panel.statics[:1]]
         marks = "; ".join(f"{p.label}: {units.percent(p.accuracy)} at {units.si(p.cost, panel.unit)}" for p in named)
         description = f"Scatter plot of validation accuracy against {panel.title.lower()}. {marks}."
@@ -168,17 +168,17 @@ def _front_boxes(summary: RunSummary) -> list[FigureBox]:
 
 def _thinned(summary: RunSummary) -> str:
     others = len(summary.evaluations) - len(summary.front_indices)
-    if others <= figure_data.MAX_CANDIDATES:
+    if others <= front_data.MAX_CANDIDATES:
         return ""
-    drawn = -(-others // -(-others // figure_data.MAX_CANDIDATES)) + len(summary.front_indices)
+    drawn = -(-others // -(-others // front_data.MAX_CANDIDATES)) + len(summary.front_indices)
     return f"{drawn} of {len(summary.evaluations)}"
 
 
 def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> NetworkView:
     name = rule_name(network.rule)
     measured = network.measured
-    parts = figure_data.breakdown(network.cost, measured.profile.rates)
-    bars = figure_data.exit_bars(network)
+    parts = exit_breakdown_data.breakdown(network.cost, measured.profile.rates)
+    bars = exit_breakdown_data.exit_bars(network)
     schedule = timeline(network.cost, summary.core_names)
     about = f"of the network {name}"
     rates = "; ".join(f"{bar.exit}, {bar.split}: {units.percent(bar.rate)} leave" for bar in bars)
@@ -242,7 +242,7 @@ def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> F
     return figure_box(f"figure-training-{index}", figure, title, f"Training curves of {curve.name}: {shown}.")
 
 
-def _progress_box(points: tuple[figure_data.ProgressPoint, ...]) -> FigureBox:
+def _progress_box(points: tuple[front_data.ProgressPoint, ...]) -> FigureBox:
     caption = "The curve is flat where new networks no longer improve the front."
     return figure_box(
         "figure-progress",

@@ -9,7 +9,8 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units
 from offramp.report.architecture_layout import describe, layout_of
-from offramp.report.figures.figure_data import Breakdown, cost_of, static_networks
+from offramp.report.figures.exit_breakdown_data import Breakdown
+from offramp.report.figures.front_data import cost_of, static_networks
 from offramp.report.table import Cell, Column, Table
 from offramp.report.wording import METRIC_NAMES, format_metric
 from offramp.workload.graph import Role

@@ -11,7 +11,7 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
 from offramp.report.architecture_layout import layout_of
-from offramp.report.figures.figure_data import cost_of
+from offramp.report.figures.front_data import cost_of
 from offramp.report.terminal.terminal_style import plain_text, simple_table
 from offramp.space.architecture import Architecture
 
