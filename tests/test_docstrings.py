@@ -11,9 +11,11 @@ from tests.structure import MODULES, room_of
 ROOMS_DONE = {
     "__init__",
     "__main__",
+    "algorithms",
     "anomaly",
     "cli",
     "cost",
+    "data",
     "deploy",
     "errors",
     "exits",
@@ -31,6 +33,7 @@ ROOMS_DONE = {
     "testing",
     "train",
     "version",
+    "workload",
 }
 
 COMPLETE = '''
