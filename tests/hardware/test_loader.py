@@ -127,6 +127,8 @@ def test_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
         load_accelerator(tmp_path / "none.yaml")
     with pytest.raises(AcceleratorError, match="No such file"):
         load_accelerator("none.yaml")
+    with pytest.raises(AcceleratorError, match="No such file"):
+        load_accelerator("chips/edge-tpu")
     with pytest.raises(AcceleratorError, match="is a folder"):
         load_accelerator(tmp_path)
 

@@ -114,6 +114,8 @@ def test_a_chosen_network_checks_itself(summary: RunSummary) -> None:
         replace(network, validation=fake.exit_profile(network.num_exits + 1, 0.9, 10))
     with pytest.raises(ValueError, match="together or not at all"):
         replace(network, test=None)
+    with pytest.raises(ValueError, match="`dropped` must be of taps without an exit"):
+        replace(network, dropped=network.architecture.exits[:1])
 
 
 def test_curves_have_one_value_per_epoch() -> None:

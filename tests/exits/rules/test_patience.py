@@ -66,6 +66,14 @@ def test_faults_of_a_notation(thresholds: tuple[float, ...], faults: list[str]) 
     assert list(Patience.faults(notation, 3)) == [f"thresholds of patience must {fault}" for fault in faults]
 
 
+def test_one_number_is_read_from_text_and_from_the_thresholds_of_a_bundle() -> None:
+    like = RuleNotation("patience", "margin", (2.0,))
+    assert Patience.from_notation(like) == Patience(2)
+    assert Patience.from_numbers((3.0,), like) == Patience(3)
+    with pytest.raises(ValueError, match=r"must be a whole number, got 1\.5"):
+        Patience.from_numbers((1.5,), like)
+
+
 def test_no_patience_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="`num_agreeing`"):
         Patience(0)
