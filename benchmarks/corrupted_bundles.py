@@ -169,7 +169,7 @@ def make_bundles(folder: Path) -> None:
 
     torch.set_num_threads(1)
     for name in ("fp32", "int8"):
-        network = build_network("resnet", "smallest")
+        network = build_network("resnet", "smallest", 1)
         if name == "int8":
             network = quantised(network, random_inputs(64, 2))
         inputs = random_inputs(100, 0)

@@ -2,12 +2,12 @@
 
     python -m benchmarks.kill_test [--kills 50] [--whole-kills 12] [--algorithms random,nsga2,edanas]
 
-Each search runs in a process of its own that gets SIGKILL at random moments and is resumed until it ends. Most kills
-hit searches that judge candidates by formula, where little else happens than proposals, commits and replays; the
-others hit whole searches on the digits, half of them with two worker processes, in their start, training, evaluations
-or fine-tuning. Checked against an undisturbed run with the
-same seed: the record holds every proposal and exactly one evaluation of each, in the same order and with the same
-values; the fronts are equal; no process is left behind. Writes benchmarks/results/kill_test.json.
+Each search runs in a separate process, which gets SIGKILL at random moments and is resumed until it ends. Most kills
+hit searches that evaluate candidates by a formula, so that most of the time goes into proposals, commits and replays.
+The others hit whole searches on the digits, half of them with two worker processes, at the start or during training,
+search or fine-tuning. Each search is compared with an undisturbed run with the same seed. The record must hold every
+proposal with exactly one evaluation, in the same order and with the same values. The fronts must be equal, and no
+process may be left. Writes benchmarks/results/kill_test.json.
 """
 
 import argparse
@@ -66,7 +66,7 @@ settings = with_settings(Config(), {
     "search.validation_samples": 100, "search.calibration_samples": 128,
 })
 known = (folder / "run.sqlite").exists() and (folder / "run.sqlite").stat().st_size > 0
-search(settings, run=folder, resume=known, execution__workers=workers)
+search(None if known else settings, run=folder, resume=known, execution__workers=workers)
 """
 _LIMIT_S = 900.0
 
@@ -91,7 +91,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One search with its kills, beside the undisturbed one."""
+    """The comparison of a search that was killed with the undisturbed one."""
 
     algorithm: str
     whole_search: bool
@@ -119,7 +119,7 @@ def undisturbed(folder: Path, plan: Plan) -> float:
 
 
 def phase_of(folder: Path) -> str:
-    """What the search was at when it was killed, by its own record."""
+    """The phase in which the search was killed, from its record."""
     try:
         store = read_run(folder)
     except RunError:
@@ -170,7 +170,7 @@ def front_of(folder: Path) -> object:
 
 
 def workers_left(folder: Path) -> int:
-    """Worker processes that still work for a run."""
+    """Number of worker processes of a run that are still there."""
     found = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -193,7 +193,7 @@ class Comparison:
 
 
 def compare(whole: Path, torn: Path) -> Comparison:
-    """What a record that went through kills has beside one that did not."""
+    """Compare the record of a killed search with that of an undisturbed one."""
     expected, found = rows(whole), rows(torn)
     keys = [row[:2] for row in found]
     done = {row[:2]: row for row in found if row[3] is not None}
@@ -204,7 +204,7 @@ def compare(whole: Path, torn: Path) -> Comparison:
 
 
 def trial(root: Path, plan: Plan, rng: random.Random) -> list[Outcome]:
-    """Searches of one plan until all its kills are spent."""
+    """Run the searches of a plan until all its kills are used."""
     whole = root / f"{plan.name}-undisturbed"
     seconds = undisturbed(whole, plan)
     outcomes: list[Outcome] = []

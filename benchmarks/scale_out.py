@@ -2,11 +2,12 @@
 
     python -m benchmarks.scale_out [--rounds 7] [--evaluations 40] [--simulate-only]
 
-One search by chance on the digits, by this process, by two worker processes and by a Dask cluster of a scheduler and
-two workers on this machine, turn by turn; every evaluation goes through the record. Then what a task costs beside its
-work: jobs that do nothing, bytes by the counters of the loopback device. From those figures follows, by simulation,
-what 10, 100 and 1,000 workers would do. Prints the tables of docs/how-to/scale-out.md and writes
-benchmarks/results/scale_out.json. Other load on the machine spoils the efficiency: the load average stands beside it.
+Runs the same random search on the digits in this process, with two worker processes, and on a Dask cluster with one
+scheduler and two workers on this machine, one after the other in each round. Every evaluation is recorded. Then it
+measures the overhead of a task with jobs that do nothing, and the bytes on the network by the counters of the loopback
+device. A simulation derives from these figures what 10, 100 and 1,000 workers would achieve. Prints the tables of
+docs/how-to/scale-out.md and writes benchmarks/results/scale_out.json. Other load on the machine falsifies the
+efficiency, so the load average is recorded too.
 """
 
 import argparse
@@ -49,12 +50,12 @@ from offramp.settings.config import Config
 
 NUM_WORKERS, NUM_EMPTY, REQUIRED = 2, 400, 0.85
 LINK_BYTES_PER_S = 125e6
-"""What the simulation takes for the coordinator's link: 1 Gbit/s."""
+"""Bandwidth of the coordinator's link in the simulation: 1 Gbit/s."""
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """What an empty job costs through an executor; ``wire_bytes`` None where nothing goes over a network."""
+    """Overhead of an empty job with an executor; ``wire_bytes`` is None without a network."""
 
     executor: str
     start_s: float
@@ -64,7 +65,7 @@ class Overhead:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the simulation starts from, per task or once per worker."""
+    """The input of the simulation: costs per task or once per worker."""
 
     dispatch_s: float
     record_s: float
@@ -75,7 +76,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a number of workers would do with a search of ``num_tasks`` candidates."""
+    """The simulated search of ``num_tasks`` candidates with a number of workers."""
 
     workers: int
     batch: int
@@ -98,7 +99,7 @@ def nothing(folder: Path) -> Handler:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """A scheduler and two workers of one thread as programs; yields the address."""
+    """Start a scheduler and two workers of one thread as programs; yields the address."""
     file = folder / "scheduler.json"
     # They start in another folder and must find this module all the same.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -121,7 +122,7 @@ def cluster(folder: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Searched:
-    """A search: from the first proposal to the last record, and what it found; CPU time of all that took part."""
+    """The time of a search from first proposal to last record, the CPU time of all processes, and the results."""
 
     seconds: float
     cpu_s: float
@@ -138,7 +139,7 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def search(context: Context, evaluator: BatchEvaluator, folder: Path, count: int, pids: Sequence[int] = ()) -> Searched:
-    """By chance, ``count`` candidates; ``pids`` are those who help."""
+    """Run a random search of ``count`` candidates; ``pids`` are the worker processes."""
     store = create_run(folder, context.config)
     study = Study(build_algorithm(context), evaluator, store)
     started, cpu = time.monotonic(), cpu_seconds(pids)
@@ -150,7 +151,7 @@ def search(context: Context, evaluator: BatchEvaluator, folder: Path, count: int
 
 
 def warm(executor: Executor) -> float:
-    """Wait until all workers have done something; returns the seconds."""
+    """Wait until all workers have done a job; returns the seconds."""
     started = time.monotonic()
     for future in [executor.submit(Job("evaluate", "")) for _ in range(8 * executor.num_workers)]:
         future.result()
@@ -163,7 +164,7 @@ def loopback_bytes() -> int:
 
 
 def empty_jobs(name: str, open_executor: Callable[[], Executor], size: int) -> Overhead:
-    """The cost of jobs that do nothing, with payloads of ``size`` characters there and back."""
+    """Measure jobs that do nothing, with payloads of ``size`` characters in both directions."""
     started = time.monotonic()
     executor = open_executor()
     warm(executor)
@@ -177,7 +178,7 @@ def empty_jobs(name: str, open_executor: Callable[[], Executor], size: int) -> O
 
 
 def record_seconds(evaluations: Sequence[Evaluation], context: Context, folder: Path) -> float:
-    """What writing one evaluation takes."""
+    """Seconds to record one evaluation."""
     store = create_run(folder, context.config)
     store.propose(0, [evaluation.architecture for evaluation in evaluations])
     started = time.monotonic()
@@ -261,14 +262,14 @@ class Turns:
         return statistics.median(value(item) for item in self.searched[name])
 
     def efficiency(self, name: str) -> float:
-        """Work done in the time of this process, over what so many workers could do: the median of all turns."""
+        """Speed relative to this process, divided by the number of workers: the median of all turns."""
         pairs = zip(self.searched["serial"], self.searched[name], strict=True)
         return statistics.median(serial.seconds / (NUM_WORKERS * other.seconds) for serial, other in pairs)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All that was measured with workers."""
+    """All measurements with workers."""
 
     turns: Turns
     overheads: tuple[Overhead, ...]
@@ -278,7 +279,7 @@ class Measured:
 def take_turns(
     context: Context, pool: ProcessPool, dask: DaskExecutor, root: Path, options: argparse.Namespace
 ) -> Turns:
-    """The same search by each executor in turn."""
+    """Run the same search with each executor in turn."""
     evaluators: dict[str, BatchEvaluator] = {
         "serial": SequentialEvaluator(context.evaluator),
         "pool": RemoteEvaluator(pool),
@@ -298,7 +299,7 @@ def take_turns(
 
 
 def measure(context: Context, root: Path, address: str, options: argparse.Namespace) -> Measured:
-    """Searches, then what a job costs beside its work."""
+    """Measure the searches, then the overhead of a job."""
     files = prepare_worker_folder(context, root / "workers", training=False, threads=1)
     pool, dask = ProcessPool(files, NUM_WORKERS), DaskExecutor(files, address)
     while dask.num_workers < NUM_WORKERS:
@@ -324,7 +325,7 @@ def measure(context: Context, root: Path, address: str, options: argparse.Namesp
 
 
 def figures_of(measured: Measured, rows: Sequence[Simulated], context: Context, num_evaluations: int) -> dict[str, Any]:
-    """What is kept, by name."""
+    """The figures to save, by name."""
     turns = measured.turns
     results = {name: found[-1].evaluations for name, found in turns.searched.items()}
     fronts = {name: pareto_front(evaluations, context.objectives) for name, evaluations in results.items()}

@@ -30,13 +30,13 @@ def test_time_is_kept_for_export_and_report(budget: float | None, usable: float 
 
 def test_a_budget_that_is_too_short_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"budget \(1 s\).*--budget"):
-        search(small_config(budget__seconds=1.0), run=tmp_path / "run")
+        search(small_config(budget__seconds=1.0, train__random_subnets=0), run=tmp_path / "run")
 
 
 def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small_config(train__epochs=2, search__evaluations=4, search__batch=4, fine_tune__picks=("cheapest",))
+    config = small_config(train__epochs=2, train__random_subnets=0)
     real, calls = jsonio.write_atomically, []
 
     def no_room_for_the_second(path: Path, content: bytes | str) -> None:
@@ -68,6 +68,7 @@ def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet_and_writes_the_t
     fake_runtime(tmp_path / "node_modules" / "onnxruntime-web")
     config = small_config(
         train__epochs=1,
+        train__random_subnets=0,
         search__evaluations=4,
         search__batch=4,
         fine_tune__picks=("cheapest",),
@@ -100,46 +101,36 @@ def test_an_unknown_target_or_a_missing_tool_is_answered_before_work_begins(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_teaching_reference_is_finished_first_and_by_workers_too(tmp_path: Path) -> None:
-    changes = {
-        "train__epochs": 1,
-        "search__evaluations": 4,
-        "fine_tune__epochs": 1,
-        "fine_tune__picks": ("cheapest",),
-        "fine_tune__teacher": "reference",
-    }
-    here, there = tmp_path / "here", tmp_path / "there"
-    result = search(small_config(**changes), run=here)
-    search(small_config(**changes, execution__workers=2), run=there)
-    age = {name: (here / "chosen" / name / "network.json").stat().st_mtime_ns for name in ("reference", "cheapest")}
-    assert age["reference"] < age["cheapest"]
-    for name in age:
-        weights, others = (load_file(folder / "chosen" / name / "weights.safetensors") for folder in (here, there))
-        assert all(torch.equal(tensor, others[key]) for key, tensor in weights.items())
-    assert result.summary is not None
-    assert result.summary.static_reference.accuracy_test is not None
-    assert [note for note in result.summary.warnings if "learned from the trained reference" in note]
-
-
-def test_exits_that_do_not_pay_are_dropped_here_and_by_workers(tmp_path: Path) -> None:
+def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Path) -> None:
+    """The reference is finished before its pupils, and workers leave the same weights and records."""
     changes = {
         "space__max_exits": 4,
         "train__epochs": 1,
+        "train__random_subnets": 0,
         "search__evaluations": 6,
         "fine_tune__epochs": 2,
         "fine_tune__picks": ("most_accurate",),
+        "fine_tune__teacher": "reference",
         "fine_tune__drop_exits": True,
     }
-    result = search(small_config(**changes), run=tmp_path / "here")
-    search(small_config(**changes, execution__workers=2), run=tmp_path / "there")
-    summary = result.summary
+    here, there = tmp_path / "here", tmp_path / "there"
+    summary = search(small_config(**changes), run=here).summary
+    search(small_config(**changes, execution__workers=2), run=there)
+    names = ("reference", "most_accurate")
+    age = {name: (here / "chosen" / name / "network.json").stat().st_mtime_ns for name in names}
+    assert age["reference"] < age["most_accurate"]
+    for name in names:
+        weights, others = (load_file(folder / "chosen" / name / "weights.safetensors") for folder in (here, there))
+        assert all(torch.equal(tensor, others[key]) for key, tensor in weights.items())
     assert summary is not None
+    assert summary.static_reference.accuracy_test is not None
+    assert [note for note in summary.warnings if "learned from the trained reference" in note]
     assert any(network.dropped for network in summary.chosen)
     assert [note for note in summary.warnings if note.startswith("Exits that did not pay for their branches")]
     found = {summary.evaluations[index].architecture for index in summary.front_indices}
     for network in summary.chosen:
         assert network.candidate in found
         record = Path(network.bundle).with_name("network.json")
-        assert (tmp_path / "here" / record).read_text() == (tmp_path / "there" / record).read_text()
-        manifest = load_manifest(tmp_path / "here" / network.bundle)
+        assert (here / record).read_text() == (there / record).read_text()
+        manifest = load_manifest(here / network.bundle)
         assert [item.tap for item in manifest.exits[:-1]] == [choice.tap for choice in network.architecture.exits]

@@ -20,6 +20,7 @@ from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.exit_dropping import KeptExits, exits_worth_keeping
 from offramp.run.finishing.finisher import WEIGHTS, Finisher
 from offramp.run.finishing.targets import Selection
+from offramp.settings.by_name import with_settings
 from tests.conftest import small_config
 
 
@@ -86,15 +87,16 @@ def test_a_reference_teaches_every_exit(tmp_path: Path) -> None:
 
 def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
     """A heavier weight gives other weights; the factor 1 is the loss as it is."""
+    config = small_config(fine_tune__epochs=1)
+    context = build_context(config, build_dataset(config, SilentReporter()))
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    selection = Selection(("knee",), context.evaluator.evaluate(architecture))
     trained = []
     for name, changes in (("default", {}), ("one", {"early_exit_weight": 1.0}), ("light", {"early_exit_weight": 0.1})):
-        config = small_config(fine_tune__epochs=1, **{f"fine_tune__{key}": value for key, value in changes.items()})
-        context = build_context(config, build_dataset(config, SilentReporter()))
-        architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
-        selection = Selection(("knee",), context.evaluator.evaluate(architecture))
+        settings = with_settings(config, {f"fine_tune.{key}": value for key, value in changes.items()})
+        finisher = Finisher(replace(context, config=settings))
         with SilentReporter().task("finishing") as task:
-            folder = tmp_path / name
-            trained.append(Finisher(context).finish(selection, folder, task, deadline=None, resume=False).network)
+            trained.append(finisher.finish(selection, tmp_path / name, task, deadline=None, resume=False).network)
     default, one, light = map(weights_of, trained)
     assert default == one
     assert light != one

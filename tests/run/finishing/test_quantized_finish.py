@@ -13,7 +13,7 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import convert_, is_prepared
 from offramp.objectives.pareto import ParetoFront
 from offramp.progress import SilentReporter
-from offramp.records.run_summary import RunSummary
+from offramp.records.run_summary import RunSummary, StaticReference
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
@@ -35,6 +35,12 @@ def build(**changes: object) -> Context:
 @pytest.fixture(scope="module")
 def context() -> Context:
     return build(fine_tune__quantize=True)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Context:
+    """The same settings without quantised training."""
+    return build()
 
 
 def selection(context: Context) -> Selection:
@@ -75,17 +81,17 @@ def test_the_recorded_accuracy_is_that_of_the_integer_network(context: Context, 
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_reference_is_quantised_too(context: Context) -> None:
-    plain = build()
+def test_the_reference_is_quantised_too(context: Context, plain: Context) -> None:
     quantised, floating = Finisher(context).untrained_reference(), Finisher(plain).untrained_reference()
     assert quantised.architecture == floating.architecture
     # Same weights, same seed, same costs; only the number format differs.
     assert quantised.cost == floating.cost
     assert quantised.accuracy_validation != floating.accuracy_validation
-    assert summary(context).warnings[0].startswith("The chosen networks and the reference were trained and measured")
-    assert "4-bit weights and 8-bit activations" in summary(context).warnings[0]
-    assert not [text for text in summary(context).warnings if "measured in floating point" in text]
-    assert [text for text in summary(plain).warnings if "accuracies were measured in floating point" in text]
+    warnings = summary(context, quantised).warnings
+    assert warnings[0].startswith("The chosen networks and the reference were trained and measured")
+    assert "4-bit weights and 8-bit activations" in warnings[0]
+    assert not [text for text in warnings if "measured in floating point" in text]
+    assert [t for t in summary(plain, floating).warnings if "accuracies were measured in floating point" in t]
 
 
 def test_where_bits_are_searched_the_reference_has_the_usual_ones() -> None:
@@ -93,13 +99,13 @@ def test_where_bits_are_searched_the_reference_has_the_usual_ones() -> None:
     searching = build(space__precision="stage", space__precisions=("32/32", "8/8", "4/4"))
     reference = Finisher(searching).untrained_reference()
     assert set(precisions_used(reference.architecture)) == {Precision(8, 8)}
-    (warning,) = (text for text in summary(searching).warnings if "bit widths" in text)
+    warnings = summary(searching, reference).warnings
+    (warning,) = (text for text in warnings if "bit widths" in text)
     assert warning.endswith("the reference has 8/8 (weights/activations).")
-    assert not [text for text in summary(searching).warnings if "before quantisation" in text]
+    assert not [text for text in warnings if "before quantisation" in text]
 
 
-def summary(context: Context) -> RunSummary:
-    reference = Finisher(context).untrained_reference()
+def summary(context: Context, reference: StaticReference) -> RunSummary:
     front = ParetoFront(context.objectives, ())
     return summarize(context, (), front, (), reference, TrainingLog((), 1.0), duration_s=1.0)
 
@@ -148,8 +154,7 @@ def test_bits_that_cannot_be_trained_are_refused_before_data_are_read(setting: s
         check_settings(small_config(fine_tune__quantize=True, **{f"cost__{setting}": 16}))
 
 
-def test_a_search_does_not_quantise_unless_told_to(tmp_path: Path) -> None:
-    plain = build()
+def test_a_search_does_not_quantise_unless_told_to(plain: Context, tmp_path: Path) -> None:
     with SilentReporter().task("finishing") as task:
         finished = Finisher(plain).finish(selection(plain), tmp_path, task, deadline=None, resume=False)
     assert not is_prepared(finished.network)
