@@ -1,7 +1,7 @@
 """Targets from words, and guarantees that check themselves."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from offramp.errors import ConfigError
@@ -39,13 +39,20 @@ def test_wrong_targets_are_explained(text: str) -> None:
         parse_target(text)
 
 
-@given(st.text(max_size=12))
+@given(
+    st.text(max_size=12)
+    | st.text("0123456789.e-@", max_size=12)
+    | st.from_regex(r"0?\.\d{1,4}@0?\.\d{1,4}", fullmatch=True)
+)
+@example("0.25@0.5")
 def test_no_text_raises_anything_else(text: str) -> None:
     try:
-        parse_target(text)
+        target = parse_target(text)
     except ConfigError:
         return
-    assert "@" in text
+    assert text.count("@") == 1
+    assert 0.0 <= target.epsilon < 1.0
+    assert 0.0 < target.delta < 1.0
 
 
 @pytest.mark.parametrize(
