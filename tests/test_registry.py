@@ -124,6 +124,20 @@ def test_a_broken_plug_in_of_another_package_is_skipped_with_a_warning(
     assert str(error.value) == f"Unknown colour 'late'. Available: sound. {sentence}"
 
 
+def test_a_mistyped_entry_does_not_hide_what_its_module_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = {"module_of_pink": "import sys\nsys.modules['registry_under_test'].COLOURS.add('pink', 4)\n"}
+    install(tmp_path, "mistyped", "test.colours", {"pinc": "module_of_pink", "pink": "module_of_pink"}, module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry: Registry[int] = Registry("colour", entry_points="test.colours")
+    monkeypatch.setitem(sys.modules, "registry_under_test", type("Holder", (), {"COLOURS": registry}))  # type: ignore[arg-type]
+    with pytest.warns(PluginWarning) as caught:
+        assert list(registry) == ["pink"]
+    reason = "the module does not register 'pinc' when it is imported, but 'pink'"
+    assert [str(item.message) for item in caught] == [f"The colour 'pinc' of mistyped 1.2 is skipped: {reason}."]
+
+
 def test_a_name_of_ours_is_not_given_to_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "copy-cat", "test.colours", {"red": "copy_of_red:RED"}, {"copy_of_red": "RED = 99\n"})
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -121,20 +121,27 @@ class Registry(Generic[T]):
                 self._load(entry)
 
     def _load(self, entry: EntryPoint) -> None:
-        """Load a plug-in of another package, or leave everything as it was and warn."""
+        """Load a plug-in of another package; if it fails, leave everything as it was and warn."""
         before = dict(self._items)
         try:
             loaded = entry.load()
             if not isinstance(loaded, ModuleType):
                 self.add(entry.name, cast(T, loaded))
             elif entry.name not in self._items:
-                raise ValueError(f"the module does not register {entry.name!r} when it is imported")
+                # What the module did register stays: it is imported only once, and other entries may name it too.
+                names = ", ".join(repr(name) for name in self._items if name not in before)
+                reason = f"the module does not register {entry.name!r} when it is imported"
+                self._skip(entry, f"{reason}, but {names}" if names else reason)
         # Whatever another package does wrong must not stop this one, so every Exception counts.
         except Exception as exc:
             self._items = before
-            message = f"The {self.kind} {entry.name!r} of {_distribution(entry)} is skipped: {_reason(exc)}."
-            self._failures[entry.name] = message
-            warnings.warn(message, PluginWarning, stacklevel=4)
+            self._skip(entry, _reason(exc))
+
+    def _skip(self, entry: EntryPoint, reason: str) -> None:
+        """Warn of a plug-in of another package that cannot be used."""
+        message = f"The {self.kind} {entry.name!r} of {_distribution(entry)} is skipped: {reason}."
+        self._failures[entry.name] = message
+        warnings.warn(message, PluginWarning, stacklevel=5)
 
 
 def _distribution(entry: EntryPoint) -> str:
