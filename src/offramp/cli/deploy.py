@@ -24,7 +24,8 @@ def predict(
     rule: Annotated[
         str | None,
         typer.Option(
-            help="Exit rule to use in place of the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8."
+            help="Exit rule to use in place of the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8, "
+            "or another of `offramp list exit-rules`."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
