@@ -254,3 +254,21 @@ def test_watching_and_exporting_a_finished_run(offramp, finished_run: Path, tmp_
     assert "ended. 12 candidates evaluated" in " ".join(watched.out.split())
     exported = offramp("export-results", finished_run, tmp_path / "all.parquet")
     assert "12 evaluations" in exported.out
+
+
+def test_a_plug_in_that_is_skipped_is_one_sentence(tmp_path: Path) -> None:
+    info = tmp_path / "half_broken-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: half-broken\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[offramp.cost_engines]\nlate = nowhere_at_all\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    shown = subprocess.run(
+        [sys.executable, "-m", "offramp", "list", "engines"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    reason = "ModuleNotFoundError: No module named 'nowhere_at_all'"
+    assert shown.stderr == f"offramp: The cost engine 'late' of half-broken 1.2 is skipped: {reason}.\n"
+    assert "native" in shown.stdout

@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from offramp.cli.runs import export_results, front, report, watch
 from offramp.cli.search import search
 from offramp.cli.setting_options import GroupedCommand
 from offramp.errors import InputError, Interrupted, OfframpError
+from offramp.registry import PluginWarning
 from offramp.version import __version__
 
 app = typer.Typer(
@@ -54,6 +56,7 @@ def main() -> None:
     # Read when torch starts its threads. By default idle threads spin for long, and two of them beside any other busy
     # process train ten times slower; with this they yield soon, for 7 % less speed on a machine of their own.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    warnings.formatwarning = _format_warning
     try:
         app()
     except InputError as exc:
@@ -71,6 +74,18 @@ def main() -> None:
             raise
         reason = " ".join(str(exc).split()) or "no further word"
         _fail(f"Something went wrong inside offramp ({type(exc).__name__}: {reason}). OFFRAMP_DEBUG=1 shows where.", 1)
+
+
+_FORMAT_OTHERS = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Plug-ins that are skipped concern the user, who has no use for the line that looked them up."""
+    if issubclass(category, PluginWarning):
+        return f"offramp: {message}\n"
+    return _FORMAT_OTHERS(message, category, filename, lineno, line)
 
 
 def _fail(message: str, code: int) -> None:
