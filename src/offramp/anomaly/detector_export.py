@@ -37,7 +37,7 @@ def export_detector(
         network: The auto-encoder with its exits.
         manifest: Its manifest; ``files`` is filled in here.
         destination: The folder of the detector.
-        checks: Normalised windows (count, *input_shape) on which graphs and network are compared.
+        checks: Normalised windows of shape ``(count, *input_shape)`` on which graphs and network are compared.
         overwrite: Whether a detector at ``destination`` is replaced.
 
     Returns:

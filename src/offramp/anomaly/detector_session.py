@@ -110,7 +110,7 @@ class DetectorSession:
         """Run all stages on normalised windows.
 
         Args:
-            inputs: Normalised windows (count, *input_shape).
+            inputs: Normalised windows of shape ``(count, *input_shape)``.
 
         Returns:
             The output of each exit (count, features of a window).
@@ -148,7 +148,7 @@ def normalised_windows(features: NDArray[np.uint8], manifest: DetectorManifest) 
         manifest: The manifest of the detector.
 
     Returns:
-        Normalised windows (count, *input_shape), one for each frame at which a whole window begins.
+        Normalised windows of shape ``(count, *input_shape)``, one for each frame at which a whole window begins.
 
     Raises:
         InputError: ``features`` has another number of bands, or fewer frames than a window.

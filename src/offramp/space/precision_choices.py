@@ -19,9 +19,8 @@ class PrecisionChoices:
 
     Attributes:
         granularity: What has a precision of its own. ``fixed``: nothing is chosen. ``network``: the backbone and each
-            branch. ``stage``: also each stage. ``layer``: also each layer of each block. In the last two, the precision
-                of
-            the backbone is that of the stem.
+            branch. ``stage``: also each stage. ``layer``: also each layer of each block. In the last two, the
+            precision of the backbone is that of the stem.
         choices: The precisions to choose among, all different; none if `granularity` is ``fixed``.
     """
 

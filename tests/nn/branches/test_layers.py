@@ -89,7 +89,7 @@ def test_wrong_layers_are_refused_in_words(supernet: Supernet) -> None:
         branch.choose([BranchLayer("pointwize", 1, 1, 8)])
     largest = SPACE.max_architecture()
     wrong = type(largest)(**{**vars(largest), "exits": (ExitChoice(0, "pool_linear", None, (layer,)),)})
-    with pytest.raises(ConfigError, match="'pool_linear' has no layers"):
+    with pytest.raises(ConfigError, match="'pool_linear' must have no choice of layers"):
         supernet.activate(wrong)
 
 
