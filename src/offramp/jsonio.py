@@ -81,9 +81,16 @@ def describe_faults(
             near = difflib.get_close_matches(str(fault["loc"][-1]), known(fault["loc"]), n=1)
             message = f"there is no such name.{f' Did you mean {near[0]!r}?' if near else ''}"
         given = fault.get("input")
-        shown = "" if isinstance(given, dict | list) or given is None else f" (given: {given!r})"
+        shown = "" if isinstance(given, dict | list) or given is None else f" (given: {_quoted(given)})"
         clauses.append(shortened(f"{shortened(where)}: {message}{shortened(shown)}", 3 * _LONGEST_QUOTE))
     return "; ".join(clauses)
+
+
+def _quoted(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def shortened(text: str, limit: int = _LONGEST_QUOTE) -> str:

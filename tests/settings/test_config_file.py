@@ -7,7 +7,7 @@ import pytest
 from offramp.errors import ConfigError
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
-from offramp.settings.config_file import load_config
+from offramp.settings.config_file import config_from_text, load_config
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
@@ -90,3 +90,32 @@ def test_a_guarantee_is_kept_as_it_was_written(tmp_path: Path) -> None:
     config.save(tmp_path / "c.yaml")
     assert load_config(tmp_path / "c.yaml").fine_tune.guarantee == "0.01@0.95"
     assert Config().fine_tune.guarantee is None
+
+
+@pytest.mark.parametrize(
+    ("text", "clauses"),
+    [
+        ("seed: 1\nseed: 2\n", ["'seed' stands a second time in line 2"]),
+        ("data: {source: a}\nseed: 1\ndata: {augment: false}\n", ["'data' stands a second time in line 3"]),
+        (
+            "train:\n  epochs: 1\n  epochs: 2\nseed: 3\nseed: 3\n",
+            ["'epochs' stands a second time in line 3", "'seed' stands a second time in line 5"],
+        ),
+    ],
+)
+def test_a_name_that_is_given_twice_is_refused(text: str, clauses: list[str]) -> None:
+    with pytest.raises(ConfigError, match="must give every setting once") as error:
+        config_from_text(text, "The file")
+    assert all(clause in str(error.value) for clause in clauses)
+
+
+@pytest.mark.parametrize("text", ["seed: !!timestamp x\n", "seed: !!bool maybe\n", "seed: !!int ''\n"])
+def test_a_value_that_contradicts_its_tag_is_a_fault_of_the_file(text: str) -> None:
+    with pytest.raises(ConfigError, match="The file must be YAML text, but it cannot be parsed"):
+        config_from_text(text, "The file")
+
+
+@pytest.mark.parametrize("text", ["seed: &a [*a]\n", "data: &d {source: *d}\n"])
+def test_a_value_within_itself_is_a_fault_of_the_file(text: str) -> None:
+    with pytest.raises(ConfigError, match="The file: 1 fault"):
+        config_from_text(text, "The file")

@@ -22,3 +22,15 @@ def test_every_field_is_described_in_one_plain_sentence(section: type[Section]) 
         assert field.description[0].isupper() or field.description[0] == "`", name
         assert field.description.endswith("."), name
         assert f"    {name}: {field.description}" in (section.__doc__ or "").splitlines()
+
+
+@pytest.mark.parametrize("name", ["seed", "version", "train.epochs", "train.learning_rate", "budget.seconds"])
+def test_true_is_no_number(name: str) -> None:
+    section, _, field = name.rpartition(".")
+    with pytest.raises(ConfigError, match=rf"{name}: true and false are for settings that are on or off"):
+        build_section(Config, {section: {field: True}} if section else {field: True})
+
+
+def test_a_number_too_long_to_write_out_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"seed: .* \(given: a number of thousands of digits\)"):
+        build_section(Config, {"seed": 16**9000})

@@ -11,6 +11,7 @@ import yaml
 from offramp.errors import ConfigError
 from offramp.jsonio import shortened
 from offramp.settings.config import Config, build_config
+from offramp.settings.config_file import YAML_FAULTS
 from offramp.settings.keywords import KeywordSettings
 from offramp.settings.section import Section
 
@@ -184,7 +185,7 @@ def _parse_value(setting: Setting, text: str) -> object:
     try:
         # The entries of a list stay text, which the setting's own check converts: the pick 0 is text, too.
         value = yaml.load(text, yaml.BaseLoader if setting.kind == "list" else yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+    except YAML_FAULTS as exc:
         if setting.kind == "text":
             return text
         reason = " ".join(str(exc).split())

@@ -10,6 +10,8 @@ from offramp.settings.config import Config, build_config
 
 CONFIG_VERSION = 1
 MAX_CONFIG_BYTES = 1_000_000
+# Values that contradict an explicit tag (`!!bool maybe`) leave PyYAML as plain Python errors.
+YAML_FAULTS = (yaml.YAMLError, RecursionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def load_config(path: str | Path) -> Config:
@@ -47,13 +49,19 @@ def config_from_text(text: str | bytes, origin: str) -> Config:
         The settings.
 
     Raises:
-        ConfigError: The text is not YAML, has another version, or holds something that is no setting.
+        ConfigError: The text is not YAML, has another version, gives a name twice, or holds something that is no
+            setting.
     """
     try:
-        data = yaml.safe_load(text.decode("utf-8") if isinstance(text, bytes) else text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        loader = yaml.SafeLoader(text.decode("utf-8") if isinstance(text, bytes) else text)
+        root = loader.get_single_node()
+        repeated = _repeated_keys(root)
+        data = None if root is None else loader.construct_document(root)
+    except YAML_FAULTS as exc:
         reason = " ".join(str(exc).split())
         raise ConfigError(f"{origin} must be YAML text, but it cannot be parsed: {reason}.") from exc
+    if repeated:
+        raise ConfigError(f"{origin} must give every setting once, but {'; '.join(repeated)}. Leave all but one out.")
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -64,3 +72,27 @@ def config_from_text(text: str | bytes, origin: str) -> Config:
             f"{origin} has version {shortened(repr(version))}; this offramp reads version {CONFIG_VERSION}."
         )
     return build_config(data, origin=origin)
+
+
+def _repeated_keys(root: yaml.Node | None) -> list[str]:
+    """One clause for each name that is given twice; YAML itself keeps the last value."""
+    clauses: list[str] = []
+    visited: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in visited:
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                waiting.append(value)
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        line = key.start_mark.line + 1
+                        clauses.append(f"{shortened(repr(key.value))} stands a second time in line {line}")
+                    seen.add(key.value)
+    return clauses

@@ -1,9 +1,9 @@
 """What all sections of the settings share: they are frozen, refuse unknown names, and describe their fields."""
 
 import inspect
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from offramp.errors import ConfigError
 from offramp.jsonio import describe_faults
@@ -25,6 +25,15 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_and_false_are_no_numbers(cls, value: object, info: ValidationInfo) -> object:
+        # YAML reads yes and on as true, which would otherwise count as 1.
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise ValueError("true and false are for settings that are on or off, and this is none")
+        return value
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
