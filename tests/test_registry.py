@@ -104,6 +104,7 @@ def test_other_packages_add_objects_and_modules_by_entry_points(
         ("broken_plug_in:X", "raise RuntimeError('no licence\\nfound')", "RuntimeError: no licence found"),
         ("broken_plug_in:X", "Y = 1", "AttributeError: module 'broken_plug_in' has no attribute 'X'"),
         ("nowhere_at_all:X", "", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("broken_plug_in:X", "import sys; sys.exit(3)", "SystemExit: 3"),
         ("broken_plug_in", "", "the module does not register 'late' when it is imported"),
     ],
 )

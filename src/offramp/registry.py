@@ -132,8 +132,8 @@ class Registry(Generic[T]):
                 names = ", ".join(repr(name) for name in self._items if name not in before)
                 reason = f"the module does not register {entry.name!r} when it is imported"
                 self._skip(entry, f"{reason}, but {names}" if names else reason)
-        # Whatever another package does wrong must not stop this one, so every Exception counts.
-        except Exception as exc:
+        # Whatever another package does wrong must not stop this one, so every Exception counts, and so does sys.exit().
+        except (Exception, SystemExit) as exc:
             self._items = before
             self._skip(entry, _reason(exc))
 
@@ -148,7 +148,7 @@ def _distribution(entry: EntryPoint) -> str:
     return "an unknown distribution" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
-def _reason(exc: Exception) -> str:
+def _reason(exc: BaseException) -> str:
     text = " ".join(str(exc).split()).rstrip(".")
     return text if isinstance(exc, ValueError) and text else f"{type(exc).__name__}: {text}".rstrip(": ")
 
