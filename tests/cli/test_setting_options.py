@@ -73,6 +73,10 @@ def test_a_setting_is_given_once() -> None:
         given("--seed", "3", "--set", "seed=4")
     with pytest.raises(InputError, match="but --set and --set 'seed=4' both"):
         given("--set", "seed=3", "--set", "seed=4")
+    with pytest.raises(InputError, match=r"'budget\.seconds' must be given once, but --budget and --set 'budget.sec"):
+        given("--budget", "40m", "--set", "budget.seconds=5")
+    both = given("--budget", "40m", "--set", "budget.evaluations=5")
+    assert both == {"budget": BudgetConfig(seconds=2400), "budget.evaluations": 5, "other": 1}
     with pytest.raises(ConfigError, match=r"Did you mean 'fine_tune\.drop_exits'"):
         given("--set", "fine_tune.drop_exit=true")
 

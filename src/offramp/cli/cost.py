@@ -77,6 +77,18 @@ def _settings(
     other = [name for name in changes if not name.startswith("cost.")]
     if other:
         raise InputError(f"`offramp cost` takes settings of cost alone, got {', '.join(other)}. Leave the others out.")
+    options = {
+        "--branch-bits": ("cost.branch_weight_bits", "cost.branch_activation_bits") if branch_bits is not None else (),
+        "--mapping-steps": ("cost.mapping_steps",) if mapping_steps is not None else (),
+        "--without-step": ("cost.mapping_steps",) if without else (),
+    }
+    for option, names in options.items():
+        twice = [name for name in names if name in changes]
+        if twice:
+            raise InputError(
+                f"The setting {twice[0]!r} must be given once, but {option} and --set both give it. "
+                "Leave one of them out."
+            )
     given = dict(changes)
     for part in ("weight_bits", "activation_bits"):
         branches = given.get(f"cost.{part}") if branch_bits is None else branch_bits

@@ -221,9 +221,11 @@ def _changes(options: Sequence[SettingOption], given: Mapping[str, Any]) -> dict
         origin[setting.name] = option.name
     for text in given[_SET] or []:
         setting, value = parse_assignment(text)
-        if setting.name in changes:
+        section = setting.name.rpartition(".")[0]
+        twice = setting.name if setting.name in changes else section
+        if setting.name in changes or getattr(changes.get(section), setting.name.rpartition(".")[2], None) is not None:
             raise InputError(
-                f"The setting {setting.name!r} must be given once, but {origin[setting.name]} and --set {text!r} both "
+                f"The setting {setting.name!r} must be given once, but {origin[twice]} and --set {text!r} both "
                 "give it. Leave one of them out."
             )
         changes[setting.name] = value
