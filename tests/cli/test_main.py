@@ -272,3 +272,29 @@ def test_a_plug_in_that_is_skipped_is_one_sentence(tmp_path: Path) -> None:
     reason = "ModuleNotFoundError: No module named 'nowhere_at_all'"
     assert shown.stderr == f"offramp: The cost engine 'late' of half-broken 1.2 is skipped: {reason}.\n"
     assert "native" in shown.stdout
+
+
+def test_ctrl_c_is_answered(offramp, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def interrupted(kind: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("offramp.cli.catalogue.describe", interrupted)
+    outcome = offramp("list", "settings")
+    assert outcome.code == 1
+    assert "offramp: Stopped." in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "setting"),
+    [
+        ("--branch-bits", "8", "cost.branch_weight_bits=4"),
+        ("--mapping-steps", "none", "cost.mapping_steps=[fuse]"),
+        ("--without-step", "fuse", "cost.mapping_steps=[fuse]"),
+    ],
+)
+def test_cost_takes_a_setting_once(  # type: ignore[no-untyped-def]
+    offramp, reference: Path, option: str, value: str, setting: str
+) -> None:
+    outcome = offramp("cost", reference, "--mapping", "optimized", option, value, "--set", setting)
+    assert outcome.code == 2
+    assert f"must be given once, but {option} and --set both give it" in outcome.err

@@ -7,7 +7,7 @@ import pytest
 
 import offramp
 from offramp.data.labelled_data import load_dataset
-from offramp.errors import ConstraintError, InputError, RunError
+from offramp.errors import ConstraintError, InputError, Interrupted, RunError
 from offramp.objectives.evaluation import Status
 from offramp.progress import SilentReporter
 from offramp.records import read_run
@@ -170,3 +170,12 @@ def test_a_cluster_that_is_not_there_is_noticed_first(tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match="must answer at 'tcp://"):
         search(small_config(), run=tmp_path / "run", execution__cluster="tcp://127.0.0.1:1")
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_between_the_phases_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(pipeline: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("offramp.run.pipeline.Pipeline.run", stopped)
+    with pytest.raises(Interrupted, match=r"Stopped\. Go on with: offramp search --run .*early --resume"):
+        search(small_config(), run=tmp_path / "early")

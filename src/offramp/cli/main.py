@@ -22,6 +22,8 @@ from offramp.errors import InputError, Interrupted, OfframpError
 from offramp.registry import PluginWarning
 from offramp.version import __version__
 
+_TYPER_INTERRUPTED = 130  # typer turns Ctrl-C into this exit code, without a word
+
 app = typer.Typer(
     name="offramp",
     help="Search, train and deploy early-exit neural networks for edge accelerators.",
@@ -59,6 +61,10 @@ def main() -> None:
     warnings.formatwarning = _format_warning
     try:
         app()
+    except SystemExit as exc:
+        if exc.code == _TYPER_INTERRUPTED:
+            _fail("Stopped.", 1)
+        raise
     except InputError as exc:
         _fail(str(exc), 2)
     except (Interrupted, KeyboardInterrupt) as exc:

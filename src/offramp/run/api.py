@@ -150,6 +150,8 @@ def search(
         raise folder_error(store.folder, exc) from exc
     except Interrupted as exc:
         raise Interrupted(f"{exc} Go on with: offramp search --run {store.folder} --resume") from exc
+    except KeyboardInterrupt as exc:
+        raise Interrupted(f"Stopped. Go on with: offramp search --run {store.folder} --resume") from exc
     finally:
         store.close()
     return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
