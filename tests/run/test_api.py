@@ -179,3 +179,24 @@ def test_ctrl_c_between_the_phases_says_how_to_go_on(tmp_path: Path, monkeypatch
     monkeypatch.setattr("offramp.run.pipeline.Pipeline.run", stopped)
     with pytest.raises(Interrupted, match=r"Stopped\. Go on with: offramp search --run .*early --resume"):
         search(small_config(), run=tmp_path / "early")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"config": {"seed": 4}}, "`config` must be an offramp.Config, got dict"),
+        ({"config": "config.yaml"}, "`config` must be an offramp.Config, got str"),
+        ({"model": 3}, r"`model` must come from offramp.adopt\(model, example_input\), got int"),
+        ({"run": ""}, "must have a folder of its own, got ''"),
+        ({"run": "..", "overwrite": True}, "must have a folder of its own"),
+    ],
+)
+def test_what_cannot_be_searched_with_is_refused_before_anything_is_written(
+    arguments: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match=message):
+        search(**arguments)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.rglob("*")] == ["here", "mine.txt"]

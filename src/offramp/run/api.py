@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Unpack
 
 from offramp.distributed.dask_cluster import connect
-from offramp.errors import Interrupted, RunError
+from offramp.errors import ConfigError, InputError, Interrupted, RunError
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
@@ -138,6 +138,7 @@ def search(
     """
     began = time.monotonic() if started is None else started
     shown = reporter or SilentReporter()
+    _check_kinds(config, model)
     if resume:
         context, store = _resumed(config, run, shown, model, settings)
     else:
@@ -157,6 +158,19 @@ def search(
     return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
 
 
+def _check_kinds(config: object, model: object) -> None:
+    """Callers without a type checker get a sentence, too."""
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(
+            f"`config` must be an offramp.Config, got {type(config).__name__}. Read a settings file with "
+            'offramp.load_config(path), or give settings by keyword: search(data__source="digits").'
+        )
+    if model is not None and not isinstance(model, AdoptedModel):
+        raise InputError(
+            f"`model` must come from offramp.adopt(model, example_input), got {type(model).__name__}. Adopt it first."
+        )
+
+
 def _begun(
     config: Config,
     run: str | Path | None,
@@ -166,6 +180,12 @@ def _begun(
     overwrite: bool,
 ) -> tuple[Context, RunStore]:
     """The parts and the record of a new run."""
+    # An empty --run, such as that of an unset shell variable, is the current folder.
+    if run is not None and Path.cwd().is_relative_to(Path(run).resolve()):
+        raise RunError(
+            f"A new run must have a folder of its own, got {str(run)!r}, which is the current folder or holds it. "
+            "Name a folder inside the current one (--run runs/first), or leave --run out."
+        )
     chosen = with_settings(config, **settings)
     if model is not None:
         chosen = with_settings(chosen, space__backbone=model.name)
