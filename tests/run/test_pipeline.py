@@ -1,6 +1,7 @@
 """How a run divides its time."""
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,17 @@ from safetensors.torch import load_file
 
 from offramp import jsonio
 from offramp.deploy.bundle.manifest import load_manifest
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource
+from offramp.deploy.targets.onnx.onnx_target import OnnxTarget
 from offramp.errors import ConfigError, InputError, RunError, UnknownNameError
 from offramp.progress import SilentReporter
 from offramp.records import resume_run
+from offramp.records.run_summary import load_summary
 from offramp.run.api import search
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.pipeline import _usable_seconds
+from offramp.run.pipeline import Pipeline, RunEnd, _usable_seconds
+from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.train import checkpoint
 from offramp.train.checkpoint import load_checkpoint
@@ -99,6 +104,57 @@ def test_an_unknown_target_or_a_missing_tool_is_answered_before_work_begins(
     with pytest.raises(InputError, match="npm install onnxruntime-web"):
         search(small_config(deploy__targets=("web",)), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Failing(OnnxTarget):
+    """Lacks what it needs, and finds out late."""
+
+    def export(self, source: DeploymentSource, folder: Path) -> None:
+        raise RuntimeError("no compiler")
+
+
+class _Messages(SilentReporter):
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)
+
+
+def test_a_failing_target_ends_no_run_and_a_resumed_run_tries_it_again(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shared run, finished once more with another target."""
+    list(DEPLOYMENT_TARGETS)
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    for file in ("summary.json", "report.html"):
+        (folder / file).unlink()
+
+    def resumed_with(target: OnnxTarget) -> tuple[RunEnd, list[str]]:
+        monkeypatch.setitem(DEPLOYMENT_TARGETS._items, "unreliable", target)
+        store, reporter = resume_run(folder), _Messages()
+        config = with_settings(store.config, deploy__targets=("onnx", "unreliable"))
+        try:
+            return Pipeline(context_of(config), store, reporter, resume=True).run(), reporter.messages
+        finally:
+            store.close()
+
+    end, messages = resumed_with(Failing("unreliable"))
+    networks = [item.record.rule for item in end.finished]
+    assert len(networks) == len(end.failed_targets) > 1
+    for rule, failure in zip(networks, end.failed_targets, strict=True):
+        assert failure.startswith(f"Deployment target 'unreliable' was not written for network {rule!r}: ")
+        assert "RuntimeError: no compiler" in failure
+        assert (folder / "chosen" / rule / "bundle" / "manifest.json").is_file()
+        assert not (folder / "chosen" / rule / "unreliable").exists()
+    assert set(end.failed_targets) <= set(messages)
+    assert set(end.failed_targets) <= set(load_summary(folder / "summary.json").warnings)
+    assert "RuntimeError: no compiler" in (folder / "report.html").read_text()
+
+    end, _ = resumed_with(OnnxTarget("unreliable"))
+    assert not end.failed_targets
+    assert all((folder / "chosen" / rule / "unreliable" / "manifest.json").is_file() for rule in networks)
+    assert not [text for text in load_summary(folder / "summary.json").warnings if "unreliable" in text]
 
 
 def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Path) -> None:

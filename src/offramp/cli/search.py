@@ -62,10 +62,10 @@ def search(
         started=STARTED,
         **cast(KeywordSettings, by_keyword),
     )
-    _print_result(result.folder, result.interrupted)
+    _print_result(result.folder, result.interrupted, result.failed_targets)
 
 
-def _print_result(folder: Path, interrupted: bool) -> None:
+def _print_result(folder: Path, interrupted: bool, failed_targets: tuple[str, ...]) -> None:
     from rich.console import Console
 
     from offramp.records.run_summary import load_summary
@@ -79,6 +79,8 @@ def _print_result(folder: Path, interrupted: bool) -> None:
     for network in summary.chosen:
         console.print(f"Bundle ({network.rule}): {folder / network.bundle}", highlight=False, markup=False)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, markup=False)
+    for failure in failed_targets:
+        console.print(f"Warning: {failure}", highlight=False, markup=False, soft_wrap=True)
     if interrupted:
         raise Interrupted(
             f"The search was stopped; this is what it found. Resume it with: offramp search --run {folder} --resume"

@@ -42,6 +42,7 @@ class SearchResult:
         finished: The finished networks, the recommended one first.
         summary: The record that the report is made from; None where the search ended before there was one.
         interrupted: Whether the user stopped the search.
+        failed_targets: One sentence for each deployment target that could not be written for a network.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class SearchResult:
     finished: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
     interrupted: bool
+    failed_targets: tuple[str, ...]
 
     @property
     def chosen(self) -> tuple[ChosenNetwork, ...]:
@@ -155,7 +157,9 @@ def search(
         raise Interrupted(f"Stopped. Go on with: offramp search --run {store.folder} --resume") from exc
     finally:
         store.close()
-    return SearchResult(store.folder, store.config, end.front, end.finished, end.summary, end.interrupted)
+    return SearchResult(
+        store.folder, store.config, end.front, end.finished, end.summary, end.interrupted, end.failed_targets
+    )
 
 
 def _check_kinds(config: object, model: object) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offramp.algorithms.algorithm import HasRemarks
 from offramp.algorithms.exact.exit_table import UsesExitTables
 from offramp.data.mini_batches import to_tensor
@@ -18,7 +21,7 @@ from offramp.deploy.targets.deployment_target import (
     DeploymentSource,
     export_target,
 )
-from offramp.errors import ConfigError, ConstraintError, Interrupted
+from offramp.errors import ConfigError, ConstraintError, Interrupted, OfframpError
 from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation, Evaluator, Status
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
@@ -63,12 +66,14 @@ class RunEnd:
         finished: The finished networks, first the one to recommend.
         summary: The record of the run from which the report is made; None = there is none.
         interrupted: Whether the user stopped the run with Ctrl-C.
+        failed_targets: One sentence for each deployment target that could not be written for a network.
     """
 
     front: ParetoFront
     finished: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
     interrupted: bool
+    failed_targets: tuple[str, ...]
 
 
 class Pipeline:
@@ -110,6 +115,7 @@ class Pipeline:
         self.tracker = build_tracker(self.config.execution.tracker, store.folder)
         self.clock = Clock(_usable_seconds(self.config.budget.seconds), started)
         self._remarks: tuple[str, ...] = ()
+        self._failed_targets: list[str] = []
 
     def run(self) -> RunEnd:
         """Run all phases. Ctrl-C during the search or later ends the run with the results so far.
@@ -156,7 +162,7 @@ class Pipeline:
         summary = self._report(evaluations, front, finished, reference, curve)
         self.tracker.close()
         self.store.set("phase", "stopped" if interrupted else "ended")
-        return RunEnd(front, tuple(finished), summary, interrupted)
+        return RunEnd(front, tuple(finished), summary, interrupted, tuple(self._failed_targets))
 
     def _train(self) -> TrainingLog:
         deadline = self.clock.phase(_TRAINING_END)
@@ -263,7 +269,8 @@ class Pipeline:
     def _export(self, result: FinishedNetwork, folder: Path) -> None:
         """Write the bundle of a finished network, and the other targets of the settings, each in a folder of its own.
 
-        A resumed run keeps the folders that are there: each appeared as a whole, after it was compared.
+        A resumed run keeps the folders that are there: each appeared as a whole, after it was compared. It tries the
+        missing ones again.
         """
         bundle, dataset, record = folder / BUNDLE_FOLDER, self.context.dataset, result.record
         others = [name for name in self.config.deploy.targets if name != BUNDLE_TARGET]
@@ -296,8 +303,22 @@ class Pipeline:
             for index, name in enumerate(others, start=1):
                 task.update((1 + index) / (2 + len(others)), name)
                 if not (self.resume and (folder / name).exists()):
-                    source = DeploymentSource(bundle, result.network)
-                    export_target(DEPLOYMENT_TARGETS.get(name), source, folder / name, checks=checks, overwrite=True)
+                    self._export_target(name, result, folder, checks)
+
+    def _export_target(self, name: str, result: FinishedNetwork, folder: Path, checks: NDArray[np.float32]) -> None:
+        """Write one target beside the bundle; a failure is shown and recorded, and the run goes on."""
+        source = DeploymentSource(folder / BUNDLE_FOLDER, result.network)
+        try:
+            export_target(DEPLOYMENT_TARGETS.get(name), source, folder / name, checks=checks, overwrite=True)
+        except Interrupted:
+            raise
+        except OfframpError as exc:
+            failure = (
+                f"Deployment target {name!r} was not written for network {result.record.rule!r}: "
+                f"{str(exc).rstrip('.')}. All other results are kept; resume the run to try this target again."
+            )
+            self._failed_targets.append(failure)
+            self.reporter.say(failure)
 
     def _report(
         self,
@@ -317,7 +338,7 @@ class Pipeline:
                 reference,
                 curve,
                 duration_s=self.clock.elapsed_s(),
-                remarks=self._remarks,
+                remarks=(*self._remarks, *self._failed_targets),
             )
             save_summary(summary, self.store.summary)
             write_page(summary, self.store.report)

@@ -19,7 +19,7 @@ def report_notes(
         context: The parts of the run.
         chosen: The records of the finished networks.
         reference: The network to which all reductions refer.
-        remarks: Sentences of the search algorithm.
+        remarks: Sentences of the search algorithm and about failed deployment targets.
 
     Returns:
         Sentences, in the order of the report.

@@ -5,7 +5,7 @@ from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.cost.pricing import check_engine
 from offramp.cost.sparsity_gain import gain_of
 from offramp.deploy.bundle.licence import read_licence
-from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, check_target_ready
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
@@ -48,7 +48,7 @@ def check_settings(config: Config) -> Accelerator:
         check_rule(rule)
     read_licence(config.deploy.licence)
     for target in config.deploy.targets:
-        DEPLOYMENT_TARGETS.get(target).check_ready()
+        check_target_ready(DEPLOYMENT_TARGETS.get(target))
     _check_analog(config, accelerator)
     _check_pruning(config, accelerator)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:

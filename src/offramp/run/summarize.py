@@ -54,7 +54,7 @@ def summarize(
         reference: The network to which all reductions refer.
         curve: The losses of the supernet's training.
         duration_s: Seconds that the run took.
-        remarks: Sentences of the search algorithm for the reader of the report.
+        remarks: Sentences of the search algorithm and about failed deployment targets, for the reader of the report.
 
     Returns:
         The record from which the report is made.

@@ -5,6 +5,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -112,6 +113,62 @@ def test_files_that_answer_otherwise_are_not_kept(
         export_target(Wrong(how=how), source, tmp_path / "there", checks=CHECKS, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there" / "before").read_text() == "kept"
+
+
+@dataclass(frozen=True)
+class Misbehaving(OnnxTarget):
+    """Breaks the protocol in one of several ways."""
+
+    how: str = ""
+
+    def check_ready(self) -> None:
+        if self.how == "check raises":
+            raise RuntimeError("no licence server")
+
+    def export(self, source: DeploymentSource, folder: Path) -> None:
+        if self.how == "export raises":
+            raise RuntimeError("no compiler")
+        if self.how == "export exits":
+            raise SystemExit(3)
+        if self.how == "writes nothing":
+            (folder / "empty").mkdir()
+        else:
+            super().export(source, folder)
+
+    def answers(self, folder: Path, inputs: NDArray[np.float32]) -> TargetAnswers:
+        if self.how == "answers raise":
+            raise FileNotFoundError("no interpreter")
+        right = super().answers(folder, inputs)
+        wrong: dict[str, Any] = {
+            "a tuple": (right.exits, right.logits),
+            "lists": TargetAnswers(right.exits.tolist(), right.logits),
+            "exits of floats": TargetAnswers(right.exits.astype(float), right.logits),
+            "logits of text": TargetAnswers(right.exits, right.logits.astype(str)),
+        }
+        return cast(TargetAnswers, wrong[self.how])
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "cause"),
+    [
+        ("check raises", "failed in its `check_ready`: RuntimeError: no licence server; nothing", RuntimeError),
+        ("export raises", "failed in its `export`: RuntimeError: no compiler; nothing was written", RuntimeError),
+        ("export exits", "failed in its `export`: SystemExit: 3; nothing was written", SystemExit),
+        ("answers raise", "failed in its `answers`: FileNotFoundError: no interpreter; nothing", FileNotFoundError),
+        ("writes nothing", "must write files, but its `export` wrote none", None),
+        ("a tuple", "must answer with TargetAnswers, got tuple", None),
+        ("lists", "must answer with exits in a NumPy array of integers, got list", None),
+        ("exits of floats", "must answer with exits in a NumPy array of integers, got an array of float64", None),
+        ("logits of text", "must answer with logits in a NumPy array of floating-point numbers, got an array", None),
+    ],
+)
+def test_a_misbehaving_target_is_named_and_leaves_nothing(
+    record: ExportRecord, tmp_path: Path, how: str, words: str, cause: type[BaseException] | None
+) -> None:
+    with pytest.raises(ExportError, match=f"^Target 'onnx' {words}") as caught:
+        export_target(Misbehaving(how=how), DeploymentSource(record.path), tmp_path / "new", checks=CHECKS)
+    assert type(caught.value.__cause__) is (type(None) if cause is None else cause)
+    assert not list(tmp_path.iterdir())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from offramp.deploy.bundle.verification import Agreement, Comparison, Logits, check_exits, network_logits
 from offramp.deploy.runtime.session import EarlyExitSession
-from offramp.errors import ExportError, InputError
+from offramp.errors import ExportError, InputError, OfframpError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.registry import Registry
 
@@ -104,6 +106,20 @@ DEPLOYMENT_TARGETS: Registry[DeploymentTarget] = Registry(
 )
 
 
+def check_target_ready(target: DeploymentTarget) -> None:
+    """Check, before any work, that a target has what it needs on this machine.
+
+    Args:
+        target: The target, see `DEPLOYMENT_TARGETS`.
+
+    Raises:
+        InputError: If the target lacks something.
+        ExportError: If the check itself fails; the message names the target.
+    """
+    with _target_errors(target, "check_ready"):
+        target.check_ready()
+
+
 def export_target(
     target: DeploymentTarget,
     source: DeploymentSource,
@@ -129,9 +145,10 @@ def export_target(
 
     Raises:
         InputError: If ``folder`` cannot be written, or the target lacks something.
-        ExportError: If the files do not reproduce the network; nothing is kept.
+        ExportError: If the code of the target fails, or its files do not reproduce the network; the message names
+            the target, and nothing is kept.
     """
-    target.check_ready()
+    check_target_ready(target)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"A target is written to a folder; {str(folder)!r} is something else. Give another path.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
@@ -140,7 +157,10 @@ def export_target(
     draft = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.part"
     try:
         draft.mkdir(parents=True)
-        target.export(source, draft)
+        with _target_errors(target, "export"):
+            target.export(source, draft)
+        if not any(path.is_file() for path in draft.rglob("*")):
+            raise ExportError(f"Target {target.name!r} must write files, but its `export` wrote none.")
         agreement = _verified(target, source, draft, checks)
         if destination.exists():
             shutil.rmtree(destination)
@@ -154,6 +174,19 @@ def export_target(
     return agreement
 
 
+@contextmanager
+def _target_errors(target: DeploymentTarget, method: str) -> Iterator[None]:
+    """Convert what the code of a target raises into an error that names the target and the method."""
+    try:
+        yield
+    except OfframpError:
+        raise
+    # A target may be of another package and raise anything; a compiler that it calls in this process may exit.
+    except (Exception, SystemExit) as exc:
+        reason = f"{type(exc).__name__}: {' '.join(str(exc).split())}".rstrip(": .")
+        raise ExportError(f"Target {target.name!r} failed in its `{method}`: {reason}; nothing was written.") from exc
+
+
 def _verified(
     target: DeploymentTarget, source: DeploymentSource, draft: Path, inputs: NDArray[np.float32]
 ) -> Agreement:
@@ -161,18 +194,7 @@ def _verified(
     stated = session.manifest.verification
     tolerance, stray_share = (_TOLERANCE, 0.0) if stated is None else (stated.tolerance, stated.stray_share)
     expected: Logits = session.all_logits(inputs) if source.network is None else network_logits(source.network, inputs)
-    answers = target.answers(draft, inputs)
-    classes = expected[-1].shape[1]
-    if answers.exits.shape != (len(inputs),) or answers.logits.shape != (len(inputs), classes):
-        raise ExportError(
-            f"Target {target.name!r} must answer with {len(inputs)} exits and logits of {classes} classes each, got "
-            f"shapes {answers.exits.shape} and {answers.logits.shape}; nothing was written."
-        )
-    if not np.isin(answers.exits, range(len(expected))).all():
-        raise ExportError(
-            f"Target {target.name!r} must answer with exits from 0 to {len(expected) - 1}, got "
-            f"{sorted(set(answers.exits.tolist()))}; nothing was written."
-        )
+    answers = _answers(target, draft, inputs, len(expected), expected[-1].shape[1])
     what = f"Target {target.name!r}"
     comparison = Comparison(len(inputs), int(stray_share * len(inputs)))
     scales = [max(1.0, float(np.abs(logits).max())) for logits in expected]
@@ -192,3 +214,36 @@ def _verified(
         num_moved=int(moved.sum()),
         num_strays=int(comparison.strays.sum()),
     )
+
+
+def _answers(
+    target: DeploymentTarget, draft: Path, inputs: NDArray[np.float32], exits: int, classes: int
+) -> TargetAnswers:
+    """The answers of a target, with the types, shapes and exits that they must have."""
+    with _target_errors(target, "answers"):
+        answers = target.answers(draft, inputs)
+    # The annotations promise these types; the code of another package may break them.
+    given: object = answers
+    if not isinstance(given, TargetAnswers):
+        raise ExportError(
+            f"Target {target.name!r} must answer with TargetAnswers, got {type(given).__name__}; nothing was written."
+        )
+    for name, kind, words in (("exits", np.integer, "integers"), ("logits", np.floating, "floating-point numbers")):
+        array: object = getattr(answers, name)
+        if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, kind):
+            got = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise ExportError(
+                f"Target {target.name!r} must answer with {name} in a NumPy array of {words}, got {got}; nothing was "
+                "written."
+            )
+    if answers.exits.shape != (len(inputs),) or answers.logits.shape != (len(inputs), classes):
+        raise ExportError(
+            f"Target {target.name!r} must answer with {len(inputs)} exits and logits of {classes} classes each, got "
+            f"shapes {answers.exits.shape} and {answers.logits.shape}; nothing was written."
+        )
+    if not np.isin(answers.exits, range(exits)).all():
+        raise ExportError(
+            f"Target {target.name!r} must answer with exits from 0 to {exits - 1}, got "
+            f"{sorted(set(answers.exits.tolist()))}; nothing was written."
+        )
+    return answers
