@@ -1,14 +1,28 @@
 """Plug-ins by name."""
 
+import re
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Protocol
 
 import pytest
 
+import offramp
 from offramp.errors import UnknownNameError
-from offramp.registry import PluginWarning, Registry, unknown_name_message
+from offramp.registry import (
+    CALLABLE,
+    Expectation,
+    PluginWarning,
+    Registry,
+    instance_of,
+    object_like,
+    subclass_of,
+    unknown_name_message,
+)
 
 
 @pytest.fixture
@@ -148,7 +162,89 @@ def test_a_name_of_ours_is_not_given_to_another_package(tmp_path: Path, monkeypa
         assert registry.get("red") == 1
 
 
+class Shape(ABC):
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+class Square(Shape):
+    def area(self) -> float:
+        return 1.0
+
+
+class Named(Protocol):
+    label: str
+
+    @property
+    def name(self) -> str: ...
+
+    def build(self) -> int: ...
+
+
+class HasAll:
+    label, name, build = "a", "b", 3
+
+
+LIKE = "an object (not a class) with `label`, `name`, `build`"
+DERIVED = "a class that derives from Shape and defines its abstract methods"
+
+
+@pytest.mark.parametrize(
+    ("expects", "item", "fault"),
+    [
+        (instance_of(Square), Square(), None),
+        (instance_of(Square), 5, "must be an object of class Square, got an object of type int"),
+        (instance_of(Square), Square, "must be an object of class Square, got the class Square"),
+        (subclass_of(Shape), Square, None),
+        (subclass_of(Shape), Shape, f"must be {DERIVED}, got the class Shape"),
+        (subclass_of(Shape), int, f"must be {DERIVED}, got the class int"),
+        (subclass_of(Shape), Square(), f"must be {DERIVED}, got an object of type Square"),
+        (object_like(Named), HasAll(), None),
+        (object_like(Named), HasAll, f"must be {LIKE}, got the class HasAll"),
+        (
+            object_like(Named),
+            SimpleNamespace(label=1, name=2),
+            f"must be {LIKE}, got an object of type SimpleNamespace",
+        ),
+        (CALLABLE, Square, None),
+        (CALLABLE, len, None),
+        (CALLABLE, 5, "must be a function, a class or another callable, got an object of type int"),
+    ],
+)
+def test_what_is_expected_and_what_was_given(expects: Expectation, item: object, fault: str | None) -> None:
+    assert expects.fault(item) == fault
+
+
+def test_a_wrong_object_is_refused_in_code() -> None:
+    registry: Registry[object] = Registry("shape", expects=subclass_of(Shape))
+    assert registry.register("square")(Square) is Square
+    for add in (registry.register("five"), lambda item: registry.add("five", item)):
+        with pytest.raises(TypeError) as caught:
+            add(5)
+        assert str(caught.value) == f"shape 'five' must be {DERIVED}, got an object of type int"
+    assert list(registry) == ["square"]
+
+
+@pytest.mark.parametrize("value", ["wrong_objects:five", "wrong_objects"])
+def test_a_wrong_object_of_another_package_is_skipped(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an entry point that names the object, and by a module that registers it when it is imported."""
+    add = "import sys\nsys.modules['registry_under_test'].COLOURS.add('five', five)\n" if ":" not in value else ""
+    install(tmp_path, "wrong", "test.colours", {"five": value}, {"wrong_objects": f"five = 5\n{add}"})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wrong_objects", raising=False)
+    registry: Registry[str] = Registry("colour", entry_points="test.colours", expects=instance_of(str))
+    monkeypatch.setitem(sys.modules, "registry_under_test", type("Holder", (), {"COLOURS": registry}))  # type: ignore[arg-type]
+    registry.add("red", "#f00")
+    with pytest.warns(PluginWarning) as caught:
+        assert list(registry) == ["red"]
+    reason = "colour 'five' must be an object of class str, got an object of type int"
+    assert [str(item.message) for item in caught] == [f"The colour 'five' of wrong 1.2 is skipped: {reason}."]
+
+
 REGISTRIES = {
+    "offramp.cost_engines": "offramp.cost.engines.cost_engine:COST_ENGINES",
     "offramp.backbones": "offramp.nn.backbone:BACKBONES",
     "offramp.exit_branches": "offramp.nn.branches.exit_branch:EXIT_BRANCHES",
     "offramp.branch_layers": "offramp.nn.branches.branch_layer:BRANCH_LAYERS",
@@ -161,22 +257,71 @@ REGISTRIES = {
 }
 
 
+PLUG_INS_OF_ANOTHER = """
+from types import SimpleNamespace
+from offramp.cost.engines.cost_engine import CostEngine
+from offramp.exits.exit_policy import ExitPolicy
+
+told = 'of another package'
+five = 5
+engine = CostEngine(told, lambda options: ())
+members = ['name', 'space', 'build', 'choices', 'claims', 'read', 'check_ready', 'export', 'answers']
+plain = SimpleNamespace(description=told, **dict.fromkeys(members))
+
+class Factory:
+    description = told
+
+class Rule(ExitPolicy):
+    description = told
+"""
+"""Plug-ins of the right sort for each registry, and `five` for none."""
+
+OBJECTS = {
+    "offramp.cost_engines": "engine",
+    "offramp.exit_rules": "Rule",
+    "offramp.data_sets": "Factory",
+    "offramp.algorithms": "Factory",
+    "offramp.trackers": "Factory",
+}
+"""The plug-in that suits a group; `plain` suits the others."""
+
+
 def test_every_registry_of_offramp_is_open_to_an_installed_package(tmp_path: Path) -> None:
-    """In a fresh process, as after `pip install`: a plug-in of each kind is found, and a broken one stops nothing."""
-    module = "class Plugin:\n    description = 'of another package'\n"
+    """In a fresh process, as after `pip install`: a plug-in of each kind is found, and faulty ones stop nothing."""
     for number, group in enumerate(REGISTRIES):
-        entries = {"of_another": "plug_ins_of_another:Plugin", "broken": "nowhere_at_all:Plugin"}
-        install(tmp_path, f"another-{number}", group, entries, {"plug_ins_of_another": module})
+        right = OBJECTS.get(group, "plain")
+        entries = {
+            "of_another": f"plug_ins_of_another:{right}",
+            "broken": "nowhere_at_all:Plugin",
+            "five": "plug_ins_of_another:five",
+        }
+        install(tmp_path, f"another-{number}", group, entries, {"plug_ins_of_another": PLUG_INS_OF_ANOTHER})
     code = (
         "import importlib, sys, warnings\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "warnings.simplefilter('ignore')\n"
         f"for group, place in {REGISTRIES!r}.items():\n"
         "    module, name = place.split(':')\n"
         "    registry = getattr(importlib.import_module(module), name)\n"
         "    assert registry.group == group, (registry.group, group)\n"
-        "    assert len(list(registry)) > 1 and 'broken' not in registry, list(registry)\n"
+        "    with warnings.catch_warnings(record=True) as caught:\n"
+        "        warnings.simplefilter('always')\n"
+        "        names = list(registry)\n"
+        "    told = [str(item.message) for item in caught if 'is skipped' in str(item.message)]\n"
+        "    assert len(names) > 1 and not {'broken', 'five'} & set(names), names\n"
+        "    assert len(told) == 2, told\n"
+        "    assert \"'five' must be \" in told[1] and told[1].endswith(', got an object of type int.'), told\n"
         "    assert registry.get('of_another').description == 'of another package'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_registry_in_the_source_is_in_the_list_above_and_has_an_expectation() -> None:
+    source = Path(offramp.__file__).parent
+    made = re.findall(
+        r"= Registry\((?:[^()]|\([^()]*\))*\)", "".join(path.read_text() for path in sorted(source.rglob("*.py")))
+    )
+    groups = [found[1] for call in made if (found := re.search(r'entry_points="([^"]+)"', call))]
+    assert sorted(groups) == sorted(REGISTRIES)
+    assert len(made) == len(REGISTRIES) + 1, "the registry of regressors has no group"
+    assert [call for call in made if "expects=" not in call] == []

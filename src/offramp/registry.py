@@ -2,9 +2,11 @@
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Generic, TypeVar, cast
@@ -18,6 +20,80 @@ class PluginWarning(UserWarning):
     """A plug-in of another package cannot be used and was skipped."""
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """What the plug-ins of a registry must be.
+
+    Attributes:
+        phrase: The end of the sentence "It must be ...", such as ``a CostEngine``.
+        holds: Whether an object is of that sort.
+    """
+
+    phrase: str
+    holds: Callable[[object], bool]
+
+    def fault(self, item: object) -> str | None:
+        """Compare an object with the expectation.
+
+        Args:
+            item: Any object.
+
+        Returns:
+            What is expected and what was given, to follow the subject of a sentence; None if the object is right.
+        """
+        if self.holds(item):
+            return None
+        found = f"the class {item.__name__}" if isinstance(item, type) else f"an object of type {type(item).__name__}"
+        return f"must be {self.phrase}, got {found}"
+
+
+CALLABLE = Expectation("a function, a class or another callable", callable)
+
+
+def instance_of(kind: type) -> Expectation:
+    """Expect instances of a class.
+
+    Args:
+        kind: The class. It is not a protocol.
+
+    Returns:
+        The expectation.
+    """
+    return Expectation(f"an object of class {kind.__name__}", lambda item: isinstance(item, kind))
+
+
+def subclass_of(base: type) -> Expectation:
+    """Expect classes that derive from a class and have no abstract method left.
+
+    Args:
+        base: The base class.
+
+    Returns:
+        The expectation.
+    """
+    return Expectation(
+        f"a class that derives from {base.__name__} and defines its abstract methods",
+        lambda item: isinstance(item, type) and issubclass(item, base) and not inspect.isabstract(item),
+    )
+
+
+def object_like(protocol: type) -> Expectation:
+    """Expect objects, not classes, with all attributes and methods of a protocol.
+
+    Args:
+        protocol: The protocol. It inherits from no other protocol.
+
+    Returns:
+        The expectation. It looks at names only, not at signatures.
+    """
+    declared = {**inspect.get_annotations(protocol), **vars(protocol)}
+    members = [name for name in declared if not name.startswith("_")]
+    return Expectation(
+        f"an object (not a class) with {', '.join(f'`{name}`' for name in members)}",
+        lambda item: not isinstance(item, type) and all(hasattr(item, name) for name in members),
+    )
+
+
 class Registry(Generic[T]):
     """Plug-ins of one kind by name.
 
@@ -28,23 +104,34 @@ class Registry(Generic[T]):
         my_search = "my_package.search:MySearch"   # the object itself, registered as my_search
         my_other_search = "my_package.other"       # a module that registers my_other_search when it is imported
 
-    A plug-in of another package that fails is skipped with a `PluginWarning`.
+    A plug-in of another package that fails, or that is not what the registry expects, is skipped with a
+    `PluginWarning`.
 
     Attributes:
         kind: What the plug-ins are, for messages, such as ``search algorithm``.
         group: The entry-point group of other packages, or None.
+        expects: What the plug-ins must be; None for any object.
     """
 
-    def __init__(self, kind: str, package: str | None = None, *, entry_points: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str | None = None,
+        *,
+        entry_points: str | None = None,
+        expects: Expectation | None = None,
+    ) -> None:
         """Make an empty registry; nothing is imported yet.
 
         Args:
             kind: What the plug-ins are, for messages.
             package: The package whose modules, sub-packages included, register plug-ins; None for no package.
             entry_points: The entry-point group in which other packages announce plug-ins; None for no group.
+            expects: What the plug-ins must be; None for any object.
         """
         self.kind = kind
         self.group = entry_points
+        self.expects = expects
         self._package = package
         self._items: dict[str, T] = {}
         self._failures: dict[str, str] = {}
@@ -57,7 +144,7 @@ class Registry(Generic[T]):
             name: The name to register it under.
 
         Returns:
-            The decorator, which gives the object back unchanged. It raises ValueError for a name that is taken.
+            The decorator, which gives the object back unchanged. It raises the errors of `add`.
         """
 
         def add(item: T) -> T:
@@ -74,8 +161,12 @@ class Registry(Generic[T]):
             item: The plug-in.
 
         Raises:
+            TypeError: If the object is not what the registry expects.
             ValueError: If another object is registered under this name.
         """
+        fault = None if self.expects is None else self.expects.fault(item)
+        if fault is not None:
+            raise _UnexpectedTypeError(f"{self.kind} {name!r} {fault}")
         if name in self._items and self._items[name] is not item:
             raise ValueError(f"{self.kind} {name!r} is registered twice; every {self.kind} must have a name of its own")
         self._items[name] = item
@@ -144,13 +235,21 @@ class Registry(Generic[T]):
         warnings.warn(message, PluginWarning, stacklevel=5)
 
 
+class _UnexpectedTypeError(TypeError):
+    """A plug-in is not what its registry expects. The message is complete, unlike that of another TypeError."""
+
+
 def _distribution(entry: EntryPoint) -> str:
     return "an unknown distribution" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
 def _reason(exc: BaseException) -> str:
     text = " ".join(str(exc).split()).rstrip(".")
-    return text if isinstance(exc, ValueError) and text else f"{type(exc).__name__}: {text}".rstrip(": ")
+    return (
+        text
+        if isinstance(exc, ValueError | _UnexpectedTypeError) and text
+        else f"{type(exc).__name__}: {text}".rstrip(": ")
+    )
 
 
 def unknown_name_message(kind: str, name: str, available: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective, SearchAlgorithm
-from offramp.registry import Registry
+from offramp.registry import CALLABLE, Registry
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import SearchSpace
 
@@ -34,7 +34,7 @@ class AlgorithmFactory:
 
 
 ALGORITHMS: Registry[AlgorithmFactory] = Registry(
-    "search algorithm", "offramp.algorithms", entry_points="offramp.algorithms"
+    "search algorithm", "offramp.algorithms", entry_points="offramp.algorithms", expects=CALLABLE
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
-from offramp.registry import Registry
+from offramp.registry import CALLABLE, Registry
 
 MIN_ROWS = 8
 """Smallest number of evaluations for a choice among regressors."""
@@ -60,7 +60,7 @@ class Regressor(Protocol):
         ...
 
 
-REGRESSORS: Registry[Callable[[int], Regressor]] = Registry("regressor")
+REGRESSORS: Registry[Callable[[int], Regressor]] = Registry("regressor", expects=CALLABLE)
 """Builds a regressor from a seed."""
 
 

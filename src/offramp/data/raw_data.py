@@ -12,7 +12,7 @@ from offramp.data.array_cache import ArrayCache
 from offramp.data.sound.sound_features import InputKind
 from offramp.errors import DataError
 from offramp.progress import Reporter
-from offramp.registry import Registry, unknown_name_message
+from offramp.registry import CALLABLE, Registry, object_like, unknown_name_message
 
 Role = Literal["train", "validation", "test"]
 
@@ -145,9 +145,11 @@ class Reader(Protocol):
         ...
 
 
-READERS: Registry[Reader] = Registry("data format", "offramp.data.readers", entry_points="offramp.data_readers")
+READERS: Registry[Reader] = Registry(
+    "data format", "offramp.data.readers", entry_points="offramp.data_readers", expects=object_like(Reader)
+)
 DATA_SETS: Registry[Callable[[], RawDataset]] = Registry(
-    "data set", "offramp.data.readers", entry_points="offramp.data_sets"
+    "data set", "offramp.data.readers", entry_points="offramp.data_sets", expects=CALLABLE
 )
 """Functions that return data sets without a path, by name."""
 

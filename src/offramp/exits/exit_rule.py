@@ -13,7 +13,7 @@ from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits
 from offramp.exits.rule_arithmetic import NUMPY, Arithmetic, State, Value
 from offramp.exits.score_thresholds import ScoreChoice, ThresholdGrid, score_curve, score_samples
 from offramp.exits.threshold_combinations import ScoredSamples
-from offramp.registry import Registry
+from offramp.registry import Registry, subclass_of
 
 # Scores lie in 0..1: beyond it every threshold means the same, and JSON has no infinity.
 _LEAST, _MOST = -1.0, 2.0
@@ -377,4 +377,6 @@ class PerExitThresholds(ExitRule):
         )
 
 
-EXIT_RULES: Registry[type[ExitRule]] = Registry("exit rule", "offramp.exits.rules", entry_points="offramp.exit_rules")
+EXIT_RULES: Registry[type[ExitRule]] = Registry(
+    "exit rule", "offramp.exits.rules", entry_points="offramp.exit_rules", expects=subclass_of(ExitRule)
+)

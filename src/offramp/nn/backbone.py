@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from offramp.nn.branches.exit_branch import ElasticBranch
 from offramp.nn.elastic.elastic_layers import Activation, ElasticConvNorm
 from offramp.nn.network import FeatureInfo, input_size
-from offramp.registry import Registry
+from offramp.registry import Registry, object_like
 from offramp.space.architecture import Precision, StageChoice
 from offramp.space.search_space import BackboneSpace
 
@@ -293,7 +293,9 @@ class BackboneFamily(Protocol):
         ...
 
 
-BACKBONES: Registry[BackboneFamily] = Registry("backbone", "offramp.nn.backbones", entry_points="offramp.backbones")
+BACKBONES: Registry[BackboneFamily] = Registry(
+    "backbone", "offramp.nn.backbones", entry_points="offramp.backbones", expects=object_like(BackboneFamily)
+)
 
 
 def build_backbone(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from offramp.cost.report import Goal, LayerCost, LayerEngine
-from offramp.errors import ConfigError
+from offramp.errors import ConfigError, OfframpError
 from offramp.hardware.accelerator import Accelerator, Core
-from offramp.registry import Registry
+from offramp.registry import Registry, instance_of, object_like
 from offramp.workload.layer import LayerShape
 
 
@@ -89,7 +89,7 @@ class CostEngine:
 
 
 COST_ENGINES: Registry[CostEngine] = Registry(
-    "cost engine", "offramp.cost.engines", entry_points="offramp.cost_engines"
+    "cost engine", "offramp.cost.engines", entry_points="offramp.cost_engines", expects=instance_of(CostEngine)
 )
 """All cost engines by name: the modules of `offramp.cost.engines` and the entry points of ``offramp.cost_engines``."""
 
@@ -106,11 +106,39 @@ def build_engines(name: str, options: EngineOptions) -> tuple[LayerEngine, ...]:
 
     Raises:
         UnknownNameError: No engine has this name; the message gives near names.
-        ConfigError: A package that the engine needs is missing, or the plug-in gave no engine.
+        ConfigError: A package that the engine needs is missing, or `build` of the plug-in failed or gave something
+            else than engines.
+        OfframpError: What `build` of the plug-in raises of this family, such as AcceleratorError.
     """
-    engines = COST_ENGINES.get(name).build(options)
-    if not engines:
+    factory = COST_ENGINES.get(name)
+    try:
+        engines = factory.build(options)
+    except OfframpError:
+        raise
+    # A plug-in may raise anything.
+    except Exception as exc:
+        reason = f"{type(exc).__name__}: {' '.join(str(exc).split())}".rstrip(": .")
         raise ConfigError(
-            f"Cost engine {name!r} must build at least one engine, got none. Correct the `build` of its registration."
-        )
+            f"Cost engine {name!r} must build its engines without an error, got {reason}. Correct the `build` of its "
+            "registration, or choose another engine; `offramp list engines` shows all."
+        ) from exc
+    fault = _engines_fault(engines, len(options.goals))
+    if fault is not None:
+        raise ConfigError(f"Cost engine {name!r} must build {fault}. Correct the `build` of its registration.")
     return engines
+
+
+def _engines_fault(engines: object, num_goals: int) -> str | None:
+    """Say what a `build` should have returned instead; None if it returned what it should."""
+    if not isinstance(engines, tuple):
+        return f"a tuple of engines, got an object of type {type(engines).__name__}"
+    if not engines:
+        return "at least one engine, got none"
+    if len(engines) not in (1, num_goals):
+        expected = "one engine" if num_goals == 1 else f"one engine, or one for each of the {num_goals} goals"
+        return f"{expected}, got {len(engines)} engines"
+    faults = (_LAYER_ENGINE.fault(engine) for engine in engines)
+    return next((f"layer engines: each {fault}" for fault in faults if fault is not None), None)
+
+
+_LAYER_ENGINE = object_like(LayerEngine)

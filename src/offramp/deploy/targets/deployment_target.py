@@ -15,7 +15,7 @@ from offramp.deploy.bundle.verification import Agreement, Comparison, Logits, ch
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import ExportError, InputError, OfframpError
 from offramp.nn.network import EarlyExitNetwork
-from offramp.registry import Registry
+from offramp.registry import Registry, object_like
 
 # That of a bundle in floating point, for bundles that do not state theirs.
 _TOLERANCE = 1e-4
@@ -102,7 +102,10 @@ class DeploymentTarget(Protocol):
 
 
 DEPLOYMENT_TARGETS: Registry[DeploymentTarget] = Registry(
-    "deployment target", "offramp.deploy.targets", entry_points="offramp.deployment_targets"
+    "deployment target",
+    "offramp.deploy.targets",
+    entry_points="offramp.deployment_targets",
+    expects=object_like(DeploymentTarget),
 )
 
 

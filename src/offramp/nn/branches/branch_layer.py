@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import nn
 
-from offramp.registry import Registry
+from offramp.registry import Registry, object_like
 from offramp.space.architecture import BranchLayer
 
 MAX_LAYERS = 4
@@ -71,7 +71,10 @@ class BranchLayerType(Protocol):
 
 
 BRANCH_LAYERS: Registry[BranchLayerType] = Registry(
-    "branch layer", "offramp.nn.branches.layers", entry_points="offramp.branch_layers"
+    "branch layer",
+    "offramp.nn.branches.layers",
+    entry_points="offramp.branch_layers",
+    expects=object_like(BranchLayerType),
 )
 
 

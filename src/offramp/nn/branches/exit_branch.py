@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import nn
 
-from offramp.registry import Registry
+from offramp.registry import Registry, object_like
 from offramp.space.architecture import BranchLayer
 
 
@@ -76,5 +76,8 @@ class ExitBranchType(Protocol):
 
 
 EXIT_BRANCHES: Registry[ExitBranchType] = Registry(
-    "exit branch", "offramp.nn.branches.types", entry_points="offramp.exit_branches"
+    "exit branch",
+    "offramp.nn.branches.types",
+    entry_points="offramp.exit_branches",
+    expects=object_like(ExitBranchType),
 )

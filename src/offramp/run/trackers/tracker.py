@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from offramp.registry import Registry
+from offramp.registry import CALLABLE, Registry
 
 
 class Tracker(Protocol):
@@ -25,7 +25,7 @@ class Tracker(Protocol):
 
 
 TRACKERS: Registry[Callable[[Path], Tracker]] = Registry(
-    "tracker", "offramp.run.trackers", entry_points="offramp.trackers"
+    "tracker", "offramp.run.trackers", entry_points="offramp.trackers", expects=CALLABLE
 )
 """Functions or classes that make a tracker from the run folder, by name."""
 
