@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from offramp.algorithms.algorithm import ALGORITHMS, AlgorithmFactory
 from offramp.algorithms.peers.surrogate_search import (
-    OVER_TARGET,
     SurrogateSearch,
     SurrogateSettings,
     cost_metric,
     cost_target,
+    penalised_goals,
 )
 from offramp.algorithms.space_restriction import preferred_branches, preferred_measure, with_branches, with_policy
 from offramp.objectives.evaluation import Constraint, Objective
@@ -47,10 +47,7 @@ class EdanasRecipe:
         self, error: NDArray[np.float64], cost: NDArray[np.float64], observed_costs: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Error and cost; with a target, costs above it are penalised."""
-        if self._target is None:
-            return np.stack([error, cost], axis=1)
-        relative = cost / self._target
-        return np.stack([error, relative + OVER_TARGET * np.maximum(0.0, relative - 1.0)], axis=1)
+        return penalised_goals(error, cost, self._target)
 
 
 class Edanas(SurrogateSearch):

@@ -96,6 +96,23 @@ def cost_target(constraints: Sequence[Constraint], metric: Metric) -> float | No
     return min(bounds, default=None)
 
 
+def penalised_goals(error: NDArray[np.float64], cost: NDArray[np.float64], target: float | None) -> NDArray[np.float64]:
+    """Give error and cost as goals; with a target, costs are relative to it and penalised above it.
+
+    Args:
+        error: Errors, 0 to 1, (candidates,).
+        cost: Costs, in the unit of the target, (candidates,).
+        target: The upper bound on the cost; None without one.
+
+    Returns:
+        Values to minimise, (candidates, 2).
+    """
+    if target is None:
+        return np.stack([error, cost], axis=1)
+    relative = cost / target
+    return np.stack([error, relative + OVER_TARGET * np.maximum(0.0, relative - 1.0)], axis=1)
+
+
 @dataclass(frozen=True)
 class _Observation:
     genes: Genes
