@@ -99,3 +99,22 @@ def _on_grid(layer: QuantizedMatrixLayer) -> torch.Tensor:
     assert layer.weight_scale is not None
     with torch.no_grad():
         return fake_quantize(layer.weight, layer.weight_scale, layer.weight_limits, 1.0)
+
+
+def test_a_shared_norm_gets_the_mean_over_all_its_runs() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3, affine=False)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.norm(images)
+            result: torch.Tensor = self.norm(images + 10)
+            return result
+
+    network = Twice()
+    batches = [torch.randn(5, 3, 4, 4) + shift for shift in range(2)]
+    recalibrate_batch_norm_(network, batches)
+    runs = [images + shift for images in batches for shift in (0, 10)]
+    torch.testing.assert_close(network.norm.running_mean, torch.stack([run.mean((0, 2, 3)) for run in runs]).mean(0))
+    torch.testing.assert_close(network.norm.running_var, torch.stack([run.var((0, 2, 3)) for run in runs]).mean(0))

@@ -14,7 +14,7 @@ from offramp.errors import AdoptError, ConfigError, RunError
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.records import read_run
 from offramp.run.api import SearchResult
-from tests.nn.toy_models import CLASSES, SHAPE, Toy, Vision
+from tests.nn.toy_models import CLASSES, SHAPE, Shared, Toy, Vision
 
 QUICK: dict[str, Any] = {
     "train__epochs": 1,
@@ -72,7 +72,7 @@ def test_a_frozen_model_comes_out_as_it_went_in(frozen_search: SearchResult) -> 
         assert all(torch.equal(trained[key], value) for key, value in piece.state_dict().items())
 
 
-@pytest.mark.parametrize(("kind", "algorithm"), [(Toy, "random"), (Vision, "nsga2")])
+@pytest.mark.parametrize(("kind", "algorithm"), [(Toy, "random"), (Vision, "nsga2"), (Shared, "random")])
 def test_the_bundle_answers_as_the_network_does(
     kind: type[torch.nn.Module], algorithm: str, data: str, tmp_path: Path
 ) -> None:

@@ -4,8 +4,9 @@ Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training T
 (post-statistics of batch normalization).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,9 @@ Norm = _BatchNorm | ElasticBatchNorm2d | QuantizedMatrixLayer
 def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of batch norms by their mean over some batches.
 
-    Weights and the training mode stay. So do the statistics of layers that do not run, and of layers in a module whose
-    ``keeps_statistics`` is true.
+    The mean of a layer that runs several times per batch is over all its runs. Weights and the training
+    mode stay. So do the statistics of layers that do not run, and of layers in a module whose ``keeps_statistics`` is
+    true.
 
     Args:
         network: The network; it is run on each batch.
@@ -56,13 +58,24 @@ def _has_statistics(module: nn.Module) -> TypeGuard[Norm]:
 @torch.no_grad()
 def _average(network: nn.Module, norms: Sequence[Norm], batches: Iterable[Tensor]) -> int:
     """Run all batches; returns their number."""
+    runs: Counter[nn.Module] = Counter()
+
+    def count(norm: nn.Module, inputs: object) -> None:
+        # The n-th run has weight 1/n; the first one thus replaces the old statistics.
+        runs[norm] += 1
+        cast(Norm, norm).momentum = 1.0 / runs[norm]
+
+    handles = [norm.register_forward_pre_hook(count) for norm in norms]
     num_batches = 0
-    for images in batches:
-        if len(images) < 2:
-            raise InputError(f"Batch-norm recalibration needs batches of at least 2 images, got one of {len(images)}.")
-        num_batches += 1
-        for norm in norms:
-            # The n-th batch has weight 1/n; the first one thus replaces the old statistics.
-            norm.momentum = 1.0 / num_batches
-        network(images)
+    try:
+        for images in batches:
+            if len(images) < 2:
+                raise InputError(
+                    f"Batch-norm recalibration needs batches of at least 2 images, got one of {len(images)}."
+                )
+            num_batches += 1
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
     return num_batches

@@ -40,19 +40,31 @@ def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
         optimizer: the optimiser of the module, whose momentum is written; None = no momentum.
         state: progress of the loop.
     """
-    # A layer with two names is written twice, because safetensors files do not hold shared tensors.
-    seen: set[int] = set()
-    tensors: dict[str, Tensor] = {}
-    for name, value in module.state_dict().items():
-        tensors[_MODULE + name] = value.clone() if value.data_ptr() in seen else value.contiguous()
-        seen.add(value.data_ptr())
+    tensors = {_MODULE + name: value for name, value in module.state_dict().items()}
     if optimizer is not None:
         for name, parameter in module.named_parameters():
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if buffer is not None:
-                tensors[_MOMENTUM + name] = buffer.contiguous()
+                tensors[_MOMENTUM + name] = buffer
     metadata = {"epoch": str(state.epoch), "progress": repr(state.progress), "loss": json.dumps(state.loss)}
-    write_atomically(path, save(tensors, metadata=metadata))
+    write_atomically(path, save(_separate(tensors), metadata=metadata))
+
+
+def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors files hold them: contiguous, and each with memory of its own.
+
+    A layer with two names, a tied weight and a view of another tensor are therefore written once per name.
+    """
+    separate: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        shared = memory in seen
+        seen.add(memory)
+        # The default of `clone` keeps the strides of a tensor, which may be those of channels-last.
+        kept = tensor.is_contiguous() and not shared
+        separate[name] = tensor if kept else tensor.clone(memory_format=torch.contiguous_format)
+    return separate
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> LoopState:

@@ -281,3 +281,22 @@ def test_helpers_are_models_of_their_own() -> None:
     assert isinstance(conv(3, 4), nn.Module)
     assert F.relu(Residual(8)(torch.zeros(1, 8, 4, 4))).shape == (1, 8, 4, 4)
     assert Attention(12)(torch.zeros(1, 5, 12)).shape == (1, 5, 12)
+
+
+class Expanded(nn.Module):
+    """Adds a buffer whose elements all lie at one address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.ones(1, 1, 1, 1).expand(1, 8, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.shift
+
+
+def test_an_expanded_buffer_gets_memory_of_its_own() -> None:
+    model = nn.Sequential(conv(3, 8), Residual(8), Expanded(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    network = extracted(adopt(model, EXAMPLE))
+    network.load_state_dict({name: value + 1 for name, value in network.state_dict().items()})
+    (shift,) = (value for name, value in network.state_dict().items() if name.endswith("shift"))
+    assert shift.flatten().tolist() == [2.0] * 8

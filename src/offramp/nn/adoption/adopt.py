@@ -91,10 +91,15 @@ def _check_settings(module: nn.Module, example: Tensor, taps: Sequence[str] | No
 
 def _copied(module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module).to("cpu", torch.float32)
+        model = copy.deepcopy(module).to("cpu", torch.float32)
     # A user's module may do anything when it is copied.
     except Exception as exc:
         raise AdoptError(f"The model must be one that copy.deepcopy can copy, but: {first_line(exc)}.") from exc
+    for value in (*model.parameters(), *model.buffers()):
+        # An expanded tensor has several elements at one address, which nothing can be loaded into.
+        if 0 in value.stride():
+            value.data = value.data.clone(memory_format=torch.contiguous_format)
+    return model
 
 
 def _num_classes(model: nn.Module, example: Tensor) -> int:
