@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from offramp import jsonio
 from offramp.data.labelled_data import Dataset, Preprocessing, Split, load_dataset
 from offramp.errors import ConfigError, DataError
+from offramp.progress import SilentReporter
 from tests.data.samples import CIFAR10, encoded, random_images, write_class_folders
 
 needs_cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason="the reference data are not here")
@@ -61,7 +62,7 @@ def test_every_image_ends_in_one_split_with_its_own_label(
 def test_a_test_part_that_is_there_is_kept_and_validation_comes_from_training(tmp_path: Path) -> None:
     train, test = numbered(100, 2), numbered(300, 2)
     np.savez(tmp_path / "x.npz", x_train=train["x"], y_train=train["y"], x_test=test["x"], y_test=test["y"])
-    dataset = load_dataset(str(tmp_path / "x.npz"), seed=0, validation_share=0.3, test_share=0.9)
+    dataset = load_dataset(str(tmp_path / "x.npz"), seed=0, validation_share=0.3, test_share=0.9, duplicates="keep")
     assert numbers_of(dataset.splits.test) == list(range(300))
     assert sorted(numbers_of(dataset.splits.train) + numbers_of(dataset.splits.validation)) == list(range(100))
     assert len(dataset.splits.validation) == 30
@@ -70,7 +71,7 @@ def test_a_test_part_that_is_there_is_kept_and_validation_comes_from_training(tm
 def test_a_validation_part_that_is_there_is_kept_and_test_comes_from_training(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train", {"a": 10, "b": 10})
     write_class_folders(tmp_path / "val", {"a": 3, "b": 3})
-    dataset = load_dataset(str(tmp_path), seed=0, cache_dir=tmp_path / ".cache")
+    dataset = load_dataset(str(tmp_path), seed=0, cache_dir=tmp_path / ".cache", duplicates="keep")
     assert [len(split) for split in parts(dataset)] == [16, 6, 4]
     assert dataset.class_names == ("a", "b")
 
@@ -98,12 +99,73 @@ def test_the_same_splits_come_out_of_a_fresh_process(tmp_path: Path) -> None:
     assert "False" in runs[0]
 
 
+class Messages(SilentReporter):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_training_images_that_are_also_in_another_split_are_counted_told_and_removed(tmp_path: Path) -> None:
+    # Test images 0..9 are training images, too; validation images 20..23 as well, one of them under another label.
+    train, test = numbered(60, 2), {"x": numbered(60, 2)["x"][:10], "y": numbered(60, 2)["y"][:10]}
+    validation = {"x": train["x"][20:24], "y": np.array([1, 1, 0, 1])}
+    file = tmp_path / "x.npz"
+    arrays = {"train": train, "validation": validation, "test": test}
+    np.savez(file, **{f"{kind}_{part}": array[kind] for part, array in arrays.items() for kind in "xy"})
+    reporter = Messages()
+    dataset = load_dataset(str(file), seed=0, reporter=reporter)
+    assert sorted(numbers_of(dataset.splits.train)) == [*range(10, 20), *range(24, 60)]
+    assert [len(split) for split in parts(dataset)] == [46, 4, 10]
+    (note,) = dataset.notes
+    assert note.startswith("14 of 60 training images of 'x' are also in the validation or test split, equal to the bit")
+    assert "(1 of them with another label)" in note
+    assert reporter.said == [note]
+    kept = load_dataset(str(file), seed=0, duplicates="keep")
+    assert [len(split) for split in parts(kept)] == [60, 4, 10]
+    assert "14 of 60" in kept.notes[0]
+    assert kept.fingerprint == dataset.fingerprint
+
+
+def test_validation_images_that_are_also_test_images_are_removed(tmp_path: Path) -> None:
+    images, labels = numbered(60, 2)["x"], numbered(60, 2)["y"]
+    arrays = {"train": slice(0, 20), "validation": slice(20, 44), "test": slice(40, 60)}
+    chosen = {f"x_{part}": images[rows] for part, rows in arrays.items()}
+    np.savez(tmp_path / "x.npz", **chosen, **{f"y_{part}": labels[rows] for part, rows in arrays.items()})
+    dataset = load_dataset(str(tmp_path / "x.npz"), seed=0)
+    assert numbers_of(dataset.splits.validation) == list(range(20, 40))
+    assert "4 of 24 validation images of 'x' are also in the test split" in dataset.notes[0]
+
+
+def test_a_class_that_duplicates_alone_fill_is_refused(tmp_path: Path) -> None:
+    images, labels = numbered(20, 2)["x"], np.array([0] * 10 + [1] * 10)
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
+    with pytest.raises(DataError, match=r"class '0' has no other training images.*data\.duplicates: keep"):
+        load_dataset(str(tmp_path / "x.npz"), seed=0)
+
+
+def test_copies_in_a_hidden_folder_do_not_reach_two_splits(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "pets", {"cat": 20, "dog": 20})
+    for name in ("cat", "dog"):
+        (root / name / ".ipynb_checkpoints").mkdir()
+        for file in sorted((root / name).glob("*.png")):
+            copy = root / name / ".ipynb_checkpoints" / f"{file.stem}-checkpoint.png"
+            copy.write_bytes(file.read_bytes())
+    dataset = load_dataset(str(root), seed=0, cache_dir=tmp_path / "cache")
+    assert sum(map(len, parts(dataset))) == 40
+    assert "40 images that are hidden" in dataset.notes[0]
+    assert ".ipynb_checkpoints/000-checkpoint.png" in dataset.notes[0]
+
+
 def test_preprocessing_is_that_of_the_training_images_alone(tmp_path: Path) -> None:
     dark, bright = np.zeros((20, 4, 4), np.uint8), np.full((20, 4, 4), 255, np.uint8)
     dark[:, :2] = 51
     labels = np.arange(20) % 2
     np.savez(tmp_path / "x.npz", x_train=dark, y_train=labels, x_val=bright, y_val=labels, x_test=bright, y_test=labels)
-    dataset = load_dataset(str(tmp_path / "x.npz"), seed=0)
+    dataset = load_dataset(str(tmp_path / "x.npz"), seed=0, duplicates="keep")
     # Half the pixels are 0.2, half are 0: mean 0.1, deviation 0.1. The bright parts do not count.
     assert dataset.preprocessing.mean == pytest.approx((0.1,))
     assert dataset.preprocessing.std == pytest.approx((0.1,))

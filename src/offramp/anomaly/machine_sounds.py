@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache, default_cache_dir, listing_key
+from offramp.data.file_listing import is_leftover
 from offramp.data.sound.sound_features import MACHINE_SHAPE, machine_features
 from offramp.data.sound.wav import read_wav
 from offramp.data.splitting import stratified_split
@@ -148,9 +149,10 @@ def window_view(features: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _root(path: Path) -> Path:
     try:
-        folders = [path, *sorted(child for child in path.iterdir() if child.is_dir())] if path.is_dir() else []
+        inner = sorted(path.iterdir()) if path.is_dir() else []
     except OSError as exc:
         raise DataError(f"{str(path)!r} cannot be read: {exc.strerror}.") from exc
+    folders = [path, *(child for child in inner if child.is_dir() and not is_leftover(child.name))]
     found = [folder for folder in folders if (folder / "train").is_dir() and (folder / "test").is_dir()]
     if path in found:
         return path
@@ -161,7 +163,7 @@ def _root(path: Path) -> Path:
 
 
 def _sounds(folder: Path) -> list[_Sound]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".wav" and file.name[0] != ".")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".wav" and not is_leftover(file.name))
     if not files:
         raise DataError(f"{str(folder)!r} must hold .wav files ({_LAYOUT}), but it has none.")
     sounds = []

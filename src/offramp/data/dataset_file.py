@@ -26,6 +26,7 @@ class _Header:
     fingerprint: str
     preprocessing: Preprocessing
     input_kind: InputKind
+    notes: tuple[str, ...]
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
@@ -35,7 +36,14 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
         dataset: The data set; splits may be empty.
         path: The file to write; an existing one is replaced.
     """
-    header = _Header(dataset.name, dataset.class_names, dataset.fingerprint, dataset.preprocessing, dataset.input_kind)
+    header = _Header(
+        dataset.name,
+        dataset.class_names,
+        dataset.fingerprint,
+        dataset.preprocessing,
+        dataset.input_kind,
+        dataset.notes,
+    )
     arrays: dict[str, NDArray[Any]] = {}
     for name in _SPLITS:
         split: Split = getattr(dataset.splits, name)
@@ -63,4 +71,5 @@ def read_dataset(path: Path) -> Dataset:
         preprocessing=header.preprocessing,
         fingerprint=header.fingerprint,
         input_kind=header.input_kind,
+        notes=header.notes,
     )

@@ -1,21 +1,23 @@
 """Labelled data sets with separate training, validation and test splits."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache, default_cache_dir
 from offramp.data.class_labels import encode_labels
+from offramp.data.duplicates import DuplicatePolicy, SampleSet, find_overlap
 from offramp.data.pixel_arrays import same_shape
 from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
 from offramp.data.sound.sound_features import InputKind
 from offramp.data.splitting import stratified_split
 from offramp.data.statistics import channel_statistics, fingerprint_of
-from offramp.errors import ConfigError
+from offramp.errors import ConfigError, DataError
 from offramp.progress import Reporter, SilentReporter
 
 
@@ -131,6 +133,7 @@ class Dataset:
         preprocessing: Channel statistics of all training images, even if ``splits`` holds only a part of them.
         fingerprint: Hash of the content, independent of the split.
         input_kind: Whether the pixels are those of images or features of sounds.
+        notes: Sentences on what was decided, ignored or removed when the data was read, for the user.
     """
 
     name: str
@@ -139,6 +142,7 @@ class Dataset:
     preprocessing: Preprocessing
     fingerprint: str = ""
     input_kind: InputKind = "pixels"
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -161,6 +165,7 @@ def load_dataset(
     image_column: str | None = None,
     label_column: str | None = None,
     image_size: int | None = None,
+    duplicates: DuplicatePolicy = "remove",
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
@@ -177,6 +182,7 @@ def load_dataset(
         label_column: Column (parquet), array (npz) or kind of label (CIFAR-100: ``fine``, ``coarse``); None: found by
             type.
         image_size: Height and width of all images in pixels, 1 to 4096; None: unchanged.
+        duplicates: Whether samples that are also in another split are removed from training and validation.
         cache_dir: Folder of the cache; None: `default_cache_dir`.
         reporter: Shows progress; None: no output.
 
@@ -195,39 +201,87 @@ def load_dataset(
         cache=ArrayCache(cache_dir or default_cache_dir()),
         reporter=reporter or SilentReporter(),
     )
-    return _assemble(read_raw(source, options), seed, validation_share, test_share, image_size)
+    dataset = _assemble(read_raw(source, options), seed, validation_share, test_share, image_size, duplicates)
+    for note in dataset.notes:
+        options.reporter.say(note)
+    return dataset
 
 
 def _assemble(
-    raw: RawDataset, seed: int, validation_share: float, test_share: float, image_size: int | None
+    raw: RawDataset,
+    seed: int,
+    validation_share: float,
+    test_share: float,
+    image_size: int | None,
+    duplicates: DuplicatePolicy,
 ) -> Dataset:
     encoded = encode_labels(raw.parts, raw.class_names)
     images = same_shape(raw.parts, image_size)
     parts = [Split(pixels, labels) for pixels, labels in zip(images, encoded.labels, strict=True)]
     named = dict(zip((part.role for part in raw.parts), parts, strict=True))
-    train = named["train"]
+    separation = _Separation(raw, encoded.class_names, duplicates)
+    test, validation = named.get("test"), named.get("validation")
+    if test and validation:
+        validation = separation.apart("validation", validation, (test,))
+    # Before parts are cut from the training part: they must not hold what is in the others either.
+    train = separation.apart("train", named["train"], [split for split in (validation, test) if split])
     indices = stratified_split(
         train.labels,
         encoded.class_names,
         seed=seed,
-        validation_share=0.0 if "validation" in named else validation_share,
-        test_share=0.0 if "test" in named else test_share,
+        validation_share=0.0 if validation else validation_share,
+        test_share=0.0 if test else test_share,
         where=raw.train.source,
     )
-    splits = Splits(
-        train=_take(train, indices.train),
-        validation=named.get("validation") or _take(train, indices.validation),
-        test=named.get("test") or _take(train, indices.test),
-    )
-    fingerprint = fingerprint_of(images, encoded.labels, encoded.class_names)
+    test = test or _take(train, indices.test)
+    if not validation:
+        validation = separation.apart("validation", _take(train, indices.validation), (test,))
+    train = separation.apart("train", _take(train, indices.train), (validation, test))
     return Dataset(
         name=raw.name,
         class_names=encoded.class_names,
-        splits=splits,
-        preprocessing=Preprocessing.of(splits.train.images),
-        fingerprint=fingerprint,
+        splits=Splits(train, validation, test),
+        preprocessing=Preprocessing.of(train.images),
+        fingerprint=fingerprint_of(images, encoded.labels, encoded.class_names),
         input_kind=raw.input_kind,
+        notes=(*raw.notes, *separation.notes),
     )
+
+
+class _Separation:
+    """Takes out of a split what is also in another one, and notes how much that was."""
+
+    def __init__(self, raw: RawDataset, class_names: tuple[str, ...], policy: DuplicatePolicy) -> None:
+        self._name = raw.name
+        self._kind = "images" if raw.input_kind == "pixels" else "sounds"
+        self._class_names = class_names
+        self._policy = policy
+        self.notes: list[str] = []
+
+    def apart(self, name: Literal["train", "validation"], own: Split, others: Sequence[Split]) -> Split:
+        """A split without the samples that are also in others; with them where duplicates are kept."""
+        overlap = find_overlap(SampleSet(own.images, own.labels), [SampleSet(o.images, o.labels) for o in others])
+        if not overlap.count:
+            return own
+        word, elsewhere = ("training", "validation or test") if name == "train" else ("validation", "test")
+        note = (
+            f"{overlap.count} of {len(own)} {word} {self._kind} of {self._name!r} are also in the {elsewhere} split, "
+            "equal to the bit"
+        )
+        note += f" ({overlap.num_relabelled} of them with another label)" if overlap.num_relabelled else ""
+        if self._policy == "keep":
+            self.notes.append(f"{note}; they were kept (data.duplicates: keep), so accuracies are too high.")
+            return own
+        kept = _take(own, np.flatnonzero(~overlap.rows))
+        emptied = np.setdiff1d(own.labels, kept.labels)
+        if emptied.size:
+            raise DataError(
+                f"{note}, and class {self._class_names[emptied[0]]!r} has no other {word} {self._kind}. Add some, "
+                "remove the duplicates from the data, or keep them (data.duplicates: keep), with accuracies that are "
+                "then too high."
+            )
+        self.notes.append(f"{note}; they were removed from the {word} split (data.duplicates: remove).")
+        return kept
 
 
 def _take(split: Split, indices: NDArray[np.int64]) -> Split:

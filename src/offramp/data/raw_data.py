@@ -83,12 +83,14 @@ class RawDataset:
         parts: A part to train on, and parts for validation and test if the data has them.
         class_names: Names of the classes in the order of their numbers; None if the data does not state them.
         input_kind: Meaning of the bytes of ``images``.
+        notes: Sentences on what the reader decided or ignored, for the user.
     """
 
     name: str
     parts: tuple[RawPart, ...]
     class_names: tuple[str, ...] | None = None
     input_kind: InputKind = "pixels"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         roles = [part.role for part in self.parts]

@@ -117,6 +117,7 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
         image_column=data.image_column,
         label_column=data.label_column,
         image_size=data.image_size,
+        duplicates=data.duplicates,
         reporter=reporter,
     )
 

@@ -25,6 +25,7 @@ def report_notes(
         Sentences, in the order of the report.
     """
     return (
+        *context.dataset.notes,
         *_model_notes(context),
         *remarks,
         *_precision_notes(context),

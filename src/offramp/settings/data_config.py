@@ -1,5 +1,7 @@
 """Settings of the data: where labelled samples come from and how they are split."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from offramp.settings.section import Count, Section, Share
@@ -21,6 +23,10 @@ class DataConfig(Section):
     )
     image_size: Count | None = Field(
         default=None, description="Height and width in pixels that images are resized to (default: as they are)."
+    )
+    duplicates: Literal["remove", "keep"] = Field(
+        default="remove",
+        description="What happens to training samples that are also in validation or test, equal to the bit.",
     )
     augment: bool = Field(
         default=True,

@@ -37,6 +37,20 @@ def test_other_files_are_passed_over_and_deeper_folders_are_not(tmp_path: Path) 
     assert read(root).train.labels.tolist() == ["cat"] * 3 + ["dog"] * 3
 
 
+def test_what_is_not_read_is_counted_and_told(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "pets", {"dog": 2, "cat": 3})
+    for name in ("cat/.ipynb_checkpoints/1.png", "dog/x/__MACOSX/1.png", ".trash/1.png", "cat/._1.png", "loose.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encoded(random_images(1)[0]))
+    (root / "cat" / "5.heic").write_bytes(b"a photo")
+    dataset = read(root, cache=tmp_path / "cache")
+    assert dataset.train.labels.tolist() == ["cat"] * 3 + ["dog"] * 2
+    hidden, other, beside = dataset.notes
+    assert "4 images that are hidden" in hidden
+    assert "(1 .heic)" in other
+    assert "1 images beside the class folders, which have no class, such as 'loose.png'" in beside
+
+
 @pytest.mark.parametrize(("val", "test"), [("val", "test"), ("validation", "testing"), ("Valid", "Test")])
 def test_parts_stand_above_the_classes(tmp_path: Path, val: str, test: str) -> None:
     for name, count in (("train", 3), (val, 2), (test, 1)):
@@ -119,7 +133,7 @@ def test_visual_wake_words_as_published(tmp_path: Path) -> None:
     """Two folders of 96x96 JPEGs and no lists; class 0 is non_person, as in the published labels."""
     for name, count in (("person", 5), ("non_person", 6)):
         (tmp_path / "vw_coco2014_96" / name).mkdir(parents=True)
-        for index, pixels in enumerate(random_images(count, (96, 96, 3))):
+        for index, pixels in enumerate(random_images(count, (96, 96, 3), seed=count)):
             file = tmp_path / "vw_coco2014_96" / name / f"COCO_train2014_{index:012}.jpg"
             file.write_bytes(encoded(pixels, "JPEG"))
     data = load_dataset(str(tmp_path / "vw_coco2014_96"), seed=0, cache_dir=tmp_path / "cache")

@@ -75,6 +75,14 @@ def test_files_without_a_part_in_their_names_are_all_trained_on(tmp_path: Path) 
     assert {part.role: len(part.images) for part in dataset.parts} == {"train": 7}
 
 
+def test_hidden_files_are_no_part_of_the_data(tmp_path: Path) -> None:
+    save(tmp_path / "train-0.parquet")
+    (tmp_path / "._train-0.parquet").write_bytes(b"left by another system")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    save(tmp_path / ".ipynb_checkpoints" / "train-0-checkpoint.parquet")
+    assert len(read(tmp_path).train.images) == 6
+
+
 def test_part_names_must_stand_alone(tmp_path: Path) -> None:
     save(tmp_path / "trainable.parquet", rows=3)
     save(tmp_path / "test.parquet", rows=4)

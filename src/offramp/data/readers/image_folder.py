@@ -1,11 +1,12 @@
 """A folder of images per class, with or without a folder for each part above them."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from offramp.data.array_cache import listing_key
+from offramp.data.file_listing import FileListing, is_leftover, list_files
 from offramp.data.image_files import IMAGE_SUFFIXES, EncodedImage, decode_images, in_chunks
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
@@ -33,8 +34,9 @@ class ImageFolderReader:
             )
         if not part_folders:
             part_folders = {path: "train"}
-        parts = tuple(_read_part(folder, role, options) for folder, role in part_folders.items())
-        return RawDataset(path.resolve().name, parts)
+        listings = {folder: _list_classes(folder) for folder in part_folders}
+        parts = tuple(_read_part(listings[folder], role, options) for folder, role in part_folders.items())
+        return RawDataset(path.resolve().name, parts, notes=_notes(path, list(listings.values())))
 
 
 READERS.add("image_folder", ImageFolderReader())
@@ -49,7 +51,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    return [child for child in _children(path) if child.is_dir() and not child.name.startswith(".")]
+    return [child for child in _children(path) if child.is_dir() and not is_leftover(child.name)]
 
 
 def _is_part(folder: Path) -> bool:
@@ -57,37 +59,70 @@ def _is_part(folder: Path) -> bool:
     return folder.name.lower() in ROLE_OF_WORD and bool(_folders(folder))
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    return filter(_is_image, folder.rglob("*"))
-
-
 def _holds_image(folder: Path) -> bool:
     # Subfolders are not searched: that would take long at the root of a disk.
-    return any(map(_is_image, _children(folder)))
+    return any(_is_image(child) and not is_leftover(child.name) for child in _children(folder))
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _read_part(folder: Path, role: Role, options: ReadOptions) -> RawPart:
-    paths: list[Path] = []
-    labels: list[str] = []
+@dataclass(frozen=True)
+class _PartListing:
+    """The images of one part: those of each class by its name, and what lies beside the class folders."""
+
+    folder: Path
+    classes: dict[str, FileListing]
+    hidden: FileListing
+    beside: tuple[Path, ...]
+
+
+def _list_classes(folder: Path) -> _PartListing:
+    classes = {}
     for class_folder in _folders(folder):
-        found = sorted(_images_below(class_folder))
-        if not found:
+        listing = list_files(class_folder, IMAGE_SUFFIXES)
+        if not listing.files:
             raise DataError(
                 f"Every class must have images, but the folder {str(class_folder)!r} has none "
                 f"({', '.join(sorted(IMAGE_SUFFIXES))}). Add images, or remove the folder."
             )
-        paths += found
-        labels += [class_folder.name] * len(found)
-    source = str(folder)
-    key = listing_key(folder, paths, options.image_size)
+        classes[class_folder.name] = listing
+    children = _children(folder)
+    hidden = [list_files(child, IMAGE_SUFFIXES) for child in children if child.is_dir() and is_leftover(child.name)]
+    beside = tuple(child for child in children if _is_image(child) and not is_leftover(child.name))
+    return _PartListing(folder, classes, FileListing(leftovers=_all_files(hidden)), beside)
+
+
+def _all_files(listings: list[FileListing]) -> tuple[Path, ...]:
+    return tuple(path for listing in listings for path in (*listing.files, *listing.leftovers))
+
+
+def _notes(root: Path, parts: list[_PartListing]) -> tuple[str, ...]:
+    """What is in the folder and not read."""
+    total = FileListing()
+    for part in parts:
+        for listing in (*part.classes.values(), part.hidden):
+            total += listing
+    notes = total.notes(root, "images")
+    beside = [path for part in parts for path in part.beside]
+    if beside:
+        notes += (
+            f"Ignored in {str(root)!r}: {len(beside)} images beside the class folders, which have no class, such as "
+            f"{beside[0].name!r}.",
+        )
+    return notes
+
+
+def _read_part(listing: _PartListing, role: Role, options: ReadOptions) -> RawPart:
+    paths = [path for files in listing.classes.values() for path in files.files]
+    labels = [name for name, files in listing.classes.items() for _ in files.files]
+    source = str(listing.folder)
+    key = listing_key(listing.folder, paths, options.image_size)
 
     def decode() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         encoded = (EncodedImage(repr(str(path)), _bytes_of(path)) for path in paths)
-        with options.reporter.task(f"Decoding {folder.name}") as task:
+        with options.reporter.task(f"Decoding {listing.folder.name}") as task:
             return decode_images(
                 in_chunks(encoded), len(paths), source=source, image_size=options.image_size, task=task
             )

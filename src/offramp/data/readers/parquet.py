@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import content_key
+from offramp.data.file_listing import is_leftover
 from offramp.data.image_files import EncodedImage, decode_images
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.readers.parquet_columns import Columns, find_columns
@@ -39,7 +40,11 @@ READERS.add("parquet", ParquetReader())
 
 
 def _files_below(path: Path) -> list[Path]:
-    return sorted(path.glob("*.parquet")) or sorted(path.glob("*/*.parquet"))
+    return _visible(path, "*.parquet") or _visible(path, "*/*.parquet")
+
+
+def _visible(path: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in path.glob(pattern) if not any(map(is_leftover, file.relative_to(path).parts)))
 
 
 def _files_by_role(path: Path) -> dict[Role, list[Path]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import listing_key
+from offramp.data.file_listing import FileListing, is_leftover, list_files
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.sound.sound_features import KEYWORD_SAMPLES, KEYWORD_SHAPE, keyword_features
 from offramp.data.sound.wav import read_wav
@@ -70,7 +71,8 @@ class SpeechCommandsReader:
             chosen = listed[role] if role in listed else words.keys() - listed["validation"] - listed["test"]
             clips = _reduced({name: words[name] for name in sorted(chosen)})
             parts.append(_part(path, role, clips + _silence(path, role), options))
-        return RawDataset(path.resolve().name, tuple(parts), CLASS_NAMES, "mfcc")
+        leftovers = FileListing(leftovers=list_files(path, (".wav",)).leftovers)
+        return RawDataset(path.resolve().name, tuple(parts), CLASS_NAMES, "mfcc", leftovers.notes(path, "sounds"))
 
 
 READERS.add("speech_commands", SpeechCommandsReader())
@@ -79,9 +81,9 @@ READERS.add("speech_commands", SpeechCommandsReader())
 def _words(root: Path) -> dict[str, _Clip]:
     """All spoken words by their name in the lists, such as ``yes/0a7c2a8d_nohash_0.wav``."""
     clips: dict[str, _Clip] = {}
-    for folder in sorted(child for child in root.iterdir() if child.is_dir() and child.name[:1] not in "._"):
+    for folder in _word_folders(root):
         label = WORDS.index(folder.name) if folder.name in WORDS else _UNKNOWN
-        found = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".wav" and file.name[0] != ".")
+        found = _sounds(folder)
         if not found:
             raise DataError(f"The folder {str(folder)!r} must hold .wav files, but it has none. Remove or fill it.")
         clips |= {f"{folder.name}/{file.name}": _Clip(file, label) for file in found}
@@ -92,6 +94,16 @@ def _words(root: Path) -> dict[str, _Clip]:
             f"one other word, but there is none for: {', '.join(missing)}."
         )
     return clips
+
+
+def _word_folders(root: Path) -> list[Path]:
+    folders = (child for child in root.iterdir() if child.is_dir())
+    return sorted(folder for folder in folders if folder.name[0] != "_" and not is_leftover(folder.name))
+
+
+def _sounds(folder: Path) -> list[Path]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file for file in files if file.suffix.lower() == ".wav" and not is_leftover(file.name))
 
 
 def _listed(root: Path, role: Role, words: dict[str, _Clip]) -> set[str]:
@@ -132,7 +144,7 @@ def _shuffling_key(name: str) -> str:
 
 def _silence(root: Path, role: Role) -> list[_Clip]:
     folder = root / _NOISE
-    files = sorted(folder.glob("*.wav")) if folder.is_dir() else []
+    files = _sounds(folder)
     if not files:
         raise DataError(
             f"{str(root)!r} must have a folder {_NOISE} with .wav files, of which silence is made, but there is none. "

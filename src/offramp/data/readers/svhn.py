@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.data.file_listing import is_leftover
 from offramp.data.mat_file import load_mat
 from offramp.data.pixel_arrays import NamedArray, pixels_from_arrays
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
@@ -22,7 +23,7 @@ class SvhnReader:
     def claims(self, path: Path) -> bool:
         if path.is_file():
             return path.suffix.lower() == ".mat"
-        return any(child.suffix.lower() == ".mat" for child in path.iterdir())
+        return any(child.suffix.lower() == ".mat" and not is_leftover(child.name) for child in path.iterdir())
 
     def read(self, path: Path, options: ReadOptions) -> RawDataset:
         if path.is_file():
