@@ -1,9 +1,14 @@
 """Settings that hold for all tests, and a small finished run that several of them look at."""
 
+import functools
 import os
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from offramp.settings.by_name import with_settings
@@ -35,14 +40,43 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OFFRAMP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+def pytest_runtest_setup() -> None:
+    """Torch's exporter builds its table of operators at every call, which takes longer than a small graph: once is enough.
+
+    The table is a function of the opset alone, and nobody changes it. Where torch keeps it elsewhere, nothing is done.
+    """
+    module = sys.modules.get("torch.onnx._internal.exporter._registration")
+    registry = getattr(module, "ONNXRegistry", None)
+    build = getattr(registry, "from_torchlib", None)
+    if build is not None and not hasattr(build, "cache_info"):
+        registry.from_torchlib = staticmethod(functools.cache(build))
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process makes and every process of the test run has a copy of.
+
+    ``make`` is given a path that does not exist yet.
+    """
+    ours = tmp_path_factory.mktemp("copies") / name
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        make(ours)
+        return ours
+    shared = tmp_path_factory.getbasetemp().parent / name
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            unfinished = Path(f"{shared}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(shared)
+    return Path(shutil.copytree(shared, ours))
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small search on the digits."""
     from offramp.run.api import search
 
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    search(small_config(), run=folder)
-    return folder
+    return made_once(tmp_path_factory, "finished_run", lambda folder: search(small_config(), run=folder))
 
 
 @pytest.fixture(scope="session")

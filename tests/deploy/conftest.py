@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from offramp.deploy.bundle import export_bundle as bundle_module
@@ -13,6 +14,7 @@ from offramp.deploy.bundle.export_bundle import ExportRecord, export_bundle
 from offramp.deploy.onnx.stage_graphs import stage_models
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
+from tests.conftest import made_once
 from tests.deploy import toys
 
 POLICY = ExitPolicy("max_probability", (0.85, 0.95))
@@ -27,8 +29,13 @@ def network() -> EarlyExitNetwork:
 
 
 @pytest.fixture(scope="session")
-def models(network: EarlyExitNetwork) -> list[Any]:
-    return stage_models(network)
+def models(network: EarlyExitNetwork, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for index, model in enumerate(stage_models(network)):
+            onnx.save(model, folder / f"{index}.onnx")
+
+    return [onnx.load(path) for path in sorted(made_once(tmp_path_factory, "stage_models", make).iterdir())]
 
 
 @pytest.fixture

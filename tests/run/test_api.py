@@ -82,7 +82,8 @@ def test_the_python_interface(finished_run: Path, tmp_path: Path) -> None:
 
 
 def test_same_seed_same_front(finished_run: Path, tmp_path: Path) -> None:
-    again = search(small_config(), run=tmp_path / "again")
+    # What is finished afterwards has no part in it, so one network is enough.
+    again = search(small_config(fine_tune__picks=("cheapest",)), run=tmp_path / "again")
     store = read_run(finished_run)
     first = [(e.architecture, e.values) for e in store.evaluations()]
     store.close()
@@ -133,7 +134,7 @@ def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypa
         return original(self, architecture)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SupernetEvaluator, "evaluate", stops)
-    stopped = search(small_config(), run=tmp_path / "run", reporter=SilentReporter())
+    stopped = search(small_config(fine_tune__picks=("cheapest",)), run=tmp_path / "run", reporter=SilentReporter())
     assert stopped.interrupted
     assert stopped.finished == ()
     assert (tmp_path / "run" / "report.html").exists()

@@ -155,7 +155,7 @@ def check_survives(name: str) -> None:
     mixed: list[Evaluator] = [ToyEvaluator(IMPOSSIBLE), FailingEvaluator()]
     for evaluators in (mixed[:1], mixed[1:], mixed):
         algorithm = build(name, small_space(), constraints=IMPOSSIBLE)
-        for number in range(6):
+        for number in range(4):
             asked = algorithm.ask(20)
             _check(len(asked) == 20, f"{name} stops proposing when nothing is feasible")
             algorithm.tell([evaluators[(number + i) % len(evaluators)].evaluate(x) for i, x in enumerate(asked)])

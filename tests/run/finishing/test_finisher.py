@@ -107,7 +107,7 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
     """What is measured, read back and exported is the network without them."""
     config = small_config(fine_tune__epochs=1, fine_tune__drop_exits=True, fine_tune__quantize=quantize)
     context = build_context(config, build_dataset(config, SilentReporter()))
-    architecture = context.space.with_all_exits(context.space.max_architecture(), np.random.default_rng(1))
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
     selection = Selection(("knee",), context.evaluator.evaluate(architecture))
     second = architecture.exits[1]
     asked: list[tuple[int, ...]] = []
