@@ -41,7 +41,7 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Torch's exporter builds its table of operators at every call, which takes longer than a small graph: once is enough.
+    """Build the operator table of torch's exporter once: it is built at every call, longer than a small graph takes.
 
     The table is a function of the opset alone, and nobody changes it. Where torch keeps it elsewhere, nothing is done.
     """

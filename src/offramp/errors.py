@@ -41,7 +41,7 @@ class ConstraintError(InputError):
 
 
 class AdoptError(InputError):
-    """A model that was brought along cannot be cut into stages, or does not fit the data."""
+    """The adopted model cannot be cut into stages, or does not fit the data."""
 
 
 class BundleError(InputError):

@@ -74,7 +74,7 @@ def test_the_optimized_mapping_is_a_setting(reference: Path) -> None:
 
 
 def test_published_figures_have_the_published_mapping() -> None:
-    with pytest.raises(ValueError, match="layer_by_layer only"):
+    with pytest.raises(ConfigError, match="layer_by_layer only"):
         CostConfig(mapping="optimized", convention="published")
 
 

@@ -145,6 +145,12 @@ def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypa
     assert len(load_summary(tmp_path / "run" / "summary.json").evaluations) == 12
 
 
+def test_resume_and_overwrite_exclude_each_other(finished_run: Path) -> None:
+    with pytest.raises(RunError, match="only one of them"):
+        search(run=finished_run, resume=True, overwrite=True)
+    assert (finished_run / "summary.json").exists()
+
+
 def test_resume_needs_a_run() -> None:
     with pytest.raises(RunError, match="--run"):
         search(resume=True)

@@ -20,5 +20,5 @@ def test_mapping_steps_are_switched_on_and_off() -> None:
 
 def test_mapping_steps_need_the_optimized_mapping() -> None:
     assert CostConfig(mapping="optimized", mapping_steps=()).mapping_steps == ()
-    with pytest.raises(ValueError, match="mapping optimized"):
+    with pytest.raises(ConfigError, match="mapping optimized"):
         CostConfig(mapping_steps=("on_chip",))

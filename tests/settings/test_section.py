@@ -6,6 +6,7 @@ from offramp.errors import ConfigError
 from offramp.settings.by_name import SECTIONS
 from offramp.settings.config import Config
 from offramp.settings.cost_config import CostConfig
+from offramp.settings.data_config import DataConfig
 from offramp.settings.section import Section, build_section
 
 
@@ -13,6 +14,13 @@ def test_sections_check_themselves() -> None:
     assert build_section(CostConfig, {"weight_bits": 2}).weight_bits == 2
     with pytest.raises(ConfigError, match="convention"):
         build_section(CostConfig, {"convention": "mine"})
+
+
+def test_a_section_made_in_python_is_refused_as_one_from_a_file_is() -> None:
+    with pytest.raises(ConfigError, match=r"DataConfig: 1 fault\(s\): soruce: .*[Dd]id you mean 'source'"):
+        DataConfig(soruce="digits")  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"Config: 2 fault\(s\): seed: .*; data.validation_share: "):
+        Config(seed="x", data={"validation_share": 2})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("section", [Config, *SECTIONS.values()])

@@ -28,7 +28,7 @@ from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config
 from offramp.settings.keywords import KeywordSettings
 
-_MODEL = "model"  # where a run's record holds the fingerprint of a model that was brought along
+_MODEL = "model"  # where a run's record holds the fingerprint of an adopted model
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,8 @@ def search(
     began = time.monotonic() if started is None else started
     shown = reporter or SilentReporter()
     _check_kinds(config, model)
+    if resume and overwrite:
+        raise RunError("`resume` continues a run and `overwrite` replaces it: only one of them can be asked for.")
     if resume:
         context, store = _resumed(config, run, shown, model, settings)
     else:

@@ -1,7 +1,7 @@
 """What all sections of the settings share: they are frozen, refuse unknown names, and describe their fields."""
 
 import inspect
-from typing import Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -25,6 +25,17 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # a type checker sees one parameter for each field
+
+        def __init__(self, **settings: Any) -> None:
+            try:
+                super().__init__(**settings)
+            except ValidationError as exc:
+                raise _refusal(type(self), exc, type(self).__name__) from exc
+
+        # Sections inside a section are still checked by pydantic itself, which lists the faults of all of them.
+        __init__.__pydantic_base_init__ = True
 
     @field_validator("*", mode="before")
     @classmethod
@@ -63,8 +74,12 @@ def build_section(kind: type[S], data: dict[str, Any], origin: str = "Settings")
     try:
         return kind.model_validate(data)
     except ValidationError as exc:
-        faults = describe_faults(exc, known=lambda place: _names_at(kind, place))
-        raise ConfigError(f"{origin}: {exc.error_count()} fault(s): {faults}.") from exc
+        raise _refusal(kind, exc, origin) from exc
+
+
+def _refusal(kind: type[Section], exc: ValidationError, origin: str) -> ConfigError:
+    faults = describe_faults(exc, known=lambda place: _names_at(kind, place))
+    return ConfigError(f"{origin}: {exc.error_count()} fault(s): {faults}.")
 
 
 def _names_at(kind: type[Section], place: tuple[int | str, ...]) -> list[str]:

@@ -31,7 +31,6 @@ from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.search_space import StageSpace
 from tests.conftest import small_config
 
-# The package's attribute of that name is the function `offramp.search`.
 EXACT = import_module("offramp.algorithms.exact.exact")
 
 
