@@ -76,9 +76,9 @@ class _Steps:
         self.varying.add(self.graph.input)
         for node in self.graph.nodes:
             self.producers |= dict.fromkeys(node.outputs, node)
-            if self.varying.intersection(node.inputs):
+            if self.varying.intersection(node.reads):
                 self.varying.update(node.outputs)
-            for name in set(node.inputs):
+            for name in node.reads:
                 self.readers.setdefault(name, []).append(node)
 
     def constant(self, name: str) -> bool:

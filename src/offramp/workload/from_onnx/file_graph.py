@@ -36,6 +36,8 @@ class OnnxNode:
         inputs: Names of the input tensors; empty for an optional input that is left out.
         outputs: Names of the output tensors.
         attributes: Numbers, strings and lists of them, by name.
+        captured: Names of the tensors that its subgraphs (the branches of an `If`, the body of a `Loop`) read from the
+            graph around them.
     """
 
     name: str
@@ -43,6 +45,12 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
+    captured: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all tensors that the node reads, each once: its inputs, then what its subgraphs capture."""
+        return tuple(dict.fromkeys(name for name in (*self.inputs, *self.captured) if name))
 
     def integer(self, name: str, default: int) -> int:
         """Read an integer attribute.
@@ -191,8 +199,22 @@ def _nodes(graph: Any) -> list[OnnxNode]:
             name, copy = f"{base}#{copy}", copy + 1
         seen.add(name)
         op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        nodes.append(OnnxNode(name, op, tuple(node.input), tuple(node.output), _attributes(node)))
+        nodes.append(OnnxNode(name, op, tuple(node.input), tuple(node.output), _attributes(node), _captured(node)))
     return nodes
+
+
+def _captured(node: Any) -> tuple[str, ...]:
+    """Names that the subgraphs of a node read and do not define, in order."""
+    names: dict[str, None] = {}
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            inside = {item.name for item in (*graph.input, *graph.initializer)}
+            inside |= {tensor.values.name for tensor in graph.sparse_initializer}
+            inside |= {output for inner in graph.node for output in inner.output}
+            read = [name for inner in graph.node for name in (*inner.input, *_captured(inner))]
+            read += [item.name for item in graph.output]
+            names |= dict.fromkeys(name for name in read if name and name not in inside)
+    return tuple(names)
 
 
 def _attributes(node: Any) -> dict[str, Any]:
@@ -215,7 +237,7 @@ def _execution_order(nodes: list[OnnxNode], path: Path) -> list[int]:
             if output in producer:
                 raise WorkloadError(f"Tensor '{output}' of '{path}' must have one producer, but two nodes write it.")
             producer[output] = index
-    sources = [{producer[name] for name in node.inputs if name in producer} for node in nodes]
+    sources = [{producer[name] for name in node.reads if name in producer} for node in nodes]
     order = _topological_order(sources)
     if len(order) < len(nodes):
         stuck = [node.name for index, node in enumerate(nodes) if index not in set(order)]

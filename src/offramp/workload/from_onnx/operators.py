@@ -1,6 +1,7 @@
 """ONNX operators: which are layers, which are free, and the shape of each layer."""
 
 import math
+from collections.abc import Callable
 
 from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product_shape
 from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
@@ -32,14 +33,22 @@ _ACTIVATION_FUNCTIONS = frozenset(
 )
 _OTHER_VIEWS_OF_A_TENSOR = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast"})
 _QUANTISATION = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Not", "And", "Or", "Xor"})
 FREE_OPS = _ACTIVATION_FUNCTIONS | _OTHER_VIEWS_OF_A_TENSOR | MOVES | _QUANTISATION | {"BatchNormalization"}
-"""Computed while the previous layer writes its output, or only another view of it."""
+"""Computed while the previous layer writes its output, or only another view of it. All activations that such a node
+reads must come from one layer."""
 
-SHAPE_READERS = frozenset({"Shape", "Size"})
-"""Their outputs do not depend on values of the input."""
+SHAPE_READERS = frozenset({"Shape", "Size", "EyeLike"})
+"""Their outputs depend on the shape of the input, not on its values."""
+
+RANDOM_OPS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"})
+"""They draw values each time that the network runs."""
 
 CONV_OPS = {"Conv": 1, "QLinearConv": 3, "ConvInteger": 1}
 """Convolutions and the position of their weight."""
+
+SCATTERS = frozenset({"ScatterElements", "ScatterND", "Scatter"})
+"""Write values into a copy of a tensor."""
 
 DENSE_OPS = {"Gemm": 1, "MatMul": 1, "QLinearMatMul": 3, "MatMulInteger": 1}
 POOL_OPS = {"MaxPool": Op.MAX_POOL, "AveragePool": Op.AVG_POOL}
@@ -49,12 +58,15 @@ GLOBAL_POOL_OPS = {
     "ReduceMean": Op.AVG_POOL,
     "ReduceMax": Op.MAX_POOL,
 }
-ELEMENTWISE_OPS = {"Add": Op.ADD, "Sub": Op.ADD, "Sum": Op.ADD, "Mul": Op.MULTIPLY}
-BINARY_OPS = frozenset({"Add", "Sub", "Sum", "Mul", "Div", "Pow", "Max", "Min"})
+ELEMENTWISE_OPS = {"Add": Op.ADD, "Sub": Op.ADD, "Sum": Op.ADD, "Mul": Op.MULTIPLY, "Where": Op.ADD}
+BINARY_OPS = frozenset({"Add", "Sub", "Sum", "Mul", "Div", "Pow", "Max", "Min", "Where"}) | _COMPARISONS | SCATTERS
+"""Free if all activations that they read come from one layer; layers of their own, or refused, if not."""
 
 
-def data_positions(node: OnnxNode) -> tuple[int, ...]:
-    """Find the inputs of a node that may be activations; the others are biases, axes or scales.
+def operand_positions(node: OnnxNode) -> tuple[int, ...]:
+    """Find the inputs of a node that its rule reads as activations.
+
+    Its other inputs (a bias, a zero point, indices) must be constants, or come from a layer that computes an operand.
 
     Args:
         node: The node.
@@ -62,10 +74,12 @@ def data_positions(node: OnnxNode) -> tuple[int, ...]:
     Returns:
         Positions among the node's inputs.
     """
-    if node.op in BINARY_OPS or node.op in ("Concat", "Gemm"):
-        return tuple(range(len(node.inputs)))
     weight = (CONV_OPS | DENSE_OPS).get(node.op)
-    return (0,) if weight is None else (0, weight)
+    if weight is not None:
+        return (0, weight)
+    if node.op in POOL_OPS or node.op in GLOBAL_POOL_OPS or node.op in NORM_OPS:
+        return (0,)
+    return tuple(range(len(node.inputs)))
 
 
 def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
@@ -74,7 +88,7 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
     Args:
         node: The node.
         graph: The graph.
-        data: Names of its inputs that are activations.
+        data: Names of its operands that are activations (see `operand_positions`).
 
     Returns:
         The layer shape.
@@ -84,28 +98,14 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         UnknownShape: The shape of a tensor is not known.
         Contradiction: Two statements of the file about the node cannot both hold.
     """
+    rule = _RULES.get(node.op)
+    if rule is None:
+        hint = OTHER_FORMS.get(node.op)
+        raise Unpriceable("is no operator of a workload" + (f" ({hint})" if hint else ""))
     try:
-        if node.op in CONV_OPS:
-            return _conv(node, graph, data)
-        if node.op in DENSE_OPS:
-            return _dense(node, graph, data)
-        if node.op in POOL_OPS:
-            return _pool(node, graph)
-        if node.op in GLOBAL_POOL_OPS:
-            return _global_pool(node, graph)
-        if node.op in ELEMENTWISE_OPS:
-            if len(data) != 2:
-                raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
-            return elementwise(ELEMENTWISE_OPS[node.op], value_map(graph, node.outputs[0]))
-        if node.op == "Concat":
-            return _concat(node, graph)
-        if node.op in NORM_OPS or node.op == "Softmax":
-            # The size of the input, which shape inference finds more often than that of the output.
-            return normalization(value_map(graph, node.inputs[0]))
+        return rule(node, graph, data)
     except ValueError as exc:
         raise Contradiction(str(exc).rstrip(".")) from exc
-    hint = OTHER_FORMS.get(node.op)
-    raise Unpriceable("is no operator of a workload" + (f" ({hint})" if hint else ""))
 
 
 def _conv(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
@@ -190,7 +190,7 @@ def _dense(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShap
     return dense(rows, source[-1], result[-1])
 
 
-def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+def _pool(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
     source, result = feature_map(graph, node.inputs[0]), feature_map(graph, node.outputs[0])
     kernel = node.integers("kernel_shape")
     if not kernel:
@@ -198,7 +198,7 @@ def _pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     return pooling(POOL_OPS[node.op], source, result, _window(node, kernel, source, result))
 
 
-def _global_pool(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+def _global_pool(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
     source = _pooled(node, graph)
     if math.prod(sizes(graph, node.outputs[0])) != source.channels:
         raise Unpriceable("does not reduce height and width alone")
@@ -224,9 +224,43 @@ def _pooled(node: OnnxNode, graph: OnnxGraph) -> FeatureMap:
     return source
 
 
-def _concat(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+def _elementwise(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    if len(data) != 2:
+        raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
+    return elementwise(ELEMENTWISE_OPS[node.op], value_map(graph, node.outputs[0]))
+
+
+def _normalization(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
+    # The size of the input, which shape inference finds more often than that of the output.
+    return normalization(value_map(graph, node.inputs[0]))
+
+
+def _concat(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
     rank = len(sizes(graph, node.outputs[0])) + 1
     axis = node.integer("axis", 1)
     if axis % rank != 1:
         raise Unpriceable(f"joins along axis {axis}; only channels or tokens (axis 1) are understood")
     return elementwise(Op.CONCAT, value_map(graph, node.outputs[0]))
+
+
+def _scatter(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    """Values written into a copy of a tensor: each value of the result is read once and written once."""
+    if len(data) != 2:
+        raise Unpriceable(f"combines {len(data)} tensors; 2 are understood")
+    added = node.attributes.get("reduction", "none") != "none"
+    return elementwise(Op.ADD if added else Op.CONCAT, value_map(graph, node.outputs[0]))
+
+
+_Rule = Callable[[OnnxNode, OnnxGraph, tuple[str, ...]], LayerShape]
+
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(CONV_OPS, _conv),
+    **dict.fromkeys(DENSE_OPS, _dense),
+    **dict.fromkeys(POOL_OPS, _pool),
+    **dict.fromkeys(GLOBAL_POOL_OPS, _global_pool),
+    **dict.fromkeys(ELEMENTWISE_OPS, _elementwise),
+    **dict.fromkeys(NORM_OPS | {"Softmax"}, _normalization),
+    **dict.fromkeys(SCATTERS, _scatter),
+    "Concat": _concat,
+}
+"""The rule of each operator that can be a layer: node, graph and its operands that are activations."""

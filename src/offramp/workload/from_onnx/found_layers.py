@@ -1,0 +1,227 @@
+"""The layers of an ONNX graph: every node is priced, known to be free, or refused."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from offramp.errors import UnsupportedLayerError, WorkloadError
+from offramp.workload.from_onnx.attention_blocks import is_free_softmax
+from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.operators import (
+    BINARY_OPS,
+    FREE_OPS,
+    RANDOM_OPS,
+    SHAPE_READERS,
+    layer_shape,
+    operand_positions,
+)
+from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable
+from offramp.workload.graph import GRAPH_INPUT
+from offramp.workload.layer import LayerShape
+
+MAX_NAMED = 20
+
+
+class Treatment(StrEnum):
+    """What a node of a file costs, and why."""
+
+    PRICED = "a layer of the workload"
+    FREE = "computed while the layer before writes its output, or another addressing of it"
+    CONSTANT = "does not depend on the input, so it is computed once, before the network runs"
+    SHAPE = "reads a shape, which is fixed"
+    UNUSED = "no output needs it"
+
+
+@dataclass(frozen=True)
+class FoundLayer:
+    """A layer before its stage and role are known.
+
+    Attributes:
+        name: Unique name.
+        shape: Loop sizes.
+        inputs: Names of the layers whose outputs it reads, or `GRAPH_INPUT`.
+    """
+
+    name: str
+    shape: LayerShape
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FoundLayers:
+    """All layers of a graph.
+
+    Attributes:
+        layers: Layers in topological order.
+        origin: The layer that computes each activation tensor, or `GRAPH_INPUT`, by tensor name.
+        treatments: What each node costs, by node name.
+    """
+
+    layers: tuple[FoundLayer, ...]
+    origin: dict[str, str]
+    treatments: dict[str, Treatment]
+
+
+def find_layers(graph: OnnxGraph, path: Path) -> FoundLayers:
+    """Find the layers of a graph.
+
+    A tensor is an activation if it depends on values of the graph's input, through any input of any node on the way
+    and through what the subgraphs of a node capture.
+
+    Args:
+        graph: The graph.
+        path: The file, for messages.
+
+    Returns:
+        The layers.
+
+    Raises:
+        UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
+        WorkloadError: Shapes are not known or contradict each other, or there is no layer.
+    """
+    search = _Search(graph)
+    for node in graph.nodes:
+        search.treat(node)
+    search.problems.raise_if_any(path)
+    if not search.layers:
+        raise WorkloadError(f"'{path}' has no layer between its input and its outputs.")
+    return FoundLayers(tuple(search.layers), search.origin, search.treatments)
+
+
+@dataclass
+class _Problems:
+    """All problems with nodes of the graph, by kind."""
+
+    unsupported: list[str] = field(default_factory=list)
+    shapeless: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def raise_if_any(self, path: Path) -> None:
+        if self.unsupported:
+            raise UnsupportedLayerError(
+                f"'{path}' has {len(self.unsupported)} layer(s) that cannot be priced: {listed(self.unsupported)}."
+            )
+        if self.shapeless:
+            raise WorkloadError(
+                f"All axes but the batch must have a fixed size in '{path}', but the shapes of {len(self.shapeless)} "
+                f"tensor(s) are not known: {listed(self.shapeless)}. Export with a fixed input size, or run "
+                "onnx.shape_inference before stripping the weights."
+            )
+        if self.wrong:
+            raise WorkloadError(f"'{path}' contradicts itself: {listed(self.wrong)}.")
+
+
+@dataclass
+class _Search:
+    """The nodes of a graph so far: their layers, the origins of their tensors, and their problems."""
+
+    graph: OnnxGraph
+    needed: set[str] = field(default_factory=set)
+    layers: list[FoundLayer] = field(default_factory=list)
+    origin: dict[str, str] = field(default_factory=dict)
+    treatments: dict[str, Treatment] = field(default_factory=dict)
+    problems: _Problems = field(default_factory=_Problems)
+
+    def __post_init__(self) -> None:
+        self.origin[self.graph.input] = GRAPH_INPUT
+        self.needed = _needed_nodes(self.graph)
+
+    def treat(self, node: OnnxNode) -> None:
+        """Record a node as a layer, as free, or as a problem."""
+        active = tuple(name for name in node.reads if name in self.origin)
+        if node.name not in self.needed:
+            self.treatments[node.name] = Treatment.UNUSED
+            if active and node.op not in SHAPE_READERS:
+                self.origin |= dict.fromkeys(filter(None, node.outputs), node.name)
+        elif node.op in RANDOM_OPS:
+            self.problems.unsupported.append(f"{node.name} ({node.op}) draws random values; export for inference")
+        elif node.op in SHAPE_READERS:
+            self.treatments[node.name] = Treatment.SHAPE
+        elif not active:
+            self.treatments[node.name] = Treatment.CONSTANT
+        else:
+            self._treat_active(node, active)
+
+    def _treat_active(self, node: OnnxNode, active: tuple[str, ...]) -> None:
+        sources = tuple(self.origin[name] for name in active)
+        results = tuple(filter(None, node.outputs))
+        self.origin |= dict.fromkeys(results, node.name)
+        try:
+            if _is_free(node, self.graph, sources):
+                self.origin |= dict.fromkeys(results, sources[0])
+                self.treatments[node.name] = Treatment.FREE
+            else:
+                operands = _operands(node, dict(zip(active, sources, strict=True)))
+                shape = layer_shape(node, self.graph, operands)
+                self.layers.append(FoundLayer(node.name, shape, tuple(self.origin[name] for name in operands)))
+                self.treatments[node.name] = Treatment.PRICED
+        except Unpriceable as exc:
+            self.problems.unsupported.append(f"{node.name} ({node.op}) {exc}")
+        except UnknownShape as exc:
+            self.problems.shapeless.append(str(exc))
+        except Contradiction as exc:
+            self.problems.wrong.append(f"{node.name} ({node.op}): {exc}")
+
+
+def _needed_nodes(graph: OnnxGraph) -> set[str]:
+    """Names of the nodes that an output needs, without those of which only the shape is needed."""
+    wanted = set(graph.outputs)
+    needed: set[str] = set()
+    for node in reversed(graph.nodes):
+        if wanted.intersection(filter(None, node.outputs)):
+            needed.add(node.name)
+            if node.op not in SHAPE_READERS:
+                wanted.update(node.reads)
+    return needed
+
+
+def _is_free(node: OnnxNode, graph: OnnxGraph, sources: tuple[str, ...]) -> bool:
+    if node.op in FREE_OPS:
+        if len(set(sources)) > 1:
+            raise Unpriceable(f"combines the results of {_names(sources)}; it is understood with one of them")
+        return True
+    if node.op == "Softmax":
+        return is_free_softmax(node, graph)
+    if node.op in BINARY_OPS:
+        return len(sources) == 1 or (len(set(sources)) == 1 and sources[0] != GRAPH_INPUT)
+    return False
+
+
+def _operands(node: OnnxNode, origins: dict[str, str]) -> tuple[str, ...]:
+    """The activations that the node's rule reads, in order.
+
+    Args:
+        node: The node.
+        origins: The layer that computes each activation among the node's inputs.
+
+    Returns:
+        Names of tensors. An element-wise operator reads one tensor of each layer if it reads more than two.
+    """
+    names = [node.inputs[i] for i in operand_positions(node) if i < len(node.inputs)]
+    operands = tuple(name for name in names if name in origins)
+    layers = {origins[name] for name in operands}
+    for name, layer in origins.items():
+        if layer not in layers:
+            place = f"input {node.inputs.index(name)}" if name in node.inputs else "its subgraph"
+            raise Unpriceable(f"reads at {place} what {_names((layer,))} computes; a constant is understood there")
+    if node.op in BINARY_OPS and len(operands) > 2:
+        operands = tuple({origins[name]: name for name in reversed(operands)}.values())[::-1]
+    return operands
+
+
+def _names(sources: tuple[str, ...]) -> str:
+    return ", ".join("the graph's input" if name == GRAPH_INPUT else name for name in dict.fromkeys(sources))
+
+
+def listed(items: list[str]) -> str:
+    """Join the parts of a message.
+
+    Args:
+        items: The parts; repeated ones count once.
+
+    Returns:
+        The first 20, separated by semicolons, and the number of the others.
+    """
+    items = list(dict.fromkeys(items))
+    rest = len(items) - MAX_NAMED
+    return "; ".join(items[:MAX_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
