@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from offramp.data.pixel_arrays import NamedArray, pixels_from_arrays, same_shape
+from offramp.data.pixel_arrays import pixels_from_arrays, same_shape
+from offramp.data.pixel_units import NamedArray
 from offramp.data.raw_data import RawPart, Role
 from offramp.errors import DataError
 from tests.data.samples import random_images
 
 
 def pixels(*arrays: NDArray[Any]) -> tuple[NDArray[np.uint8], ...]:
-    return pixels_from_arrays([NamedArray(f"array {number}", values) for number, values in enumerate(arrays)])
+    return pixels_from_arrays([NamedArray(f"array {number}", values) for number, values in enumerate(arrays)]).images
 
 
 def test_channels_last_becomes_channels_first() -> None:
@@ -35,24 +36,6 @@ def test_channels_first_stays_and_grey_gets_a_channel() -> None:
 def test_transparency_is_dropped() -> None:
     images = random_images(2, (8, 9, 4))
     assert (pixels(images)[0] == images[..., :3].transpose(0, 3, 1, 2)).all()
-
-
-def test_floats_of_unit_range_are_scaled_and_others_are_not() -> None:
-    unit = np.array([0.0, 0.5, 1.0, 0.2], dtype=np.float32).reshape(1, 2, 2)
-    assert pixels(unit)[0].reshape(-1).tolist() == [0, 128, 255, 51]
-    assert pixels(unit * 255)[0].reshape(-1).tolist() == [0, 128, 255, 51]
-
-
-def test_all_parts_are_scaled_alike() -> None:
-    # The second part alone would look like 0..1.
-    dark = np.ones((1, 2, 2))
-    assert pixels(np.full((1, 2, 2), 200.0), dark)[1].max() == 1
-    assert pixels(dark)[0].max() == 255
-
-
-def test_whole_numbers_are_pixels_and_truth_values_black_and_white() -> None:
-    assert pixels(np.array([[[0, 1], [254, 255]]], dtype=np.int64))[0].reshape(-1).tolist() == [0, 1, 254, 255]
-    assert pixels(np.array([[[False, True]]]))[0].reshape(-1).tolist() == [0, 255]
 
 
 FAULTS = [

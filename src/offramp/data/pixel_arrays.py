@@ -2,48 +2,47 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.image_files import resize
+from offramp.data.pixel_units import NamedArray, pixel_bytes
 from offramp.data.raw_data import RawPart
 from offramp.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class NamedArray:
-    """An array with its origin.
+class PixelArrays:
+    """Images of all parts of one data set.
 
     Attributes:
-        where: Name of the array in messages.
-        values: The array.
+        images: Pixels of each part, uint8, (samples, channels, height, width).
+        notes: Sentences on what was decided about their units.
     """
 
-    where: str
-    values: NDArray[Any]
+    images: tuple[NDArray[np.uint8], ...]
+    notes: tuple[str, ...]
 
 
-def pixels_from_arrays(arrays: Sequence[NamedArray]) -> tuple[NDArray[np.uint8], ...]:
+def pixels_from_arrays(arrays: Sequence[NamedArray]) -> PixelArrays:
     """Convert the images of all parts of one data set.
 
     Accepted shapes are (samples, height, width) and four axes with channels first or last. There may be 1, 3 or 4
-    channels;
-    the fourth, alpha, is dropped. Accepted values are integers 0..255, floats 0..255, or floats 0..1 in all arrays.
+    channels; the fourth, alpha, is dropped. Accepted values are those of `pixel_bytes`.
 
     Args:
         arrays: The images of each part.
 
     Returns:
-        Pixels of each part, uint8, (samples, channels, height, width).
+        Pixels of each part, and what was decided about their units.
 
     Raises:
         DataError: A shape, type or value is not accepted.
     """
-    floats = [array.values for array in arrays if array.values.dtype.kind == "f"]
-    unit_range = bool(floats) and not any((values > 1.0).any() for values in floats)
-    return tuple(_channels_first(NamedArray(a.where, _as_uint8(a, unit_range)), a.values.shape) for a in arrays)
+    converted = pixel_bytes(arrays)
+    images = tuple(_channels_first(array.where, pixels) for array, pixels in zip(arrays, converted.arrays, strict=True))
+    return PixelArrays(images, converted.notes)
 
 
 def same_shape(parts: Sequence[RawPart], image_size: int | None) -> tuple[NDArray[np.uint8], ...]:
@@ -76,34 +75,13 @@ def same_shape(parts: Sequence[RawPart], image_size: int | None) -> tuple[NDArra
     return images
 
 
-def _as_uint8(array: NamedArray, unit_range: bool) -> NDArray[np.uint8]:
-    values = array.values
-    kind = values.dtype.kind
-    if values.dtype == np.uint8 or values.size == 0:
-        return values.astype(np.uint8, copy=False)
-    if kind == "b":
-        return values.astype(np.uint8) * np.uint8(255)
-    if kind not in "iuf":
-        raise DataError(f"Images in {array.where} must be numbers, got values of type {values.dtype}.")
-    lowest, highest = values.min(), values.max()
-    # Comparisons with NaN are false, so NaN is rejected too.
-    if not (lowest >= 0 and highest <= 255):
-        raise DataError(
-            f"Pixels in {array.where} must lie in 0..255 (or 0..1 as floats), got {lowest}..{highest}. "
-            "Scale them to 0..255 and store them as uint8, before any normalisation."
-        )
-    if kind == "f":
-        return np.rint(values * 255.0 if unit_range else values).astype(np.uint8)
-    return values.astype(np.uint8)
-
-
-def _channels_first(array: NamedArray, given: tuple[int, ...]) -> NDArray[np.uint8]:
-    values = array.values
+def _channels_first(where: str, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    given = values.shape
     if values.ndim == 3:
         values = values[:, None]
     elif values.ndim != 4:
         raise DataError(
-            f"Images in {array.where} must be an array (samples, height, width) or (samples, height, width, channels), "
+            f"Images in {where} must be an array (samples, height, width) or (samples, height, width, channels), "
             f"got shape {given}."
         )
     else:
@@ -114,10 +92,10 @@ def _channels_first(array: NamedArray, given: tuple[int, ...]) -> NDArray[np.uin
         if first == last:
             problem = "both could be" if first else "neither is"
             raise DataError(
-                f"Images in {array.where} must have 1, 3 or 4 channels as their second or last axis, "
+                f"Images in {where} must have 1, 3 or 4 channels as their second or last axis, "
                 f"got shape {given}, where {problem}."
             )
         values = values if first else values.transpose(0, 3, 1, 2)
     if 0 in values.shape:
-        raise DataError(f"Images in {array.where} must not be empty, got shape {given}.")
+        raise DataError(f"Images in {where} must not be empty, got shape {given}.")
     return np.ascontiguousarray(values[:, :3])

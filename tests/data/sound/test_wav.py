@@ -63,3 +63,12 @@ def test_a_bad_file_is_named(tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as raised:
         read_wav(path)
     assert "x.wav" in str(raised.value)
+
+
+def test_floats_that_are_unscaled_integers_are_refused(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(100, dtype=np.float32))
+    wavfile.write(tmp_path / "loud.wav", 16_000, (tone * 1.5).astype(np.float32))
+    assert np.abs(read_wav(tmp_path / "loud.wav")).max() == pytest.approx(1.5, rel=1e-3)
+    wavfile.write(tmp_path / "raw.wav", 16_000, (tone * 32768).astype(np.float32))
+    with pytest.raises(DataError, match=r"raw\.wav' must have floats from -1 to 1, got 327"):
+        read_wav(tmp_path / "raw.wav")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.image_files import MAX_TOTAL_BYTES
-from offramp.data.pixel_arrays import NamedArray, pixels_from_arrays
+from offramp.data.pixel_arrays import pixels_from_arrays
+from offramp.data.pixel_units import NamedArray
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
 
@@ -38,14 +39,15 @@ class NpzReader:
     def read(self, path: Path, options: ReadOptions) -> RawDataset:
         arrays = _load(path)
         pairs = _pairs(path, arrays, options)
-        images = pixels_from_arrays([NamedArray(f"{str(path)!r} ({p.images})", arrays[p.images]) for p in pairs])
+        found = pixels_from_arrays([NamedArray(f"{str(path)!r} ({p.images})", arrays[p.images]) for p in pairs])
         parts = tuple(
             RawPart(pair.role, f"{path} ({pair.images}, {pair.labels})", pixels, arrays[pair.labels])
-            for pair, pixels in zip(pairs, images, strict=True)
+            for pair, pixels in zip(pairs, found.images, strict=True)
         )
         names = next((arrays[name] for name in _NAME_ARRAYS if name in arrays), None)
         named = names is not None and names.ndim == 1 and names.dtype.kind == "U"
-        return RawDataset(path.stem, parts, tuple(names.tolist()) if names is not None and named else None)
+        class_names = tuple(names.tolist()) if names is not None and named else None
+        return RawDataset(path.stem, parts, class_names, notes=found.notes)
 
 
 READERS.add("npz", NpzReader())

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from offramp.data.file_listing import is_leftover
 from offramp.data.mat_file import load_mat
-from offramp.data.pixel_arrays import NamedArray, pixels_from_arrays
+from offramp.data.pixel_arrays import pixels_from_arrays
+from offramp.data.pixel_units import NamedArray
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
 
@@ -27,7 +28,7 @@ class SvhnReader:
 
     def read(self, path: Path, options: ReadOptions) -> RawDataset:
         if path.is_file():
-            parts: tuple[RawPart, ...] = (_read_part("train", path),)
+            files: dict[Role, Path] = {"train": path}
         else:
             files = {role: path / name for role, name in _FILES.items() if (path / name).is_file()}
             if "train" not in files:
@@ -35,21 +36,27 @@ class SvhnReader:
                     f"{str(path)!r} must hold {_FILES['train']} (and, where there is one, {_FILES['test']}). "
                     "Rename the files, or name the one .mat file to use."
                 )
-            parts = tuple(_read_part(role, file) for role, file in files.items())
-        return RawDataset(path.stem, parts, tuple(str(digit) for digit in range(10)))
+        arrays = {role: _load(file) for role, file in files.items()}
+        found = pixels_from_arrays([_images(files[role], arrays[role]["X"]) for role in files])
+        parts = tuple(
+            RawPart(role, str(files[role]), pixels, _labels(arrays[role]["y"]))
+            for role, pixels in zip(files, found.images, strict=True)
+        )
+        return RawDataset(path.stem, parts, tuple(str(digit) for digit in range(10)), notes=found.notes)
 
 
 READERS.add("svhn", SvhnReader())
 
 
-def _read_part(role: Role, path: Path) -> RawPart:
-    arrays = _load(path)
-    images, labels = arrays["X"], arrays["y"]
-    if images.ndim != 4:
-        raise DataError(f"X in {str(path)!r} must have 4 axes (height, width, channels, images), got {images.shape}.")
-    (pixels,) = pixels_from_arrays([NamedArray(f"{str(path)!r} (X)", images.transpose(3, 0, 1, 2))])
-    labels = np.where(labels == 10, 0, labels)
-    return RawPart(role, str(path), pixels, labels.reshape(-1) if labels.ndim == 2 and 1 in labels.shape else labels)
+def _images(path: Path, values: NDArray[Any]) -> NamedArray:
+    if values.ndim != 4:
+        raise DataError(f"X in {str(path)!r} must have 4 axes (height, width, channels, images), got {values.shape}.")
+    return NamedArray(f"{str(path)!r} (X)", values.transpose(3, 0, 1, 2))
+
+
+def _labels(values: NDArray[Any]) -> NDArray[Any]:
+    digits = np.where(values == 10, 0, values)
+    return digits.reshape(-1) if digits.ndim == 2 and 1 in digits.shape else digits
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

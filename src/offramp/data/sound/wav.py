@@ -11,6 +11,8 @@ from offramp.errors import DataError
 
 SAMPLE_RATE_HZ = 16_000
 _MAX_FILE_BYTES = 256 * 2**20
+# Mixing may lead above full scale, but not to several times that: such floats are unscaled integers.
+_LOUDEST_FLOAT = 8.0
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
@@ -61,6 +63,12 @@ def _mono(path: Path, samples: NDArray[Any]) -> NDArray[np.float32]:
     if samples.dtype.kind == "f":
         if not np.isfinite(samples).all():
             raise DataError(f"Sound {str(path)!r} must be made of finite numbers, but some are not. Replace it.")
+        loudest = float(np.abs(samples).max())
+        if loudest > _LOUDEST_FLOAT:
+            raise DataError(
+                f"Sound {str(path)!r} must have floats from -1 to 1, got {loudest:g}: it is not scaled. Divide it by "
+                "its full scale (32768 for 16 bits)."
+            )
         return samples.astype(np.float32)
     if samples.dtype == np.uint8:
         return ((samples.astype(np.float32) - 128.0) / 128.0).astype(np.float32)
