@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.declared_shapes import Shape, constant_values, tensor_shapes
+from offramp.workload.from_onnx.shape_propagation import Shape, propagate_shapes
 from offramp.workload.from_onnx.weight_counts import weight_densities
 
 MAX_FILE_BYTES = 2 * 1024**3
@@ -135,12 +135,13 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         del graph.node[:]
         graph.node.extend(sorted_protos)
         nodes = [nodes[index] for index in order]
+    facts = propagate_shapes(model)
     return OnnxGraph(
         input=_input_name(graph, nodes, path),
         outputs=tuple(dict.fromkeys(item.name for item in graph.output)),
         nodes=tuple(nodes),
-        shapes=tensor_shapes(model),
-        values=constant_values(graph),
+        shapes=facts.shapes,
+        values=facts.integer_lists(),
         weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
     )
 

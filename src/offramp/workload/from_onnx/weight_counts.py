@@ -1,12 +1,10 @@
 """Counts of nonzero weights in an ONNX file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from offramp.workload.from_onnx.declared_shapes import named_constants
 
 WEIGHTS = {
     "Conv": 1,
@@ -25,6 +23,16 @@ _SAME_VALUES = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Flatten",
 Array = NDArray[Any]
 
 
+def _named_constants(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Name and tensor of all initializers and constant nodes."""
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value" and node.output:
+                yield node.output[0], attribute.t
+
+
 def weight_densities(graph: Any, layers: Sequence[tuple[str, Any]]) -> dict[str, float]:
     """Compute the share of nonzero weights of layers.
 
@@ -39,7 +47,7 @@ def weight_densities(graph: Any, layers: Sequence[tuple[str, Any]]) -> dict[str,
     Returns:
         Shares by layer name, above 0 and at most 1.
     """
-    constants = dict(named_constants(graph))
+    constants = dict(_named_constants(graph))
     producers = {output: node for node in graph.node for output in node.output}
     found: dict[str, float] = {}
     for name, node in layers:
