@@ -2,7 +2,10 @@
 
 import copy
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -170,10 +173,96 @@ def test_functional_dropout_drops_in_training_only() -> None:
     assert not torch.equal(network(images)[-1], network(images)[-1])
 
 
-def test_code_that_cannot_be_traced_is_cut_between_parts() -> None:
+def test_code_that_asks_for_sizes_is_cut_inside_its_parts() -> None:
     adopted = adopt(TOYS["asks for a value of its size"](), EXAMPLE)
-    assert "cannot be traced" in adopted.notes[0]
-    assert adopt(Toy(), EXAMPLE).notes == ()
+    assert [tap.name for tap in adopted.taps] == ["body.0", "body.1", "body"]
+    assert adopted.notes == ()
+
+
+class Sized(nn.Module):
+    """Asserts and computes with sizes as users do; ``head`` makes the logits from the features (batch, 8, 4, 4)."""
+
+    def __init__(self, head: Callable[[Tensor], Tensor], check: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.a, self.b, self.c = conv(3, 8), conv(8, 8), nn.Conv2d(8, 8, 3, padding=1)
+        self.linear = nn.Linear(128, CLASSES)
+        self.head, self.check = head, check
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.check(images)
+        features = F.max_pool2d(self.c(self.b(self.a(images))), 2)
+        return self.linear(self.head(features))
+
+
+def _all_but_first(features: Tensor) -> int:
+    count = 1
+    for size in features.size()[1:]:
+        count *= size
+    return count
+
+
+def _unpacked(features: Tensor) -> Tensor:
+    batch, channels, height, width = features.shape
+    return features.reshape(batch, channels * height * width)
+
+
+def _in_place(features: Tensor) -> Tensor:
+    rows = torch.zeros(features.shape[0], 128, device=features.device)
+    rows[:, :] = features.reshape(len(features), -1)
+    return rows
+
+
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "view(size(0), -1)": lambda x: x.view(x.size(0), -1),
+    "view(shape[0], -1)": lambda x: x.view(x.shape[0], -1),
+    "reshape(shape[0], shape[1], -1)": lambda x: x.reshape(x.shape[0], x.shape[1], -1).flatten(1),
+    "reshape(int(shape[0]), -1)": lambda x: x.reshape(int(x.shape[0]), -1),
+    "view(len(x), -1)": lambda x: x.view(len(x), -1),
+    "view(-1, product of sizes)": lambda x: x.view(-1, _all_but_first(x)),
+    "unpacked": _unpacked,
+    "rows": lambda x: torch.stack([row.flatten(1) for row in x.unbind(1)], 1).view(*x.shape[:2], 16).flatten(1),
+    "windows": lambda x: x.view(x.size(0) * 2, 4, 4, 4).view(x.shape[0], -1),
+    "assigned": _in_place,
+    "numel": lambda x: x.view(x.shape[0], x.numel() // x.shape[0]),
+}
+
+
+def _asserted(images: Tensor) -> None:
+    assert images.dim() == 4
+    assert images.shape[1] == 3, "images, please"
+
+
+def _raising(images: Tensor) -> None:
+    if images.shape[-2:] != (8, 8) or images.size(1) != 3 or images.ndim != 4 or images.dtype != torch.float32:
+        raise ValueError("images, please")
+
+
+def _nothing(images: Tensor) -> None:
+    pass
+
+
+@pytest.mark.parametrize("check", [_nothing, _asserted, _raising])
+@pytest.mark.parametrize("head", HEADS)
+def test_code_with_sizes_is_cut_whatever_way_it_is_written(head: str, check: Callable[[Tensor], None]) -> None:
+    torch.manual_seed(0)
+    model = warmed(Sized(HEADS[head], check))
+    adopted = adopt(model, EXAMPLE)
+    assert [tap.name for tap in adopted.taps][:2] == ["a", "b"]
+    network = extracted(adopted)
+    for batch in (1, 7):
+        images = torch.randn(batch, *SHAPE)
+        with torch.no_grad():
+            assert torch.equal(network(images)[-1], model(images))
+            # Training keeps images in this memory layout, in which torch refuses `view`.
+            torch.testing.assert_close(
+                network(images.contiguous(memory_format=torch.channels_last))[-1], model(images), rtol=1e-4, atol=1e-5
+            )
+    assert lower(network).static().macs_to_exit()[-1] == 64 * 9 * (3 * 8 + 2 * 8 * 8) + 128 * CLASSES
+
+
+def test_a_check_inside_a_part_does_not_hide_its_layers() -> None:
+    model = nn.Sequential(Sized(HEADS["unpacked"], _asserted), nn.Identity())
+    assert [tap.name for tap in adopt(model, EXAMPLE).taps][:2] == ["0.a", "0.b"]
 
 
 def test_code_that_does_something_else_in_training_is_named() -> None:
@@ -248,6 +337,11 @@ def function(forward: Callable[[nn.Module, Tensor], object], *parts: nn.Module) 
         (function(lambda m, x: m.parts[0](x) if x.sum() > 0 else m.parts[0](-x), Toy()), "decides by the values"),
         (function(lambda m, x: m.parts[0](x[:, :1]), Toy()), "must run on the example, but it failed"),
         (function(lambda m, x: m.parts[0](x).reshape(1, -1), Toy()), "must give logits"),
+        (function(lambda m, x: m.parts[0](x).view(2, -1), Toy()), "depends on the batch size"),
+        (function(lambda m, x: m.parts[0](x if len(x) < 3 else -x), Toy()), "depends on the batch size"),
+        (torch.jit.script(plain()), "module of torch.jit"),
+        (nn.Sequential(*plain()[:6], torch.jit.script(nn.Sequential(*plain()[6:]))), "its part '6' is a module of"),
+        (torch.compile(plain()), "compiled with torch.compile"),
     ],
 )
 def test_a_model_that_cannot_be_cut_says_why(model: nn.Module, message: str) -> None:
@@ -300,3 +394,51 @@ def test_an_expanded_buffer_gets_memory_of_its_own() -> None:
     network.load_state_dict({name: value + 1 for name, value in network.state_dict().items()})
     (shift,) = (value for name, value in network.state_dict().items() if name.endswith("shift"))
     assert shift.flatten().tolist() == [2.0] * 8
+
+
+@dataclass
+class ModelOutput(OrderedDict[str, Tensor]):
+    """Stands in for the outputs of transformers, which are dictionaries with attributes."""
+
+    logits: Tensor
+    hidden_states: None = None
+
+    def __post_init__(self) -> None:
+        self["logits"] = self.logits
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits: ModelOutput(logits=logits),
+        lambda logits: {"logits": logits},
+        lambda logits: (logits,),
+        lambda logits: SimpleNamespace(logits=logits, loss=None),
+    ],
+)
+def test_logits_inside_an_object_are_found(wrap: Callable[[Tensor], object]) -> None:
+    toy = Toy().eval()
+    adopted = adopt(function(lambda m, x: wrap(m.parts[0](x)), toy), EXAMPLE)
+    assert [tap.name for tap in adopted.taps][:2] == ["parts.0.body.0", "parts.0.body.1"]
+    assert torch.equal(run([piece.eval() for piece in adopted.pieces], EXAMPLE), toy(EXAMPLE))
+
+
+def test_a_model_wrapped_for_several_devices_is_that_model() -> None:
+    assert [tap.name for tap in adopt(nn.DataParallel(Toy()), EXAMPLE).taps][:2] == ["stem", "body.0"]
+
+
+class Raising(Toy):
+    """Works on the first call alone."""
+
+    calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls > 6:
+            raise RuntimeError("out of order\nand more")
+        return super().forward(images)
+
+
+def test_an_error_in_the_code_of_the_model_is_one_of_adoption() -> None:
+    with pytest.raises(AdoptError, match=r"out of order\)"):
+        adopt(Raising(), EXAMPLE)

@@ -291,3 +291,23 @@ def test_the_exported_graph_says_the_same(name: str, tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(network, (network.example_input(),), tmp_path / "net.onnx", dynamo=True, verbose=False)
     assert without_names(lower(network)) == without_names(workload_from_onnx(tmp_path / "net.onnx"))
+
+
+def _written_into(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
+    joined = torch.zeros(len(x), 12, 8, 8)
+    joined[:, :4] = first(x)
+    joined[:, 4:] = second(x)
+    return joined
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        _written_into,
+        lambda x, first, second: torch.cat([first(x), second(x)], 1),
+    ],
+)
+def test_values_written_into_a_tensor_are_joined_as_by_a_concatenation(join: Callable[..., Tensor]) -> None:
+    first, second, joined = layers_of(join, nn.Conv2d(3, 4, 1), nn.Conv2d(3, 8, 1))
+    assert (first.macs, second.macs) == (3 * 4 * 64, 3 * 8 * 64)
+    assert (joined.op, joined.g, joined.oy, joined.ox) == (Op.CONCAT, 12, 8, 8)

@@ -2,20 +2,25 @@
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
 
-from offramp.errors import AdoptError
+from offramp.errors import AdoptError, OfframpError
 from offramp.nn.adoption.adopted_model import ADOPTED, AdoptedModel, Tap
 from offramp.nn.adoption.cutting import call_graph, changed_in_place
+from offramp.nn.adoption.final_activation import FinalActivation, are_probabilities, leave_out_final_activation_
 from offramp.nn.adoption.tap_choice import TapPlan, layouts, plan_taps
-from offramp.nn.adoption.tracing import first_line, trace
+from offramp.nn.adoption.tracing import first_line, logits_in, trace
 from offramp.nn.network import evaluating
 
 DEFAULT_MAX_TAPS = 8
 _CHECK_BATCHES = (2, 1, 3)
+_ACTIVATION_TOLERANCE = 1e-5
 
 
 def adopt(
@@ -47,39 +52,60 @@ def adopt(
         AdoptError: An argument is wrong, or the model cannot be cut; the message says why.
     """
     _check_settings(module, example, taps, max_taps)
-    model, example = _copied(module), example.detach().to("cpu", torch.float32)
+    model, example = _copied(_plain(module)), example.detach().to("cpu", torch.float32)
     example = torch.cat([example, example])[:2] if len(example) == 1 else example[:2]
     with evaluating(model):
-        num_classes = _num_classes(model, example)
-        traced = trace(model, example)
-        calls = call_graph(traced, example)
-        plan = plan_taps(calls, example, taps, max_taps)
-        plan = _without(plan, changed_in_place(calls.pieces(plan.cuts), example))
-        pieces = calls.pieces(plan.cuts)
-        _check_same(model, pieces, example)
+        try:
+            adopted = _cut(model, example, taps, max_taps)
+        except OfframpError:
+            raise
+        # The user's code runs at every step and may raise anything.
+        except Exception as exc:
+            raise AdoptError(f"The model cannot be cut: running its parts failed ({first_line(exc)}).") from exc
     model.train()
-    label = name or type(module).__name__
+    label = name or type(_plain(module)).__name__
+    for note in adopted.notes:
+        warnings.warn(f"{label}: {note}", stacklevel=2)
+    return replace(adopted, name=f"{ADOPTED}{label}", description=f"the model {label}, as given", frozen=freeze)
+
+
+def _cut(model: nn.Module, example: Tensor, taps: Sequence[str] | None, max_taps: int) -> AdoptedModel:
+    """The model cut into pieces, still without a name."""
+    num_classes = _num_classes(model, example)
+    traced = trace(model, example)
+    final = leave_out_final_activation_(traced, num_classes)
+    calls = call_graph(traced, example)
+    plan = plan_taps(calls, example, taps, max_taps)
+    plan = _without(plan, changed_in_place(calls.pieces(plan.cuts), example))
+    pieces = calls.pieces(plan.cuts)
+    _check_same(model, pieces, example, final)
     shape = (example.shape[1], example.shape[2], example.shape[3])
     found = tuple(
         Tap(cut.name, layout, macs / max(plan.total_macs, 1))
         for cut, layout, macs in zip(plan.cuts, layouts(plan, shape[1:]), plan.macs, strict=True)
     )
+    left_out = (
+        ()
+        if final is None
+        else (f"The model ends in {final.text}, which was left out: exits decide by the logits before it.",)
+    )
     return AdoptedModel(
-        name=f"{ADOPTED}{label}",
-        description=f"the model {label}, as given",
+        name="",
+        description="",
         pieces=pieces,
         taps=found,
         input_shape=shape,
         num_classes=num_classes,
-        frozen=freeze,
+        frozen=False,
         fingerprint=_fingerprint(pieces, shape),
-        notes=traced.notes,
+        notes=(*left_out, *traced.notes),
     )
 
 
 def _check_settings(module: nn.Module, example: Tensor, taps: Sequence[str] | None, max_taps: int) -> None:
     if not isinstance(module, nn.Module):
         raise AdoptError(f"The model must be a torch.nn.Module, got {type(module).__name__}.")
+    _check_uncompiled(module)
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
         given = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
         raise AdoptError(f"The example must be a tensor (batch, channels, height, width) of images, got {given}.")
@@ -87,6 +113,30 @@ def _check_settings(module: nn.Module, example: Tensor, taps: Sequence[str] | No
         raise AdoptError(f"`max_taps` must be >= 1, got {max_taps}.")
     if isinstance(taps, str) or (taps is not None and not taps):
         raise AdoptError(f"`taps` must be names of modules, at least one, got {taps!r}.")
+
+
+def _check_uncompiled(module: nn.Module) -> None:
+    """Check that torch runs the Python code of the model, which is what is recorded."""
+    for name, part in module.named_modules():
+        where = f"its part {name!r}" if name else "it"
+        if isinstance(part, torch.jit.ScriptModule):
+            raise AdoptError(
+                f"The model must be one of plain torch code, but {where} is a module of torch.jit, which has no Python "
+                "code that could be cut. Give the model as it was before torch.jit.script or torch.jit.trace."
+            )
+        # The class of compiled modules takes seconds to import; this is the name of its only part.
+        if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
+            raise AdoptError(
+                f"The model must be one of plain torch code, but {where} was compiled with torch.compile. Give the "
+                "model as it was before; of a compiled one that is `model._orig_mod`."
+            )
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """The model itself, where it is wrapped for training on several devices."""
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return cast(nn.Module, module.module)
+    return module
 
 
 def _copied(module: nn.Module) -> nn.Module:
@@ -105,13 +155,13 @@ def _copied(module: nn.Module) -> nn.Module:
 def _num_classes(model: nn.Module, example: Tensor) -> int:
     try:
         with torch.no_grad():
-            result = model(example.clone())
+            result = logits_in(model(example.clone()))
     except Exception as exc:
         raise AdoptError(f"The model must run on the example, but it failed: {first_line(exc)}.") from exc
     if not isinstance(result, Tensor):
         raise AdoptError(
-            f"The model must give one tensor of logits (batch, classes), got {type(result).__name__}. Wrap it in a "
-            "module that returns the logits alone."
+            f"The model must give one tensor of logits (batch, classes), or an object with such `logits`, got "
+            f"{type(result).__name__}. Wrap it in a module that returns the logits alone."
         )
     if result.ndim != 2 or len(result) != len(example) or result.shape[1] < 2:
         raise AdoptError(
@@ -132,26 +182,41 @@ def _without(plan: TapPlan, changed: frozenset[int]) -> TapPlan:
     return TapPlan(tuple(plan.cuts[i] for i in kept), tuple(plan.macs[i] for i in kept), plan.total_macs)
 
 
-def _check_same(model: nn.Module, pieces: Sequence[nn.Module], example: Tensor) -> None:
+def _check_same(model: nn.Module, pieces: Sequence[nn.Module], example: Tensor, final: FinalActivation | None) -> None:
     """Check that the pieces compute exactly what the model computes, also for other images and batch sizes."""
     generator = torch.Generator().manual_seed(0)
     batches = [example, *(torch.randn(n, *example.shape[1:], generator=generator) for n in _CHECK_BATCHES)]
+    all_logits = []
     for images in (*batches, 10 * batches[1], torch.zeros_like(example)):
         try:
             with torch.no_grad():
-                expected, features = model(images.clone()), images.clone()
+                expected, features = logits_in(model(images.clone())), images.clone()
                 for piece in pieces:
                     features = piece(features)
         except Exception as exc:
             raise AdoptError(
                 f"The model cannot be cut: its code depends on the batch size or on the images ({first_line(exc)})."
             ) from exc
-        if not torch.allclose(features, expected, rtol=0.0, atol=0.0, equal_nan=True):
-            raise AdoptError(
-                "The model cannot be cut: its pieces do not give exactly what it gives (largest difference "
-                f"{float((features - expected).abs().max()):.3g}). Its code decides by the values of its input, or "
-                "keeps a state between calls."
+        all_logits.append(features)
+        found = features if final is None else final(features)
+        tolerance = 0.0 if final is None else _ACTIVATION_TOLERANCE
+        if found.shape != expected.shape or not torch.allclose(
+            found, expected, rtol=tolerance, atol=tolerance, equal_nan=True
+        ):
+            difference = (
+                f"largest difference {float((found - expected).abs().max()):.3g}"
+                if found.shape == expected.shape
+                else f"shape {tuple(found.shape)}, not {tuple(expected.shape)}"
             )
+            raise AdoptError(
+                f"The model cannot be cut: its pieces do not give exactly what it gives ({difference}). Its code "
+                "decides by the values of its input, or keeps a state between calls."
+            )
+    if are_probabilities(torch.cat(all_logits)):
+        raise AdoptError(
+            "The model must give logits, but it gives probabilities: nothing is negative and every row has the sum 1. "
+            "The code that makes them cannot be told from the rest. Return the values before it (before softmax)."
+        )
 
 
 def _fingerprint(pieces: Sequence[nn.Module], shape: tuple[int, int, int]) -> str:

@@ -1,7 +1,6 @@
 """Cuts of a model: places where exactly one tensor passes to the rest, and the pieces between them."""
 
 import itertools
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -42,13 +41,11 @@ class CallGraph:
         traced: The traced model.
         calls: The calls, in order of execution.
         cuts: The cuts, in order of execution.
-        batch_sizes: The values that are the batch size; every piece reads it from its own input.
     """
 
     traced: TracedModel
     calls: tuple[fx.Node, ...]
     cuts: tuple[Cut, ...]
-    batch_sizes: frozenset[fx.Node]
 
     def pieces(self, cuts: Sequence[Cut]) -> tuple[fx.GraphModule, ...]:
         """Cut the model into a chain of modules.
@@ -81,9 +78,9 @@ class CallGraph:
 
         def copied(node: fx.Node) -> fx.Node:
             # Every piece reads the parameters that it needs, and computes what depends on parameters alone.
-            if node in self.batch_sizes and node not in copies:
-                shape = graph.call_function(getattr, (copies[source], "shape"))
-                copies[node] = graph.call_function(operator.getitem, (shape, 0))
+            if node in self.traced.input_facts and node not in copies:
+                # All features have the number and the device of the images.
+                copies[node] = graph.node_copy(node, lambda _: copies[source])
             if node not in copies:
                 copies[node] = graph.node_copy(node, copied)
             return copies[node]
@@ -105,8 +102,7 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
         The calls and the cuts.
     """
     shapes = _shapes(traced, example)
-    batch_sizes = _settle_sizes(traced.graph, shapes, len(example))
-    calls = _dependent(traced.graph, batch_sizes)
+    calls = _dependent(traced.graph, traced.input_facts)
     last_use = _last_uses(traced.graph, calls)
     cuts: list[Cut] = []
     live = {node for node in traced.graph.nodes if node.op == "placeholder"}
@@ -124,56 +120,17 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
             cuts.pop()
         names = tuple(name.removeprefix(f"{MODEL}.") for name in traced.outputs.get(value, ()) if name != MODEL)
         cuts.append(Cut(position, value, shape, names))
-    return CallGraph(traced, calls, tuple(cuts), batch_sizes)
+    return CallGraph(traced, calls, tuple(cuts))
 
 
-def _settle_sizes(graph: fx.Graph, shapes: dict[fx.Node, tuple[int, ...]], batch: int) -> frozenset[fx.Node]:
-    """Replace all sizes but batch sizes by their numbers, and return the batch sizes."""
-    batch_sizes = set()
-    for node in list(graph.nodes):
-        asked = _asked_size(node)
-        if asked is None or asked[0] not in shapes:
-            continue
-        shape = shapes[asked[0]]
-        axis = asked[1] % len(shape)
-        if axis > 0:
-            _replace_by_number(node, shape[axis])
-        elif shape[0] == batch:
-            batch_sizes.add(node)
-    return frozenset(batch_sizes)
-
-
-def _replace_by_number(node: fx.Node, number: int) -> None:
-    def settled(value: fx.Node) -> Any:
-        return number if value is node else value
-
-    for user in list(node.users):
-        user.args = fx.map_arg(user.args, settled)
-        user.kwargs = fx.map_arg(user.kwargs, settled)
-
-
-def _asked_size(node: fx.Node) -> tuple[fx.Node, int] | None:
-    """The tensor and the axis, where a node is ``x.shape[axis]`` or ``x.size(axis)``."""
-    if node.op == "call_method" and node.target == "size" and len(node.args) == 2:
-        value, axis = node.args
-    elif node.op == "call_function" and node.target is operator.getitem:
-        shape, axis = node.args
-        if not isinstance(shape, fx.Node) or shape.target is not getattr or shape.args[1] != "shape":
-            return None
-        value = shape.args[0]
-    else:
-        return None
-    return (value, axis) if isinstance(value, fx.Node) and isinstance(axis, int) else None
-
-
-def _dependent(graph: fx.Graph, batch_sizes: frozenset[fx.Node]) -> tuple[fx.Node, ...]:
-    """The calls that use the image, directly or not; batch sizes do not count: any features have them."""
+def _dependent(graph: fx.Graph, input_facts: frozenset[fx.Node]) -> tuple[fx.Node, ...]:
+    """The calls that use the image, directly or not; its number and device do not count: any features have them."""
     dependent: set[fx.Node] = set()
     calls = []
     for node in graph.nodes:
         if node.op == "placeholder":
             dependent.add(node)
-        elif node.op != "output" and node not in batch_sizes and dependent & set(node.all_input_nodes):
+        elif node.op != "output" and node not in input_facts and dependent & set(node.all_input_nodes):
             dependent.add(node)
             calls.append(node)
     return tuple(calls)

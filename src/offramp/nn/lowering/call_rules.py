@@ -203,6 +203,17 @@ def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
     return elementwise(Op.CONCAT, written_values(call), call.bits)
 
 
+def _stack(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
+    if dim % call.output.dim() == 0:
+        raise NotPriceableError(f"tensors can be stacked behind the batch only, got `dim` {dim}")
+    return elementwise(Op.CONCAT, written_values(call), call.bits)
+
+
+def _setitem(call: Call, target: Tensor, place: object, values: Tensor) -> LayerShape:
+    """What is written into a tensor that has other layers' values, too, is joined to them."""
+    return elementwise(Op.CONCAT, written_values(call), call.bits)
+
+
 def _pool(call: Call, op: Op, window: Window) -> LayerShape:
     return pooling(op, feature_map(call.single_input), feature_map(call.output), window, call.bits)
 
@@ -263,6 +274,8 @@ LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
     "cat": _cat,
     "concat": _cat,
     "concatenate": _cat,
+    "stack": _stack,
+    "setitem": _setitem,
 }
 
 # fmt: off

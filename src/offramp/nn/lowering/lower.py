@@ -152,7 +152,8 @@ class _Watcher(TorchFunctionMode):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         tracked = [x for x in _tensors((*args, *kwargs.values())) if id(x) in self._producers]
-        results = list(_tensors((output,)))
+        # `x[...] = y` returns nothing and changes x.
+        results = list(_tensors((args[0] if func.__name__ == "__setitem__" else output,)))
         if tracked and results:
             self._record(str(func.__name__), args, kwargs, tracked, results)
         return output
@@ -202,7 +203,7 @@ class _Watcher(TorchFunctionMode):
         if operator == "interpolate":
             # Resizing the image belongs to its preparation, not to the network; resizing features is a layer.
             return producers == (GRAPH_INPUT,)
-        if operator in MOVES:
+        if operator in MOVES or (operator == "setitem" and len(set(producers)) == 1):
             return True
         if operator not in PASS_THROUGH or (operator == "softmax" and result.dim() > 2):
             return False
