@@ -74,7 +74,8 @@ def create(name: str, size: int) -> nn.Module:
     except TypeError:
         model = timm.create_model(name)
     assert isinstance(model, nn.Module)
-    return model.eval()
+    # The counter of torch fails where a parameter that has a gradient is the input of a part.
+    return model.eval().requires_grad_(False)
 
 
 def smallest(name: str) -> tuple[int, int, int | None]:
@@ -178,7 +179,7 @@ def figures(rows: dict[str, Row]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="names or patterns, such as 'resnet*' (default: all)")
-    parser.add_argument("--rows", type=Path, default=Path("build/timm_models.jsonl"), help="where rows are kept")
+    parser.add_argument("--rows", type=Path, default=Path("runs/timm_models.jsonl"), help="where rows are kept")
     parser.add_argument("--most-parameters", type=int, default=1_000_000_000)
     parser.add_argument("--limit-s", type=float, default=600.0, help="time for one model, seconds")
     parser.add_argument("--stop-after-s", type=float, default=float("inf"), help="time for all of them, seconds")
