@@ -26,7 +26,6 @@ from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 from offramp.nn.quantization.quantize import stage_sources
 
 OPSET_INT4, OPSET_INT2 = 21, 25
-_IR_VERSIONS = {OPSET_INT4: 10, OPSET_INT2: 13}
 _NARROW = {2: "_int2", 3: "_int4", 4: "_int4"}
 
 
@@ -151,6 +150,7 @@ class _Weight(nn.Module):
     """Integer weights with a step per output channel; the name says in how many bits they are to be stored."""
 
     step: Tensor
+    zero_point: Tensor
 
     def __init__(self, whole: Tensor, step: Tensor, limits: IntegerRange) -> None:
         super().__init__()
@@ -158,10 +158,12 @@ class _Weight(nn.Module):
         self.stored_as = "whole" + _NARROW.get(bits, "")
         self.register_buffer(self.stored_as, whole.to(torch.int8))
         self.register_buffer("step", step)
+        # Zero is the default, but onnxruntime before 1.28 then takes one zero for all channels and refuses to run.
+        self.register_buffer("zero_point", torch.zeros_like(step, dtype=torch.int8))
 
     def forward(self) -> Tensor:
         whole = cast(Tensor, getattr(self, self.stored_as))
-        return _emit("DequantizeLinear", whole, self.step, dtype=torch.float32, axis=0)
+        return _emit("DequantizeLinear", whole, self.step, self.zero_point, dtype=torch.float32, axis=0)
 
 
 class _Sum(nn.Module):
@@ -243,7 +245,6 @@ def store_narrow_weights_(model: Any) -> None:
     Args:
         model: The ONNX model; changed in place.
     """
-    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     opset = model.opset_import[0].version
@@ -260,5 +261,3 @@ def store_narrow_weights_(model: Any) -> None:
         cast_node = helper.make_node("Cast", [f"{name}/stored"], [name], name=f"{name}/cast", to=TensorProto.INT8)
         model.graph.node.insert(0, cast_node)
     model.opset_import[0].version = opset
-    model.ir_version = max(model.ir_version, _IR_VERSIONS.get(opset, 0))
-    onnx.checker.check_model(model)
