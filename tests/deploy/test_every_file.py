@@ -1,6 +1,5 @@
 """Every file that a bundle or a detector holds is plain ONNX, as other tools want it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 from offramp.deploy.bundle.export_bundle import ExportRecord
-from offramp.deploy.onnx.finish_model import nodes_of
+from offramp.deploy.onnx.finish_model import graphs_of
 from offramp.deploy.onnx.static_model import plain_model
 from offramp.deploy.targets.web.web_target import export_web
 from tests.anomaly.detector_samples import write_toy_detector
@@ -57,7 +56,9 @@ def test_every_file_lists_one_opset_and_the_lowest_versions(models: dict[str, An
         assert model.ir_version == IR_VERSIONS[entry.version], name
         # One version lower, at least one operator has another definition.
         definitions = {
-            onnx.defs.get_schema(node.op_type, entry.version, "").since_version for node in nodes_of(model.graph)
+            onnx.defs.get_schema(node.op_type, entry.version, "").since_version
+            for graph in graphs_of(model.graph)
+            for node in graph.node
         }
         assert entry.version == max(definitions), name
 
@@ -70,24 +71,17 @@ def test_float_and_int8_files_need_no_opset_above_18(models: dict[str, Any]) -> 
 
 def test_no_file_has_constants_that_nothing_reads(models: dict[str, Any]) -> None:
     for name, model in models.items():
-        read = {value for node in nodes_of(model.graph) for value in node.input}
-        read |= {item.name for item in model.graph.output}
-        for graph in (model.graph, *inner_graphs(model.graph)):
+        graphs = list(graphs_of(model.graph))
+        read = {value for graph in graphs for node in graph.node for value in node.input}
+        read |= {item.name for graph in graphs for item in graph.output}
+        for graph in graphs:
             assert {tensor.name for tensor in graph.initializer} <= read, name
-
-
-def inner_graphs(graph: Any) -> Iterator[Any]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-                yield from inner_graphs(attribute.g)
 
 
 def test_names_of_nodes_and_values_are_unique(models: dict[str, Any]) -> None:
     """Tools for editing graphs tell nodes apart by their names."""
     for name, model in models.items():
-        for graph in (model.graph, *inner_graphs(model.graph)):
+        for graph in graphs_of(model.graph):
             names = [node.name for node in graph.node]
             assert all(names), name
             assert len(set(names)) == len(names), name

@@ -13,7 +13,8 @@ import torch
 from onnx import TensorProto
 
 from offramp.deploy.onnx.finish_model import opset_of
-from offramp.deploy.onnx.qdq import OPSET_INT2, OPSET_INT4, to_qdq_
+from offramp.deploy.onnx.integer_weights import OPSET_INT2, OPSET_INT4
+from offramp.deploy.onnx.qdq import to_qdq_
 from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import ExportError

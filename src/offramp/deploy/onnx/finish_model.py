@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+EXPORT_OPSET = 18
+"""The opset that graphs are exported in: the lowest that the exporter of torch writes."""
+
 # Quantisation per channel exists from this opset on, and tools read nothing older.
 _LOWEST_OPSET = 13
 
@@ -28,7 +31,7 @@ def finish_model_(model: Any) -> None:
         domain = _domain(item.domain)
         current[domain] = max(item.version, current.get(domain, 0))
     lowest = {"": _LOWEST_OPSET}
-    for node in nodes_of(model.graph):
+    for node in (node for graph in graphs_of(model.graph) for node in graph.node):
         domain = _domain(node.domain)
         since = onnx.defs.get_schema(node.op_type, current[domain], domain).since_version
         lowest[domain] = max(since, lowest.get(domain, 1))
@@ -50,19 +53,19 @@ def opset_of(model: Any) -> int:
     return max(int(item.version) for item in model.opset_import if _domain(item.domain) == "")
 
 
-def nodes_of(graph: Any) -> Iterator[Any]:
-    """List the nodes of a graph and of all graphs inside it.
+def graphs_of(graph: Any) -> Iterator[Any]:
+    """List a graph and all graphs inside it.
 
     Args:
         graph: The ONNX graph.
 
     Yields:
-        The nodes.
+        The graphs, the given one first.
     """
+    yield graph
     for node in graph.node:
-        yield node
         for inner in _inner_graphs(node):
-            yield from nodes_of(inner)
+            yield from graphs_of(inner)
 
 
 def _domain(name: str) -> str:

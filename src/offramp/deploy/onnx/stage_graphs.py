@@ -10,17 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from offramp.deploy.onnx.finish_model import finish_model_, opset_of
+from offramp.deploy.onnx.finish_model import EXPORT_OPSET, finish_model_, opset_of
+from offramp.deploy.onnx.integer_weights import state_zero_points_, store_narrow_weights_
 from offramp.deploy.onnx.plain_pools import plain_pools_
-from offramp.deploy.onnx.qdq import store_narrow_weights_, to_qdq_
+from offramp.deploy.onnx.qdq import to_qdq_
 from offramp.deploy.onnx.simplify import use_global_pooling_
 from offramp.deploy.onnx.value_names import BATCH, exit_name, features_name, input_name, output_names
 from offramp.errors import ExportError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import is_prepared
-
-# The lowest opset that the exporter of torch writes.
-OPSET = 18
 
 _NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
 
@@ -82,6 +80,7 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
         models.append(_export(part, features, input_name(index), names, f"Stage {index}"))
         if prepared:
             store_narrow_weights_(models[-1])
+            state_zero_points_(models[-1])
         finish_model_(models[-1])
         with torch.inference_mode():
             features = part(features)[0].clone()
@@ -110,7 +109,7 @@ def _export(part: nn.Module, example: Tensor, source: str, results: list[str], w
                 (example,),
                 dynamo=True,
                 verbose=False,
-                opset_version=OPSET,
+                opset_version=EXPORT_OPSET,
                 input_names=[source],
                 output_names=results,
                 dynamic_shapes=({0: torch.export.Dim(BATCH)},),
