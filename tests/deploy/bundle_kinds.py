@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from offramp.deploy.bundle.export_bundle import ExportRecord, export_bundle
+from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import prepare_
@@ -37,11 +37,11 @@ def quantised(backbone: Precision, branches: Precision) -> EarlyExitNetwork:
     return network.eval()
 
 
-def write_kind(kind: str, folder: Path) -> ExportRecord:
+def write_kind(kind: str, folder: Path) -> None:
     """Write a bundle of two exits; samples and what the network says to them lie beside it in ``<kind>.npz``."""
     backbone, branches, _ = PRECISIONS[kind]
     network = quantised(backbone, branches)
-    record = export_bundle(
+    export_bundle(
         network,
         folder / kind,
         policy=RULE,
@@ -55,4 +55,3 @@ def write_kind(kind: str, folder: Path) -> ExportRecord:
     inputs = toys.samples(60, seed=11)
     logits = toys.logits_of(network, inputs)
     np.savez(folder / f"{kind}.npz", inputs=inputs, exits=RULE.decide(logits), logits=np.stack(logits))
-    return record

@@ -76,7 +76,12 @@ def bundle(record: ExportRecord, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def records_of_kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportRecord]:
+def bundles_of_kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A bundle of every kind of weights, for reading only, see `write_kind`."""
-    folder = tmp_path_factory.mktemp("kinds")
-    return {kind: bundle_kinds.write_kind(kind, folder) for kind in bundle_kinds.PRECISIONS}
+
+    def make(folder: Path) -> None:
+        for kind in bundle_kinds.PRECISIONS:
+            bundle_kinds.write_kind(kind, folder)
+
+    folder = made_once(tmp_path_factory, "bundles_of_kinds", make)
+    return {kind: folder / kind for kind in bundle_kinds.PRECISIONS}

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from offramp.deploy.bundle.export_bundle import ExportRecord
+from offramp.deploy.bundle.manifest import load_manifest
 from offramp.deploy.onnx.finish_model import graphs_of
 from offramp.deploy.onnx.static_model import plain_model
 from offramp.deploy.targets.web.web_target import export_web
@@ -21,18 +21,18 @@ IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 21: 10, 25: 13}
 
 
 @pytest.fixture(scope="module")
-def every_file(records_of_kinds: dict[str, ExportRecord], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def every_file(bundles_of_kinds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """All ONNX files by name; the last four are of a page, a detector, and what `bench` compares with."""
     folder = tmp_path_factory.mktemp("others")
     files = {
         f"{kind}/{path.name}": path
-        for kind, record in records_of_kinds.items()
-        for path in sorted(record.path.glob("*.onnx"))
+        for kind, bundle in bundles_of_kinds.items()
+        for path in sorted(bundle.glob("*.onnx"))
     }
     assert len(files) == 4 * len(PRECISIONS)
-    page = export_web(records_of_kinds["int8"].path, folder / "page", runtime=fake_runtime(folder / "runtime")).parent
+    page = export_web(bundles_of_kinds["int8"], folder / "page", runtime=fake_runtime(folder / "runtime")).parent
     detector = write_toy_detector(folder / "detector")
-    onnx.save(plain_model(onnx.load(records_of_kinds["int8"].path / "model.onnx"), 1), folder / "plain.onnx")
+    onnx.save(plain_model(onnx.load(bundles_of_kinds["int8"] / "model.onnx"), 1), folder / "plain.onnx")
     others = [*page.glob("*.onnx"), *sorted(detector.glob("*.onnx")), folder / "plain.onnx"]
     assert len(others) == 4
     return {**files, **{str(path.relative_to(folder)): path for path in others}}
@@ -88,10 +88,10 @@ def test_names_of_nodes_and_values_are_unique(models: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", PRECISIONS)
-def test_the_manifest_states_the_oldest_runtime(records_of_kinds: dict[str, ExportRecord], kind: str) -> None:
-    assert records_of_kinds[kind].manifest.oldest_runtime == PRECISIONS[kind][2]
-    files = list(records_of_kinds[kind].path.glob("*.onnx"))
-    assert records_of_kinds[kind].manifest.opset == max(onnx.load(path).opset_import[0].version for path in files)
+def test_the_manifest_states_the_oldest_runtime(bundles_of_kinds: dict[str, Path], kind: str) -> None:
+    assert load_manifest(bundles_of_kinds[kind]).oldest_runtime == PRECISIONS[kind][2]
+    files = list(bundles_of_kinds[kind].glob("*.onnx"))
+    assert load_manifest(bundles_of_kinds[kind]).opset == max(onnx.load(path).opset_import[0].version for path in files)
 
 
 class _Samples(CalibrationDataReader):

@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from typer.testing import CliRunner
 
 from offramp.cli.main import app
-from offramp.deploy.bundle.export_bundle import ExportRecord
+from offramp.deploy.bundle.manifest import load_manifest
 from offramp.deploy.bundle.widened_bundle import has_narrow_weights, widen_bundle
 from offramp.deploy.onnx.finish_model import graphs_of, opset_of
 from offramp.deploy.runtime.session import EarlyExitSession
@@ -36,12 +36,12 @@ def weights(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", NARROW)
 def test_the_copy_has_the_same_weights_in_8_bits_and_gives_the_same_answers(
-    records_of_kinds: dict[str, ExportRecord], tmp_path: Path, kind: str
+    bundles_of_kinds: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    narrow = records_of_kinds[kind].path
+    narrow = bundles_of_kinds[kind]
     manifest = widen_bundle(narrow, tmp_path / "wide")
     assert manifest.oldest_runtime == "1.15.0"
-    assert has_narrow_weights(records_of_kinds[kind].manifest)
+    assert has_narrow_weights(load_manifest(bundles_of_kinds[kind]))
     assert not has_narrow_weights(manifest)
     for path in sorted(narrow.glob("*.onnx")):
         copy = tmp_path / "wide" / path.name
@@ -61,10 +61,10 @@ def test_the_copy_has_the_same_weights_in_8_bits_and_gives_the_same_answers(
 
 
 def test_a_narrow_bundle_is_widened_where_the_runtime_is_too_old_to_run_it(
-    records_of_kinds: dict[str, ExportRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundles_of_kinds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "__version__", "1.22.0")
-    source = records_of_kinds["ternary"].path
+    source = bundles_of_kinds["ternary"]
     with pytest.raises(BundleError, match=r"needs onnxruntime 1\.24\.1 or newer.*offramp export-int8"):
         EarlyExitSession(source)
     done = CliRunner().invoke(app, ["export-int8", str(source), str(tmp_path / "wide")])
@@ -107,9 +107,9 @@ def restate(bundle: Path) -> Path:
 
 @pytest.mark.parametrize("kind", PRECISIONS)
 def test_bundles_of_earlier_versions_are_read_and_rewritten_for_older_runtimes(
-    records_of_kinds: dict[str, ExportRecord], tmp_path: Path, kind: str
+    bundles_of_kinds: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    before = as_written_before(Path(shutil.copytree(records_of_kinds[kind].path, tmp_path / "before")))
+    before = as_written_before(Path(shutil.copytree(bundles_of_kinds[kind], tmp_path / "before")))
     samples = toys.samples(20, seed=4)
     session = EarlyExitSession(before)
     assert session.manifest.oldest_runtime is None
@@ -129,8 +129,8 @@ def test_bundles_of_earlier_versions_are_read_and_rewritten_for_older_runtimes(
                 assert node.op_type != "DequantizeLinear" or node.input[0] not in whole or len(node.input) == 3
 
 
-def test_a_copy_never_replaces_anything_unasked(records_of_kinds: dict[str, ExportRecord], tmp_path: Path) -> None:
-    source = records_of_kinds["4_bit"].path
+def test_a_copy_never_replaces_anything_unasked(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    source = bundles_of_kinds["4_bit"]
     widen_bundle(source, tmp_path / "wide")
     with pytest.raises(InputError, match="is a bundle already"):
         widen_bundle(source, tmp_path / "wide")
@@ -141,8 +141,8 @@ def test_a_copy_never_replaces_anything_unasked(records_of_kinds: dict[str, Expo
         widen_bundle(source, tmp_path / "other", overwrite=True)
 
 
-def test_a_damaged_bundle_is_not_copied(records_of_kinds: dict[str, ExportRecord], tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(records_of_kinds["4_bit"].path, tmp_path / "bundle"))
+def test_a_damaged_bundle_is_not_copied(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(bundles_of_kinds["4_bit"], tmp_path / "bundle"))
     content = (bundle / "stage_1.onnx").read_bytes()
     (bundle / "stage_1.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(BundleError, match="not the file that was exported"):
