@@ -1,10 +1,16 @@
-"""The settings that `offramp cost` makes of its options."""
+"""The settings that `offramp cost` makes of its options, and what it prints."""
+
+import json
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from offramp.cli.cost import _parse_rates, _settings
+from offramp.cli.main import app
 from offramp.errors import ConfigError, InputError
 from offramp.settings.cost_config import CostConfig
+from tests.workload.from_onnx.onnx_samples import Net, two_exits
 
 
 def test_branches_have_the_bits_of_the_backbone_unless_they_are_given() -> None:
@@ -30,3 +36,26 @@ def test_rates() -> None:
     assert _parse_rates("0.7, 0.3") == (0.7, 0.3)
     with pytest.raises(InputError, match="shares separated by commas"):
         _parse_rates("most")
+
+
+def test_a_plain_network_is_priced_as_one_stage(tmp_path: Path) -> None:
+    net = Net()
+    net.exit(net.head(net.conv(net.input, 8, 3), 8))
+    done = CliRunner().invoke(app, ["cost", str(net.save(tmp_path)), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    (stage,) = found["stages"]
+    assert (stage["exit"], stage["macs_to_exit"]) == (net.outputs[0].name, 8 * 27 * 64 + 80)
+    assert found["static"]["macs"] == stage["macs_to_exit"]
+    assert found["warnings"][0] == "The file has no early exits: its whole network is one stage."
+
+
+def test_the_final_exit_can_be_named(tmp_path: Path) -> None:
+    net = two_exits()
+    early, last = (output.name for output in net.outputs)
+    path = str(net.save(tmp_path))
+    for options, exits in ([], [early, last]), (["--final", early], [last, early]):
+        done = CliRunner().invoke(app, ["cost", path, "--json", *options])
+        assert [stage["exit"] for stage in json.loads(done.stdout)["stages"]] == exits
+    shown = CliRunner().invoke(app, ["cost", path], env={"COLUMNS": "200"}).output
+    assert [line.split()[0] for line in shown.splitlines() if line.strip().startswith((early, last))] == [early, last]

@@ -16,7 +16,9 @@ from offramp.settings.cost_config import CostConfig, parse_mapping_steps
 @takes_settings(COST_OPTIONS)
 def cost(
     changes: dict[str, object],
-    model: Annotated[Path, typer.Argument(help="An early-exit ONNX file; its weights may be stripped.")],
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX file, with or without early exits; its weights may be stripped.")
+    ],
     branch_bits: Annotated[
         int | None,
         typer.Option(metavar="INTEGER", help="Bits of branches (default: as backbone).", rich_help_panel=COMMON),
@@ -24,6 +26,14 @@ def cost(
     exit_rates: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Share of samples leaving at each exit: 0.7,0.3.", rich_help_panel=COMMON),
+    ] = None,
+    final: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Output that is the final exit, where the graph leaves it open.",
+            rich_help_panel=COMMON,
+        ),
     ] = None,
     mapping_steps: Annotated[
         str | None,
@@ -49,7 +59,7 @@ def cost(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=COMMON)] = False,
 ) -> None:
-    """Estimate the cost of an early-exit ONNX graph on an accelerator.
+    """Estimate the cost of the network in an ONNX file on an accelerator, to each of its exits.
 
     Args:
         changes: Settings that were given as options, by name.
@@ -58,7 +68,7 @@ def cost(
     from offramp.report.terminal.cost_table import cost_json, cost_table
 
     settings = _settings(changes, branch_bits, mapping_steps, without_step or [])
-    priced = price_onnx(model, settings, _parse_rates(exit_rates))
+    priced = price_onnx(model, settings, _parse_rates(exit_rates), final)
     if timeline is not None:
         from offramp.report.pages.timeline_page import write_timeline_page
 

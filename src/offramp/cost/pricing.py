@@ -18,7 +18,7 @@ from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.settings.cost_config import CostConfig
-from offramp.workload.from_onnx.conversion import workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.graph import Workload
 
 DEFAULT_ENGINE = "native"
@@ -63,7 +63,7 @@ def build_cost_model(
         return ChannelSplitModel(free=free_assignment, overlapping=cost.mapping == "optimized", exit_rates=rates)
     optimized = cost.mapping == "optimized"
     goals: tuple[Goal, ...] = ("energy_delay_product", "energy") if optimized else ("latency",)
-    built = build_engines(cost.engine, EngineOptions(goals, coarse, accelerator, cost.loads, cost.unrolling))
+    built = build_engines(cost.engine, EngineOptions(goals, coarse, accelerator))
     engines = cached_engines(built, cache or default_cache_path())
     if optimized:
         steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
@@ -85,11 +85,6 @@ def check_engine(cost: CostConfig, accelerator: Accelerator) -> None:
     COST_ENGINES.get(cost.engine)
     if accelerator.formulas is None:
         return
-    if cost.loads != "before" or cost.unrolling != "best":
-        raise ConfigError(
-            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which know neither loads nor "
-            f"unrollings, got loads {cost.loads!r} and unrolling {cost.unrolling!r}. Leave both at their defaults."
-        )
     if cost.engine not in (DEFAULT_ENGINE, FORMULA_ENGINE) or cost.convention != "offramp":
         raise ConfigError(
             f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine "
@@ -111,13 +106,16 @@ def engine_for(accelerator: Accelerator) -> LayerEngine:
     return build_engines(name, EngineOptions(accelerator=accelerator))[0]
 
 
-def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None) -> PricedModel:
-    """Price an early-exit ONNX graph.
+def price_onnx(
+    model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None, final: str | None = None
+) -> PricedModel:
+    """Price the network in an ONNX file; one without early exits is a network of one stage.
 
     Args:
         model: The ONNX file; its weights may be stripped.
         cost: Accelerator, engine, convention, mapping and bit widths.
         exit_rates: The share of samples that leaves at each exit, for the expected cost.
+        final: Name of the output that is the final exit; None to find it.
 
     Returns:
         The reports of the network and of the static network in it, and the expected cost.
@@ -126,20 +124,20 @@ def price_onnx(model: Path, cost: CostConfig, exit_rates: Sequence[float] | None
         InputError: The graph, the accelerator, the engine or the rates do not fit.
     """
     accelerator = load_accelerator(cost.accelerator)
-    workload = workload_from_onnx(
-        model,
-        weight_bits=cost.weight_bits,
-        activation_bits=cost.activation_bits,
-        branch_weight_bits=cost.branch_weight_bits,
-        branch_activation_bits=cost.branch_activation_bits,
-        read_weights=accelerator.gains_from_zero_weights,
+    network = network_from_onnx(model, final=final, read_weights=accelerator.gains_from_zero_weights)
+    workload = network.workload.with_bits(
+        cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits
     )
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
     # A graph does not say how it was trained: any layer may be put on an analog core.
     cost_model = build_cost_model(cost, exit_rates=exit_rates, free_assignment=True, accelerator=accelerator)
     report = cost_model.estimate(workload, accelerator)
-    report = replace(report, warnings=(*report.warnings, *_analog_notes(workload, accelerator)))
+    report = replace(
+        report,
+        stages=tuple(replace(stage, exit=output) for stage, output in zip(report.stages, network.outputs, strict=True)),
+        warnings=(*network.notes, *report.warnings, *_analog_notes(workload, accelerator)),
+    )
     static = cost_model.estimate(workload.static(), accelerator)
     expected = expected_cost(report, exit_rates) if exit_rates else None
     cores = tuple(core.name for core in accelerator.cores if core.kind is not CoreKind.OFFCHIP)

@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from offramp.workload.graph import Workload
+
 Size = int | str
 
 
@@ -70,3 +72,7 @@ def two_exits() -> Net:
     first = net.head(a, 8, name="exit0")
     b = net.op("Relu", net.conv(a, 8, 8, name="b", strides=[2, 2]))
     return net.exit(first, net.head(b, 8, name="exit1"))
+
+
+def places(workload: Workload) -> dict[str, tuple[int, str]]:
+    return {layer.name: (layer.stage, layer.role.value) for layer in workload.layers}

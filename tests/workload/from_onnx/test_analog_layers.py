@@ -105,12 +105,8 @@ def test_what_is_not_an_analog_layer_step_by_step_is_refused(change: Callable[[A
         workload_from_onnx(path, allow_single_exit=True)
 
 
-def test_an_accelerator_without_such_a_core_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accelerator_without_such_a_core_says_so(tmp_path: Path) -> None:
     path = exported(prepared(4), tmp_path / "m.onnx")
-    read = workload_from_onnx
-    monkeypatch.setattr(
-        "offramp.cost.pricing.workload_from_onnx", lambda *a, **k: read(*a, **k, allow_single_exit=True)
-    )
     notes = price_onnx(path, CostConfig(accelerator="edge-tpu-quad")).report.warnings
     assert notes[-1].startswith("1 layer(s) compute as an analog core does")
     assert not [x for x in price_onnx(path, CostConfig(accelerator="diana")).report.warnings if "cannot run" in x]

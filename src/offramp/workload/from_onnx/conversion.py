@@ -1,14 +1,75 @@
-"""Conversion of an early-exit ONNX file to a Workload."""
+"""Conversion of an ONNX file, usually of an early-exit network, to a Workload."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from offramp.errors import WorkloadError
 from offramp.workload.from_onnx.analog_layers import fold_analog_layers
 from offramp.workload.from_onnx.coverage_check import check_coverage
-from offramp.workload.from_onnx.exit_placement import exit_layers, place_layers
+from offramp.workload.from_onnx.exit_placement import place_layers
 from offramp.workload.from_onnx.file_graph import read_onnx
 from offramp.workload.from_onnx.found_layers import find_layers
 from offramp.workload.graph import Workload
+
+
+@dataclass(frozen=True)
+class OnnxNetwork:
+    """The network in an ONNX file.
+
+    Attributes:
+        workload: The network as layers of one sample, without bit widths of its own.
+        outputs: The output of the file at each exit; several names, separated by commas, if one layer computes them.
+        notes: Sentences about what the file leaves open and how it was read.
+    """
+
+    workload: Workload
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def network_from_onnx(path: Path, *, final: str | None = None, read_weights: bool = False) -> OnnxNetwork:
+    """Read the network in an ONNX file.
+
+    Each analog layer that offramp exports is one layer; all other layers of such a file are digital. Weights are not
+    needed unless they are to be counted.
+
+    Every node that depends on the input and that an output needs is a layer, free, or refused. Free, because the
+    previous layer computes them while it writes its output: batch normalisation, activation functions, changes of shape
+    or order, quantisation, and element-wise operators with a constant or with inputs from a single layer (x times
+    sigmoid of x). `workload.layer_constructors` has the rules for transformers.
+
+    Exits are the outputs of the graph, in the order in which they leave the layers that lead to the final one. The
+    final exit is the output behind which nothing else runs longest. Layers that do not lead to it are branches. The
+    final classifier is the branch of the last stage: of the layers that lead to the final output alone, those from the
+    first pooling or dense layer on that is followed by no convolution or element-wise operator on a map larger than
+    1 x 1. It has the bit widths of branches. A file with one output is a network of one stage.
+
+    Args:
+        path: ONNX file.
+        final: Name of the output that is the final exit; None to find it.
+        read_weights: Whether nonzero weights in the file are counted, so that layers have weight densities.
+
+    Returns:
+        The network.
+
+    Raises:
+        WorkloadError: The file is no network, or it is not plain which output is the final exit.
+        UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
+    """
+    folded = fold_analog_layers(read_onnx(path, read_weights=read_weights))
+    graph = folded.graph
+    found = find_layers(graph, path)
+    check_coverage(graph, found, path)
+    placed = place_layers(graph, found, path, final)
+    try:
+        workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
+    except ValueError as exc:
+        raise WorkloadError(f"'{path}' cannot be a workload: {exc}") from exc
+    if folded.analog_channels:
+        # The file decides which channels are analog; all others are digital.
+        workload = workload.with_analog_channels(folded.analog_channels)
+    notes = () if len(placed.exits) > 1 else ("The file has no early exits: its whole network is one stage.",)
+    return OnnxNetwork(workload.with_weight_densities(graph.weight_densities), placed.outputs, notes)
 
 
 def workload_from_onnx(
@@ -18,31 +79,11 @@ def workload_from_onnx(
     activation_bits: int = 8,
     branch_weight_bits: int | None = None,
     branch_activation_bits: int | None = None,
-    allow_single_exit: bool = False,
+    allow_single_exit: bool = True,
     read_weights: bool = False,
+    final: str | None = None,
 ) -> Workload:
-    """Convert an early-exit ONNX file to a workload of one sample.
-
-    Each analog layer that offramp exports is one layer; all other layers of such a file are digital. Weights are not
-    needed
-    unless they are to be counted.
-
-    Free, because the previous layer computes them while it writes its output: batch normalisation, activation
-    functions,
-    changes of shape or order, quantisation, and element-wise operators with a constant or with inputs from a single
-    layer
-    (x times sigmoid of x). `workload.layer_constructors` has the rules for transformers.
-
-    Exits are the outputs of the graph, ordered by the last layer that each shares with another output. Among the
-    outputs
-    that leave last, the final one has at least twice as many own layers as any other; if none has, it is the last in
-    the
-    file. Layers that lead to a single output other than the final one are its branch. The final classifier is the
-    branch of
-    the last stage: of the layers that lead to the final output alone, those from the first pooling or dense layer on
-    that
-    is followed by no convolution or element-wise operator on a map larger than 1 x 1. It has the bit widths of
-    branches.
+    """Convert an ONNX file to a workload of one sample; see `network_from_onnx` for the rules.
 
     Args:
         path: ONNX file.
@@ -50,35 +91,20 @@ def workload_from_onnx(
         activation_bits: Bits of activations in the backbone.
         branch_weight_bits: Bits of weights in the branches; None: as in the backbone.
         branch_activation_bits: Bits of activations in the branches; None: as in the backbone.
-        allow_single_exit: Whether a graph with one output is accepted.
         read_weights: Whether nonzero weights in the file are counted, so that layers have weight densities.
+        final: Name of the output that is the final exit; None to find it.
 
     Returns:
         The workload.
 
     Raises:
-        WorkloadError: The file is no early-exit graph.
+        WorkloadError: The file is no network, a bit width is below 1, or it is not plain which output is the final
+            exit.
         UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
     """
-    path = Path(path)
-    folded = fold_analog_layers(read_onnx(path, read_weights=read_weights))
-    graph = folded.graph
-    found = find_layers(graph, path)
-    check_coverage(graph, found, path)
-    producers = exit_layers(graph, found, path)
-    if len(producers) < 2 and not allow_single_exit:
-        raise WorkloadError(
-            f"'{path}' has one exit only, so it is not an early-exit network. Add outputs at intermediate layers, "
-            "or price it as a plain network with `allow_single_exit=True`."
-        )
-    placed = place_layers(found.layers, producers)
+    network = network_from_onnx(Path(path), final=final, read_weights=read_weights)
     try:
-        workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
-        if folded.analog_channels:
-            # The file decides which channels are analog; all others are digital.
-            workload = workload.with_analog_channels(folded.analog_channels)
-        workload = workload.with_weight_densities(graph.weight_densities)
-        return workload.with_bits(
+        return network.workload.with_bits(
             weight_bits,
             activation_bits,
             weight_bits if branch_weight_bits is None else branch_weight_bits,
