@@ -19,6 +19,8 @@ from offramp.workload.layer_constructors import (
 MOVES = frozenset({
     "getitem", "get", "permute", "transpose", "swapaxes", "swapdims", "movedim", "t", "unbind", "chunk", "split",
     "tensor_split", "narrow", "select", "unflatten", "expand", "expand_as", "view_as", "reshape_as", "pad", "roll",
+    "index_select", "flip", "repeat", "repeat_interleave", "tile", "unfold", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle",
 })
 # fmt: on
 

@@ -127,6 +127,30 @@ def _analog_conv2d(
     return _conv2d(call, inputs, weight, None, stride, padding, dilation)
 
 
+def _conv1d(
+    call: Call,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair | str = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> LayerShape:
+    """A convolution of rows: one pixel high."""
+    kernel, spread = (1, weight.shape[-1]), (1, _pair(dilation)[0])
+    if not isinstance(padding, str):
+        padding = (0, _pair(padding)[0])
+    window = Window(*kernel, 1, _pair(stride)[0], *spread, _padding(padding, kernel, spread))
+    source, result = _row(call.single_input), _row(call.output)
+    return convolution(source, result, window, groups, call.bits)
+
+
+def _row(tensor: Tensor) -> FeatureMap:
+    batch, channels, width = tensor.shape if tensor.dim() == 3 else (1, *tensor.shape)
+    return FeatureMap(channels, 1, width, batch)
+
+
 def _linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
     outputs, inputs = weight.shape
     return dense(call.single_input.numel() // inputs, inputs, outputs, call.bits)
@@ -170,36 +194,19 @@ def _adaptive_max_pool2d(call: Call, input: Tensor, output_size: object, return_
     return _adaptive_pool(call, Op.MAX_POOL)
 
 
-def _mean(
-    call: Call, input: Tensor, dim: Pair | None = None, keepdim: bool = False, *, dtype: object = None
-) -> LayerShape:
-    _check_axes(input, dim, "a mean")
-    return _global_pool(call, Op.AVG_POOL)
-
-
-def _amax(call: Call, input: Tensor, dim: Pair = (), keepdim: bool = False) -> LayerShape:
-    _check_axes(input, dim, "a maximum")
-    return _global_pool(call, Op.MAX_POOL)
-
-
-def _check_axes(input: Tensor, dim: Pair | None, what: str) -> None:
-    """Height and width of a map (also of one with channels last), or the tokens of a sequence."""
-    axes = {axis % input.dim() for axis in ([dim] if isinstance(dim, int) else dim or ())}
-    if (input.dim(), tuple(sorted(axes))) not in {(4, (2, 3)), (4, (1, 2)), (3, (1,))}:
-        raise NotPriceableError(f"{what} must be over height and width of a map or over tokens, got `dim` {dim}")
-
-
-def _add(call: Call, input: object, other: object, *, alpha: float = 1) -> LayerShape:
+def _add(call: Call, *_: object, **__: object) -> LayerShape:
+    """A sum, a difference, or one of two values at each place."""
     return elementwise(Op.ADD, written_values(call), call.bits)
 
 
-def _mul(call: Call, input: object, other: object) -> LayerShape:
+def _mul(call: Call, *_: object, **__: object) -> LayerShape:
+    """A product or a quotient at each place."""
     return elementwise(Op.MULTIPLY, written_values(call), call.bits)
 
 
 def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
-    if dim % call.output.dim() != 1:
-        raise NotPriceableError(f"only channels or tokens can be concatenated (`dim` 1), got `dim` {dim}")
+    if dim % call.output.dim() == 0:
+        raise NotPriceableError(f"tensors can be concatenated behind the batch only, got `dim` {dim}")
     return elementwise(Op.CONCAT, written_values(call), call.bits)
 
 
@@ -256,6 +263,7 @@ def _padding(padding: Pair | str, kernel: tuple[int, int], dilation: tuple[int, 
 
 
 LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
+    "conv1d": _conv1d,
     "conv2d": _conv2d,
     "analog_conv2d": _analog_conv2d,
     "linear": _linear,
@@ -263,14 +271,9 @@ LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _adaptive_max_pool2d,
-    "mean": _mean,
-    "amax": _amax,
-    "add": _add,
-    "iadd": _add,
-    "radd": _add,
-    "mul": _mul,
-    "imul": _mul,
-    "rmul": _mul,
+    **dict.fromkeys(("add", "iadd", "radd", "sub", "isub", "rsub", "subtract"), _add),
+    **dict.fromkeys(("maximum", "minimum", "where", "masked_fill"), _add),
+    **dict.fromkeys(("mul", "imul", "rmul", "multiply", "div", "idiv", "truediv", "itruediv", "divide"), _mul),
     "cat": _cat,
     "concat": _cat,
     "concatenate": _cat,
@@ -283,15 +286,18 @@ LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
 ACTIVATIONS = frozenset({
     "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid",
     "hardsigmoid", "hardswish", "tanh", "softplus", "softmax", "log_softmax", "clamp", "clip", "clamp_min", "clamp_max",
-    "batch_norm", "round", "floor", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine",
+    "batch_norm", "round", "floor", "ceil", "sign", "abs", "neg", "exp", "sqrt", "rsqrt", "log", "erf", "square",
+    "reciprocal", "pow", "logsigmoid", "softsign", "threshold", "fake_quantize_per_tensor_affine",
+    "fake_quantize_per_channel_affine",
 })
 RESHAPES = frozenset({
     "flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to", "float", "half",
-    "bfloat16", "type_as", "dropout", "dropout2d", "feature_dropout", "alpha_dropout",
+    "bfloat16", "double", "type", "type_as", "dropout", "dropout2d", "feature_dropout", "alpha_dropout",
 })
 # With one operand from the image and one constant, these are folded into the layer before.
 AFFINE = frozenset({
-    "add", "iadd", "radd", "sub", "isub", "rsub", "mul", "imul", "rmul", "div", "idiv", "truediv", "itruediv",
+    "add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "mul", "imul", "rmul", "multiply", "div", "idiv",
+    "truediv", "itruediv", "divide", "rdiv", "rtruediv", "maximum", "minimum", "where", "masked_fill",
 })
 # fmt: on
 PASS_THROUGH = ACTIVATIONS | RESHAPES | AFFINE

@@ -16,13 +16,14 @@ from torch.overrides import TorchFunctionMode
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.nn.lowering.attention_layers import ATTENTION_RULES, MOVES
 from offramp.nn.lowering.call_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
+from offramp.nn.lowering.reductions import REDUCTION_RULES
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.nn.quantization.precision_marks import IMAGE_BITS, marked_precision
 from offramp.space.architecture import FLOAT_BITS, Precision
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import Op
 
-_RULES = LAYER_RULES | ATTENTION_RULES
+_RULES = LAYER_RULES | REDUCTION_RULES | ATTENTION_RULES
 
 
 def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
