@@ -9,6 +9,7 @@ layer of its own.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from offramp.errors import UnsupportedLayerError
 from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
 
 
@@ -39,16 +40,20 @@ class _AnalogLayer:
 def fold_analog_layers(graph: OnnxGraph) -> FoldedGraph:
     """Replace each analog layer by one convolution.
 
-    Nodes are replaced only if every step matches; all others stay as they are, and the conversion rejects them.
+    Nodes are replaced only if every step matches.
 
     Args:
         graph: The graph of the file.
 
     Returns:
         The new graph and its analog layers.
+
+    Raises:
+        UnsupportedLayerError: Inputs are converted as for an analog layer, but the steps after it are others.
     """
     steps = _Steps(graph)
     found = [layer for node in graph.nodes for layer in _analog_layers(node, steps)]
+    _refuse_incomplete(steps, {node.name for layer in found for node in layer.nodes})
     if not found:
         return FoldedGraph(graph, {})
     removed = {node.name for layer in found for node in layer.nodes}
@@ -61,6 +66,20 @@ def fold_analog_layers(graph: OnnxGraph) -> FoldedGraph:
     densities = {name: value for name, value in graph.weight_densities.items() if name not in removed}
     folded = replace(graph, nodes=nodes, weight_densities=densities)
     return FoldedGraph(folded, {layer.first.name: layer.channels for layer in found})
+
+
+def _refuse_incomplete(steps: "_Steps", folded: set[str]) -> None:
+    """Refuse what converts its inputs like an analog layer, rounding halves down, but goes on in another way."""
+    for node in steps.graph.nodes:
+        entering = _entering(node, steps)
+        readers = steps.readers.get(node.outputs[0], []) if node.outputs else []
+        if entering is None or len(entering) < 4 or node.name in folded or not any(x.op == "Conv" for x in readers):
+            continue
+        raise UnsupportedLayerError(
+            f"'{entering[2].name}' (Round) rounds halves down, as the inputs of an analog layer that offramp exports "
+            "are rounded, but the steps after it are not those of an analog layer. Export the network again with "
+            "offramp; such a layer cannot be changed afterwards."
+        )
 
 
 @dataclass

@@ -9,6 +9,7 @@ from offramp.workload.from_onnx.coverage_check import check_coverage
 from offramp.workload.from_onnx.exit_placement import place_layers
 from offramp.workload.from_onnx.file_graph import read_onnx
 from offramp.workload.from_onnx.found_layers import find_layers
+from offramp.workload.from_onnx.rewriting.standard_form import standard_form
 from offramp.workload.graph import Workload
 
 
@@ -56,7 +57,7 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
         WorkloadError: The file is no network, or it is not plain which output is the final exit.
         UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
     """
-    folded = fold_analog_layers(read_onnx(path, read_weights=read_weights))
+    folded = fold_analog_layers(standard_form(read_onnx(path, read_weights=read_weights)))
     graph = folded.graph
     found = find_layers(graph, path)
     check_coverage(graph, found, path)

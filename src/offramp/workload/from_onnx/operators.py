@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product_shape
 from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.operator_equivalents import QUANTIZERS
 from offramp.workload.from_onnx.tensor_sizes import (
     Contradiction,
     UnknownShape,
@@ -29,12 +30,14 @@ from offramp.workload.layer_constructors import (
 _ACTIVATION_FUNCTIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu"}
     | {"Swish", "Tanh", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Abs", "Neg", "Exp", "Sqrt", "Reciprocal"}
-    | {"LogSoftmax"}
+    | {"Shrink", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"}
+    | {"IsNaN", "IsInf", "BitwiseNot"}
 )
+_ROUNDING = frozenset({"Floor", "Ceil", "Round", "Sign"})
 _OTHER_VIEWS_OF_A_TENSOR = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast"})
-_QUANTISATION = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_QUANTISATION = QUANTIZERS | {"QuantizeLinear", "DequantizeLinear"}
 _COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Not", "And", "Or", "Xor"})
-FREE_OPS = _ACTIVATION_FUNCTIONS | _OTHER_VIEWS_OF_A_TENSOR | MOVES | _QUANTISATION | {"BatchNormalization"}
+FREE_OPS = _ACTIVATION_FUNCTIONS | _ROUNDING | _OTHER_VIEWS_OF_A_TENSOR | MOVES | _QUANTISATION | {"BatchNormalization"}
 """Computed while the previous layer writes its output, or only another view of it. All activations that such a node
 reads must come from one layer."""
 

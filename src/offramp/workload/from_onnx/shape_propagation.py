@@ -16,16 +16,16 @@ from offramp.workload.from_onnx.constant_folding import (
     folded,
     shape_value,
 )
-from offramp.workload.from_onnx.operator_equivalents import EQUIVALENTS, QUANTIZERS
+from offramp.workload.from_onnx.contributed_shapes import contributed_shape
+from offramp.workload.from_onnx.operator_equivalents import EQUIVALENTS
 
 Shape = tuple[int | None, ...]
 """Sizes of a tensor's axes; None where the file does not fix one."""
 
 MAX_LISTED_VALUES = 64
 
-_SHAPE_OF_FIRST_INPUT = QUANTIZERS | {
-    f"com.microsoft.{op}" for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "GroupNorm")
-}
+_FLOAT = 1
+_NO_NUMBERS = (7, 9)  # 64-bit integers, which are sizes or axes here, and booleans
 
 
 @dataclass
@@ -149,12 +149,20 @@ class _Propagation:
     def _inferred(self, node: Any) -> dict[str, Any]:
         """Types of the outputs by the operator's own shape inference; empty where it finds none."""
         op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        if op in _SHAPE_OF_FIRST_INPUT and node.input and node.input[0] in self.types:
-            return {node.output[0]: self.types[node.input[0]]}
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        shapes = [self.facts.shapes.get(name) for name in node.input]
+        shape = contributed_shape(op, attributes, shapes)
+        if shape is not None:
+            return {node.output[0]: _tensor_type(self.types[node.input[0]].tensor_type.elem_type, shape)}
         found = self._infer(node, self._types_of(node))
         if found is None:
             standard = _standard(node, op)
-            found = self._infer(standard, _as_floats(standard, self._types_of(standard)))
+            types = self._types_of(standard)
+            found = self._infer(standard, {name: _with_elements(kind, _FLOAT) for name, kind in types.items()})
+            elements = [kind.tensor_type.elem_type for kind in types.values()]
+            quantised = [element for element in elements if element not in _NO_NUMBERS]
+            if found and quantised and op.startswith("com.microsoft.Q"):
+                found = {name: _with_elements(kind, quantised[0]) for name, kind in found.items()}
         return found or {}
 
     def _types_of(self, node: Any) -> dict[str, Any]:
@@ -179,17 +187,9 @@ class _Propagation:
         return None
 
 
-def _as_floats(node: Any, types: dict[str, Any]) -> dict[str, Any]:
-    """The types with floats in place of the first input's elements, which may be too short for a standard operator."""
-    first = types.get(node.input[0]) if node.input else None
-    if first is None:
-        return types
-    shapes = {name: _shape(kind) for name, kind in types.items()}
-    element = first.tensor_type.elem_type
-    return {
-        name: _tensor_type(1, shapes[name]) if kind.tensor_type.elem_type == element else kind
-        for name, kind in types.items()
-    }
+def _with_elements(kind: Any, element: int) -> Any:
+    """A tensor type with other elements: those of quantised tensors are too short for a standard operator."""
+    return kind if kind.tensor_type.elem_type in _NO_NUMBERS else _tensor_type(element, _shape(kind))
 
 
 def _standard(node: Any, op: str) -> Any:
@@ -199,7 +199,9 @@ def _standard(node: Any, op: str) -> Any:
     equivalent = EQUIVALENTS.get(op)
     if equivalent is None or "." in equivalent.op:
         return node
-    standard = onnx.NodeProto(op_type=equivalent.op, output=node.output[:1], attribute=node.attribute)
+    known = onnx.defs.get_schema(equivalent.op).attributes
+    attributes = [attribute for attribute in node.attribute if attribute.name in known]
+    standard = onnx.NodeProto(op_type=equivalent.op, output=node.output[:1], attribute=attributes)
     standard.input.extend(equivalent.inputs(tuple(node.input)))
     return standard
 

@@ -1,0 +1,71 @@
+"""Shapes of results of operators that ONNX has no shape inference for: those of onnxruntime, QONNX and Deeploy."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from offramp.workload.from_onnx.operator_equivalents import QUANTIZERS
+
+Sizes = tuple[int | None, ...]
+
+
+def contributed_shape(op: str, attributes: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    """Find the shape of the first result of an operator.
+
+    Args:
+        op: Operator type, with its domain if it is not a standard one.
+        attributes: Integer attributes by name.
+        inputs: Shapes of its inputs; None where they are not known.
+
+    Returns:
+        The shape; None if there is no rule or not enough is known.
+    """
+    rule = _RULES.get(op)
+    return None if rule is None or not inputs or inputs[0] is None else rule(attributes, inputs)
+
+
+def _same(_: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    return inputs[0]
+
+
+def _matrix_product(attributes: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    left, right = inputs[0], inputs[1]
+    if left is None or right is None or min(len(left), len(right)) < 2:
+        return None
+    leading = left[:-2] if len(left) >= len(right) else right[:-2]
+    rows = left[-1] if attributes.get("transA") else left[-2]
+    return (*leading, rows, right[-2] if attributes.get("transB") else right[-1])
+
+
+def _global_pooling(attributes: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    shape = inputs[0]
+    if shape is None or len(shape) < 3:
+        return None
+    ones = (1,) * (len(shape) - 2)
+    return (shape[0], *ones, shape[-1]) if attributes.get("channels_last") else (*shape[:2], *ones)
+
+
+def _attention(_: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    source, weight = inputs[0], inputs[1]
+    if source is None or len(source) != 3 or weight is None or len(weight) != 2 or weight[1] is None:
+        return None
+    return (*source[:2], weight[1] // 3)
+
+
+_Rule = Callable[[dict[str, Any], Sequence[Sizes | None]], Sizes | None]
+
+_SAME_SHAPE = (
+    {f"com.microsoft.{op}" for op in ("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "QLinearLeakyRelu")}
+    | {f"com.microsoft.{op}" for op in ("QLinearSigmoid", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding")}
+    | {f"com.microsoft.{op}" for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")}
+    | {"SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization"}
+    | {"iGELU", "iSoftmax", "iLayerNorm", "iRMSNorm"}
+    | QUANTIZERS
+)
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(_SAME_SHAPE, _same),
+    "com.microsoft.FusedMatMul": _matrix_product,
+    "com.microsoft.TransposeMatMul": _matrix_product,
+    "com.microsoft.QLinearGlobalAveragePool": _global_pooling,
+    "com.microsoft.Attention": _attention,
+    "com.microsoft.QAttention": _attention,
+}
