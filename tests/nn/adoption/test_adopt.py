@@ -442,3 +442,58 @@ class Raising(Toy):
 def test_an_error_in_the_code_of_the_model_is_one_of_adoption() -> None:
     with pytest.raises(AdoptError, match=r"out of order\)"):
         adopt(Raising(), EXAMPLE)
+
+
+class TupleBlock(nn.Module):
+    """Returns features and attention weights, as the blocks of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Attention(12)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.block(tokens), mask
+
+
+class Encoder(nn.Module):
+    """Stands in for an encoder of transformers: outputs are objects, and sizes come from a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TupleBlock() for _ in range(3))
+
+    def forward(self, tokens: Tensor, *, all_states: bool = False) -> ModelOutput:
+        mask = torch.ones(tokens.shape[:2], device=tokens.device)[:, :, None]
+        if not bool(mask.all()):
+            raise ValueError("masked tokens")
+        for layer in self.layers:
+            tokens = layer(tokens, mask=mask)[0]
+        return ModelOutput(logits=tokens)
+
+
+class HubModel(nn.Module):
+    """Stands in for a classifier of transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.encoder, self.head = nn.Conv2d(3, 12, 2, 2), Encoder(), nn.Linear(12, CLASSES)
+        self.pool = nn.AdaptiveAvgPool1d(1)
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **options: bool) -> ModelOutput:
+        tokens = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        states = self.encoder(tokens, **options).logits
+        return ModelOutput(logits=self.head(self.pool(states.transpose(1, 2)).flatten(1)))
+
+
+def test_a_model_like_those_of_transformers_is_cut_at_its_blocks() -> None:
+    torch.manual_seed(0)
+    model = HubModel().eval()
+    adopted = adopt(model, EXAMPLE)
+    assert [tap.name for tap in adopted.taps][:2] == ["encoder.layers.0", "encoder.layers.1"]
+    network = extracted(adopted)
+    images = torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(network(images)[-1], model(images).logits)
+    # 16 tokens of 12 values: patches, per block 4 linear maps and two products of 16x16 tokens, the classifier.
+    block = 16 * 4 * 12 * 12 + 2 * 16 * 16 * 12
+    assert lower(network).static().macs_to_exit()[-1] == 16 * 12 * 12 + 3 * block + 12 * CLASSES

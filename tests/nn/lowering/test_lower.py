@@ -347,3 +347,21 @@ def test_values_written_into_a_tensor_are_joined_as_by_a_concatenation(join: Cal
     first, second, joined = layers_of(join, nn.Conv2d(3, 4, 1), nn.Conv2d(3, 8, 1))
     assert (first.macs, second.macs) == (3 * 4 * 64, 3 * 8 * 64)
     assert (joined.op, joined.g, joined.oy, joined.ox) == (Op.CONCAT, 12, 8, 8)
+
+
+@pytest.mark.parametrize("dim", [1, 2, -1])
+def test_a_concatenation_along_any_axis_moves_its_values_once(dim: int) -> None:
+    (joined,) = layers_of(lambda x: torch.cat([x.flatten(2), x.flatten(2)], dim))
+    assert joined.op is Op.CONCAT
+    assert joined.g * joined.k * joined.oy * joined.ox == 2 * 3 * 64
+
+
+def test_pooling_of_tokens_is_pooling() -> None:
+    _, pooled = layers_of(lambda x, conv, pool: pool(conv(x).flatten(2)), nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool1d(1))
+    assert (pooled.op, pooled.g, pooled.fy, pooled.fx) == (Op.AVG_POOL, 4, 64, 1)
+
+
+def test_a_normalisation_to_unit_length_is_a_norm() -> None:
+    (norm,) = layers_of(lambda x: F.normalize(x, dim=1))
+    (same,) = layers_of(lambda x, layer: layer(x), nn.LayerNorm([3, 8, 8]))
+    assert norm == same

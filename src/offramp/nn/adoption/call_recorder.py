@@ -168,8 +168,10 @@ class _Recorder(TorchFunctionMode):
         self.modules.pop()
         if whole:
             self.step("call_module", name, args, kwargs, output)
-        if isinstance(output, Tensor) and output in self.nodes:
-            self.recording.outputs.setdefault(self.nodes[output], []).append(name)
+        # Of several results, such as features and attention weights, the first one is what the next module reads.
+        main = next(_tensors(output), None)
+        if main is not None and main in self.nodes:
+            self.recording.outputs.setdefault(self.nodes[main], []).append(name)
 
     def argument(self, value: Any) -> Any:
         if isinstance(value, Tensor):

@@ -43,6 +43,12 @@ def _group_norm(
     return normalization(written_values(call), call.bits)
 
 
+def _normalize(
+    call: Call, input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 0.0, out: None = None
+) -> LayerShape:
+    return normalization(written_values(call), call.bits)
+
+
 def _softmax(
     call: Call, input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: object = None
 ) -> LayerShape:
@@ -92,6 +98,7 @@ ATTENTION_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] =
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
+    "normalize": _normalize,
     "softmax": _softmax,
     "matmul": _matmul,
     "bmm": _matmul,

@@ -211,9 +211,7 @@ def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
 
 
 def _stack(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
-    if dim % call.output.dim() == 0:
-        raise NotPriceableError(f"tensors can be stacked behind the batch only, got `dim` {dim}")
-    return elementwise(Op.CONCAT, written_values(call), call.bits)
+    return _cat(call, tensors, dim)
 
 
 def _setitem(call: Call, target: Tensor, place: object, values: Tensor) -> LayerShape:
@@ -230,6 +228,13 @@ def _global_pool(call: Call, op: Op) -> LayerShape:
     if call.output.numel() == source.batch * source.width != source.batch * source.channels:
         source = FeatureMap(source.width, source.channels, source.height, source.batch)  # channels are the last axis
     return global_pooling(op, source, call.bits)
+
+
+def _adaptive_avg_pool1d(call: Call, input: Tensor, output_size: object) -> LayerShape:
+    if call.output.shape[-1] != 1:
+        raise NotPriceableError(f"tokens must be pooled to one, got {call.output.shape[-1]}")
+    _, channels, tokens = input.shape
+    return global_pooling(Op.AVG_POOL, FeatureMap(channels, tokens, 1), call.bits)
 
 
 def _adaptive_pool(call: Call, op: Op) -> LayerShape:
@@ -269,6 +274,7 @@ LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
     "linear": _linear,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
+    "adaptive_avg_pool1d": _adaptive_avg_pool1d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _adaptive_max_pool2d,
     **dict.fromkeys(("add", "iadd", "radd", "sub", "isub", "rsub", "subtract"), _add),
