@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.exits.confidence_measures import confidence
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import prepare_
@@ -25,7 +26,7 @@ PRECISIONS = {
     "ternary": (TERNARY, EIGHT, "1.24.1"),
 }
 
-RULE = ExitPolicy("margin", (0.3,), (0.5, 2.0))
+TEMPERATURES = (0.5, 2.0)
 
 
 def quantised(backbone: Precision, branches: Precision) -> EarlyExitNetwork:
@@ -41,10 +42,15 @@ def write_kind(kind: str, folder: Path) -> None:
     """Write a bundle of two exits; samples and what the network says to them lie beside it in ``<kind>.npz``."""
     backbone, branches, _ = PRECISIONS[kind]
     network = quantised(backbone, branches)
+    inputs = toys.samples(60, seed=11)
+    logits = toys.logits_of(network, inputs)
+    # Half of the samples are surer.
+    surest = np.sort(confidence(logits[0] / TEMPERATURES[0], "margin"))
+    rule = ExitPolicy("margin", (float(surest[29:31].mean()),), TEMPERATURES)
     export_bundle(
         network,
         folder / kind,
-        policy=RULE,
+        policy=rule,
         class_names=toys.CLASSES,
         mean=toys.MEAN,
         std=toys.STD,
@@ -52,6 +58,4 @@ def write_kind(kind: str, folder: Path) -> None:
         name=kind,
         seed=7,
     )
-    inputs = toys.samples(60, seed=11)
-    logits = toys.logits_of(network, inputs)
-    np.savez(folder / f"{kind}.npz", inputs=inputs, exits=RULE.decide(logits), logits=np.stack(logits))
+    np.savez(folder / f"{kind}.npz", inputs=inputs, exits=rule.decide(logits), logits=np.stack(logits))
