@@ -1,7 +1,7 @@
 """The command `offramp search`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -12,9 +12,6 @@ from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.settings.config_file import load_config
 from offramp.settings.keywords import KeywordSettings
-
-if TYPE_CHECKING:
-    from offramp.run.api import SearchResult
 
 
 @takes_settings(SEARCH_OPTIONS)
@@ -65,29 +62,26 @@ def search(
         started=STARTED,
         **cast(KeywordSettings, by_keyword),
     )
-    _print_result(result)
+    _print_result(result.folder, result.interrupted, result.failed_targets)
 
 
-def _print_result(result: "SearchResult") -> None:
+def _print_result(folder: Path, interrupted: bool, failed_targets: tuple[str, ...]) -> None:
     from rich.console import Console
 
     from offramp.records.run_summary import load_summary
     from offramp.report.terminal.run_tables import chosen_table, front_table
 
-    console, folder = Console(), result.folder
+    console = Console()
     summary = load_summary(folder / "summary.json")
     console.print(front_table(summary))
     if summary.chosen:
         console.print(chosen_table(summary))
     for network in summary.chosen:
         console.print(f"Bundle ({network.rule}): {folder / network.bundle}", highlight=False, markup=False)
-        for target in result.written_targets:
-            if target.rule == network.rule:
-                console.print(f"Target {target.name} ({target.rule}): {target.folder}", highlight=False, markup=False)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, markup=False)
-    for failure in result.failed_targets:
+    for failure in failed_targets:
         console.print(f"Warning: {failure}", highlight=False, markup=False, soft_wrap=True)
-    if result.interrupted:
+    if interrupted:
         raise Interrupted(
             f"The search was stopped; this is what it found. Resume it with: offramp search --run {folder} --resume"
         )

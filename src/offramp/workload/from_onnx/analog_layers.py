@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from offramp.errors import UnsupportedLayerError
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 
 
 @dataclass(frozen=True)

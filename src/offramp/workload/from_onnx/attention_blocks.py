@@ -1,6 +1,7 @@
 """Attention and norms of transformers in an ONNX graph, by the rules of `layer_constructors`."""
 
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, per_sample, sizes
 from offramp.workload.layer import LayerShape
 from offramp.workload.layer_constructors import leading_axes_agree, matrix_product

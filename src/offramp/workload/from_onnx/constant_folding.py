@@ -22,18 +22,20 @@ _SIZE_BOUND_BY_INPUT = frozenset({"NonZero", "Unique", "Compress"})
 """Their results have no size before they are computed, but at most a few values for each value that they read."""
 
 
-def constant_tensor(tensor: Any) -> Array | None:
+def constant_tensor(tensor: Any, max_values: int | None = MAX_FOLDED_VALUES) -> Array | None:
     """Read a constant of the file.
 
     Args:
         tensor: ONNX tensor.
+        max_values: Number of values above which it is not read; None for no limit.
 
     Returns:
         Its content; None if it is large, in another file, stripped or damaged.
     """
     from onnx import TensorProto, numpy_helper
 
-    if tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > MAX_FOLDED_VALUES:
+    large = max_values is not None and math.prod(tensor.dims) > max_values
+    if large or tensor.data_location == TensorProto.EXTERNAL:
         return None
     with contextlib.suppress(ValueError, TypeError, LookupError, ArithmeticError):  # stripped, or damaged
         return np.asarray(numpy_helper.to_array(tensor))

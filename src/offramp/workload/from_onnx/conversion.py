@@ -69,8 +69,8 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
     if folded.analog_channels:
         # The file decides which channels are analog; all others are digital.
         workload = workload.with_analog_channels(folded.analog_channels)
-    notes = () if len(placed.exits) > 1 else ("The file has no early exits: its whole network is one stage.",)
-    return OnnxNetwork(workload.with_weight_densities(graph.weight_densities), placed.outputs, notes)
+    plain = () if len(placed.exits) > 1 else ("The file has no early exits: its whole network is one stage.",)
+    return OnnxNetwork(workload.with_weight_densities(graph.weight_densities), placed.outputs, (*plain, *graph.notes))
 
 
 def workload_from_onnx(

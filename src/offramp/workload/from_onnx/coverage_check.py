@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.from_onnx.found_layers import FoundLayers, Treatment, listed
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.operators import SHAPE_READERS
 
 

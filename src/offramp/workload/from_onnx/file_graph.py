@@ -7,8 +7,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from offramp.errors import WorkloadError
+from offramp.workload.from_onnx.batch.sample_shapes import sample_shapes
+from offramp.workload.from_onnx.onnx_node import OnnxNode, read_nodes
 from offramp.workload.from_onnx.shape_propagation import Shape, propagate_shapes
-from offramp.workload.from_onnx.weight_counts import weight_densities
+from offramp.workload.from_onnx.weight_counts import named_constants, weight_densities
 
 MAX_FILE_BYTES = 2 * 1024**3
 WEIGHT_POSITIONS = {
@@ -27,59 +29,6 @@ _WINDOW_OPS = ("Conv", "QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "
 
 
 @dataclass(frozen=True)
-class OnnxNode:
-    """One operator.
-
-    Attributes:
-        name: Unique name.
-        op: Operator type, with its domain if it is not a standard one.
-        inputs: Names of the input tensors; empty for an optional input that is left out.
-        outputs: Names of the output tensors.
-        attributes: Numbers, strings and lists of them, by name.
-        captured: Names of the tensors that its subgraphs (the branches of an `If`, the body of a `Loop`) read from the
-            graph around them.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    captured: tuple[str, ...] = ()
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Names of all tensors that the node reads, each once: its inputs, then what its subgraphs capture."""
-        return tuple(dict.fromkeys(name for name in (*self.inputs, *self.captured) if name))
-
-    def integer(self, name: str, default: int) -> int:
-        """Read an integer attribute.
-
-        Args:
-            name: Name of the attribute.
-            default: Value if there is no such integer.
-
-        Returns:
-            The value.
-        """
-        value = self.attributes.get(name)
-        return value if isinstance(value, int) else default
-
-    def integers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Read an attribute with a list of integers.
-
-        Args:
-            name: Name of the attribute.
-            default: Values if there is no such list.
-
-        Returns:
-            The values.
-        """
-        value = self.attributes.get(name)
-        return tuple(int(item) for item in value) if isinstance(value, list | tuple) else default
-
-
-@dataclass(frozen=True)
 class OnnxGraph:
     """The graph of an ONNX file.
 
@@ -87,9 +36,10 @@ class OnnxGraph:
         input: Name of the input tensor.
         outputs: Names of the output tensors, in the order of the file.
         nodes: Nodes in topological order.
-        shapes: Shapes by tensor name.
+        shapes: Shapes for one sample by tensor name, with the batch axis where the file has it.
         values: Content of small integer constants, such as axes, by tensor name.
         weight_densities: Share of nonzero weights by node name, if weights were read.
+        notes: Sentences about what the file leaves open and how it was read.
     """
 
     input: str
@@ -98,6 +48,7 @@ class OnnxGraph:
     shapes: dict[str, Shape]
     values: dict[str, tuple[int, ...]]
     weight_densities: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def has_tokens(self) -> bool:
@@ -127,7 +78,7 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         )
     for tensor in graph.initializer:
         _check_external(tensor, path)
-    nodes = _nodes(graph)
+    nodes = read_nodes(graph)
     order = _execution_order(nodes, path)
     if order != list(range(len(nodes))):
         # Shape inference requires the nodes of the file in order.
@@ -136,13 +87,16 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         graph.node.extend(sorted_protos)
         nodes = [nodes[index] for index in order]
     facts = propagate_shapes(model)
+    source = _input_name(graph, nodes, path)
+    sample = sample_shapes(nodes, facts, source, dict(named_constants(graph)))
     return OnnxGraph(
-        input=_input_name(graph, nodes, path),
+        input=source,
         outputs=tuple(dict.fromkeys(item.name for item in graph.output)),
         nodes=tuple(nodes),
-        shapes=facts.shapes,
+        shapes=sample.shapes,
         values=facts.integer_lists(),
         weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
+        notes=sample.notes,
     )
 
 
@@ -190,46 +144,6 @@ def _check_external(tensor: Any, path: Path) -> None:
             )
 
 
-def _nodes(graph: Any) -> list[OnnxNode]:
-    seen = {"input"}  # the name of the graph's input in a workload
-    nodes = []
-    for index, node in enumerate(graph.node):
-        name = base = node.name or f"{node.op_type}_{index}"
-        copy = 1
-        while name in seen:
-            name, copy = f"{base}#{copy}", copy + 1
-        seen.add(name)
-        op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        nodes.append(OnnxNode(name, op, tuple(node.input), tuple(node.output), _attributes(node), _captured(node)))
-    return nodes
-
-
-def _captured(node: Any) -> tuple[str, ...]:
-    """Names that the subgraphs of a node read and do not define, in order."""
-    names: dict[str, None] = {}
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            inside = {item.name for item in (*graph.input, *graph.initializer)}
-            inside |= {tensor.values.name for tensor in graph.sparse_initializer}
-            inside |= {output for inner in graph.node for output in inner.output}
-            read = [name for inner in graph.node for name in (*inner.input, *_captured(inner))]
-            read += [item.name for item in graph.output]
-            names |= dict.fromkeys(name for name in read if name and name not in inside)
-    return tuple(names)
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    import onnx
-
-    plain = {onnx.AttributeProto.INT, onnx.AttributeProto.INTS, onnx.AttributeProto.FLOAT, onnx.AttributeProto.STRING}
-    attributes: dict[str, Any] = {}
-    for attribute in node.attribute:
-        if attribute.type in plain:
-            value = onnx.helper.get_attribute_value(attribute)
-            attributes[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return attributes
-
-
 def _execution_order(nodes: list[OnnxNode], path: Path) -> list[int]:
     """Indices of the nodes in a topological order that stays as close as possible to the order of the file."""
     producer: dict[str, int] = {}
@@ -271,10 +185,13 @@ def _input_name(graph: Any, nodes: list[OnnxNode], path: Path) -> str:
     """Name of the only data input; stripped or old files list weights among the inputs too."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {tensor.values.name for tensor in graph.sparse_initializer}
+    weights, read = set[str](), set[str]()
     for node in nodes:
-        for position in WEIGHT_POSITIONS.get(node.op, ()):
-            if position < len(node.inputs):
-                constants.add(node.inputs[position])
+        positions = WEIGHT_POSITIONS.get(node.op, ())
+        for position, name in enumerate(node.inputs):
+            (weights if position in positions else read).add(name)
+        read.update(node.captured)
+    constants |= weights - read
     names = [item.name for item in graph.input if item.name not in constants]
     if len(names) != 1:
         given = ", ".join(names) or "none"

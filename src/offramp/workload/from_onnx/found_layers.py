@@ -6,7 +6,8 @@ from pathlib import Path
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.workload.from_onnx.attention_blocks import is_free_softmax
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.operators import (
     BINARY_OPS,
     FREE_OPS,

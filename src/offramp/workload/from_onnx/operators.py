@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 
 from offramp.workload.from_onnx.attention_blocks import MOVES, NORM_OPS, OTHER_FORMS, product_shape
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.operator_equivalents import QUANTIZERS
 from offramp.workload.from_onnx.tensor_sizes import (
     Contradiction,

@@ -6,6 +6,7 @@ optimisation of onnxruntime, so that the shape inference of each node knows the 
 """
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,10 @@ from offramp.workload.from_onnx.operator_equivalents import EQUIVALENTS
 Shape = tuple[int | None, ...]
 """Sizes of a tensor's axes; None where the file does not fix one."""
 
+_BATCH_NAME = re.compile(r"(?i).*batch.*|n|b|bs")
+_OTHER_NAME = re.compile(r"(?i)time|seq|len|frame|token|step|height|width|channel")
+"""Names of open axes that hold the batch, and of those that do not."""
+
 MAX_LISTED_VALUES = 64
 
 _FLOAT = 1
@@ -35,10 +40,12 @@ class TensorFacts:
     Attributes:
         shapes: Shapes by tensor name.
         values: Contents of small constants by tensor name, also of those that the graph computes.
+        open_batches: Names of the inputs whose batch size is open, and 1 here.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
     values: dict[str, Array] = field(default_factory=dict)
+    open_batches: set[str] = field(default_factory=set)
 
     def integer_lists(self) -> dict[str, tuple[int, ...]]:
         """Select the lists of integers, such as axes.
@@ -75,12 +82,14 @@ class _Propagation:
         self.facts = TensorFacts()
         self.types: dict[str, Any] = {}
         self.opsets = {item.domain: item.version for item in model.opset_import}
-        self.declared = {item.name: item.type for item in (*model.graph.value_info, *model.graph.output)}
+        self.batch_names: set[str] = set()
+        self.declared: dict[str, Any] = {}
 
     def run(self) -> TensorFacts:
         graph = self.model.graph
         for item in graph.input:
             self._declare(item)
+        self.declared = {item.name: self._with_batch(item.type) for item in (*graph.value_info, *graph.output)}
         for tensor in graph.initializer:
             self._set_constant(tensor.name, tensor)
         for tensor in graph.sparse_initializer:
@@ -94,10 +103,25 @@ class _Propagation:
 
         kind = onnx.TypeProto()
         kind.CopyFrom(item.type)
-        dims = kind.tensor_type.shape.dim
-        if kind.HasField("tensor_type") and dims and not dims[0].HasField("dim_value"):
-            dims[0].dim_value = 1
+        axis = _open_batch(kind)
+        if axis is not None:
+            size = kind.tensor_type.shape.dim[axis]
+            if size.dim_param:
+                self.batch_names.add(size.dim_param)
+            size.dim_value = 1
+            self.facts.open_batches.add(item.name)
         self._set(item.name, kind)
+
+    def _with_batch(self, declared: Any) -> Any:
+        """A declared type with 1 in place of the name of the batch."""
+        import onnx
+
+        kind = onnx.TypeProto()
+        kind.CopyFrom(declared)
+        for size in kind.tensor_type.shape.dim:
+            if size.dim_param in self.batch_names:
+                size.dim_value = 1
+        return kind
 
     def _set_constant(self, name: str, tensor: Any) -> None:
         self._set(name, _tensor_type(tensor.data_type, tuple(tensor.dims)))
@@ -204,6 +228,18 @@ def _standard(node: Any, op: str) -> Any:
     standard = onnx.NodeProto(op_type=equivalent.op, output=node.output[:1], attribute=attributes)
     standard.input.extend(equivalent.inputs(tuple(node.input)))
     return standard
+
+
+def _open_batch(kind: Any) -> int | None:
+    """The open axis of an input that holds the batch: the only one whose name says so, else the first one."""
+    if not kind.HasField("tensor_type"):
+        return None
+    named = [size.dim_param if not size.HasField("dim_value") else None for size in kind.tensor_type.shape.dim]
+    batches = [axis for axis, name in enumerate(named) if name and _BATCH_NAME.fullmatch(name)]
+    if len(batches) == 1:
+        return batches[0]
+    first_is_open = bool(named) and named[0] is not None and not _OTHER_NAME.search(named[0])
+    return 0 if first_is_open else None
 
 
 def _tensor_type(element: int, shape: Shape | None) -> Any:

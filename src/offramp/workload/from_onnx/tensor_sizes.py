@@ -46,12 +46,16 @@ def per_sample(graph: OnnxGraph, tensor: str) -> int:
         tensor: Name of the tensor.
 
     Returns:
-        The size per sample; more than 1 if heads, windows or tokens were moved to the first axis.
+        The size per sample; more than 1 if heads, windows or tokens were moved to the first axis, or if the batch lies
+        on another one.
+
+    Raises:
+        UnknownShape: The size of the first axis is not fixed.
     """
     first = graph.shapes.get(tensor, (None,))[:1]
-    samples = graph.shapes.get(graph.input, (None,))[:1]
-    size, batch = (first[0] if first else None) or 1, (samples[0] if samples else None) or 1
-    return size // batch if size % batch == 0 else 1
+    if None in first:
+        raise UnknownShape(tensor)
+    return first[0] or 1 if first else 1
 
 
 def feature_map(graph: OnnxGraph, tensor: str) -> FeatureMap:

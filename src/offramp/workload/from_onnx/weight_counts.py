@@ -23,8 +23,15 @@ _SAME_VALUES = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Flatten",
 Array = NDArray[Any]
 
 
-def _named_constants(graph: Any) -> Iterator[tuple[str, Any]]:
-    """Name and tensor of all initializers and constant nodes."""
+def named_constants(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Iterate over all initializers and constant nodes.
+
+    Args:
+        graph: ONNX graph.
+
+    Yields:
+        Name and tensor of each.
+    """
     for tensor in graph.initializer:
         yield tensor.name, tensor
     for node in graph.node:
@@ -47,7 +54,7 @@ def weight_densities(graph: Any, layers: Sequence[tuple[str, Any]]) -> dict[str,
     Returns:
         Shares by layer name, above 0 and at most 1.
     """
-    constants = dict(_named_constants(graph))
+    constants = dict(named_constants(graph))
     producers = {output: node for node in graph.node for output in node.output}
     found: dict[str, float] = {}
     for name, node in layers:

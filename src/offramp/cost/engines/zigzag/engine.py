@@ -123,8 +123,7 @@ def _effort(shape: LayerShape) -> int:
 
 
 def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
-    engine = ZigzagEngine.coarse() if options.coarse else ZigzagEngine()
-    return (replace(engine, loads_overlap_computation=options.loads == "overlap"),)
+    return (ZigzagEngine.coarse() if options.coarse else ZigzagEngine(),)
 
 
 COST_ENGINES.add("zigzag", CostEngine("zigzag-dse itself, seconds per layer; needs offramp[zigzag]", _build))

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.shape_propagation import Shape
 
 

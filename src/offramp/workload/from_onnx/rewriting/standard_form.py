@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from offramp.workload.from_onnx.file_graph import OnnxGraph, OnnxNode
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.operators import SHAPE_READERS
 from offramp.workload.from_onnx.rewriting.node_writer import NodeWriter, RewriteRule
 from offramp.workload.from_onnx.rewriting.quantized_operators import QUANTIZED_RULES
