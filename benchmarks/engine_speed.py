@@ -100,7 +100,7 @@ def measure(name: str, shapes: Sequence[LayerShape], core: Core, candidates: int
     """Price all ``shapes`` with both engines, from nothing known."""
     jobs = [(shape, core) for shape in shapes]
     zigzag = ZigzagEngine(num_spatial_mappings=candidates, num_workers=1, loads_overlap_computation=True)
-    native = NativeEngine(num_spatial_mappings=candidates, loads_overlap_computation=True)
+    native = NativeEngine(num_spatial_mappings=candidates, loads_overlap_computation=True, unrolling="zigzag")
     own, other = _timed(native, jobs), _timed(zigzag, jobs)
     for shape, ours, theirs in zip(shapes, own.costs, other.costs, strict=True):
         for figure in ("latency_cycles", "energy_pj"):

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from offramp.cli.main import app
+from offramp.deploy.targets.deployment_target import WrittenTarget
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.parse import parse_objectives
 from offramp.run import api
@@ -13,17 +14,32 @@ from offramp.run.api import SearchResult
 from offramp.settings.config import Config
 
 
-def test_a_target_that_failed_is_stated_at_the_end_also_of_a_quiet_run(
-    finished_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ended(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> SearchResult:
+    """What `offramp search` gets from the shared run, with a target beside a bundle and one that failed."""
     failure = "Deployment target 'c' was not written for network 'knee': no compiler [gcc]. " + "All is kept. " * 8
+    result = SearchResult(
+        folder=finished_run,
+        config=Config(),
+        front=ParetoFront(parse_objectives(("accuracy", "macs")), ()),
+        finished=(),
+        summary=None,
+        interrupted=False,
+        written_targets=(WrittenTarget("int8", "knee", finished_run / "chosen" / "knee" / "int8"),),
+        failed_targets=(failure.strip(),),
+    )
+    monkeypatch.setattr(api, "search", lambda *_, **__: result)
+    return result
 
-    def finished(*_: object, **__: object) -> SearchResult:
-        return SearchResult(
-            finished_run, Config(), ParetoFront(parse_objectives(("accuracy", "macs")), ()), (), None, False, (failure,)
-        )
 
-    monkeypatch.setattr(api, "search", finished)
+def test_a_target_that_failed_is_stated_at_the_end_also_of_a_quiet_run(ended: SearchResult) -> None:
     result = CliRunner().invoke(app, ["search", "--quiet"])
     assert result.exit_code == 0
-    assert result.output.splitlines()[-1].strip() == f"Warning: {failure}".strip()
+    assert result.output.splitlines()[-1].strip() == f"Warning: {ended.failed_targets[0]}"
+
+
+def test_the_path_of_every_written_target_is_printed_below_its_bundle(ended: SearchResult) -> None:
+    lines = "".join(CliRunner().invoke(app, ["search"]).output.split())
+    knee = ended.folder / "chosen" / "knee"
+    assert f"Bundle(knee):{knee}/bundleTargetint8(knee):{knee}/int8" in lines
+    assert "int8(most_accurate)" not in lines

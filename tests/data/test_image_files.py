@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from offramp.data import image_files
-from offramp.data.image_files import EncodedImage, decode_image, decode_images, in_chunks, resize
+from offramp.data.image_decoding import EncodedImage, ImageForm, decode_image
+from offramp.data.image_files import decode_images, in_chunks, resize
 from offramp.errors import DataError
 from offramp.progress import SilentReporter
 from tests.data.samples import encoded, huge_png, random_images
@@ -19,7 +20,8 @@ GREY = random_images(1, (4, 5))[0]
 
 
 def decode(data: bytes, image_size: int | None = None) -> NDArray[np.uint8]:
-    return decode_image(EncodedImage("'x.png'", data), image_size)
+    form = ImageForm(None if image_size is None else (image_size, image_size))
+    return decode_image(EncodedImage("'x.png'", data), form).pixels
 
 
 def decode_all(data: list[bytes], image_size: int | None = None, total: int | None = None) -> NDArray[np.uint8]:
@@ -182,3 +184,13 @@ def test_progress_is_told() -> None:
 
     decode_images(in_chunks([EncodedImage("x", encoded(GREY))] * 4, 2), 4, source="s", image_size=None, task=Task())
     assert told == [0.5, 1.0]
+
+
+def test_twelve_bits_in_sixteen_are_refused_where_no_image_uses_the_rest() -> None:
+    dark = encoded((random_images(1, (4, 5))[0].astype(np.uint16) << 4) | 15)
+    with pytest.raises(
+        DataError, match=r"whole range 0\.\.65535, but all 2 of 's' lie in 0\.\.4095: as 8 bits, only 16"
+    ):
+        decode_all([dark, dark])
+    bright = encoded(random_images(1, (4, 5))[0].astype(np.uint16) << 8)
+    assert decode_all([dark, bright]).max() == random_images(1, (4, 5))[0].max()

@@ -15,7 +15,7 @@ from offramp.deploy.onnx.stage_graphs import stage_models
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
 from tests.conftest import made_once
-from tests.deploy import toys
+from tests.deploy import bundle_kinds, toys
 
 POLICY = ExitPolicy("max_probability", (0.85, 0.95))
 
@@ -73,3 +73,15 @@ def record(network: EarlyExitNetwork, models: list[Any], tmp_path_factory: pytes
 def bundle(record: ExportRecord, tmp_path: Path) -> Path:
     """A copy of the shared bundle to damage."""
     return Path(shutil.copytree(record.path, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def bundles_of_kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle of every kind of weights, for reading only, see `write_kind`."""
+
+    def make(folder: Path) -> None:
+        for kind in bundle_kinds.PRECISIONS:
+            bundle_kinds.write_kind(kind, folder)
+
+    folder = made_once(tmp_path_factory, "bundles_of_kinds", make)
+    return {kind: folder / kind for kind in bundle_kinds.PRECISIONS}

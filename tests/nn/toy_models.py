@@ -186,6 +186,33 @@ class Vision(nn.Module):
         return result
 
 
+class Join(nn.Module):
+    """Puts a token before the others."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, token: Tensor, tokens: Tensor) -> Tensor:
+        return torch.cat([self.norm(token), tokens], dim=1)
+
+
+class LateToken(Vision):
+    """The class token is the input of a part, as in CaiT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.join = Join(12)
+        self.last = Attention(12)
+        self.positions = nn.Parameter(torch.randn(1, 16, 12))
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.blocks(self.patches(images).flatten(2).transpose(1, 2) + self.positions)
+        tokens = self.join(self.cls.expand(images.shape[0], -1, -1), tokens)
+        result: Tensor = self.head(self.last(tokens)[:, 0])
+        return result
+
+
 class ChannelsLast(nn.Module):
     """A map whose channels are the last axis, as in Swin transformers."""
 
@@ -212,5 +239,6 @@ TOYS: dict[str, Callable[[], nn.Module]] = {
     "in place": InPlace,
     "own parameters": OwnParameters,
     "tokens": Vision,
+    "a token joins late": LateToken,
     "channels last": ChannelsLast,
 }

@@ -13,7 +13,9 @@ from offramp.anomaly.detector_manifest import DETECTOR_FILE, DetectorManifest, s
 from offramp.anomaly.detector_session import DetectorSession
 from offramp.deploy.bundle.manifest_records import BundleFile
 from offramp.deploy.bundle.verification import network_logits
+from offramp.deploy.onnx.finish_model import opset_of
 from offramp.deploy.onnx.stage_graphs import stage_models
+from offramp.deploy.runtime.oldest_runtime import oldest_runtime
 from offramp.errors import ExportError, InputError
 from offramp.jsonio import to_data
 from offramp.nn.network import EarlyExitNetwork
@@ -35,7 +37,7 @@ def export_detector(
 
     Args:
         network: The auto-encoder with its exits.
-        manifest: Its manifest; ``files`` is filled in here.
+        manifest: Its manifest; ``files`` and ``oldest_runtime`` are filled in here.
         destination: The folder of the detector.
         checks: Normalised windows of shape ``(count, *input_shape)`` on which graphs and network are compared.
         overwrite: Whether a detector at ``destination`` is replaced.
@@ -52,11 +54,13 @@ def export_detector(
     draft = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.part"
     try:
         draft.mkdir(parents=True)
-        graphs = [model.SerializeToString(deterministic=True) for model in stage_models(network)]
+        models = stage_models(network)
+        graphs = [model.SerializeToString(deterministic=True) for model in models]
         files = tuple(BundleFile.of(stage_file(index), graph) for index, graph in enumerate(graphs))
         for file, graph in zip(files, graphs, strict=True):
             (draft / file.name).write_bytes(graph)
-        manifest = replace(manifest, files=files)
+        oldest = oldest_runtime(max(opset_of(model) for model in models))
+        manifest = replace(manifest, files=files, oldest_runtime=oldest)
         (draft / DETECTOR_FILE).write_text(json.dumps(to_data(manifest), indent=2) + "\n", encoding="utf-8")
         difference = _largest_difference(draft, network, checks)
         if destination.exists():

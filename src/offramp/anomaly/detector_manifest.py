@@ -6,6 +6,7 @@ from typing import Final, Literal
 from offramp.anomaly.anomaly_policy import AnomalyPolicy
 from offramp.deploy.bundle.manifest import listing_faults
 from offramp.deploy.bundle.manifest_records import BundleFile
+from offramp.deploy.runtime.oldest_runtime import is_version
 
 DETECTOR_FILE: Final = "detector.json"
 """Name of the manifest in the folder of a detector."""
@@ -30,6 +31,7 @@ class DetectorManifest:
         files: The graphs of the stages in order, with their checksums; empty until the graphs are written.
         format: Name of the format.
         schema_version: Version of the format.
+        oldest_runtime: The oldest version of onnxruntime that runs the graphs; None in older detectors.
     """
 
     name: str
@@ -41,6 +43,7 @@ class DetectorManifest:
     files: tuple[BundleFile, ...] = ()
     format: Literal["offramp-detector"] = "offramp-detector"
     schema_version: Literal[1] = 1
+    oldest_runtime: str | None = None
 
     def __post_init__(self) -> None:
         stages = len(self.policy.scales)
@@ -52,6 +55,8 @@ class DetectorManifest:
             raise ValueError("`files` must be the graphs of all stages, in order.")
         faults = [*listing_faults(self.files)]
         faults += [f"{file.name} is too large" for file in self.files if file.size_bytes > _MAX_GRAPH_BYTES]
+        if self.oldest_runtime is not None and not is_version(self.oldest_runtime):
+            faults.append(f"`oldest_runtime` must be a version such as 1.23.0, got {self.oldest_runtime!r:.100}")
         if faults:
             raise ValueError("; ".join(faults))
 

@@ -12,6 +12,7 @@ from offramp.data.sound.wav import read_wav
 from offramp.deploy.bundle.bundle_files import open_files, read_limited
 from offramp.deploy.onnx.value_names import exit_name, features_name, input_name
 from offramp.deploy.runtime.graph_sessions import checked_content, start_content
+from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.errors import BundleError, InputError
 from offramp.jsonio import loads
 
@@ -53,7 +54,8 @@ class DetectorSession:
             folder: The folder of the detector.
 
         Raises:
-            BundleError: A file is missing, was changed, or is not what ``detector.json`` says.
+            BundleError: A file is missing, was changed, or is not what ``detector.json`` says, or the installed
+                onnxruntime is too old.
         """
         self.path = Path(folder)
         text = read_limited(self.path / DETECTOR_FILE, _MAX_TEXT_BYTES)
@@ -61,6 +63,7 @@ class DetectorSession:
         self.manifest = loads(DetectorManifest, text, what=what, error=BundleError)
         if not self.manifest.files:
             raise BundleError(f"{what} must list its graphs with their checksums, but lists none. Export it again.")
+        check_runtime(self.manifest.oldest_runtime, what)
         names = [stage_file(index) for index in range(len(self.manifest.policy.scales))]
         self._stages = [start_content(self._content(name), str(self.path / name), 1) for name in names]
         self._check_names()

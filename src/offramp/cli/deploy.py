@@ -1,4 +1,4 @@
-"""Commands that use an exported bundle: `offramp predict`, `bench` and `export-web`."""
+"""Commands that use an exported bundle: `offramp predict`, `bench`, `export-web` and `export-int8`."""
 
 import json
 from pathlib import Path
@@ -135,3 +135,19 @@ def export_web(
 
     page = write(bundle, folder, runtime=runtime)
     print(page)
+
+
+def export_int8(
+    bundle: _Bundle,
+    folder: Annotated[Path, typer.Argument(help="Where to write the copy: a new or empty folder.")],
+) -> None:
+    """Copy a bundle with its 4-bit and ternary weights stored in 8 bits, for older runtimes and other tools.
+
+    Args:
+        bundle: The bundle.
+        folder: The folder of the copy.
+    """
+    from offramp.deploy.bundle.widened_bundle import widen_bundle
+
+    manifest = widen_bundle(bundle, folder)
+    print(f"{folder} (onnxruntime {manifest.oldest_runtime} or newer)")

@@ -1,7 +1,7 @@
 """The command `offramp search`."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.settings.config_file import load_config
 from offramp.settings.keywords import KeywordSettings
+
+if TYPE_CHECKING:
+    from offramp.run.api import SearchResult
 
 
 @takes_settings(SEARCH_OPTIONS)
@@ -62,26 +65,29 @@ def search(
         started=STARTED,
         **cast(KeywordSettings, by_keyword),
     )
-    _print_result(result.folder, result.interrupted, result.failed_targets)
+    _print_result(result)
 
 
-def _print_result(folder: Path, interrupted: bool, failed_targets: tuple[str, ...]) -> None:
+def _print_result(result: "SearchResult") -> None:
     from rich.console import Console
 
     from offramp.records.run_summary import load_summary
     from offramp.report.terminal.run_tables import chosen_table, front_table
 
-    console = Console()
+    console, folder = Console(), result.folder
     summary = load_summary(folder / "summary.json")
     console.print(front_table(summary))
     if summary.chosen:
         console.print(chosen_table(summary))
     for network in summary.chosen:
         console.print(f"Bundle ({network.rule}): {folder / network.bundle}", highlight=False, markup=False)
+        for target in result.written_targets:
+            if target.rule == network.rule:
+                console.print(f"Target {target.name} ({target.rule}): {target.folder}", highlight=False, markup=False)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, markup=False)
-    for failure in failed_targets:
+    for failure in result.failed_targets:
         console.print(f"Warning: {failure}", highlight=False, markup=False, soft_wrap=True)
-    if interrupted:
+    if result.interrupted:
         raise Interrupted(
             f"The search was stopped; this is what it found. Resume it with: offramp search --run {folder} --resume"
         )

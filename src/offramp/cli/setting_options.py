@@ -86,6 +86,8 @@ COST_OPTIONS = (
     SettingOption("--activation-bits", "cost.activation_bits"),
     SettingOption("--engine", "cost.engine", COST),
     SettingOption("--convention", "cost.convention", COST),
+    SettingOption("--loads", "cost.loads", COST),
+    SettingOption("--unrolling", "cost.unrolling", COST),
     SettingOption("--mapping", "cost.mapping", COST),
 )
 """The options of `offramp cost` that give a setting."""

@@ -2,8 +2,9 @@
 
 *Activation*: applied to a result on its way out of the array, as part of the layer that makes it: free.
 
-*Concatenation*: pure data movement in the top memory of the core: every bit of the result is read once and written
-once, both ports work at the same time, a whole access is paid for even when it is not filled.
+*Concatenation*: pure data movement from the outermost memory of the input to that of the output: every bit of the
+result is read once and written once, both ports work at the same time, a whole access is paid for even when it is not
+filled.
 """
 
 import math
@@ -32,9 +33,9 @@ def rule_cost(shape: LayerShape, core: Core) -> LayerCost:
         return LayerCost(0.0, 0.0, 0.0, 0.0, 0.0, (), 0.0, temporal_mapping="free: part of the layer before")
     if shape.op is not Op.CONCAT:
         raise ValueError(f"operator {shape.op.value!r} has no stated rule; an engine must map it.")
-    memory = core.top_memory
-    reads = math.ceil(shape.output_size_bits / memory.read_bandwidth_bits)
-    writes = math.ceil(shape.output_size_bits / memory.write_bandwidth_bits)
+    source, target = core.outermost_memory("I1"), core.outermost_memory("O")
+    reads = math.ceil(shape.output_size_bits / source.read_bandwidth_bits)
+    writes = math.ceil(shape.output_size_bits / target.write_bandwidth_bits)
     return LayerCost(
         temporal_cycles=float(max(reads, writes)),
         stall_cycles=0.0,
@@ -42,8 +43,8 @@ def rule_cost(shape: LayerShape, core: Core) -> LayerCost:
         offload_cycles=0.0,
         mac_energy_pj=0.0,
         memory_energy=(
-            MemoryEnergy(memory.name, "I", reads * memory.read_energy_pj),
-            MemoryEnergy(memory.name, "O", writes * memory.write_energy_pj),
+            MemoryEnergy(source.name, "I", reads * source.read_energy_pj),
+            MemoryEnergy(target.name, "O", writes * target.write_energy_pj),
         ),
         utilization=0.0,
         temporal_mapping="read once, written once",

@@ -63,7 +63,7 @@ def build_cost_model(
         return ChannelSplitModel(free=free_assignment, overlapping=cost.mapping == "optimized", exit_rates=rates)
     optimized = cost.mapping == "optimized"
     goals: tuple[Goal, ...] = ("energy_delay_product", "energy") if optimized else ("latency",)
-    built = build_engines(cost.engine, EngineOptions(goals, coarse, accelerator))
+    built = build_engines(cost.engine, EngineOptions(goals, coarse, accelerator, cost.loads, cost.unrolling))
     engines = cached_engines(built, cache or default_cache_path())
     if optimized:
         steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
@@ -85,6 +85,11 @@ def check_engine(cost: CostConfig, accelerator: Accelerator) -> None:
     COST_ENGINES.get(cost.engine)
     if accelerator.formulas is None:
         return
+    if cost.loads != "before" or cost.unrolling != "best":
+        raise ConfigError(
+            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which know neither loads nor "
+            f"unrollings, got loads {cost.loads!r} and unrolling {cost.unrolling!r}. Leave both at their defaults."
+        )
     if cost.engine not in (DEFAULT_ENGINE, FORMULA_ENGINE) or cost.convention != "offramp":
         raise ConfigError(
             f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine "

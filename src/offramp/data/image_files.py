@@ -1,74 +1,27 @@
 """Image files (JPEG, PNG, ...) to arrays, with limits, because files may come from any source."""
 
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from offramp.data.image_decoding import DecodedImage, EncodedImage, ImageForm, decode_image, upright_size
 from offramp.errors import DataError
 from offramp.progress import Task
 
-MAX_PIXELS = 50_000_000
 MAX_TOTAL_BYTES = 16 * 2**30
 IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
-# Only formats that decode to pixels by themselves: no EPS, which would start another program.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_GREY_MODES = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"))
 # Below this size an image decodes faster than threads can take turns (measured on 32x32 JPEGs).
 _THREADING_BYTES = 16_384
 _MAX_NAMED = 5
-
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """Content of an image file.
-
-    Attributes:
-        where: Name of the file in messages.
-        data: The bytes.
-    """
-
-    where: str
-    data: bytes
-
-
-def decode_image(encoded: EncodedImage, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image.
-
-    Args:
-        encoded: The image.
-        image_size: Height and width of the result in pixels; the aspect ratio is not kept. None: the size of the image.
-
-    Returns:
-        Pixels, (height, width, channels), with 1 channel for grey images and 3 for others; transparency is dropped.
-
-    Raises:
-        DataError: The image is damaged, too large or of an unknown format.
-    """
-    try:
-        with _open(encoded) as image:
-            if image_size is not None:
-                # JPEG can be decoded at a fraction of its size; twice the target loses nothing visible.
-                image.draft(None, (2 * image_size, 2 * image_size))
-            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-            plain = _eight_bits(upright, encoded.where)
-            if image_size is not None and plain.size != (image_size, image_size):
-                plain = plain.resize((image_size, image_size), Image.Resampling.BILINEAR)
-            pixels = np.asarray(plain, dtype=np.uint8)
-    except DataError:
-        raise
-    # Pillow's decoders raise many types of errors on damaged files.
-    except Exception as exc:
-        raise DataError(_damaged(encoded.where, exc)) from exc
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+# 12 bits in 16 fill 16 of the 256 levels that are kept.
+_FEW_LEVELS = 17
 
 
 def decode_images(
@@ -88,10 +41,11 @@ def decode_images(
 
     Raises:
         DataError: The images differ in size and ``image_size`` is None, there are none or more than ``total``, they
-            need
-            too much memory, or one is invalid.
+            need too much memory, one is invalid, or all of 16 bits use only the lowest of them.
     """
     stack = _Stack(total, source)
+    levels = _SixteenBitLevels(source)
+    form = ImageForm(None if image_size is None else (image_size, image_size))
     sizes: Counter[tuple[int, int]] = Counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in chunks:
@@ -99,15 +53,17 @@ def decode_images(
             mapped = pool.map if large else map
             if len(sizes) > 1:
                 # This ends in an error anyway; the headers are enough to count the sizes.
-                sizes.update(mapped(_upright_size, chunk))
+                sizes.update(mapped(upright_size, chunk))
             else:
-                for pixels in mapped(partial(decode_image, image_size=image_size), chunk):
-                    sizes[pixels.shape[:2]] += 1
+                for image in mapped(partial(decode_image, form=form), chunk):
+                    sizes[image.pixels.shape[:2]] += 1
+                    levels.add(image)
                     if len(sizes) == 1:
-                        stack.add(pixels)
+                        stack.add(image.pixels)
             task.update(sizes.total() / max(total, 1), f"{sizes.total()} of {total}")
     if len(sizes) > 1:
         raise DataError(_sizes_message(source, sizes))
+    levels.check()
     return stack.pixels()
 
 
@@ -128,6 +84,28 @@ def resize(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
         for plane, scaled in zip(source, target, strict=True):
             scaled[...] = Image.fromarray(plane).resize((image_size, image_size), Image.Resampling.BILINEAR)
     return resized
+
+
+class _SixteenBitLevels:
+    """Notices images of 10 or 12 bits that are stored as 16: their upper 8 bits are nearly all 0."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._count = 0
+        self._highest = 0
+
+    def add(self, image: DecodedImage) -> None:
+        if image.bits == 16:
+            self._count += 1
+            self._highest = max(self._highest, int(image.pixels.max(initial=0)))
+
+    def check(self) -> None:
+        if self._count and self._highest < _FEW_LEVELS:
+            raise DataError(
+                f"Images of 16 bits must use the whole range 0..65535, but all {self._count} of {self._source!r} lie "
+                f"in 0..{256 * self._highest + 255}: as 8 bits, only {self._highest + 1} grey levels would be left. "
+                "Scale them to the whole range, or store them with 8 bits."
+            )
 
 
 class _Stack:
@@ -165,47 +143,6 @@ class _Stack:
                 f"{self._total} images of {height}x{width} need {needed / 2**30:.0f} GiB. Give a smaller `image_size`."
             )
         return np.empty((self._total, channels, height, width), dtype=np.uint8)
-
-
-def _open(encoded: EncodedImage) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(encoded.data), formats=_FORMATS)
-    except Image.DecompressionBombError as exc:
-        raise DataError(_too_large(encoded.where, str(exc))) from exc
-    except UnidentifiedImageError as exc:
-        raise DataError(_damaged(encoded.where, "no known image format")) from exc
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(_too_large(encoded.where, f"it has {image.width}x{image.height}"))
-    return image
-
-
-def _eight_bits(image: Image.Image, where: str) -> Image.Image:
-    if image.mode in ("I", "F"):
-        raise DataError(f"Image {where} must have 8 or 16 bits per pixel, but it has 32. Convert it to 8 bits.")
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16 bits to 255 instead of scaling them.
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    return image.convert("L" if image.mode in _GREY_MODES else "RGB")
-
-
-def _upright_size(encoded: EncodedImage) -> tuple[int, int]:
-    """(height, width) as ``decode_image`` would give it, read from the header alone."""
-    try:
-        with _open(encoded) as image:
-            turned = "exif" in image.info and image.getexif().get(0x0112, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except DataError:
-        raise
-    except Exception as exc:  # the same decoders, the same variety of errors
-        raise DataError(_damaged(encoded.where, exc)) from exc
-
-
-def _damaged(where: str, reason: object) -> str:
-    return f"Image {where} cannot be decoded ({reason}): it is damaged, cut short or no image. Replace or remove it."
-
-
-def _too_large(where: str, reason: str) -> str:
-    return f"Image {where} must have at most {MAX_PIXELS} pixels: {reason}. Scale it down or remove it."
 
 
 def _sizes_message(source: str, sizes: Counter[tuple[int, int]]) -> str:

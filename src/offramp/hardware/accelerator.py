@@ -268,6 +268,17 @@ class Core:
             result *= dimension.size
         return result
 
+    def outermost_memory(self, operand: MemoryOperand) -> MemoryLevel:
+        """Find the memory of an operand that is farthest from the array.
+
+        Args:
+            operand: The operand.
+
+        Returns:
+            The outermost memory that holds it; the core's outermost one where none does.
+        """
+        return next((item for item in reversed(self.memories) if operand in item.operands), self.memories[-1])
+
     @property
     def top_memory(self) -> MemoryLevel:
         """The memory that is farthest from the array."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from offramp.errors import UnknownNameError
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.formats.offramp_yaml import read_offramp
-from offramp.hardware.formats.stream_yaml import read_stream
+from offramp.hardware.formats.stream_yaml import is_stream, read_stream
 from offramp.hardware.formats.yaml_file import read_yaml
 from offramp.hardware.formats.zigzag_yaml import read_zigzag
 from offramp.registry import unknown_name_message
@@ -55,6 +55,6 @@ def _load_file(path: Path) -> Accelerator:
     data = {key: value for key, value in file.data.items() if value is not None}
     if "schema" not in data and "memories" in data:
         return read_zigzag(file.data, path.name)
-    if "schema" not in data and (isinstance(data.get("cores"), list) or "graph" in data):
+    if "schema" not in data and is_stream(data):
         return read_stream(file.data, path)
     return read_offramp(file.data, path.name, file.repeated_keys)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Unpack
 
+from offramp.deploy.targets.deployment_target import WrittenTarget
 from offramp.distributed.dask_cluster import connect
 from offramp.errors import ConfigError, InputError, Interrupted, RunError
 from offramp.nn.adoption.adopted_model import AdoptedModel
@@ -42,6 +43,7 @@ class SearchResult:
         finished: The finished networks, the recommended one first.
         summary: The record that the report is made from; None where the search ended before there was one.
         interrupted: Whether the user stopped the search.
+        written_targets: The deployment targets that were written beside the bundles.
         failed_targets: One sentence for each deployment target that could not be written for a network.
     """
 
@@ -51,6 +53,7 @@ class SearchResult:
     finished: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
     interrupted: bool
+    written_targets: tuple[WrittenTarget, ...]
     failed_targets: tuple[str, ...]
 
     @property
@@ -160,7 +163,14 @@ def search(
     finally:
         store.close()
     return SearchResult(
-        store.folder, store.config, end.front, end.finished, end.summary, end.interrupted, end.failed_targets
+        folder=store.folder,
+        config=store.config,
+        front=end.front,
+        finished=end.finished,
+        summary=end.summary,
+        interrupted=end.interrupted,
+        written_targets=end.written_targets,
+        failed_targets=end.failed_targets,
     )
 
 

@@ -15,10 +15,14 @@ from offramp.data.mini_batches import to_tensor
 from offramp.deadline import Clock
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS
 from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.deploy.bundle.manifest import load_manifest
+from offramp.deploy.bundle.widened_bundle import has_narrow_weights
 from offramp.deploy.targets.deployment_target import (
     BUNDLE_TARGET,
     DEPLOYMENT_TARGETS,
+    INT8_TARGET,
     DeploymentSource,
+    WrittenTarget,
     export_target,
 )
 from offramp.errors import ConfigError, ConstraintError, Interrupted, OfframpError
@@ -66,6 +70,7 @@ class RunEnd:
         finished: The finished networks, first the one to recommend.
         summary: The record of the run from which the report is made; None = there is none.
         interrupted: Whether the user stopped the run with Ctrl-C.
+        written_targets: The deployment targets that were written beside the bundles.
         failed_targets: One sentence for each deployment target that could not be written for a network.
     """
 
@@ -73,6 +78,7 @@ class RunEnd:
     finished: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
     interrupted: bool
+    written_targets: tuple[WrittenTarget, ...]
     failed_targets: tuple[str, ...]
 
 
@@ -116,6 +122,7 @@ class Pipeline:
         self.clock = Clock(_usable_seconds(self.config.budget.seconds), started)
         self._remarks: tuple[str, ...] = ()
         self._failed_targets: list[str] = []
+        self._written_targets: list[WrittenTarget] = []
 
     def run(self) -> RunEnd:
         """Run all phases. Ctrl-C during the search or later ends the run with the results so far.
@@ -162,7 +169,8 @@ class Pipeline:
         summary = self._report(evaluations, front, finished, reference, curve)
         self.tracker.close()
         self.store.set("phase", "stopped" if interrupted else "ended")
-        return RunEnd(front, tuple(finished), summary, interrupted, tuple(self._failed_targets))
+        written, failed = tuple(self._written_targets), tuple(self._failed_targets)
+        return RunEnd(front, tuple(finished), summary, interrupted, written, failed)
 
     def _train(self) -> TrainingLog:
         deadline = self.clock.phase(_TRAINING_END)
@@ -273,10 +281,11 @@ class Pipeline:
         missing ones again.
         """
         bundle, dataset, record = folder / BUNDLE_FOLDER, self.context.dataset, result.record
-        others = [name for name in self.config.deploy.targets if name != BUNDLE_TARGET]
-        wanted = [bundle, *(folder / name for name in others)]
-        if self.resume and all(path.exists() for path in wanted):
-            return
+        if self.resume and bundle.exists():
+            missing = [name for name in self._targets_beside(bundle) if not (folder / name).exists()]
+            if not missing:
+                self._note_targets(record.rule, bundle)
+                return
         split = dataset.splits.validation.subset(NUM_CHECKS, self.config.seed)
         checks = to_tensor(split.images, dataset.preprocessing).numpy()
         with self.reporter.task(f"Exporting {record.rule}") as task:
@@ -300,10 +309,23 @@ class Pipeline:
                     input_kind=dataset.input_kind,
                     overwrite=True,
                 )
+            others = self._targets_beside(bundle)
             for index, name in enumerate(others, start=1):
                 task.update((1 + index) / (2 + len(others)), name)
                 if not (self.resume and (folder / name).exists()):
                     self._export_target(name, result, folder, checks)
+        self._note_targets(record.rule, bundle)
+
+    def _targets_beside(self, bundle: Path) -> list[str]:
+        """The targets to write beside a bundle: those of the settings, and a copy for runtimes without narrow types."""
+        others = [name for name in self.config.deploy.targets if name != BUNDLE_TARGET]
+        narrow = has_narrow_weights(load_manifest(bundle))
+        return [*others, INT8_TARGET] if narrow and INT8_TARGET not in others else others
+
+    def _note_targets(self, rule: str, bundle: Path) -> None:
+        for name in self._targets_beside(bundle):
+            if (bundle.parent / name).exists():
+                self._written_targets.append(WrittenTarget(name, rule, bundle.parent / name))
 
     def _export_target(self, name: str, result: FinishedNetwork, folder: Path, checks: NDArray[np.float32]) -> None:
         """Write one target beside the bundle; a failure is shown and recorded, and the run goes on."""

@@ -25,6 +25,14 @@ class CostConfig(Section):
     convention: Literal["offramp", "published"] = Field(
         default="offramp", description="How pooling is charged: offramp, or published (as in the reference)."
     )
+    loads: Literal["before", "overlap"] = Field(
+        default="before",
+        description="When data that a layer loads once arrives: before it computes, or overlap (as zigzag-dse 3.9).",
+    )
+    unrolling: Literal["best", "zigzag"] = Field(
+        default="best",
+        description="How the native engine cuts a core's dataflow down to a smaller layer: best, or as zigzag.",
+    )
     mapping: Literal["layer_by_layer", "optimized"] = Field(
         default="layer_by_layer", description="Mapping: layer_by_layer (one core) or optimized (all cores)."
     )

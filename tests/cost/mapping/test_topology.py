@@ -1,6 +1,6 @@
 import pytest
 
-from offramp.cost.mapping.topology import Topology, read_energy_pj, top_memory, write_energy_pj
+from offramp.cost.mapping.topology import Topology, read_energy_pj, write_energy_pj
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, CoreKind, Link
 from tests.cost.toys import core, memory, toy_accelerator
@@ -45,4 +45,4 @@ def test_energies_pay_whole_accesses() -> None:
 
 def test_top_memory_of_an_operand() -> None:
     one = core("a", CoreKind.COMPUTE)
-    assert top_memory(one, "I2").name == "ram"
+    assert one.outermost_memory("I2").name == "ram"

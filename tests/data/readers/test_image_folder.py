@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from offramp.data import image_decoding
 from offramp.data.labelled_data import load_dataset
 from offramp.data.raw_data import RawDataset
-from offramp.data.readers import image_folder
 from offramp.data.readers.image_folder import ImageFolderReader
 from offramp.errors import DataError
 from tests.data.samples import encoded, options, random_images, role, write_class_folders
@@ -99,7 +99,7 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
 
 def test_a_file_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_class_folders(tmp_path, {"dog": 2, "cat": 3})
-    monkeypatch.setattr(image_folder, "_MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(image_decoding, "MAX_FILE_BYTES", 10)
     with pytest.raises(DataError, match=r"cat/000\.png' must have at most 10 bytes"):
         read(root)
 

@@ -152,9 +152,11 @@ def test_tolerance_is_the_callers(
 def test_other_decisions_are_refused(
     network: EarlyExitNetwork, quick_export: Export, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    exits = bundle_module._exits
+    exits = bundle_module.described_exits
     monkeypatch.setattr(
-        bundle_module, "_exits", lambda network, policy, *rest: exits(network, ExitPolicy("margin", (0.3, 0.3)), *rest)
+        bundle_module,
+        "described_exits",
+        lambda network, policy, *rest: exits(network, ExitPolicy("margin", (0.3, 0.3)), *rest),
     )
     with pytest.raises(ExportError, match=r"decides otherwise.*instead of"):
         quick_export(network, tmp_path / "bundle")

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from offramp.deploy.onnx.finish_model import EXPORT_OPSET
 from offramp.deploy.onnx.nested_if import early_exit_model
-from offramp.deploy.onnx.stage_graphs import OPSET
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
@@ -82,7 +82,7 @@ def stage(index: int, num_exits: int, num_classes: int, work: int = 0) -> Any:
         nodes.append(helper.make_node("Identity", [source], [f"features_{index}"]))
         outputs.insert(0, tensor(f"features_{index}", num_classes, 1, 1))
     graph = helper.make_graph(nodes, "main", [tensor(source, num_classes, 1, 1)], outputs, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", EXPORT_OPSET)], ir_version=10)
 
 
 def pass_through(num_classes: int, num_exits: int) -> list[Any]:

@@ -172,3 +172,10 @@ def test_stated_shapes_are_not_believed() -> None:
     made.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]))
     refused(made, "at most")
     assert onnx.shape_inference is not None
+
+
+def test_an_opset_that_the_installed_onnx_does_not_know_is_named() -> None:
+    newest = onnx.defs.onnx_opset_version()
+    made = model([node("Relu", "x")])
+    made.opset_import[0].version = newest + 1
+    refused(made, rf"opset {newest + 1}, but the installed onnx {onnx.__version__} knows opsets up to {newest}")

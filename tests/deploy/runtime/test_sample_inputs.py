@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from offramp.data import labelled_data as training
+from offramp.data.image_decoding import decode_image, read_image_file
+from offramp.data.mini_batches import to_tensor
+from offramp.data.raw_data import read_raw
+from offramp.data.statistics import channel_statistics
 from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.deploy.runtime.sample_inputs import load_image, normalise
 from offramp.errors import DataError, InputError
+from tests.data import image_samples
+from tests.data.samples import options
 
 RGB = Preprocessing(4, 6, "RGB", (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
 GREY = Preprocessing(4, 6, "L", (0.5,), (0.5,))
@@ -22,6 +29,35 @@ def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, size=(4, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(load_image(tmp_path / "a.png", RGB), pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("image_size", [None, 3, 9])
+@pytest.mark.parametrize("grey", [False, True])
+def test_training_and_prediction_make_the_same_input_of_every_file(
+    tmp_path: Path, image_size: int | None, grey: bool
+) -> None:
+    """All formats, colour modes and orientations, stored so that all have one size once they stand upright."""
+    files = image_samples.write(tmp_path / "files")
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        pixels = decode_image(read_image_file(file)).pixels
+        if image_size is not None or pixels.shape[:2] == (4, 6):
+            named.setdefault("grey" if pixels.shape[2] == 1 else "colour", []).append(file)
+    chosen = named["grey"] if grey else named["grey"] + named["colour"]
+    assert len(chosen) > 60
+    for index, file in enumerate(chosen):
+        folder = tmp_path / "data" / f"class{index % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index:04}{file.suffix}").write_bytes(file.read_bytes())
+    raw = read_raw(str(tmp_path / "data"), options(tmp_path / "cache", image_size=image_size))
+    statistics = channel_statistics(raw.train.images)
+    _, channels, height, width = raw.train.images.shape
+    assert channels == (1 if grey else 3)
+    preprocessing = Preprocessing(height, width, "L" if grey else "RGB", statistics.mean, statistics.std)
+    trained_on = to_tensor(raw.train.images, training.Preprocessing(statistics.mean, statistics.std)).numpy()
+    for trained, file in zip(trained_on, sorted((tmp_path / "data").rglob("*.*")), strict=True):
+        predicted = normalise(load_image(file, preprocessing), preprocessing)
+        assert np.array_equal(predicted, trained), file.name
 
 
 def test_other_sizes_are_resized_bilinearly(tmp_path: Path) -> None:

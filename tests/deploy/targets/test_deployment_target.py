@@ -58,7 +58,7 @@ def test_the_target_of_the_how_to_page_conforms(
         exec(compile(block, "add-a-deployment-target.md", "exec"), module.__dict__)
     assert sorted(path.name for path in (tmp_path / "compressed").iterdir()) == ["classes.txt", "network.onnx.gz"]
     assert (tmp_path / "compressed" / "classes.txt").read_text().split() == list(toys.CLASSES)
-    assert list(DEPLOYMENT_TARGETS) == ["compressed_onnx", "onnx", "web"]
+    assert list(DEPLOYMENT_TARGETS) == ["compressed_onnx", "int8", "onnx", "web"]
 
 
 def test_the_bundle_as_a_target_is_the_bundle(record: ExportRecord, network: EarlyExitNetwork, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_special_cores_may_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"type": "bus"}, "graph: `type` must be one of 2d_mesh, got 'bus'"),
+        ({"type": "ring"}, "graph: `type` must be one of 2d_mesh, bus, got 'ring'"),
         ({"nb_rows": 3}, "graph: a 3 x 2 mesh needs as many compute cores, got 2"),
         ({"nb_rows": 0}, "graph: `nb_rows` must be >= 1, got 0"),
         ({"bandwidth": -1}, "graph: `bandwidth` must be >= 1, got -1"),

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from offramp.cost.report import Goal, LayerCost, LayerEngine
 from offramp.errors import ConfigError, OfframpError
 from offramp.hardware.accelerator import Accelerator, Core
 from offramp.registry import Registry, instance_of, object_like
 from offramp.workload.layer import LayerShape
+
+Loads = Literal["before", "overlap"]
+"""Whether data that is loaded once arrives before the computation, or beside it where memories have bandwidth left."""
+
+Unrolling = Literal["best", "zigzag"]
+"""How a dataflow's loop on several array dimensions is divided for a smaller layer: the best way, or zigzag-dse's."""
 
 
 @runtime_checkable
@@ -60,11 +66,15 @@ class EngineOptions:
             asks for latency; the optimized mapping compares the mappings of several goals.
         coarse: Whether speed is preferred to the best mapping, as a search does. Engines without that choice ignore it.
         accelerator: The accelerator whose cores are priced, for engines that need more of it than the core.
+        loads: When data that is loaded once arrives. Engines without that choice ignore it.
+        unrolling: How a dataflow is cut down to a smaller layer. Engines without that choice ignore it.
     """
 
     goals: tuple[Goal, ...] = ("latency",)
     coarse: bool = False
     accelerator: Accelerator | None = None
+    loads: Loads = "before"
+    unrolling: Unrolling = "best"
 
     def __post_init__(self) -> None:
         if not self.goals:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from offramp.cost.mapping.topology import top_memory
 from offramp.cost.report import Convention
 from offramp.cost.sparsity_gain import as_priced, stored_weight_bits
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryLevel, MemoryOperand
@@ -88,8 +87,8 @@ def streamed_operands(layer: Layer, core: Core, shapes: Mapping[str, LayerShape]
         return ()
     bits = _operand_bits(layer, core, shapes)
     streamed: list[MemoryOperand] = []
-    for memory in dict.fromkeys(top_memory(core, operand) for operand in OPERANDS):
-        held = sorted((x for x in memory.operands if top_memory(core, x) == memory), key=lambda x: bits[x])
+    for memory in dict.fromkeys(core.outermost_memory(operand) for operand in OPERANDS):
+        held = sorted((x for x in memory.operands if core.outermost_memory(x) == memory), key=lambda x: bits[x])
         streamed += _overflow(held, bits, memory.size_bits, core)
     return tuple(streamed)
 

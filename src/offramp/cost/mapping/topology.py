@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from offramp.errors import AcceleratorError
-from offramp.hardware.accelerator import Accelerator, Core, Link, MemoryLevel, MemoryOperand
+from offramp.hardware.accelerator import Accelerator, Link, MemoryLevel
 
 
 @dataclass(frozen=True)
@@ -94,22 +94,6 @@ class Topology:
             f"Accelerator {self._accelerator.name!r} must have links that lead from core {sender!r} to core "
             f"{receiver!r}, because a tensor has to go that way. Add them to its description."
         )
-
-
-def top_memory(core: Core, operand: MemoryOperand) -> MemoryLevel:
-    """Find the outermost memory of an operand.
-
-    Args:
-        core: The core.
-        operand: The operand.
-
-    Returns:
-        The outermost memory that holds it; the core's outermost one where none does.
-    """
-    for memory in reversed(core.memories):
-        if operand in memory.operands:
-            return memory
-    return core.top_memory
 
 
 def read_energy_pj(memory: MemoryLevel, bits: int) -> float:

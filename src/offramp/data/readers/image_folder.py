@@ -7,11 +7,10 @@ import numpy as np
 
 from offramp.data.array_cache import listing_key
 from offramp.data.file_listing import FileListing, is_leftover, list_files
-from offramp.data.image_files import IMAGE_SUFFIXES, EncodedImage, decode_images, in_chunks
+from offramp.data.image_decoding import read_image_file
+from offramp.data.image_files import IMAGE_SUFFIXES, decode_images, in_chunks
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
-
-_MAX_FILE_BYTES = 256 * 2**20
 
 
 class ImageFolderReader:
@@ -121,16 +120,10 @@ def _read_part(listing: _PartListing, role: Role, options: ReadOptions) -> RawPa
     key = listing_key(listing.folder, paths, options.image_size)
 
     def decode() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        encoded = (EncodedImage(repr(str(path)), _bytes_of(path)) for path in paths)
+        encoded = map(read_image_file, paths)
         with options.reporter.task(f"Decoding {listing.folder.name}") as task:
             return decode_images(
                 in_chunks(encoded), len(paths), source=source, image_size=options.image_size, task=task
             )
 
     return RawPart(role, source, options.cache.get(key, decode), np.array(labels))
-
-
-def _bytes_of(path: Path) -> bytes:
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise DataError(f"Image {str(path)!r} must have at most {_MAX_FILE_BYTES} bytes. Scale it down or remove it.")
-    return path.read_bytes()

@@ -1,8 +1,6 @@
 """Export of a network with its thresholds as a verified bundle."""
 
 import math
-import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cost.expected import expected_cost
-from offramp.cost.report import CostReport, StageCost
+from offramp.cost.report import CostReport
 from offramp.data.sound.sound_features import InputKind
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE
+from offramp.deploy.bundle.bundle_folder import checked_target, new_bundle, write_files
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS, checks_from
+from offramp.deploy.bundle.described_exits import cost_origin, described_exits, stage_file
 from offramp.deploy.bundle.licence import LICENCE_FILE, read_licence
 from offramp.deploy.bundle.manifest import (
     EARLY_EXIT_FILE,
@@ -27,22 +27,16 @@ from offramp.deploy.bundle.manifest import (
     color_mode_of,
     manifest_text,
 )
-from offramp.deploy.bundle.manifest_records import (
-    BundleExit,
-    BundleFile,
-    CostOrigin,
-    ExitCost,
-    Preprocessing,
-    Verification,
-)
+from offramp.deploy.bundle.manifest_records import BundleFile, Preprocessing, Verification
 from offramp.deploy.bundle.verification import Agreement, network_logits, rounding_tolerance, verify_bundle
+from offramp.deploy.onnx.finish_model import opset_of
 from offramp.deploy.onnx.nested_if import early_exit_model
-from offramp.deploy.onnx.stage_graphs import joined_model, opset_of, stage_models
+from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
+from offramp.deploy.runtime.oldest_runtime import oldest_runtime
 from offramp.errors import ExportError, InputError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitProfile
 from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
-from offramp.jsonio import sync_folder, write_atomically
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import is_prepared, narrowest_activation_bits
 
@@ -134,41 +128,34 @@ def export_bundle(
         InputError: If the parts do not fit together, or the folder cannot be written.
     """
     rule = _notation(policy, network.num_exits)
-    # Written and compared is what a reader of the manifest makes of it.
-    policy = rule.rule
-    rounds = tolerance is None and not is_prepared(network)
-    tolerance = _tolerance(network) if tolerance is None else tolerance
     given = _checked_inputs(network, checks)
-    inputs = checks_from(given, NUM_CHECKS, seed)
     _check_sizes(network, rule, class_names, cost, profile)
-    target = _checked_target(destination, overwrite=overwrite)
+    target = checked_target(destination, overwrite=overwrite)
     stated = read_licence(licence)
-    stages = stage_models(network)
-    models: dict[str, Any] = {_stage_file(index): model for index, model in enumerate(stages)}
-    models[MODEL_FILE] = joined_model(stages)
-    models[EARLY_EXIT_FILE] = early_exit_model(stages, policy, network.num_classes)
-    contents = {file: model.SerializeToString(deterministic=True) for file, model in models.items()}
+    graphs = _graphs(network, rule)
+    contents = {file: model.SerializeToString(deterministic=True) for file, model in graphs.items()}
     if stated.content is not None:
         contents[LICENCE_FILE] = stated.content
     channels, height, width = network.input_shape
+    colors = color_mode_of(channels)
+    opset = max(opset_of(model) for model in graphs.values())
     try:
         manifest = Manifest(
             name=name,
             architecture=network.architecture,
             input_shape=network.input_shape,
             class_names=tuple(class_names),
-            preprocessing=Preprocessing(
-                height, width, color_mode_of(channels), tuple(mean), tuple(std), input_kind=input_kind
-            ),
+            preprocessing=Preprocessing(height, width, colors, tuple(mean), tuple(std), input_kind=input_kind),
             measure=rule.measure,
-            exits=_exits(network, rule, cost, profile),
+            exits=described_exits(network, rule, cost, profile),
             files=tuple(BundleFile.of(file, content) for file, content in contents.items()),
             seed=seed,
-            opset=opset_of(stages[0]),
+            opset=opset,
+            oldest_runtime=oldest_runtime(opset),
             offramp_version=version("offramp"),
             created_by=_created_by(),
             licence=stated.statement,
-            cost_origin=None if cost is None else _origin(cost),
+            cost_origin=None if cost is None else cost_origin(cost),
             expected_cost=None if cost is None or profile is None else expected_cost(cost, profile.rates),
             validation_accuracy=None if profile is None else profile.top1,
             test_accuracy=test_accuracy,
@@ -178,89 +165,66 @@ def export_bundle(
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
-    compared = _Checks(inputs, len(given), policy, tolerance)
-    try:
-        verified = _write_verified(network, target, contents, manifest, compared)
-    except ExportError:
-        wider = rounding_tolerance(network, inputs) if rounds else 0.0
-        if wider <= tolerance:
-            raise
-        verified = _write_verified(network, target, contents, manifest, replace(compared, tolerance=wider))
-    return ExportRecord(target, len(inputs), verified.agreement, verified.manifest)
+    draft = _Draft(network, target, contents, manifest, rule.rule, checks_from(given, NUM_CHECKS, seed), len(given))
+    return draft.write_verified(tolerance)
+
+
+def _graphs(network: EarlyExitNetwork, rule: RuleNotation) -> dict[str, Any]:
+    """All ONNX models of the bundle by the names of their files."""
+    stages = stage_models(network)
+    return {
+        **{stage_file(index): model for index, model in enumerate(stages)},
+        MODEL_FILE: joined_model(stages),
+        # What decides in the file is what a reader of the manifest makes of it.
+        EARLY_EXIT_FILE: early_exit_model(stages, rule.rule, network.num_classes),
+    }
 
 
 @dataclass(frozen=True, eq=False)
-class _Checks:
-    """What the files are compared on; the first ``num_given`` inputs are the caller's own."""
+class _Draft:
+    """A bundle before it is compared with its network. The first ``num_given`` inputs are the caller's own."""
 
+    network: EarlyExitNetwork
+    target: Path
+    contents: dict[str, bytes]
+    manifest: Manifest
+    policy: ExitRule
     inputs: NDArray[np.float32]
     num_given: int
-    policy: ExitRule
-    tolerance: float
 
-
-@dataclass(frozen=True, eq=False)
-class _Verified:
-    agreement: Agreement
-    manifest: Manifest
-
-
-def _write_verified(
-    network: EarlyExitNetwork, target: Path, contents: dict[str, bytes], manifest: Manifest, checks: _Checks
-) -> _Verified:
-    """Write beside the target, compare, and only then give the folder its name."""
-    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
-    inputs, tolerance = checks.inputs, checks.tolerance
-    try:
+    def write_verified(self, tolerance: float | None) -> ExportRecord:
+        """Write and compare; without a tolerance, a float network gets as much as its own rounding needs."""
+        if tolerance is not None:
+            return self._write(tolerance)
+        bits = narrowest_activation_bits(self.network)
+        usual = _FLOAT_TOLERANCE if bits is None else 2.0 ** (1 - bits)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft.mkdir()
-            for file, content in {**contents, MANIFEST_FILE: manifest_text(manifest).encode()}.items():
-                write_atomically(draft / file, content)
-        except OSError as exc:
-            raise InputError(f"A bundle cannot be written to {str(target)!r}: {exc.strerror or exc}.") from exc
-        strays = _QUANTISED_STRAYS if is_prepared(network) else 0.0
-        agreement = verify_bundle(draft, network_logits(network, inputs), inputs, checks.policy, tolerance, strays)
-        manifest = replace(manifest, verification=_verification(agreement, checks, strays))
-        write_atomically(draft / MANIFEST_FILE, manifest_text(manifest))
-        _put_in_place(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return _Verified(agreement, manifest)
+            return self._write(usual)
+        except ExportError:
+            wider = 0.0 if is_prepared(self.network) else rounding_tolerance(self.network, self.inputs)
+            if wider <= usual:
+                raise
+            return self._write(wider)
 
-
-def _verification(agreement: Agreement, checks: _Checks, strays: float) -> Verification:
-    return Verification(
-        num_inputs=len(checks.inputs),
-        num_from_data=checks.num_given,
-        tolerance=checks.tolerance,
-        stray_share=strays,
-        largest_difference=agreement.largest_difference,
-        num_strays=agreement.num_strays,
-        num_on_threshold=agreement.num_on_threshold,
-        num_moved=agreement.num_moved,
-    )
-
-
-def _tolerance(network: EarlyExitNetwork) -> float:
-    bits = narrowest_activation_bits(network)
-    return _FLOAT_TOLERANCE if bits is None else 2.0 ** (1 - bits)
-
-
-def _put_in_place(draft: Path, target: Path) -> None:
-    if not target.exists():
-        draft.rename(target)
-        sync_folder(target.parent)
-        return
-    old = draft.with_suffix(".old")
-    target.rename(old)
-    try:
-        draft.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    def _write(self, tolerance: float) -> ExportRecord:
+        strays = _QUANTISED_STRAYS if is_prepared(self.network) else 0.0
+        with new_bundle(self.target) as draft:
+            write_files(draft, {**self.contents, MANIFEST_FILE: manifest_text(self.manifest).encode()})
+            expected = network_logits(self.network, self.inputs)
+            agreement = verify_bundle(draft, expected, self.inputs, self.policy, tolerance, strays)
+            verification = Verification(
+                num_inputs=len(self.inputs),
+                num_from_data=self.num_given,
+                tolerance=tolerance,
+                stray_share=strays,
+                largest_difference=agreement.largest_difference,
+                num_strays=agreement.num_strays,
+                num_on_threshold=agreement.num_on_threshold,
+                num_moved=agreement.num_moved,
+            )
+            manifest = replace(self.manifest, verification=verification)
+            write_files(draft, {MANIFEST_FILE: manifest_text(manifest).encode()})
+        return ExportRecord(self.target, len(self.inputs), agreement, manifest)
 
 
 def _checked_inputs(network: EarlyExitNetwork, checks: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -304,55 +268,6 @@ def _check_sizes(
     faults += [f"thresholds must be numbers, got {t}" for t in rule.thresholds if math.isnan(t)]
     if faults:
         raise InputError(f"The bundle's parts must fit the network: {'; '.join(faults)}.")
-
-
-def _checked_target(destination: Path, *, overwrite: bool) -> Path:
-    """Where the bundle goes; what lies there is only ever replaced if it is a bundle (or an empty folder)."""
-    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
-        raise InputError(f"A bundle is a folder; {str(destination)!r} is something else. Give another path.")
-    target = Path(destination).resolve()
-    if target.is_dir() and any(target.iterdir()):
-        if not (target / MANIFEST_FILE).is_file():
-            raise InputError(f"{str(destination)!r} holds other files than a bundle. Give the path of a new folder.")
-        if not overwrite:
-            raise InputError(f"{str(destination)!r} is a bundle already. Allow overwriting or give another path.")
-    return target
-
-
-def _exits(
-    network: EarlyExitNetwork, rule: RuleNotation, cost: CostReport | None, profile: ExitProfile | None
-) -> tuple[BundleExit, ...]:
-    architecture = network.architecture
-    taps = [*(choice.tap for choice in architecture.exits), None]
-    branches = [*(choice.branch for choice in architecture.exits), architecture.final_branch]
-    thresholds = [*rule.thresholds, None]
-    result = []
-    for index, (tap, branch, threshold) in enumerate(zip(taps, branches, thresholds, strict=True)):
-        result.append(
-            BundleExit(
-                index=index,
-                tap=tap,
-                branch=branch,
-                file=_stage_file(index),
-                threshold=threshold,
-                temperature=rule.temperature(index),
-                validation_rate=None if profile is None else profile.rates[index],
-                cost=None if cost is None else _exit_cost(cost.stages[index]),
-            )
-        )
-    return tuple(result)
-
-
-def _exit_cost(stage: StageCost) -> ExitCost:
-    return ExitCost(stage.latency_to_exit_cycles, stage.energy_to_exit_pj, stage.macs_to_exit)
-
-
-def _origin(cost: CostReport) -> CostOrigin:
-    return CostOrigin(cost.engine, cost.engine_version, cost.convention, cost.accelerator)
-
-
-def _stage_file(index: int) -> str:
-    return f"stage_{index}.onnx"
 
 
 def _created_by() -> str:

@@ -20,6 +20,7 @@ from offramp.deploy.bundle.manifest_records import (
     Preprocessing,
     Verification,
 )
+from offramp.deploy.runtime.oldest_runtime import is_version
 from offramp.errors import BundleError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.confidence_measures import Measure
@@ -69,6 +70,7 @@ class Manifest:
         format: What the file is.
         schema: Version of the format: 2 where a reader must know exit rules by name.
         rule: Name of the exit rule whose thresholds the exits have, see `RuleNotation`.
+        oldest_runtime: The oldest version of onnxruntime that runs the files; None in older bundles.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Manifest:
     format: Literal["offramp-bundle"] = FORMAT
     schema: Literal[1, 2] = SCHEMA
     rule: str = "threshold"
+    oldest_runtime: str | None = None
 
     def __post_init__(self) -> None:
         faults = [
@@ -141,6 +144,8 @@ def _input_faults(manifest: Manifest) -> Iterator[str]:
         yield "`class_names` must not be empty"
     if manifest.opset < 1:
         yield f"`opset` must be >= 1, got {manifest.opset}"
+    if manifest.oldest_runtime is not None and not is_version(manifest.oldest_runtime):
+        yield f"`oldest_runtime` must be a version such as 1.23.0, got {shortened(repr(manifest.oldest_runtime))}"
 
 
 def _exit_faults(manifest: Manifest) -> Iterator[str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from offramp.deploy.onnx.finish_model import EXPORT_OPSET, finish_model_, opset_of
 from offramp.deploy.onnx.graph_arithmetic import GraphArithmetic, GraphBuilder, answer_outputs
 from offramp.deploy.onnx.simplify import pass_integers_on_
-from offramp.deploy.onnx.stage_graphs import opset_of, prefixed
+from offramp.deploy.onnx.stage_graphs import prefixed
 from offramp.deploy.onnx.value_names import IMAGES, THRESHOLDS, exit_name, features_name
 from offramp.exits.exit_rule import ExitRule, RuleNotation
 from offramp.exits.rule_arithmetic import State
@@ -29,7 +30,6 @@ def early_exit_model(stages: Sequence[Any], policy: ExitRule, num_classes: int) 
         (early exits,), which may be left out: the default are those of the rule's notation. Outputs: ``logits``
         (1, classes), ``exit`` (1,) and ``confidence`` (1,).
     """
-    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     notation = policy.notation(len(stages))
@@ -46,11 +46,10 @@ def early_exit_model(stages: Sequence[Any], policy: ExitRule, num_classes: int) 
     graph = helper.make_graph(first.nodes, "early_exit_network_that_stops", inputs, outputs, initializers)
     model = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", opset_of(stages[0]))],
-        ir_version=stages[0].ir_version,
+        opset_imports=[helper.make_opsetid("", max(EXPORT_OPSET, *(opset_of(stage) for stage in stages)))],
         producer_name="offramp",
     )
-    onnx.checker.check_model(model, full_check=True)
+    finish_model_(model)
     return model
 
 

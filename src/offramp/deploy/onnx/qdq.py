@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from offramp.deploy.onnx.integer_weights import NAME_ENDS
 from offramp.errors import ExportError
 from offramp.nn.analog.analog_convolution import AnalogPart
 from offramp.nn.network import EarlyExitNetwork
@@ -24,10 +25,6 @@ from offramp.nn.quantization.activation_layers import (
 from offramp.nn.quantization.fake_quantize import IntegerRange, quantize, step_size
 from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
 from offramp.nn.quantization.quantize import stage_sources
-
-OPSET_INT4, OPSET_INT2 = 21, 25
-_IR_VERSIONS = {OPSET_INT4: 10, OPSET_INT2: 13}
-_NARROW = {2: "_int2", 3: "_int4", 4: "_int4"}
 
 
 class _Grid(nn.Module):
@@ -155,7 +152,7 @@ class _Weight(nn.Module):
     def __init__(self, whole: Tensor, step: Tensor, limits: IntegerRange) -> None:
         super().__init__()
         bits = (limits.upper - limits.lower).bit_length()
-        self.stored_as = "whole" + _NARROW.get(bits, "")
+        self.stored_as = "whole" + NAME_ENDS.get(bits, "")
         self.register_buffer(self.stored_as, whole.to(torch.int8))
         self.register_buffer("step", step)
 
@@ -233,32 +230,3 @@ def to_qdq_(network: EarlyExitNetwork) -> None:
             # Features travel between files as floats; said to lie on a grid, they are fused as if they had not.
             network.stages[index + 1] = nn.Sequential(_Grid(source), network.stages[index + 1])
     network.eval()
-
-
-def store_narrow_weights_(model: Any) -> None:
-    """Store the weights that have fewer than 5 bits in as many, and cast them where they are used.
-
-    The opset becomes the first that has the type.
-
-    Args:
-        model: The ONNX model; changed in place.
-    """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    opset = model.opset_import[0].version
-    for tensor in model.graph.initializer:
-        suffix = tensor.name[-5:]
-        if suffix not in _NARROW.values():
-            continue
-        # An onnx without the narrower type stores the next one.
-        small = getattr(TensorProto, "INT2", None) if suffix == "_int2" else None
-        kind = TensorProto.INT4 if small is None else small
-        opset = max(opset, OPSET_INT4 if small is None else OPSET_INT2)
-        name, values = tensor.name, numpy_helper.to_array(tensor)
-        tensor.CopyFrom(helper.make_tensor(f"{name}/stored", kind, values.shape, values.flatten().tolist()))
-        cast_node = helper.make_node("Cast", [f"{name}/stored"], [name], name=f"{name}/cast", to=TensorProto.INT8)
-        model.graph.node.insert(0, cast_node)
-    model.opset_import[0].version = opset
-    model.ir_version = max(model.ir_version, _IR_VERSIONS.get(opset, 0))
-    onnx.checker.check_model(model)

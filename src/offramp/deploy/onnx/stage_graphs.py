@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from offramp.deploy.onnx.finish_model import EXPORT_OPSET, finish_model_, opset_of
+from offramp.deploy.onnx.integer_weights import state_zero_points_, store_narrow_weights_
 from offramp.deploy.onnx.plain_pools import plain_pools_
-from offramp.deploy.onnx.qdq import store_narrow_weights_, to_qdq_
+from offramp.deploy.onnx.qdq import to_qdq_
 from offramp.deploy.onnx.simplify import use_global_pooling_
 from offramp.deploy.onnx.value_names import BATCH, exit_name, features_name, input_name, output_names
 from offramp.errors import ExportError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import is_prepared
-
-OPSET = 18
 
 _NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
 
@@ -80,31 +80,25 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
         models.append(_export(part, features, input_name(index), names, f"Stage {index}"))
         if prepared:
             store_narrow_weights_(models[-1])
+            state_zero_points_(models[-1])
+        finish_model_(models[-1])
         with torch.inference_mode():
             features = part(features)[0].clone()
-    _level_versions_(models)
     return models
 
 
 def _level_versions_(models: Sequence[Any]) -> None:
-    """Give all stages the highest opset and file version that one of them needs, so that they can be joined."""
+    """Give graphs the highest opset and IR version that one of them needs, so that they can be joined.
+
+    The operators keep their meaning: all were exported in one opset, which is at least as high as any of these, and
+    the higher ones that narrow weights need differ from it in the permitted types.
+    """
     opset = max(opset_of(model) for model in models)
     ir_version = max(model.ir_version for model in models)
     for model in models:
-        model.opset_import[0].version = opset
+        del model.opset_import[:]
+        model.opset_import.add(domain="", version=opset)
         model.ir_version = ir_version
-
-
-def opset_of(model: Any) -> int:
-    """Version of the standard operators that a graph is written in.
-
-    Args:
-        model: The ONNX model.
-
-    Returns:
-        The version.
-    """
-    return int(model.opset_import[0].version)
 
 
 def _export(part: nn.Module, example: Tensor, source: str, results: list[str], what: str) -> Any:
@@ -115,7 +109,7 @@ def _export(part: nn.Module, example: Tensor, source: str, results: list[str], w
                 (example,),
                 dynamo=True,
                 verbose=False,
-                opset_version=OPSET,
+                opset_version=EXPORT_OPSET,
                 input_names=[source],
                 output_names=results,
                 dynamic_shapes=({0: torch.export.Dim(BATCH)},),
@@ -171,17 +165,18 @@ def joined_model(stages: Sequence[Any]) -> Any:
     """
     import onnx
 
-    joined = prefixed(stages[0], 0)
-    for index, stage in enumerate(stages[1:], start=1):
+    parts = [prefixed(stage, index) for index, stage in enumerate(stages)]
+    _level_versions_(parts)
+    joined = parts[0]
+    for index, following in enumerate(parts[1:], start=1):
         outputs = [exit_name(i) for i in range(index)] + output_names(index, len(stages))
-        following = prefixed(stage, index)
         # Both graphs may use one name only where they are joined, so the next input gets one of its own meanwhile.
         rename_values(following.graph, {features_name(index - 1): f"stage_{index}/input"})
         link = [(features_name(index - 1), f"stage_{index}/input")]
         joined = onnx.compose.merge_models(joined, following, io_map=link, outputs=outputs)
     joined.graph.name = "early_exit_network"
     joined.producer_name = "offramp"
-    onnx.checker.check_model(joined, full_check=True)
+    finish_model_(joined)
     return joined
 
 

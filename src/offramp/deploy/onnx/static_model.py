@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from offramp.deploy.onnx.finish_model import finish_model_
 from offramp.deploy.onnx.value_names import exit_name
 from offramp.deploy.runtime.graph_check import known_shapes
 
@@ -86,4 +87,6 @@ def _reduced(joined: Any, outputs: Sequence[str]) -> Any:
     constants = [tensor for tensor in joined.graph.initializer if tensor.name in needed]
     kept = [item for item in joined.graph.output if item.name in outputs]
     graph = onnx.helper.make_graph(nodes[::-1], _STATIC_NAME, joined.graph.input, kept, constants)
-    return onnx.helper.make_model(graph, opset_imports=joined.opset_import, ir_version=joined.ir_version)
+    model = onnx.helper.make_model(graph, opset_imports=joined.opset_import)
+    finish_model_(model)
+    return model

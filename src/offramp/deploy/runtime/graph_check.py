@@ -47,6 +47,12 @@ def check_graph(content: bytes, what: str, *, branches: bool = False) -> Any:
         model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RecursionError) as exc:
         raise BundleError(f"{what!r} is not an ONNX file: {exc}") from exc
+    opset = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD_DOMAINS), default=0)
+    if opset > onnx.defs.onnx_opset_version():
+        raise BundleError(
+            f"{what!r} is written in opset {opset}, but the installed onnx {onnx.__version__} knows opsets up to "
+            f"{onnx.defs.onnx_opset_version()}. Install a newer onnx."
+        )
     for tensor in _messages(model, onnx.TensorProto):
         _check_tensor(tensor, what)
     if model.functions or model.training_info or any(_messages(model, onnx.SparseTensorProto)):

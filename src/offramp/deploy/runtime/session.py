@@ -13,6 +13,7 @@ from offramp.deploy.bundle.bundle_files import BundleFiles, open_files
 from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.bundle.manifest_records import ExitCost
 from offramp.deploy.runtime.graph_sessions import checked_content, run, start_content
+from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
 from offramp.deploy.runtime.sample_inputs import load_sample, normalise
@@ -45,8 +46,8 @@ class EarlyExitSession:
     """Runs an exported bundle with onnxruntime on the CPU; torch is not needed.
 
     Loading executes nothing from the bundle but the arithmetic of its graphs. It raises BundleError for a file that is
-    missing, changed, or not what the manifest says, and InputError for a rule that is for another number of exits. One
-    session may serve many threads at once.
+    missing, changed, or not what the manifest says, and for an onnxruntime that is too old for the bundle. It raises
+    InputError for a rule that is for another number of exits. One session may serve many threads at once.
 
     Args:
         bundle: A bundle: a folder, or a .zip of one.
@@ -60,6 +61,7 @@ class EarlyExitSession:
         self.path = Path(bundle)
         files = open_files(self.path)
         self.manifest: Manifest = load_manifest(files)
+        check_runtime(self.manifest.oldest_runtime, f"Bundle {str(self.path)!r}")
         # Made once: building a policy checks it, which a sample need not wait for.
         self._notation = self.manifest.rule_notation
         self._rule: ExitRule = self._notation.rule if rule is None else rule

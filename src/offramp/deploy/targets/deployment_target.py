@@ -22,6 +22,8 @@ _TOLERANCE = 1e-4
 
 BUNDLE_TARGET = "onnx"
 """The target that a run always writes: all others are made from its bundle."""
+INT8_TARGET = "int8"
+"""The target that a run also writes for a network with weights of fewer than 8 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,21 @@ class DeploymentTarget(Protocol):
             What the files answer.
         """
         ...
+
+
+@dataclass(frozen=True)
+class WrittenTarget:
+    """A deployment target that lies beside a bundle.
+
+    Attributes:
+        name: The registered name of the target.
+        rule: The pick that the network was finished for.
+        folder: Its folder.
+    """
+
+    name: str
+    rule: str
+    folder: Path
 
 
 DEPLOYMENT_TARGETS: Registry[DeploymentTarget] = Registry(

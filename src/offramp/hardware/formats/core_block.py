@@ -30,7 +30,7 @@ def _memories(data: Any, info: ValidationInfo) -> tuple[MemoryLevel, ...]:
     array = info.data.get("operational_array")
     context = {**context_of(info), "dimensions": array.dimensions if array else ()}
     memories = tuple(memory_level(block, name) for name, block in read_as(_MemoryBlocks, data, context).items())
-    faults = list(_hierarchy_faults(memories))
+    faults = list(_hierarchy_faults(memories, computes=context.get("min_array_size", 1) > 0))
     if memories and isinstance(array, InMemoryArrayBlock):
         faults += _cell_faults({memory.name: memory for memory in memories}, array)
     raise_faults(faults)
@@ -125,8 +125,8 @@ class NamedCore:
     core: Core | None
 
 
-def _hierarchy_faults(memories: Sequence[MemoryLevel]) -> Iterator[Fault]:
-    """Every operand has memories up to the last one, and every memory below that is connected upwards."""
+def _hierarchy_faults(memories: Sequence[MemoryLevel], computes: bool) -> Iterator[Fault]:
+    """Every operand has memories, each connected with the next; an off-chip memory holds all operands."""
     if not memories:
         yield Fault("`memories` must hold at least one memory")
         return
@@ -134,7 +134,7 @@ def _hierarchy_faults(memories: Sequence[MemoryLevel]) -> Iterator[Fault]:
         levels = [memory for memory in memories if operand in memory.operands]
         if not levels:
             yield Fault(f"no memory holds operand {operand}")
-        elif levels[-1] is not memories[-1]:
+        elif levels[-1] is not memories[-1] and not computes:
             yield Fault(f"the last memory '{memories[-1].name}' must hold all operands, but not {operand}")
         for memory in levels[:-1]:
             (ports,) = (item for item in memory.operand_ports if item.operand == operand)

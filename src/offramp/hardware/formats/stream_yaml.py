@@ -1,106 +1,139 @@
-"""Stream's multi-core YAML: a list of core files and a two-dimensional mesh between them."""
+"""Stream's multi-core YAML, today's dialect and the older ones: core files and what connects them."""
 
-import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link
 from offramp.hardware.block import Block, context_of
-from offramp.hardware.field_types import Count, Figure, Items, Name, Text, WholeNumber, must
-from offramp.hardware.formats.core_block import CoreBlock
+from offramp.hardware.field_types import Figure, Items, Text, WholeNumber, must, shown
 from offramp.hardware.formats.faults import Faults, read_block
-from offramp.hardware.formats.yaml_file import read_yaml
+from offramp.hardware.formats.stream_core import StreamCore, read_core_file, stated_kind
+from offramp.hardware.formats.stream_links import (
+    SPECIAL,
+    BusBlock,
+    MeshBlock,
+    connected,
+    graph_of,
+    mesh_links,
+    offchip_links,
+)
 
 MAX_CORES = 1024
-SPECIAL = {
-    "pooling_core_id": CoreKind.POOLING,
-    "simd_core_id": CoreKind.SIMD,
-    "offchip_core_id": CoreKind.OFFCHIP,
-}
+_MEMORY_SHARING = "cores that share their outermost memory are not modelled; leave the key out and state a link"
+_MEASURED = "measured bandwidths are not modelled; state the bandwidth of each connection"
 
 
-def _free_position(value: int | None, info: ValidationInfo) -> int | None:
-    files = context_of(info)["files"]
-    if value is None or files is None:
+def _numbered(value: Any) -> Any:
+    """Cores as a list; a mapping must number them 0, 1, ... without a gap."""
+    if not isinstance(value, dict):
         return value
-    if value >= len(files):
-        raise ValueError(f"must be below the number of cores ({len(files)}), got {value}")
-    for key, kind in SPECIAL.items():
-        if key != info.field_name and info.data.get(key) == value:
-            raise ValueError(f"names core {value}, which is the {kind.value} core already")
+    ids = [int(key) if isinstance(key, str) and key.isdecimal() else key for key in value]
+    if any(isinstance(key, bool) or not isinstance(key, int) for key in ids) or sorted(ids) != list(range(len(ids))):
+        given = shown(list(value))
+        raise ValueError(f"must number the cores 0, 1, ... without a gap, got {given}")
+    by_id = dict(zip(ids, value.values(), strict=True))
+    return [by_id[number] for number in range(len(ids))]
+
+
+def _file_or_block(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    wrong = [item for item in value if not isinstance(item, str | dict)]
+    if wrong:
+        raise ValueError(f"must hold names, got {shown(wrong[0])}")
     return value
 
 
-Position = Annotated[WholeNumber | None, AfterValidator(_free_position)]
+def _known_core(value: int | None, info: ValidationInfo) -> int | None:
+    num_cores = context_of(info)["num_cores"]
+    if value is not None and num_cores is not None and value >= num_cores:
+        raise ValueError(f"must be below the number of cores ({num_cores}), got {value}")
+    return value
 
 
-@dataclass(frozen=True)
-class MeshBlock(Block):
-    """The block `graph`. The context's ``files`` are the core files, None where they have a fault.
-
-    Attributes:
-        type: 2d_mesh.
-        nb_rows: Rows of the mesh.
-        nb_cols: Columns of the mesh.
-        bandwidth: Bits per cycle of a link.
-        unit_energy_cost: pJ per cycle that a link is active.
-        pooling_core_id: Position of the pooling core in the list of cores.
-        simd_core_id: Position of the SIMD core.
-        offchip_core_id: Position of the off-chip memory.
-    """
-
-    type: Literal["2d_mesh"]
-    nb_rows: Count
-    nb_cols: Count
-    bandwidth: Count
-    unit_energy_cost: Figure = 0.0
-    pooling_core_id: Position = None
-    simd_core_id: Position = None
-    offchip_core_id: Position = None
+_CoreId = Annotated[WholeNumber | None, AfterValidator(_known_core)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamFile(Block):
-    """A file as a whole; mesh and core files are read one by one.
+    """A file as a whole; interconnect and core files are read one by one.
 
     Attributes:
         name: What the accelerator is called.
-        cores: Core files, relative to this one; a file may be named more than once.
-        graph: The mesh.
+        cores: Core files by number, or blocks in their place; a file may be named more than once.
+        offchip_core_id: Number of the off-chip memory.
+        pooling_core_id: Number of the pooling core.
+        simd_core_id: Number of the SIMD core.
+        offchip_core: File of an off-chip memory that has no number; linked with every core.
+        bandwidth: Bits per cycle of the connections that are text.
+        unit_energy_cost: pJ per cycle that a connection is active.
+        core_connectivity: The connections of today's files.
+        graph: The interconnect of older files.
+        mesh: The same; the key is ``2d_mesh``.
+        bus: The same.
+        core_memory_sharing: Must be empty.
+        core_coordinates: Not used.
+        kernel_library: Not used.
+        technology_node: Not used.
+        memory_aliases: Not used.
+        reconfiguration: Not used.
     """
 
     name: Text
     cores: Annotated[
-        Items[Name], must(lambda files: len(files) <= MAX_CORES, "must name at most 1024 cores, got {count}")
+        Items[Any],
+        BeforeValidator(_numbered),
+        AfterValidator(_file_or_block),
+        must(lambda files: len(files) <= MAX_CORES, "must name at most 1024 cores, got {count}"),
     ]
-    graph: Any
+    offchip_core_id: _CoreId = None
+    pooling_core_id: _CoreId = None
+    simd_core_id: _CoreId = None
+    offchip_core: Text = ""
+    bandwidth: Annotated[Any, must(lambda value: not isinstance(value, dict), _MEASURED)] = None
+    unit_energy_cost: Figure = 0.0
+    core_connectivity: Items[Any] | None = None
+    graph: Any = None
+    bus: Any = None
+    core_memory_sharing: Annotated[Items[Any], must(lambda groups: not groups, _MEMORY_SHARING)] = ()
+    core_coordinates: Any = None
+    kernel_library: Any = None
+    technology_node: Any = None
+    memory_aliases: Any = None
+    reconfiguration: Any = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamCore(CoreBlock):
-    """A core file.
+def is_stream(data: Mapping[str, Any]) -> bool:
+    """Whether a file without `schema` is one of Stream's.
 
-    Attributes:
-        name: Not used: cores are called by kind and position.
+    Args:
+        data: The content of the file.
+
+    Returns:
+        Whether its cores are files, or an interconnect is described in Stream's terms.
     """
-
-    name: Text = ""
+    cores = data.get("cores")
+    files = isinstance(cores, dict) and any(isinstance(item, str) for item in cores.values())
+    keys = ("graph", "2d_mesh", "bus", "core_connectivity", "offchip_core_id", "offchip_core")
+    return isinstance(cores, list) or files or any(key in data for key in keys)
 
 
 def read_stream(data: Mapping[str, Any], path: Path) -> Accelerator:
     """A Stream accelerator.
 
-    Compute cores are called core0, core1, ... in file order and fill the mesh column by column; the others are called
-    pooling, simd and offchip. Links: neighbours in the mesh and pooling core to compute core at the mesh's bandwidth,
-    each direction a link of its own; SIMD core to compute and pooling cores without transfer time; one link, shared by
+    Compute cores are called core0, core1, ... in the order of their numbers; the others are called pooling, simd and
+    offchip, with a number where there are several. A core's kind is that of its number in the file
+    (``offchip_core_id`` and the like), else of its core file.
+
+    Links of today's files: `core_connectivity`, a bus being one medium; of two connections of the same pair the first
+    counts. Links of older files: neighbours in the mesh and pooling core to compute core at the mesh's bandwidth, each
+    direction a link of its own; SIMD core to compute and pooling cores without transfer time; one link, shared by
     all traffic, between the off-chip core and every other core, as wide as the off-chip memory's port.
     Stream's `unit_energy_cost` is per cycle that a link is active, here spread over the bits of such a cycle.
-    Source: Stream (KULeuven-MICAS/stream, asyms/stream branch expl-eenn), its 2d_mesh interconnect.
+    Source: Stream (KULeuven-MICAS/stream, main branch; asyms/stream, branch expl-eenn), its interconnects.
 
     Args:
         data: The content of the file.
@@ -113,99 +146,112 @@ def read_stream(data: Mapping[str, Any], path: Path) -> Accelerator:
         AcceleratorError: The file or a core file has faults; the message lists all of them.
     """
     faults = Faults()
-    file = read_block(StreamFile, data, "", faults)
-    files = None if file is None else file.cores
-    graph, mesh = data.get("graph"), None
-    if graph is not None:
-        mesh = read_block(MeshBlock, graph, "graph", faults, {"files": files})
-    kinds = _kinds(graph, len(files or ()))
-    cores = _read_cores(files or (), kinds, path, faults)
-    num_compute = kinds.count(CoreKind.COMPUTE)
-    if files is not None and mesh is not None and num_compute != mesh.nb_rows * mesh.nb_cols:
-        needs = f"a {mesh.nb_rows} x {mesh.nb_cols} mesh needs as many compute cores"
-        faults.add("graph", f"{needs}, got {num_compute}")
+    entries = _entries(data)
+    count = None if entries is None else len(entries)
+    plain = {key: value for key, value in data.items() if key != "2d_mesh"}
+    file = read_block(StreamFile, plain, "", faults, {"num_cores": count})
+    key, graph = graph_of(data)
+    if not key and data.get("core_connectivity") is None:
+        faults.add("", "`core_connectivity` is missing, which says how cores are connected (in older files `graph`)")
+    elif key and data.get("core_connectivity") is not None:
+        faults.add("", f"`core_connectivity` and `{key}` both say how cores are connected; leave one of them out")
+    interconnect = _read_graph(key, graph, count, faults) if key else None
+    special = _special_kinds(data, graph)
+    cores = _read_cores(entries or (), special, path, faults)
+    cores += _separate_offchip(data.get("offchip_core"), path, faults)
+    links: list[Link] = []
+    if file is not None and not key:
+        complete = cores if len(cores) >= len(entries or ()) else None
+        links = connected(
+            file.core_connectivity or (), complete, file.bandwidth, file.unit_energy_cost, count or 0, faults
+        )
+    num_compute = sum(core.kind is CoreKind.COMPUTE for core in cores)
+    if isinstance(interconnect, MeshBlock) and count is not None and len(cores) == count:
+        if num_compute != interconnect.nb_rows * interconnect.nb_cols:
+            needs = f"a {interconnect.nb_rows} x {interconnect.nb_cols} mesh needs as many compute cores"
+            faults.add(key, f"{needs}, got {num_compute}")
+    elif count is not None and not faults.items and not num_compute:
+        faults.add("cores", "one core at least must be a compute core, got none")
     faults.raise_if_any(path.name)
     assert file is not None  # it has no faults
-    assert mesh is not None
+    if interconnect is not None:
+        links = mesh_links(cores, interconnect) + offchip_links(cores, interconnect.unit_energy_cost)
+    elif file.offchip_core:
+        links += offchip_links(cores, file.unit_energy_cost)
     return Accelerator(
         name=file.name,
         cores=tuple(cores),
-        links=tuple(_links(cores, mesh)),
+        links=tuple(links),
         description=f"Read from Stream's {path.name}.",
         sources=(f"Figures as given in {path.name} and the core files that it names.",),
     )
 
 
-def _kinds(graph: Any, num_cores: int) -> list[CoreKind]:
-    """The kinds of cores as far as the mesh, which may have faults, tells them."""
-    given = graph if isinstance(graph, dict) else {}
-    special = {index: kind for key, kind in SPECIAL.items() if isinstance(index := given.get(key), int | float)}
-    return [special.get(index, CoreKind.COMPUTE) for index in range(num_cores)]
+def _entries(data: Mapping[str, Any]) -> Sequence[Any] | None:
+    """Core files and blocks by number; None where the key has a fault."""
+    try:
+        found = _numbered(data.get("cores"))
+        return _file_or_block(tuple(found)) if isinstance(found, list) and len(found) <= MAX_CORES else None
+    except ValueError:
+        return None
 
 
-def _read_cores(files: Sequence[str], kinds: Sequence[CoreKind], path: Path, faults: Faults) -> list[Core]:
-    cores: list[Core] = []
-    num_compute = 0
-    for file, kind in zip(files, kinds, strict=True):
-        name = kind.value
-        if kind is CoreKind.COMPUTE:
-            name, num_compute = f"core{num_compute}", num_compute + 1
-        found = _inside(path.parent, file)
-        if found is None:
-            faults.add("cores", f"core file {file!r} must lie in the folder of {path.name}")
+def _read_graph(key: str, graph: Any, count: int | None, faults: Faults) -> MeshBlock | BusBlock | None:
+    kind = graph.get("type", "" if key == "graph" else key) if isinstance(graph, dict) else "2d_mesh"
+    if kind == "bus":
+        return read_block(BusBlock, graph, key, faults, {"num_cores": count})
+    if kind != "2d_mesh":
+        faults.add(key, f"`type` must be one of 2d_mesh, bus, got {shown(kind)}")
+    return read_block(
+        MeshBlock, {**graph, "type": "2d_mesh"} if isinstance(graph, dict) else graph, key, faults, {"num_cores": count}
+    )
+
+
+def _special_kinds(data: Mapping[str, Any], graph: Any) -> dict[float, CoreKind]:
+    """The kinds of cores as far as the file, which may have faults, tells them by number."""
+    given = {**data, **(graph if isinstance(graph, dict) else {})}
+    ids = {key: given.get(key) for key in SPECIAL}
+    return {index: SPECIAL[key] for key, index in ids.items() if isinstance(index, int | float)}
+
+
+def _read_cores(entries: Sequence[Any], special: Mapping[float, CoreKind], path: Path, faults: Faults) -> list[Core]:
+    blocks: list[tuple[CoreKind, StreamCore, str]] = []
+    for number, entry in enumerate(entries):
+        data = entry if isinstance(entry, dict) else read_core_file(entry, path, faults)
+        label = f"core {number}" if isinstance(entry, dict) else f"core file '{entry}'"
+        if data is None:
             continue
-        try:
-            data = read_yaml(found).data
-        except AcceleratorError as exc:
-            faults.add("cores", str(exc).rstrip("."))
+        kind = special.get(number) or stated_kind(data)
+        if isinstance(kind, str) and not isinstance(kind, CoreKind):
+            faults.add(label, kind)
             continue
-        context = {"min_array_size": 0 if kind is CoreKind.OFFCHIP else 1}
-        block = read_block(StreamCore, data, f"core file '{file}'", faults, context)
+        if kind is CoreKind.OFFCHIP and CoreKind.OFFCHIP in special.values() and number not in special:
+            faults.add(label, "is an off-chip memory, but `offchip_core_id` names another core")
+            continue
+        block = read_block(StreamCore, data, label, faults, _context(kind))
         if block is not None:
-            cores.append(block.build(name, kind, f"{file}, named by {path.name}"))
+            source = label if isinstance(entry, dict) else f"{entry}, named by {path.name}"
+            blocks.append((kind, block, source))
+    counts = Counter(kind for kind, _, _ in blocks)
+    numbers: Counter[CoreKind] = Counter()
+    cores = []
+    for kind, block, source in blocks:
+        numbered = kind is CoreKind.COMPUTE or counts[kind] > 1
+        stem = "core" if kind is CoreKind.COMPUTE else kind.value
+        cores.append(block.build(f"{stem}{numbers[kind]}" if numbered else stem, kind, source))
+        numbers[kind] += 1
+    if counts[CoreKind.OFFCHIP] > 1:
+        faults.add("cores", f"at most one core may be an off-chip memory, got {counts[CoreKind.OFFCHIP]}")
     return cores
 
 
-def _inside(folder: Path, file: str) -> Path | None:
-    """The file below ``folder``, links followed; None when it lies elsewhere."""
-    try:
-        found = (folder / file).resolve()
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return found if found.is_relative_to(folder.resolve()) else None
+def _separate_offchip(file: Any, path: Path, faults: Faults) -> list[Core]:
+    if not isinstance(file, str) or not file:
+        return []
+    data = read_core_file(file, path, faults)
+    block = data and read_block(StreamCore, data, f"core file '{file}'", faults, _context(CoreKind.OFFCHIP))
+    return [block.build("offchip", CoreKind.OFFCHIP, f"{file}, named by {path.name}")] if block else []
 
 
-def _links(cores: list[Core], mesh: MeshBlock) -> list[Link]:
-    """Every link of the accelerator, each direction on its own."""
-    compute = [core.name for core in cores if core.kind is CoreKind.COMPUTE]
-    of_kind = {kind: [core.name for core in cores if core.kind is kind] for kind in CoreKind}
-    width, energy = mesh.bandwidth, mesh.unit_energy_cost / mesh.bandwidth
-    mesh_pairs: list[tuple[str, str]] = []
-    for index, name in enumerate(compute):
-        column, row = divmod(index, mesh.nb_rows)
-        if column + 1 < mesh.nb_cols:
-            mesh_pairs.append((name, compute[index + mesh.nb_rows]))
-        if row + 1 < mesh.nb_rows:
-            mesh_pairs.append((name, compute[index + 1]))
-    mesh_pairs += itertools.product(compute, of_kind[CoreKind.POOLING])
-    simd_pairs = itertools.product(compute + of_kind[CoreKind.POOLING], of_kind[CoreKind.SIMD])
-    links = [Link(one, other, width, energy) for pair in mesh_pairs for one, other in (pair, pair[::-1])]
-    links += [Link(one, other, None, 0.0) for pair in simd_pairs for one, other in (pair, pair[::-1])]
-    for core in cores:
-        if core.kind is CoreKind.OFFCHIP:
-            links += _offchip_links(core, [other.name for other in cores if other is not core], mesh)
-    return links
-
-
-def _offchip_links(offchip: Core, others: list[str], mesh: MeshBlock) -> list[Link]:
-    """One medium for both directions when the off-chip memory has one port, else one per direction."""
-    memory = offchip.top_memory
-    one_port = len(memory.ports) == 1
-    write = offchip.name if one_port else f"{offchip.name}-write"
-    read = offchip.name if one_port else f"{offchip.name}-read"
-    writes, reads, cost = memory.write_bandwidth_bits, memory.read_bandwidth_bits, mesh.unit_energy_cost
-    links: list[Link] = []
-    for name in others:
-        links.append(Link(name, offchip.name, writes, cost / writes, write))
-        links.append(Link(offchip.name, name, reads, cost / reads, read))
-    return links
+def _context(kind: CoreKind) -> dict[str, Any]:
+    return {"min_array_size": 0 if kind is CoreKind.OFFCHIP else 1}

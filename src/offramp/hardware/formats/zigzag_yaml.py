@@ -6,14 +6,14 @@ from typing import Any, cast
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryLevel
 from offramp.hardware.field_types import Text
-from offramp.hardware.formats.core_block import CoreBlock
 from offramp.hardware.formats.faults import Faults, read_block
 from offramp.hardware.formats.memory_block import MOVES
+from offramp.hardware.formats.stream_core import StreamCore, stated_kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZigzagFile(CoreBlock):
-    """A file of one core.
+class ZigzagFile(StreamCore):
+    """A file of one core, perhaps one of Stream's core files.
 
     Attributes:
         name: What the core is called.
@@ -36,6 +36,13 @@ def read_zigzag(data: Mapping[str, Any], label: str) -> Accelerator:
         AcceleratorError: The file has faults; the message lists all of them.
     """
     faults = Faults()
+    kind = stated_kind(data)
+    if kind is not CoreKind.COMPUTE:
+        what = f"it describes a core of kind {kind.value}" if isinstance(kind, CoreKind) else kind
+        faults.add(
+            "", f"a file of one core must describe a compute core, but {what}; give the file that names its cores"
+        )
+        faults.raise_if_any(label)
     file = read_block(ZigzagFile, data, "", faults)
     faults.raise_if_any(label)
     assert file is not None  # a block without faults

@@ -1,7 +1,8 @@
 """Choice of taps among the places where a model can be cut."""
 
+import contextlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,11 +114,24 @@ def _macs(calls: CallGraph, cuts: Sequence[Cut], example: Tensor) -> tuple[tuple
     features, done, totals = example[:1].clone(), 0, []
     for piece in calls.pieces(cuts):
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
+        with torch.no_grad(), _constant_parameters(piece), counter:
             features = piece(features)
         done += counter.get_total_flops() // 2
         totals.append(done)
     return tuple(totals[:-1]), totals[-1]
+
+
+@contextlib.contextmanager
+def _constant_parameters(module: nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient: torch's counter fails where one is the input of a submodule, as a token is."""
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def _steps(cuts: Sequence[Cut], reached: dict[Cut, int]) -> list[Cut]:

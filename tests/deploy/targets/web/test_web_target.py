@@ -1,5 +1,6 @@
 """The web page, in a real browser: the network's and the session's answers."""
 
+import base64
 import functools
 import html
 import http.server
@@ -22,12 +23,14 @@ from typer.testing import CliRunner
 
 from offramp.cli.main import app
 from offramp.deploy.bundle.export_bundle import ExportRecord
+from offramp.deploy.runtime.sample_inputs import load_image
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.deploy.targets.web.web_target import export_web
 from offramp.errors import BundleError, InputError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import prepare_
 from offramp.space.architecture import Precision
+from tests.data import image_samples
 from tests.deploy import toys
 from tests.deploy.conftest import export
 
@@ -90,7 +93,7 @@ def opened(browser: str, address: str, tmp_path: Path) -> str:
     for attempt in range(4):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
         command += [f"--user-data-dir={tmp_path / f'profile-{attempt}'}"]
-        command += [f"--virtual-time-budget={60000 * 3**attempt}", "--dump-dom", address]
+        command += [f"--virtual-time-budget={60000 * 10**attempt}", "--dump-dom", address]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr[-500:]
         shown = done.stdout
@@ -164,9 +167,56 @@ def test_an_image_gets_the_networks_answer(
     assert wanted.class_name in shown
 
 
+FILES_PROBE = """
+addEventListener("load", async () => {
+  while (!session) await new Promise((done) => setTimeout(done, 50));
+  const found = {};
+  for (const [name, data] of Object.entries(await json("files.json"))) {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    try {
+      found[name] = Array.from(await valuesOf(new Blob([bytes])));
+    } catch (error) {
+      found[name] = String(error);
+    }
+  }
+  byId("check-result").textContent = JSON.stringify(found);
+});
+"""
+
+
+def test_an_image_file_becomes_the_same_input_in_the_browser_and_in_python(
+    record: ExportRecord, runtime: Path, browser: str, served: str, tmp_path: Path
+) -> None:
+    page = export_web(record.path, tmp_path / "page", runtime=runtime).parent
+    samples = image_samples.samples(("PNG", "BMP", "GIF", "WEBP", "JPEG"), size=(21, 17))
+    samples = [sample for sample in samples if sample.mode == "RGB" or sample.tag == "none"]
+    for sample in samples:
+        (tmp_path / sample.name).write_bytes(sample.data)
+    files = {sample.name: base64.b64encode(sample.data).decode() for sample in samples}
+    (page / "files.json").write_text(json.dumps(files))
+    (page / "probe.js").write_text(FILES_PROBE)
+    probe = (page / "index.html").read_text().replace("</head>", '<script src="probe.js" defer></script></head>')
+    (page / "probe.html").write_text(probe)
+    shown = opened(browser, f"{served}/probe.html", tmp_path)
+    found = re.search(r'id="check-result">([^<]*)<', shown)
+    assert found is not None
+    session = EarlyExitSession(record.path)
+    compared = 0
+    for name, values in json.loads(html.unescape(found.group(1))).items():
+        if image_samples.is_transparent(tmp_path / name):
+            assert "Transparent images" in values, name
+            continue
+        inputs = session.prepare(load_image(tmp_path / name, session.manifest.preprocessing)[None])
+        # JSON writes the browser's floats in full. Decoders of JPEG may round differently, by two levels at most.
+        allowed = 2.1 / (255 * min(toys.STD)) if name.endswith(".jpeg") else 0.0
+        assert np.abs(np.array(values, dtype=np.float32) - inputs.ravel()).max() <= allowed, name
+        compared += 1
+    assert compared > 50
+
+
 def test_the_page_holds_only_what_it_needs(record: ExportRecord, tmp_path: Path) -> None:
     page = export_web(record.path, tmp_path / "page", runtime=fake_runtime(tmp_path / "runtime"))
-    names = {"index.html", "style.css", "app.js", "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"}
+    names = {"index.html", "style.css", "preprocess.js", "app.js", "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"}
     names |= {"ort-wasm-simd-threaded.wasm", "model_early_exit.onnx", "manifest.json", "samples.json"}
     assert {path.name for path in page.parent.iterdir()} == names
     text = page.read_text()

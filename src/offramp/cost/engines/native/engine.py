@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions
+from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions, Unrolling
 from offramp.cost.engines.native.in_memory_arrays import ImcGeometry, why_not
 from offramp.cost.engines.native.intra_core import MappingCosts, evaluate_orderings
 from offramp.cost.engines.native.loop_mapping import (
@@ -19,15 +19,15 @@ from offramp.cost.engines.native.loop_mapping import (
 )
 from offramp.cost.engines.native.loop_nest import LoopNest, loop_nest, sparse_nest
 from offramp.cost.engines.native.memory_levels import CoreView, unserved_movement, view_core
-from offramp.cost.engines.native.spatial_unrolling import SpatialSearch, spatial_mappings
+from offramp.cost.engines.native.spatial_unrolling import SpatialCandidate, SpatialSearch, spatial_candidates
 from offramp.cost.operator_rules import RULE_OPS, rule_cost
 from offramp.cost.report import Goal, LayerCost, LayerEngine, MemoryEnergy
 from offramp.cost.sparsity_gain import gain_of
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
-from offramp.hardware.accelerator import Core, CoreKind, SpatialLoop
+from offramp.hardware.accelerator import Core, CoreKind
 from offramp.workload.layer import LayerShape
 
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 """To be raised whenever a figure may change."""
 
 BLOCK = 5040
@@ -60,6 +60,9 @@ class NativeEngine:
         loads_overlap_computation: Whether data that is loaded once may arrive during the computation, as zigzag-dse
             3.9.1 counts. False: it arrives before, as in zigzag-dse 3.6 and in the published evaluation of early-exit
             networks.
+        unrolling: How a loop that a dataflow has on several array dimensions is divided where the layer is smaller:
+            ``best``, or ``zigzag`` as zigzag-dse 3.9.1 does, which takes the loop off some of these dimensions. Other
+            layers and cores cost the same under both, and ``best`` is never worse.
     """
 
     goal: Goal = "latency"
@@ -67,6 +70,7 @@ class NativeEngine:
     num_spatial_mappings: int = 3
     mixed_spatial_mappings: bool = False
     loads_overlap_computation: bool = False
+    unrolling: Unrolling = "best"
 
     def __post_init__(self) -> None:
         for name in ("loma_lpf_limit", "num_spatial_mappings"):
@@ -93,7 +97,8 @@ class NativeEngine:
         """Version of the model and every setting that a figure depends on."""
         mixed = ".mixed" if self.mixed_spatial_mappings else ""
         loads = ".overlap" if self.loads_overlap_computation else ""
-        return f"{MODEL_VERSION}.{self.goal}.lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{mixed}{loads}"
+        search = f"lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{mixed}"
+        return f"{MODEL_VERSION}.{self.goal}.{search}{loads}.{self.unrolling}"
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
         """Price layers on cores.
@@ -145,9 +150,9 @@ class NativeEngine:
             return fault
         nest = sparse_nest(loop_nest(shape), gain_of(shape, core))
         best: dict[Goal, _Best] = {}
-        search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings)
-        for mapping in spatial_mappings(nest, view, search):
-            for goal, found in self._best_orders(nest, view, mapping, goals):
+        search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings, self.unrolling == "best")
+        for candidate in spatial_candidates(nest, view, search):
+            for goal, found in self._best_orders(candidate, view, goals):
                 if goal not in best or found.rank < best[goal].rank:
                     best[goal] = found
         if not best:
@@ -156,10 +161,11 @@ class NativeEngine:
         return {goal: _layer_cost(nest, view, found) for goal, found in best.items()}
 
     def _best_orders(
-        self, nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...], goals: Sequence[Goal]
+        self, candidate: SpatialCandidate, view: CoreView, goals: Sequence[Goal]
     ) -> Iterator[tuple[Goal, _Best]]:
         """For each goal the best order of each block of orders, earlier ones first."""
-        plan = plan_spatial(nest, view, mapping)
+        nest = candidate.nest
+        plan = plan_spatial(nest, view, candidate.mapping)
         orderings = all_orderings(temporal_loops(nest, plan, self.loma_lpf_limit))
         for block in orderings.blocks(BLOCK):
             costs = evaluate_orderings(nest, view, plan, block, fill_early=self.loads_overlap_computation)
@@ -224,7 +230,11 @@ def _describe_order(nest: LoopNest, costs: MappingCosts, column: int) -> str:
 
 
 def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
-    return tuple(NativeEngine(goal=goal) for goal in options.goals)
+    overlap = options.loads == "overlap"
+    return tuple(
+        NativeEngine(goal=goal, loads_overlap_computation=overlap, unrolling=options.unrolling)
+        for goal in options.goals
+    )
 
 
 COST_ENGINES.add(

@@ -1,5 +1,6 @@
 """A layer as a loop nest: which loops each operand depends on, and how wide its elements are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import gcd, prod
 
@@ -82,6 +83,8 @@ class LoopNest:
         search_order: The order in which loops are offered to an array dimension. It decides between equally good
             spatial mappings.
         sparsity: What zero weights save; None where they save nothing.
+        needed: Iterations that the layer needs of each loop, where the array computes dummies beside them; None where
+            it computes no more than that.
     """
 
     dims: tuple[str, ...]
@@ -89,6 +92,19 @@ class LoopNest:
     operands: tuple[Operand, ...]
     search_order: tuple[str, ...]
     sparsity: SparseGain | None = None
+    needed: tuple[int, ...] | None = None
+
+    def padded(self, sizes: Mapping[str, int]) -> "LoopNest":
+        """Return the nest with longer loops, of which the iterations beyond the layer are dummies.
+
+        Args:
+            sizes: Number of iterations of the loops that change, not below what they were.
+
+        Returns:
+            The nest.
+        """
+        longer = tuple(sizes.get(dim, size) for dim, size in zip(self.dims, self.sizes, strict=True))
+        return self if longer == self.sizes else replace(self, sizes=longer, needed=self.needed or self.sizes)
 
     def size(self, dim: str) -> int:
         """Return the number of iterations of a loop.
@@ -116,8 +132,8 @@ class LoopNest:
 
     @property
     def operations(self) -> int:
-        """Multiplications (or comparisons, or additions) that the array performs, padding included."""
-        return prod(self.sizes)
+        """Multiplications (or comparisons, or additions) of the layer: padding of its input included, dummies not."""
+        return prod(self.needed or self.sizes)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from offramp.cost.engines.native.dataflow_division import Division, Limits, best_divisions, zigzag_division
 from offramp.cost.engines.native.loop_mapping import FloatArray, IntArray
 from offramp.cost.engines.native.loop_nest import LoopNest, Operand
 from offramp.cost.engines.native.memory_levels import CoreView, Direction
@@ -22,14 +23,38 @@ class SpatialSearch:
     Attributes:
         candidates: Number of best-ranked mappings, >= 1.
         mixed: Whether as many again may unroll several loops along one array dimension.
+        divides_dataflows: Whether a loop that a dataflow has on several array dimensions is divided over them. False:
+            it leaves array dimensions where it is unrolled too often, as in zigzag-dse 3.9.1.
     """
 
     candidates: int = 3
     mixed: bool = False
+    divides_dataflows: bool = True
+
+
+@dataclass(frozen=True)
+class SpatialCandidate:
+    """A spatial mapping to be priced.
+
+    Attributes:
+        nest: The loops to compute: those of the layer, or longer ones where the array computes dummies beside it.
+        mapping: The unrolled loops.
+    """
+
+    nest: LoopNest
+    mapping: tuple[SpatialLoop, ...]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of all loops that run in time."""
+        factors = dict.fromkeys(self.nest.dims, 1)
+        for loop in self.mapping:
+            factors[loop.loop] *= loop.size
+        return math.prod(-(-self.nest.size(dim) // factor) for dim, factor in factors.items())
 
 
 def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> tuple[tuple[SpatialLoop, ...], ...]:
-    """Return the spatial mappings to price.
+    """Return the spatial mappings that zigzag-dse 3.9.1 proposes.
 
     Candidates of the mixed search come after those of the plain one, so that more search is never worse.
 
@@ -41,11 +66,49 @@ def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> t
     Returns:
         Mappings, best ranked first; one where the core's dataflow fixes all array dimensions, none where nothing fits.
     """
-    limits = _Limits.of(nest, view)
-    fixed = _fit_dataflow(nest, view, limits)
-    given = [dimension for dimension, _ in fixed]
+    limits = _limits(nest, view)
+    return _complete(nest, view, search, limits, zigzag_division(nest, view, limits))
+
+
+def spatial_candidates(nest: LoopNest, view: CoreView, search: SpatialSearch) -> tuple[SpatialCandidate, ...]:
+    """Return the spatial mappings to price.
+
+    Those of zigzag-dse come first, so that more search is never worse. Where a dataflow has one loop on several array
+    dimensions, the best divisions of the loop follow.
+
+    Args:
+        nest: The layer's loops.
+        view: The core.
+        search: How many mappings are wanted.
+
+    Returns:
+        The mappings.
+    """
+    found = [SpatialCandidate(nest, mapping) for mapping in spatial_mappings(nest, view, search)]
+    if search.divides_dataflows:
+        limits = _limits(nest, view)
+        for division in best_divisions(nest, view, limits):
+            for mapping in _complete(nest, view, search, limits, division):
+                found.append(SpatialCandidate(_filled(nest, view, mapping), mapping))
+    return tuple(dict.fromkeys(found))
+
+
+def _filled(nest: LoopNest, view: CoreView, mapping: tuple[SpatialLoop, ...]) -> LoopNest:
+    """The nest with the loops of the dataflow made as long as the rounds of all their units."""
+    units = {loop.loop: 1 for loop in view.core.dataflow if loop.loop in nest.dims}
+    for loop in mapping:
+        if loop.loop in units:
+            units[loop.loop] *= loop.size
+    return nest.padded({dim: -(-nest.size(dim) // unit) * unit for dim, unit in units.items()})
+
+
+def _complete(
+    nest: LoopNest, view: CoreView, search: SpatialSearch, limits: Limits, division: Division
+) -> tuple[tuple[SpatialLoop, ...], ...]:
+    """The mappings that have the loops of a division; array dimensions that it leaves open are searched."""
+    given = [item.array_dimension for item in division]
     free = [item.name for item in view.core.array if item.name not in given]
-    template = tuple(loop for _, loops in fixed for loop in loops)
+    template = tuple(loop for item in division for loop in item.loops)
     if not free:
         return (_fit_capacity(nest, view, template),)
     chosen: list[tuple[SpatialLoop, ...]] = []
@@ -56,33 +119,26 @@ def spatial_mappings(nest: LoopNest, view: CoreView, search: SpatialSearch) -> t
     return tuple(dict.fromkeys(chosen))
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """Largest unrolling per array dimension and loop."""
-
-    values: dict[tuple[str, str], int]
-
-    @classmethod
-    def of(cls, nest: LoopNest, view: CoreView) -> "_Limits":
-        """Array and loop size, and no more elements than the innermost memories can deliver or take in a cycle."""
-        values = {
-            (item.name, dim): min(size, item.size)
-            for item in view.core.array
-            for dim, size in zip(nest.dims, nest.sizes, strict=True)
-        }
-        for operand, memory in _innermost(nest, view):
-            served = view.memories[memory].level.served_dimensions
-            level = next(x for x in view.levels[operand.memory_operand] if x.memory == memory)
-            way = Direction.WRITE_FROM_LOW if operand.is_output else Direction.READ_TO_LOW
-            bits = operand.partial_bits
-            if bits == 0:
-                continue
-            elements = int(level.bandwidth_bits[way] // bits)
-            for dimension in served:
-                for dim in nest.dims:
-                    if dim not in operand.irrelevant:
-                        values[dimension, dim] = min(values[dimension, dim], elements)
-        return cls(values)
+def _limits(nest: LoopNest, view: CoreView) -> Limits:
+    """Array and loop size, and no more elements than the innermost memories can deliver or take in a cycle."""
+    values = {
+        (item.name, dim): min(size, item.size)
+        for item in view.core.array
+        for dim, size in zip(nest.dims, nest.sizes, strict=True)
+    }
+    for operand, memory in _innermost(nest, view):
+        served = view.memories[memory].level.served_dimensions
+        level = next(x for x in view.levels[operand.memory_operand] if x.memory == memory)
+        way = Direction.WRITE_FROM_LOW if operand.is_output else Direction.READ_TO_LOW
+        bits = operand.partial_bits
+        if bits == 0:
+            continue
+        elements = int(level.bandwidth_bits[way] // bits)
+        for dimension in served:
+            for dim in nest.dims:
+                if dim not in operand.irrelevant:
+                    values[dimension, dim] = min(values[dimension, dim], elements)
+    return values
 
 
 def _innermost(nest: LoopNest, view: CoreView) -> list[tuple[Operand, int]]:
@@ -96,30 +152,6 @@ def _innermost(nest: LoopNest, view: CoreView) -> list[tuple[Operand, int]]:
     ]
 
 
-def _fit_dataflow(nest: LoopNest, view: CoreView, limits: _Limits) -> list[tuple[str, tuple[SpatialLoop, ...]]]:
-    """The core's own dataflow, cut down to this layer."""
-    sizes = {item.name: item.size for item in view.core.array}
-    fixed: dict[str, list[SpatialLoop]] = {}
-    for loop in view.core.dataflow:
-        kept = fixed.setdefault(loop.array_dimension, [])
-        if loop.loop in nest.dims:
-            factor = min(loop.size, limits.values[loop.array_dimension, loop.loop])
-            kept.append(SpatialLoop(loop.array_dimension, loop.loop, max(1, factor)))
-    for dimension, loops in fixed.items():
-        while math.prod(loop.size for loop in loops) > sizes[dimension]:
-            loops.pop()
-    for dim in nest.dims:
-        holders = [loops for loops in fixed.values() if any(loop.loop == dim for loop in loops)]
-        while holders and _unrolled(itertools.chain(*fixed.values()), dim) > nest.size(dim):
-            loops = holders.pop()
-            loops[:] = [loop for loop in loops if loop.loop != dim]
-    return [(dimension, tuple(loops)) for dimension, loops in fixed.items()]
-
-
-def _unrolled(loops: "itertools.chain[SpatialLoop]", dim: str) -> int:
-    return math.prod(loop.size for loop in loops if loop.loop == dim)
-
-
 @dataclass(frozen=True)
 class _Options:
     """Choices for one array dimension: their loops, and (choices x dims) factors."""
@@ -128,9 +160,9 @@ class _Options:
     factors: IntArray
 
 
-def _options(nest: LoopNest, view: CoreView, limits: _Limits, dimension: str, mixed: bool) -> _Options:
+def _options(nest: LoopNest, view: CoreView, limits: Limits, dimension: str, mixed: bool) -> _Options:
     """Every divisor of every loop's largest unrolling, large ones first; ``mixed``: also two or three loops."""
-    largest = {dim: limits.values[dimension, dim] for dim in nest.search_order}
+    largest = {dim: limits[dimension, dim] for dim in nest.search_order}
     loops: list[tuple[SpatialLoop, ...]] = [
         (SpatialLoop(dimension, dim, factor),) for dim in nest.search_order for factor in _divisors(largest[dim])[::-1]
     ]

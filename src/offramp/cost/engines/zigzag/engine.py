@@ -123,7 +123,8 @@ def _effort(shape: LayerShape) -> int:
 
 
 def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
-    return (ZigzagEngine.coarse() if options.coarse else ZigzagEngine(),)
+    engine = ZigzagEngine.coarse() if options.coarse else ZigzagEngine()
+    return (replace(engine, loads_overlap_computation=options.loads == "overlap"),)
 
 
 COST_ENGINES.add("zigzag", CostEngine("zigzag-dse itself, seconds per layer; needs offramp[zigzag]", _build))

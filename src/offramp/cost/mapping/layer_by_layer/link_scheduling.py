@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from offramp.cost.mapping.layer_by_layer.memory_contents import MemoryContents, StoredTensor
 from offramp.cost.mapping.placement import Placement
 from offramp.cost.mapping.resource_timeline import Timeline
-from offramp.cost.mapping.topology import Topology, read_energy_pj, top_memory, write_energy_pj
+from offramp.cost.mapping.topology import Topology, read_energy_pj, write_energy_pj
 from offramp.cost.report import Convention, LayerCost
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from offramp.cost.sparsity_gain import stored_weight_bits
@@ -253,8 +253,8 @@ class _Planner:
             for timeline in timelines:
                 timeline.take(start, duration, (need.tensor,))
         energy = (
-            read_energy_pj(top_memory(sender, "O"), bits)
-            + write_energy_pj(top_memory(receiver, need.operand), bits)
+            read_energy_pj(sender.outermost_memory("O"), bits)
+            + write_energy_pj(receiver.outermost_memory(need.operand), bits)
             + route.energy_pj(bits)
         )
         transfer = Transfer(
@@ -319,7 +319,7 @@ class _Planner:
     def _clear(self, core: Core, operands: Sequence[MemoryOperand], ready: float, keep: Collection[str]) -> float:
         """Empty the memories of streamed operands, so that the layer has all of them to itself."""
         done = ready
-        for name in dict.fromkeys(top_memory(core, operand).name for operand in operands):
+        for name in dict.fromkeys(core.outermost_memory(operand).name for operand in operands):
             for item in self._stores[core.name][name].content if name in self._stores[core.name] else ():
                 if item.tensor not in keep:
                     done = max(done, self._evict(item, core, max(ready, item.available)))
@@ -363,7 +363,7 @@ class _Planner:
             store.drop(tensor, time)
 
     def _store(self, core: Core, operand: MemoryOperand) -> MemoryContents:
-        memory = top_memory(core, operand)
+        memory = core.outermost_memory(operand)
         stores = self._stores[core.name]
         if memory.name not in stores:
             # Without an off-chip core nothing could be evicted; the off-chip memory itself is taken as large enough.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from offramp.cost.mapping.placement import ELEMENT_WISE_OPS, OPERANDS
-from offramp.cost.mapping.topology import Route, Topology, top_memory
+from offramp.cost.mapping.topology import Route, Topology
 from offramp.errors import AcceleratorError
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind
 from offramp.workload.layer import POOL_OPS, Op
@@ -209,14 +209,14 @@ def _budget(core: Core, memory_name: str, size_bits: int) -> MemoryBudget:
 
 def _activation_budget(core: Core) -> MemoryBudget:
     """The smaller of the outermost memories of input and output, less what is set apart for weights."""
-    memory = min((top_memory(core, x) for x in OPERANDS if x != "I2"), key=lambda item: item.size_bits)
+    memory = min((core.outermost_memory(x) for x in OPERANDS if x != "I2"), key=lambda item: item.size_bits)
     size = memory.size_bits
-    if core.kind is CoreKind.COMPUTE and top_memory(core, "I2") == memory:
+    if core.kind is CoreKind.COMPUTE and core.outermost_memory("I2") == memory:
         size -= size // SHARED_WEIGHT_PART
     return _budget(core, memory.name, size)
 
 
 def _weight_budget(core: Core) -> MemoryBudget:
-    memory = top_memory(core, "I2")
-    shared = any(top_memory(core, x) == memory for x in OPERANDS if x != "I2")
+    memory = core.outermost_memory("I2")
+    shared = any(core.outermost_memory(x) == memory for x in OPERANDS if x != "I2")
     return _budget(core, memory.name, memory.size_bits // SHARED_WEIGHT_PART if shared else memory.size_bits)

@@ -20,7 +20,7 @@ from offramp.deploy.targets.onnx.onnx_target import early_exit_answers
 from offramp.errors import InputError
 from offramp.jsonio import write_atomically
 
-_PAGE = ("index.html", "style.css", "app.js")
+_PAGE = ("index.html", "style.css", "preprocess.js", "app.js")
 _RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _PACKAGE = "onnxruntime-web"
 _NUM_SAMPLES = 40

@@ -41,24 +41,37 @@ async function run(values) {
   };
 }
 
-// The canvas scales with the browser's own filter: answers equal Python's for images that have the right size.
 async function valuesOf(file) {
+  const parts = splitFile(new Uint8Array(await file.arrayBuffer()));
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  const bitmap = await createImageBitmap(new Blob([parts.content], { type: file.type }), options);
+  if (bitmap.width * bitmap.height > MAX_PIXELS) throw new Error(`Images must have at most ${MAX_PIXELS} pixels.`);
+  const whole = document.createElement("canvas");
+  whole.width = bitmap.width;
+  whole.height = bitmap.height;
+  const context = whole.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  const image = context.getImageData(0, 0, bitmap.width, bitmap.height);
+  const values = inputsOf(image, orientationOf(parts), manifest.preprocessing);
+  draw(values);
+  return values;
+}
+
+// The image as the network sees it.
+function draw(values) {
   const { height, width, mean, std } = manifest.preprocessing;
-  const bitmap = await createImageBitmap(file);
   const canvas = byId("seen");
   canvas.width = width;
   canvas.height = height;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0, width, height);
-  const pixels = context.getImageData(0, 0, width, height).data;
-  const values = new Float32Array(mean.length * height * width);
+  const pixels = new ImageData(width, height);
   for (let i = 0; i < height * width; i++) {
-    const [r, g, b] = pixels.subarray(4 * i, 4 * i + 3);
-    // Grey as Pillow makes it, in whole numbers.
-    const channels = mean.length === 1 ? [(r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16] : [r, g, b];
-    channels.forEach((value, c) => { values[c * height * width + i] = (value / 255 - mean[c]) / std[c]; });
+    for (let c = 0; c < 3; c++) {
+      const channel = Math.min(c, mean.length - 1);
+      pixels.data[4 * i + c] = Math.round(255 * (values[channel * height * width + i] * std[channel] + mean[channel]));
+    }
+    pixels.data[4 * i + 3] = 255;
   }
-  return values;
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
 function show(answer) {
