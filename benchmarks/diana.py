@@ -27,8 +27,8 @@ from offramp.cost.report import CostReport
 from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits, load_dataset
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.thresholds import trade_off_curve
+from offramp.files.safe_files import write_atomically
 from offramp.hardware.loader import load_accelerator
-from offramp.jsonio import write_atomically
 from offramp.nn.analog.make_analog import set_channels_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import TerminalReporter

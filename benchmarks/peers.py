@@ -30,7 +30,7 @@ from offramp.algorithms.peers.aebnas import Aebnas
 from offramp.algorithms.peers.edanas import Edanas
 from offramp.algorithms.peers.nachos import Nachos
 from offramp.algorithms.peers.surrogate_search import SurrogateSettings
-from offramp.jsonio import write_atomically
+from offramp.files.safe_files import write_atomically
 from offramp.nn.lowering.lower import lower
 from offramp.numerics.dominance import distinct_front
 from offramp.objectives.evaluation import Evaluation, Objective, SearchAlgorithm

@@ -36,6 +36,7 @@ from offramp.data.labelled_data import Dataset, Split, load_dataset
 from offramp.data.mini_batches import default_augmentation
 from offramp.deadline import Deadline
 from offramp.exits.exit_policy import ExitProfile
+from offramp.files.safe_files import write_atomically
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.lowering.lower import lower
@@ -143,7 +144,7 @@ class Study:
             quantize_(network, self.data, self.compute)
             epochs = self._fit(network, setting, self.options.qat_epochs, QAT_SHARE, learning_rate=0.005)
         measured = self._measure(network, epochs, time.monotonic() - began)
-        jsonio.write_atomically(record, jsonio.dumps(measured))
+        write_atomically(record, jsonio.dumps(measured))
         return measured
 
     def _weights(self, setting: str) -> Path:
@@ -308,7 +309,7 @@ def main() -> None:
         rates = " ".join(f"{rate:.3f}" for rate in measured.profile.rates)
         print(f"{setting}: test {measured.profile.top1:.4f}, rates {rates}, {measured.epochs} epochs")
     assembled = assemble(options, study.dataset, results, len(study.train.labels))
-    jsonio.write_atomically(options.work / "precision_study.json", jsonio.dumps(assembled))
+    write_atomically(options.work / "precision_study.json", jsonio.dumps(assembled))
     write_study_page(assembled, options.work / "precision_study.html")
     figures = {
         "options": {name: str(value) for name, value in vars(options).items()},

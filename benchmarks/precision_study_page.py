@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from offramp import jsonio
 from offramp.errors import RunError
+from offramp.files.safe_files import write_atomically
 from offramp.report import units
 from offramp.report.figures import palette
 from offramp.report.figures.figure_style import LEGEND_ROOM, base_layout, legend_on_top, rounded, style_axes
@@ -142,6 +142,6 @@ def write_study_page(study: PrecisionStudy, path: Path) -> None:
         )
     )
     try:
-        jsonio.write_atomically(path, text)
+        write_atomically(path, text)
     except OSError as exc:
         raise RunError(f"The study cannot be written to '{path}': {exc}.") from exc

@@ -15,6 +15,7 @@ SOURCE = Path(offramp.__file__).parent
 ORDER = (
     "version",
     "errors",
+    "files",
     "registry",
     "jsonio",
     "progress",

@@ -1,9 +1,6 @@
 """Values to JSON and back; damaged text is one readable error."""
 
-import os
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from offramp.errors import ConfigError, InputError
-from offramp.jsonio import describe_faults, dumps, from_data, loads, to_data, write_atomically
+from offramp.jsonio import describe_faults, dumps, from_data, loads, to_data
 from offramp.workload.layer import LayerShape, Op
 
 
@@ -122,40 +119,3 @@ def test_only_an_unknown_name_is_answered_with_a_near_one() -> None:
     # Where no names are known, pydantic's own words stay.
     assert "Extra inputs are not permitted" in describe_faults(caught.value)
     assert describe_faults(caught.value, limit=1).count(";") == 0
-
-
-def test_content_and_name_are_on_the_disk_before_writing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The content must be there before the file gets its name, and the name before the caller goes on."""
-    file = tmp_path / "record.json"
-    synced: list[tuple[str, bool]] = []
-
-    def record_sync(handle: int) -> None:
-        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"{os.fstat(handle).st_size} bytes"
-        synced.append((kind, file.exists()))
-
-    monkeypatch.setattr(os, "fsync", record_sync)
-    write_atomically(file, "new")
-    assert synced == [("3 bytes", False), ("folder", True)]
-
-
-def test_writing_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    write_atomically(file, "a" * 1000)
-    write_atomically(file, b"short")
-    assert file.read_bytes() == b"short"
-    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o644
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "record.json"
-    write_atomically(file, "old")
-
-    def fail(self: Path, target: Path) -> Path:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(file, "new")
-    assert file.read_text() == "old"
-    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]

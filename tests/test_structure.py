@@ -6,9 +6,9 @@ from tests import structure
 from tests.structure import MODULES, room_of
 
 TORCH_FREE = (
-    "version", "errors", "registry", "jsonio", "progress", "deadline", "numerics", "distributed", "exits", "settings",
-    "workload", "space", "hardware", "cost", "objectives", "algorithms", "records", "report", "run.trackers",
-    "data.sound", "cli",
+    "version", "errors", "files", "registry", "jsonio", "progress", "deadline", "numerics", "distributed", "exits",
+    "settings", "workload", "space", "hardware", "cost", "objectives", "algorithms", "records", "report",
+    "run.trackers", "data.sound", "cli",
 )  # fmt: skip
 
 

@@ -2,11 +2,8 @@
 
 import difflib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -138,38 +135,3 @@ def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[
     except (ValueError, RecursionError) as exc:
         raise error(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
     return from_data(kind, data, what=what, error=error)
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that readers see the old content or the new one, never a part, even after a power cut.
-
-    Args:
-        path: the file; its folder must exist.
-        content: the whole new content; text is written as UTF-8.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Write the names in a folder to disk, so that created and removed files survive a power cut.
-
-    Args:
-        folder: an existing folder.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import RunError
-from offramp.jsonio import write_atomically
+from offramp.files.safe_files import write_atomically
 from offramp.records import create_run, read_run, resume_run
 from offramp.records.run_folder import search_is_running
 from offramp.settings.config import Config

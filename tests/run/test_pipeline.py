@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from offramp import jsonio
 from offramp.deploy.bundle.manifest import load_manifest
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource
 from offramp.deploy.targets.onnx.onnx_target import OnnxTarget
 from offramp.errors import ConfigError, InputError, RunError, UnknownNameError
+from offramp.files.safe_files import write_atomically
 from offramp.progress import SilentReporter
 from offramp.records import resume_run
 from offramp.records.run_summary import load_summary
@@ -42,7 +42,7 @@ def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config(train__epochs=2, train__random_subnets=0)
-    real, calls = jsonio.write_atomically, []
+    real, calls = write_atomically, []
 
     def no_room_for_the_second(path: Path, content: bytes | str) -> None:
         calls.append(path.name)

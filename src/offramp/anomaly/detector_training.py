@@ -19,8 +19,9 @@ from offramp.cost.pricing import build_cost_model
 from offramp.data.labelled_data import Preprocessing
 from offramp.data.mini_batches import to_tensor
 from offramp.errors import ConfigError
+from offramp.files.safe_files import write_atomically
 from offramp.hardware.loader import load_accelerator
-from offramp.jsonio import dumps, write_atomically
+from offramp.jsonio import dumps
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import Reporter, SilentReporter

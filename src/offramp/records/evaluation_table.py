@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from offramp.errors import InputError
-from offramp.jsonio import sync_folder, to_data
+from offramp.files.safe_files import sync_folder
+from offramp.jsonio import to_data
 from offramp.objectives.evaluation import Evaluation, Metric
 from offramp.objectives.pareto import pareto_front
 from offramp.objectives.parse import parse_objectives

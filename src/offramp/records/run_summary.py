@@ -12,6 +12,7 @@ from offramp.cost.report import Convention, CostReport
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
+from offramp.files.safe_files import write_atomically
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
 from offramp.space.architecture import Architecture, ExitChoice
 
@@ -325,7 +326,7 @@ def save_summary(summary: RunSummary, path: Path) -> None:
         RunError: The file cannot be written.
     """
     try:
-        jsonio.write_atomically(path, jsonio.dumps(summary))
+        write_atomically(path, jsonio.dumps(summary))
     except OSError as exc:
         raise RunError(f"The run summary cannot be written to '{path}': {exc}.") from exc
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from offramp.jsonio import write_atomically
+from offramp.files.safe_files import write_atomically
 from offramp.settings.budget_config import BudgetConfig
 from offramp.settings.cost_config import CostConfig
 from offramp.settings.data_config import DataConfig

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from offramp.errors import RunError
-from offramp.jsonio import write_atomically
+from offramp.files.safe_files import write_atomically
 
 _MODULE, _MOMENTUM = "module.", "momentum."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE
 from offramp.errors import InputError
-from offramp.jsonio import sync_folder, write_atomically
+from offramp.files.safe_files import sync_folder, write_atomically
 
 
 def checked_target(destination: Path, *, overwrite: bool) -> Path:

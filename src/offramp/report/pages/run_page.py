@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from offramp import jsonio
 from offramp.errors import RunError
+from offramp.files.safe_files import write_atomically
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
 from offramp.report import units
@@ -150,7 +150,7 @@ def write_page(summary: RunSummary, path: Path) -> None:
     """
     page = render_page(summary)
     try:
-        jsonio.write_atomically(path, page)
+        write_atomically(path, page)
     except OSError as exc:
         raise RunError(f"The report cannot be written to '{path}': {exc}.") from exc
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from offramp import jsonio
 from offramp.cost.priced_model import PricedModel
 from offramp.cost.report import CostReport
 from offramp.errors import InputError
+from offramp.files.safe_files import write_atomically
 from offramp.report import units
 from offramp.report.figures.timeline_data import Timeline, busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
@@ -54,7 +54,7 @@ def write_timeline_page(priced: PricedModel, path: Path) -> None:
     """
     page = render_timeline_page(priced)
     try:
-        jsonio.write_atomically(path, page)
+        write_atomically(path, page)
     except OSError as exc:
         reason = exc.strerror or exc
         raise InputError(f"The timeline cannot be written to '{path}': {reason}. Its folder must exist.") from exc

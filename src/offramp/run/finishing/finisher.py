@@ -13,7 +13,8 @@ from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee, parse_target
-from offramp.jsonio import dumps, loads, write_atomically
+from offramp.files.safe_files import write_atomically
+from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.weight_pruning import WeightPruner

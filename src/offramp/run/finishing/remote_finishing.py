@@ -10,7 +10,8 @@ from pathlib import Path
 from offramp.deadline import Deadline
 from offramp.distributed.executor import FINISH, Executor, Job, Progress, Reply
 from offramp.errors import RunError, WorkerError
-from offramp.jsonio import dumps, loads, write_atomically
+from offramp.files.safe_files import write_atomically
+from offramp.jsonio import dumps, loads
 from offramp.progress import Reporter, Task
 from offramp.records.run_summary import StaticReference
 from offramp.run.finishing.finisher import FinishedNetwork, Finisher

@@ -17,7 +17,7 @@ from offramp.deploy.targets.deployment_target import (
     DeploymentSource,
     TargetAnswers,
 )
-from offramp.jsonio import write_atomically
+from offramp.files.safe_files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, TargetAnswers
 from offramp.deploy.targets.onnx.onnx_target import early_exit_answers
 from offramp.errors import InputError
-from offramp.jsonio import write_atomically
+from offramp.files.safe_files import write_atomically
 
 _PAGE = ("index.html", "style.css", "preprocess.js", "app.js")
 _RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
