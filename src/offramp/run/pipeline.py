@@ -242,10 +242,10 @@ class Pipeline:
             reasons = sorted({e.error or "" for e in evaluations})
             raise ConstraintError(f"None of {len(evaluations)} candidates could be evaluated: {'; '.join(reasons[:3])}")
         values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in self.context.constraints)
+        bounds = ", ".join(f"{c.metric}{c.relation}{c.bound:g}" for c in self.context.constraints)
         raise ConstraintError(
-            f"None of {len(evaluations)} candidates keeps all constraints "
-            f"({', '.join(self.config.search.constraints)}). "
-            f"The nearest one has {values}. Loosen a constraint, choose another backbone, or search longer (--budget)."
+            f"None of {len(evaluations)} candidates keeps all constraints ({bounds}). The nearest one has {values}. "
+            f"{_too_large(nearest)}Loosen a constraint, choose another backbone, or search longer (--budget)."
         )
 
     def _finish_all(self, finisher: Finisher, front: ParetoFront) -> Iterator[FinishedNetwork | StaticReference]:
@@ -370,3 +370,10 @@ class Pipeline:
 def _usable_seconds(budget_s: float | None) -> float | None:
     """The part of a time budget that the phases may use."""
     return None if budget_s is None else max(0.0, min(budget_s * (1 - _CLOSING_SHARE), budget_s - _CLOSING_S))
+
+
+def _too_large(evaluation: Evaluation) -> str:
+    """What does not fit the accelerator's memories, and how to allow it; empty where all fits."""
+    needs = evaluation.details.cost.memory if evaluation.details is not None else ()
+    sentences = [need.sentence for need in needs if not need.fits]
+    return " ".join([*sentences, "search.fit_memory=false allows that.", ""]) if sentences else ""
