@@ -1,7 +1,6 @@
 """The tables of a run's record and their version."""
 
 import sqlite3
-from collections.abc import Mapping
 
 from offramp.errors import RunError
 from offramp.jsonio import shortened
@@ -36,18 +35,18 @@ _TABLES = (
 )
 
 
-def create_tables(connection: sqlite3.Connection, facts: Mapping[str, str]) -> None:
+def create_tables(connection: sqlite3.Connection, settings: str) -> None:
     """Create all tables of an empty record in one transaction, so that a record is complete or absent.
 
     Args:
         connection: An open, empty database.
-        facts: Values of the table ``meta`` by name; ``settings`` are the settings of the run, as YAML.
+        settings: The settings of the run, as YAML.
     """
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _TABLES:
             connection.execute(statement)
-        rows = (("schema", str(SCHEMA_VERSION)), *facts.items())
+        rows = (("schema", str(SCHEMA_VERSION)), ("settings", settings))
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
 

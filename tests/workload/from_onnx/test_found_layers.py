@@ -89,6 +89,7 @@ def second_layer(net: Net, y: str) -> str:
          Op.CONCAT),
         (lambda net, y: net.op("ScatterElements", y, reversed_columns(net), second_layer(net, y), name="both",
                                reduction="add"), Op.ADD),
+        (lambda net, y: net.op("PRelu", y, second_layer(net, y), name="both"), Op.MULTIPLY),
         (lambda net, y: net.op("Sum", y, second_layer(net, y), net.op("Relu", y), name="both"), Op.ADD),
     ],
 )  # fmt: skip
@@ -124,10 +125,6 @@ def captured(net: Net, y: str) -> str:
     ("build", "says"),
     [
         (conv_with_bias, r"x \(Conv\) reads at input 2 what pool computes; a constant is understood there"),
-        (
-            lambda net, y: net.op("PRelu", y, net.op("GlobalAveragePool", y, name="pool"), name="x"),
-            r"x \(PRelu\) combines the results of conv2, pool; it is understood with one",
-        ),
         (
             lambda net, y: net.op("Gather", y, net.op("Cast", computed_vector(net, y), to=7), axis=1, name="x"),
             r"x \(Gather\) combines the results of conv2, pool",

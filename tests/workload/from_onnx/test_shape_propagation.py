@@ -108,3 +108,12 @@ def test_the_shape_that_a_runtime_has_is_the_one_that_is_propagated(tmp_path: Pa
     results = runtime.InferenceSession(str(path)).run(None, {"image": np.zeros((1, 3, 8, 6), np.float32)})
     shapes = propagate_shapes(net.model()).shapes
     assert [shapes[name] for name in outputs] == [result.shape for result in results]
+
+
+def test_shapes_that_were_inferred_one_row_too_large_are_corrected_behind_the_pooling(tmp_path: Path) -> None:
+    """With ceil mode, inference of whole files counts a window that starts in the padding; runtimes do not."""
+    net = Net((1, 3, 6, 6), opset=19)
+    pooled = net.op("MaxPool", net.input, kernel_shape=[2, 2], strides=[2, 2], pads=[1] * 4, ceil_mode=1)
+    path = net.exit(net.op("Flatten", net.conv(pooled, 4, 3, name="conv"))).save(tmp_path, infer=True)
+    (pool, conv) = workload_from_onnx(path, allow_single_exit=True).layers
+    assert (pool.shape.oy, pool.shape.ox, conv.shape.oy, conv.shape.macs) == (4, 4, 4, 16 * 4 * 27)

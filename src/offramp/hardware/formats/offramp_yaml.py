@@ -15,7 +15,6 @@ from offramp.hardware.field_types import (
     DISTINCT,
     STRING_KEYS,
     Count,
-    Flag,
     Items,
     Names,
     PositiveFigure,
@@ -49,7 +48,6 @@ class OfframpFile(Block):
         links: Connections between cores.
         reference: Published figures of layers.
         formulas: Closed forms of a measured chip.
-        activations_offchip: Whether the off-chip memory can hold activations.
     """
 
     schema_version: Annotated[
@@ -63,7 +61,6 @@ class OfframpFile(Block):
     links: Items[Any] = ()
     reference: Annotated[Items[Any], FEW_ENTRIES] = ()
     formulas: Any = None
-    activations_offchip: Flag = True
 
 
 def _not_in_memory(value: MacEnergyTable | None, info: ValidationInfo) -> MacEnergyTable | None:
@@ -197,7 +194,6 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
         sources=tuple(" ".join(text.split()) for text in file.sources),
         reference=reference,
         formulas=formulas,
-        activations_offchip=file.activations_offchip,
     )
 
 

@@ -26,13 +26,11 @@ class OperatingPoint:
         policy: Confidence measure, thresholds and temperatures.
         profile: Exit rates and accuracies of the policy on the samples.
         expected: The average cost of a sample at these exit rates.
-        memory_use: The largest share of a memory that the network needs.
     """
 
     policy: ExitPolicy
     profile: ExitProfile
     expected: ExpectedCost
-    memory_use: float = 0.0
 
     def values(self) -> dict[str, float]:
         """The value of every metric that objectives and constraints may name."""
@@ -42,7 +40,6 @@ class OperatingPoint:
             "energy_pj": self.expected.energy_pj,
             "macs": self.expected.macs,
             "energy_delay_product_j_cycles": self.expected.energy_delay_product_j_cycles,
-            "memory_use": self.memory_use,
         }
 
     def violations(self, constraints: Sequence[Constraint]) -> tuple[float, ...]:
@@ -73,7 +70,7 @@ def measure_point(
         The policy with its measurements.
     """
     achieved = profile(logits, labels, policy)
-    return OperatingPoint(policy, achieved, expected_cost(cost, achieved.rates), cost.memory_use)
+    return OperatingPoint(policy, achieved, expected_cost(cost, achieved.rates))
 
 
 def choose_operating_point(

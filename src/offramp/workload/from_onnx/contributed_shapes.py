@@ -69,3 +69,36 @@ _RULES: dict[str, _Rule] = {
     "com.microsoft.Attention": _attention,
     "com.microsoft.QAttention": _attention,
 }
+
+
+def rounded_up_pooling(op: str, attributes: dict[str, Any], source: Sizes, result: Sizes) -> Sizes:
+    """Correct the shape of a pooling that rounds up, for which ONNX may infer one row and column too many.
+
+    A window that would start in the padding at the end is left out, as in torch and onnxruntime.
+
+    Args:
+        op: Operator type.
+        attributes: Its attributes by name.
+        source: Shape of the input.
+        result: Shape of the result as inferred.
+
+    Returns:
+        The shape of the result; as inferred if the operator is no pooling that rounds up.
+    """
+    kernel = attributes.get("kernel_shape", ())
+    spatial = source[2:]
+    if op not in ("MaxPool", "AveragePool", "LpPool") or not attributes.get("ceil_mode") or len(spatial) != len(kernel):
+        return result
+    if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET") or len(result) != len(source):
+        return result
+    ones, zeros = (1,) * len(kernel), (0,) * (2 * len(kernel))
+    strides, dilations, pads = (attributes.get(key) or default for key, default in
+                                (("strides", ones), ("dilations", ones), ("pads", zeros)))  # fmt: skip
+    sizes = []
+    for axis, size in enumerate(spatial):
+        if size is None:
+            return result
+        before, after = pads[axis], pads[axis + len(kernel)]
+        steps = -(-(size + before + after - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis])
+        sizes.append(steps if steps * strides[axis] >= size + before else steps + 1)
+    return (*result[:2], *sizes)

@@ -88,11 +88,10 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         nodes = [nodes[index] for index in order]
     facts = propagate_shapes(model)
     source = _input_name(graph, nodes, path)
-    outputs = tuple(dict.fromkeys(item.name for item in graph.output))
-    sample = sample_shapes(nodes, outputs, facts, source, dict(named_constants(graph)))
+    sample = sample_shapes(nodes, facts, source, dict(named_constants(graph)))
     return OnnxGraph(
         input=source,
-        outputs=outputs,
+        outputs=tuple(dict.fromkeys(item.name for item in graph.output)),
         nodes=tuple(nodes),
         shapes=sample.shapes,
         values=facts.integer_lists(),
@@ -189,6 +188,8 @@ def _input_name(graph: Any, nodes: list[OnnxNode], path: Path) -> str:
     weights, read = set[str](), set[str]()
     for node in nodes:
         positions = WEIGHT_POSITIONS.get(node.op, ())
+        if node.op == "MatMul" and node.inputs[0] in constants:
+            positions = ()  # the weights come first
         for position, name in enumerate(node.inputs):
             (weights if position in positions else read).add(name)
         read.update(node.captured)

@@ -5,14 +5,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
-from offramp.workload.from_onnx.attention_blocks import is_free_softmax
 from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.operators import (
     BINARY_OPS,
-    FREE_OPS,
     RANDOM_OPS,
     SHAPE_READERS,
+    is_free,
+    layer_names,
     layer_shape,
     operand_positions,
 )
@@ -148,7 +148,7 @@ class _Search:
         results = tuple(filter(None, node.outputs))
         self.origin |= dict.fromkeys(results, node.name)
         try:
-            if _is_free(node, self.graph, sources):
+            if is_free(node, self.graph, sources):
                 self.origin |= dict.fromkeys(results, sources[0])
                 self.treatments[node.name] = Treatment.FREE
             else:
@@ -176,18 +176,6 @@ def _needed_nodes(graph: OnnxGraph) -> set[str]:
     return needed
 
 
-def _is_free(node: OnnxNode, graph: OnnxGraph, sources: tuple[str, ...]) -> bool:
-    if node.op in FREE_OPS:
-        if len(set(sources)) > 1:
-            raise Unpriceable(f"combines the results of {_names(sources)}; it is understood with one of them")
-        return True
-    if node.op == "Softmax":
-        return is_free_softmax(node, graph)
-    if node.op in BINARY_OPS:
-        return len(sources) == 1 or (len(set(sources)) == 1 and sources[0] != GRAPH_INPUT)
-    return False
-
-
 def _operands(node: OnnxNode, origins: dict[str, str]) -> tuple[str, ...]:
     """The activations that the node's rule reads, in order.
 
@@ -204,14 +192,10 @@ def _operands(node: OnnxNode, origins: dict[str, str]) -> tuple[str, ...]:
     for name, layer in origins.items():
         if layer not in layers:
             place = f"input {node.inputs.index(name)}" if name in node.inputs else "its subgraph"
-            raise Unpriceable(f"reads at {place} what {_names((layer,))} computes; a constant is understood there")
+            raise Unpriceable(f"reads at {place} what {layer_names((layer,))} computes; a constant is understood there")
     if node.op in BINARY_OPS and len(operands) > 2:
         operands = tuple({origins[name]: name for name in reversed(operands)}.values())[::-1]
     return operands
-
-
-def _names(sources: tuple[str, ...]) -> str:
-    return ", ".join("the graph's input" if name == GRAPH_INPUT else name for name in dict.fromkeys(sources))
 
 
 def listed(items: list[str]) -> str:

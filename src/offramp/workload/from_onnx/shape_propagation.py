@@ -17,7 +17,7 @@ from offramp.workload.from_onnx.constant_folding import (
     folded,
     shape_value,
 )
-from offramp.workload.from_onnx.contributed_shapes import contributed_shape
+from offramp.workload.from_onnx.contributed_shapes import contributed_shape, rounded_up_pooling
 from offramp.workload.from_onnx.operator_equivalents import EQUIVALENTS
 
 Shape = tuple[int | None, ...]
@@ -148,11 +148,26 @@ class _Propagation:
             for name, value in zip(filter(None, node.output), values, strict=False):
                 self._set_value(name, value)
             return
-        inferred = self._inferred(node)
+        inferred = self._rounded_up(node, self._inferred(node))
         for name in filter(None, node.output):
             kind = _better(self.declared.get(name), inferred.get(name))
             if kind is not None:
                 self._set(name, kind)
+
+    def _rounded_up(self, node: Any, inferred: dict[str, Any]) -> dict[str, Any]:
+        """The types with the right size of a pooling that rounds up; shapes declared behind a wrong one are wrong."""
+        source = self.facts.shapes.get(node.input[0]) if node.input else None
+        found = {name: _shape(kind) for name, kind in inferred.items()}
+        attributes = {attribute.name: attribute.ints or attribute.i or attribute.s for attribute in node.attribute}
+        for name, shape in found.items():
+            right = shape if source is None or shape is None else rounded_up_pooling(
+                node.op_type, attributes, source, shape
+            )  # fmt: skip
+            if right != shape:
+                inferred[name] = _tensor_type(inferred[name].tensor_type.elem_type, right)
+                if name in self.declared and _shape(self.declared[name]) == shape:
+                    self.declared.clear()
+        return inferred
 
     def _folded(self, node: Any) -> list[Array] | None:
         """Values of the outputs of a node that computes constants; None if it does not, or if they are large."""

@@ -155,28 +155,43 @@ def test_three_axes_are_channels_first_where_a_window_slides_over_one(tmp_path: 
     assert layers(net.exit(net.op("Add", x, net.input)), tmp_path)[-1].shape == LayerShape(Op.ADD, g=20, oy=6, iy=6)
 
 
-def layer_norm_in_parts(net: Net) -> str:
-    centred = net.op("Sub", net.input, net.op("ReduceMean", net.input, axes=[-1], keepdims=1))
-    return net.op("Pow", centred, net.constant(2.0))
+def test_weights_may_come_first(tmp_path: Path) -> None:
+    """A mixer multiplies along the tokens: 10 x 6 weights for each of 8 channels."""
+    net = tokens()
+    (layer,) = layers(net.exit(net.op("MatMul", net.weight(10, TOKENS), net.input)), tmp_path)
+    assert layer.shape == LayerShape(Op.DENSE, b=8, k=10, c=TOKENS)
 
 
-@pytest.mark.parametrize(
-    ("build", "says"),
-    [
-        (lambda n: n.op("Attention", n.input, n.input, n.input, q_num_heads=2, kv_num_heads=2), "opset 22 or earlier"),
-        (lambda n: n.op("Einsum", n.input, n.input, equation="bij,bkj->bik"), "write it as a matrix product"),
-        (layer_norm_in_parts, "a layer norm in its parts is one layer with opset 17"),
-        (lambda n: n.op("Concat", n.input, n.input, axis=2), r"only channels or tokens \(axis 1\)"),
-        (
-            lambda n: n.op("MatMul", n.op("Unsqueeze", n.input, n.constant([0], np.int64)), n.op("Relu", n.input)),
-            "leading axes differ",
-        ),
-    ],
-)
-def test_what_is_out_of_scope_says_why(tmp_path: Path, build: Callable[[Net], str], says: str) -> None:
-    net = Net((1, 8, 8), opset=17 if build is layer_norm_in_parts else 23)
-    with pytest.raises(UnsupportedLayerError, match=says):
-        layers(net.exit(build(net)), tmp_path)
+@pytest.mark.parametrize("leading", [(), (1,), (1, 1)])
+def test_weights_with_leading_axes_of_one_are_a_dense_layer(tmp_path: Path, leading: tuple[int, ...]) -> None:
+    net = Net((1, 4, 16, 8))
+    (layer,) = layers(net.exit(net.op("MatMul", net.input, net.weight(*leading, 8, 32))), tmp_path)
+    assert layer.shape == LayerShape(Op.DENSE, b=64, k=32, c=8)
+
+
+def test_weights_per_head_are_groups(tmp_path: Path) -> None:
+    net = Net((1, 4, 16, 8))
+    (layer,) = layers(net.exit(net.op("MatMul", net.input, net.weight(1, 4, 8, 32))), tmp_path, weight_bits=2)
+    # 4 heads of 16 rows: a 1x1 convolution with 4 groups, whose weights keep the bits of weights.
+    assert layer.shape == LayerShape(Op.CONV, g=4, k=32, c=8, oy=16, iy=16, weight_bits=2)
+    assert layer.shape.num_weights == 4 * 8 * 32
+
+
+def test_one_computed_matrix_for_all_heads_is_repeated(tmp_path: Path) -> None:
+    net = Net((1, 4, 16, 8))
+    pooled = net.op("ReduceMean", net.input, axes=[1], keepdims=1, name="pool")
+    scores = net.op("MatMul", net.input, net.op("Transpose", pooled, perm=[0, 1, 3, 2]), name="scores")
+    shape = layers(net.exit(scores), tmp_path)[-1].shape
+    assert shape == LayerShape(Op.CONV, k=16, c=8, oy=64, iy=64)
+
+
+def test_matrices_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    net = Net((1, 3, 8, 8))
+    net.exit(net.op("MatMul", net.input, net.conv(net.input, 2, 3)))
+    with pytest.raises(
+        UnsupportedLayerError, match=r"leading axes differ, of shapes \(1, 3, 8, 8\) and \(1, 2, 8, 8\)"
+    ):
+        layers(net, tmp_path)
 
 
 def test_shapes_that_the_file_does_not_fix_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Matrix products: of activations and weights, on either side, or of two activations."""
+
+import math
+
+from offramp.workload.from_onnx.file_graph import OnnxGraph
+from offramp.workload.from_onnx.onnx_node import OnnxNode
+from offramp.workload.from_onnx.tensor_sizes import Contradiction, Unpriceable, per_sample, sizes
+from offramp.workload.layer import LayerShape
+from offramp.workload.layer_constructors import dense, matrix_product
+
+DENSE_OPS = frozenset({"Gemm", "MatMul"})
+
+_Sizes = tuple[int, ...]
+
+
+def product_layer(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
+    """Describe a matrix product.
+
+    Weights with two axes make a dense layer. Weights with more axes are one matrix per head or group, so they make a
+    convolution with 1x1 kernels and as many groups, like the product of two activations.
+
+    Args:
+        node: The node.
+        graph: The graph.
+        data: Names of its operands that are activations.
+
+    Returns:
+        The layer shape.
+
+    Raises:
+        UnknownShape: A shape is not known.
+        Unpriceable: The tensors are not those of a matrix product.
+        Contradiction: The sizes of the operands do not fit.
+    """
+    if node.integer("transA", 0):
+        raise Unpriceable("transposes its activations")
+    left, right = node.inputs[:2]
+    if left in data and right in data:
+        return _stacked(_of_sample(graph, left), _of_sample(graph, right))
+    if left in data:
+        return _weights_second(node, graph)
+    if len(graph.shapes.get(left, ())) == 0:
+        raise Unpriceable("multiplies by a first matrix whose shape is not known")
+    weight = _weight(graph.shapes[left])
+    values = _of_sample(graph, right)
+    if len(weight) < 2 or len(values) < 2:
+        raise Unpriceable(f"multiplies tensors of shapes {weight} and {values} per sample, which is no dense layer")
+    # The transposed product has its weights second.
+    return _with_weights((*values[:-2], values[-1], values[-2]), (*weight[:-2], weight[-1], weight[-2]))
+
+
+def _weights_second(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
+    values = _of_sample(graph, node.inputs[0])
+    shape = graph.shapes.get(node.inputs[1], ())
+    if not shape:
+        result = sizes(graph, node.outputs[0])
+        if not result or sizes(graph, node.inputs[0])[:-1] != result[:-1]:
+            raise Unpriceable(f"makes a tensor of shape {result} from {values[1:]} per sample, which is no dense layer")
+        return dense(math.prod(values[:-1]), values[-1], result[-1])
+    weight = _weight(shape)
+    if node.integer("transB", 0):
+        weight = (*weight[:-2], weight[-1], weight[-2])
+    if len(weight) == 1:
+        weight = (*weight, 1)
+    result = sizes(graph, node.outputs[0])
+    if len(weight) == 2 and len(shape) > 1 and result[-1:] != weight[-1:]:
+        wanted = (values[-1], result[-1]) if result else (values[-1],)
+        raise Contradiction(f"its weight has shape {weight}, its tensors need {wanted}")
+    return _with_weights(values, weight)
+
+
+def _with_weights(values: _Sizes, weight: _Sizes) -> LayerShape:
+    if values[-1] != weight[-2]:
+        raise Contradiction(f"its weight has shape {weight}, its tensors need ({values[-1]}, ...)")
+    if len(weight) == 2:
+        return dense(math.prod(values[:-1]), values[-1], weight[-1])
+    return _stacked(values, weight)
+
+
+def _weight(shape: tuple[int | None, ...]) -> _Sizes:
+    """The shape of weights without leading axes of size 1; constants have no open sizes."""
+    weight = tuple(size or 1 for size in shape)
+    while len(weight) > 2 and weight[0] == 1:
+        weight = weight[1:]
+    return weight
+
+
+def _of_sample(graph: OnnxGraph, name: str) -> _Sizes:
+    return (per_sample(graph, name), *sizes(graph, name))
+
+
+def _stacked(left: _Sizes, right: _Sizes) -> LayerShape:
+    """One product per matrix of the stacks; an axis of size 1 is repeated."""
+    if min(len(left), len(right)) < 2:
+        raise Unpriceable(f"multiplies tensors of shapes {left} and {right} per sample, which are no matrices")
+    if left[-1] != right[-2]:
+        raise Contradiction(f"it multiplies matrices of shapes {left} and {right}")
+    rank = max(len(left), len(right)) - 2
+    first, second = ((1,) * (rank + 2 - len(shape)) + shape[:-2] for shape in (left, right))
+    if any(a != b and 1 not in (a, b) for a, b in zip(first, second, strict=True)):
+        raise Unpriceable(f"multiplies matrices whose leading axes differ, of shapes {left} and {right} per sample")
+    leading = tuple(max(pair) for pair in zip(first, second, strict=True))
+    if math.prod(second) == 1 and math.prod(first) > 1:
+        # All stacked matrices on the left meet one on the right: they are one matrix with more rows.
+        return matrix_product((math.prod(first) * left[-2], left[-1]), right[-2:])
+    return matrix_product((*leading, *left[-2:]), (*leading, *right[-2:]))
