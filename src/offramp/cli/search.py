@@ -32,6 +32,14 @@ def search(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --run.", rich_help_panel=COMMON)
     ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: go on although versions of torch and the like changed; never with other data.",
+            rich_help_panel=COMMON,
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=COMMON)] = False,
 ) -> None:
     """Search early-exit networks for your data and accelerator, and export the best.
@@ -40,12 +48,13 @@ def search(
         changes: Settings that were given as options, by name.
 
     Raises:
-        InputError: A run is resumed with other settings than those of `execution`.
+        InputError: A run is resumed with settings that may not change.
     """
-    if resume and (config is not None or any(not name.startswith("execution.") for name in changes)):
+    if resume and (config is not None or not all(map(_may_change, changes))):
         raise InputError(
-            "--resume continues with the settings of the run; leave out the others. Only --workers, --cluster, "
-            "--evaluation-timeout, --max-failures, --track and --set execution.* may change."
+            "--resume continues with the settings of the run; leave out the others. Only --budget, --workers, "
+            "--cluster, --evaluation-timeout, --max-failures, --track and --set execution.* may change, and --data, "
+            "--accelerator, --weights and --licence may name a new place of the same content."
         )
     if "execution.workers" in changes or "execution.cluster" in changes:
         # Workers of one kind take the place of the others.
@@ -63,9 +72,16 @@ def search(
         overwrite=overwrite,
         reporter=SilentReporter() if quiet else TerminalReporter(),
         started=STARTED,
+        accept_changes=accept_changes,
         **cast(KeywordSettings, by_keyword),
     )
     _print_result(result)
+
+
+def _may_change(name: str) -> bool:
+    """Whether a resumed run may be given a setting."""
+    places = ("data.source", "cost.accelerator", "space.weights", "deploy.licence")
+    return name in places or name.partition(".")[0] in ("execution", "budget")
 
 
 def _print_result(result: "SearchResult") -> None:

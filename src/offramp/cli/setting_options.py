@@ -55,6 +55,7 @@ SEARCH_OPTIONS = (
     SettingOption("--budget", "budget", parse=parse_budget),
     SettingOption("--objective", "search.objectives"),
     SettingOption("--constraint", "search.constraints"),
+    SettingOption("--fit-memory", "search.fit_memory"),
     SettingOption("--pick", "fine_tune.picks"),
     SettingOption("--seed", "seed"),
     SettingOption("--backbone", "space.backbone", SPACE),

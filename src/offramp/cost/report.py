@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from offramp.cost.capacity import MemoryNeed
 from offramp.hardware.accelerator import Accelerator, Core
 from offramp.workload.graph import Role, Workload
 from offramp.workload.layer import LayerShape
@@ -211,6 +212,7 @@ class CostReport:
         mapping_steps: Steps of the optimized mapping that were switched on; None where the mapping has none.
         busy: What every core and link does, and when.
         leaves_out: What a real chip pays for and these figures do not include, a sentence each.
+        memory: What the network needs of the memories, and what there is.
     """
 
     accelerator: str
@@ -224,6 +226,12 @@ class CostReport:
     mapping_steps: tuple[str, ...] | None = None
     busy: tuple[BusySpan, ...] = ()
     leaves_out: tuple[str, ...] = ()
+    memory: tuple[MemoryNeed, ...] = ()
+
+    @property
+    def memory_use(self) -> float:
+        """The largest share of a memory that the network needs; above 1 it does not fit."""
+        return max((need.share for need in self.memory), default=0.0)
 
     @property
     def products_to_exits_j_cycles(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from offramp.cost.busy_times import busy_spans
+from offramp.cost.capacity import memory_needs
 from offramp.cost.report import Convention, CostReport, LayerReport, MappingKind, MemoryEnergy, StageCost
 from offramp.cost.schedule import Execution, Schedule
 from offramp.hardware.accelerator import Accelerator
@@ -60,9 +61,10 @@ def build_report(
         origin: How the figures were made.
 
     Returns:
-        The report, with the schedule's warnings and without anything in ``leaves_out``.
+        The report, with the schedule's warnings and what does not fit, and without anything in ``leaves_out``.
     """
     layers = layer_reports(workload, accelerator, schedule)
+    memory = memory_needs(workload, accelerator)
     return CostReport(
         accelerator=accelerator.name,
         engine=origin.engine,
@@ -70,10 +72,11 @@ def build_report(
         convention=origin.convention,
         stages=stage_costs(workload, schedule, layers, boundary),
         layers=layers,
-        warnings=schedule.warnings,
+        warnings=(*schedule.warnings, *(need.sentence for need in memory if not need.fits)),
         mapping=origin.mapping,
         mapping_steps=origin.mapping_steps,
         busy=busy_spans(schedule),
+        memory=memory,
     )
 
 

@@ -74,7 +74,7 @@ def content_key(path: Path, *settings: object) -> str:
 
 
 def listing_key(root: Path, paths: Iterable[Path], *settings: object) -> str:
-    """Compute the key of what is decoded from many files: it depends on their names, sizes and modification times.
+    """Compute the key of what is decoded from many files: it depends on their names, sizes and times of change.
 
     Args:
         root: Folder of all files.
@@ -87,7 +87,9 @@ def listing_key(root: Path, paths: Iterable[Path], *settings: object) -> str:
     digest = _digest_of((*settings, root.resolve()))
     for path in paths:
         status = path.stat()
-        digest.update(repr((path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns)).encode())
+        # The time of change cannot be set back, unlike that of modification, which copying tools do.
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        digest.update(repr((path.relative_to(root).as_posix(), status.st_size, times)).encode())
     return digest.hexdigest()[:40]
 
 

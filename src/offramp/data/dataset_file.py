@@ -24,6 +24,7 @@ class _Header:
     name: str
     class_names: tuple[str, ...]
     fingerprint: str
+    label_fingerprint: str
     preprocessing: Preprocessing
     input_kind: InputKind
     notes: tuple[str, ...]
@@ -40,6 +41,7 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
         dataset.name,
         dataset.class_names,
         dataset.fingerprint,
+        dataset.label_fingerprint,
         dataset.preprocessing,
         dataset.input_kind,
         dataset.notes,
@@ -70,6 +72,7 @@ def read_dataset(path: Path) -> Dataset:
         splits=Splits(*(Split(arrays[f"{name}.images"], arrays[f"{name}.labels"]) for name in _SPLITS)),
         preprocessing=header.preprocessing,
         fingerprint=header.fingerprint,
+        label_fingerprint=header.label_fingerprint,
         input_kind=header.input_kind,
         notes=header.notes,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache, default_cache_dir
-from offramp.data.class_labels import encode_labels
+from offramp.data.class_labels import EncodedLabels, encode_labels
 from offramp.data.duplicates import DuplicatePolicy, SampleSet, find_overlap
 from offramp.data.pixel_arrays import same_shape
 from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
@@ -19,6 +19,8 @@ from offramp.data.splitting import stratified_split
 from offramp.data.statistics import channel_statistics, fingerprint_of
 from offramp.errors import ConfigError, DataError
 from offramp.progress import Reporter, SilentReporter
+
+_BYTES_TO_TELL = 2**30
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Dataset:
         splits: The samples.
         preprocessing: Channel statistics of all training images, even if ``splits`` holds only a part of them.
         fingerprint: Hash of the content, independent of the split.
+        label_fingerprint: Hash of the labels alone, in the order of the data.
         input_kind: Whether the pixels are those of images or features of sounds.
         notes: Sentences on what was decided, ignored or removed when the data was read, for the user.
     """
@@ -141,6 +144,7 @@ class Dataset:
     splits: Splits
     preprocessing: Preprocessing
     fingerprint: str = ""
+    label_fingerprint: str = ""
     input_kind: InputKind = "pixels"
     notes: tuple[str, ...] = ()
 
@@ -201,7 +205,8 @@ def load_dataset(
         cache=ArrayCache(cache_dir or default_cache_dir()),
         reporter=reporter or SilentReporter(),
     )
-    dataset = _assemble(read_raw(source, options), seed, validation_share, test_share, image_size, duplicates)
+    raw = read_raw(source, options)
+    dataset = _assemble(raw, seed, validation_share, test_share, image_size, duplicates, options.reporter)
     for note in dataset.notes:
         options.reporter.say(note)
     return dataset
@@ -214,6 +219,7 @@ def _assemble(
     test_share: float,
     image_size: int | None,
     duplicates: DuplicatePolicy,
+    reporter: Reporter,
 ) -> Dataset:
     encoded = encode_labels(raw.parts, raw.class_names)
     images = same_shape(raw.parts, image_size)
@@ -242,10 +248,19 @@ def _assemble(
         class_names=encoded.class_names,
         splits=Splits(train, validation, test),
         preprocessing=Preprocessing.of(train.images),
-        fingerprint=fingerprint_of(images, encoded.labels, encoded.class_names),
+        fingerprint=_fingerprint(images, encoded, reporter),
+        label_fingerprint=fingerprint_of([labels[:, None] for labels in encoded.labels], encoded.labels, ()),
         input_kind=raw.input_kind,
         notes=(*raw.notes, *separation.notes),
     )
+
+
+def _fingerprint(images: Sequence[NDArray[np.uint8]], encoded: EncodedLabels, reporter: Reporter) -> str:
+    """Hash what was read, with progress where that takes more than a second."""
+    if sum(pixels.nbytes for pixels in images) < _BYTES_TO_TELL:
+        return fingerprint_of(images, encoded.labels, encoded.class_names)
+    with reporter.task("Fingerprinting the data") as task:
+        return fingerprint_of(images, encoded.labels, encoded.class_names, task)
 
 
 class _Separation:

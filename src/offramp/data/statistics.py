@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from offramp.progress import Task
 
 _CHUNK = 1024
 _SMALLEST_STD = 1.0 / 255.0
@@ -50,7 +53,10 @@ def channel_statistics(images: NDArray[np.uint8]) -> ChannelStatistics:
 
 
 def fingerprint_of(
-    images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.int64]], class_names: tuple[str, ...]
+    images: Sequence[NDArray[np.integer[Any]]],
+    labels: Sequence[NDArray[np.int64]],
+    class_names: tuple[str, ...],
+    task: Task | None = None,
 ) -> str:
     """Hash everything that a network learns from: pixels, shapes, labels and class names.
 
@@ -58,6 +64,7 @@ def fingerprint_of(
         images: Pixels of each part.
         labels: Class numbers of each part.
         class_names: Names of the classes.
+        task: Shows progress; None: no output.
 
     Returns:
         16 hexadecimal digits.
@@ -65,6 +72,9 @@ def fingerprint_of(
     digest = hashlib.sha256(repr(class_names).encode())
     for pixels, numbers in zip(images, labels, strict=True):
         digest.update(repr(pixels.shape).encode())
-        digest.update(np.ascontiguousarray(pixels).data)
+        for start in range(0, len(pixels), _CHUNK):
+            digest.update(np.ascontiguousarray(pixels[start : start + _CHUNK]).data)
+            if task is not None:
+                task.update((start + len(pixels[start : start + _CHUNK])) / len(pixels), f"{len(pixels)} samples")
         digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
     return digest.hexdigest()[:16]

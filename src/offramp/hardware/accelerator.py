@@ -318,6 +318,8 @@ class Accelerator:
         reference: Published figures of single layers.
         formulas: Closed forms of a measured chip. Where they are given, cycles and energies come from them and not from
             a model of array and memories.
+        activations_offchip: Whether the off-chip memory can hold activations; False for flash, which is not written
+            while a network runs. Prices do not depend on it.
     """
 
     name: str
@@ -328,6 +330,7 @@ class Accelerator:
     sources: tuple[str, ...] = field(default=())
     reference: tuple[ReferenceLayer, ...] = ()
     formulas: ChipFormulas | None = None
+    activations_offchip: bool = True
 
     @property
     def gains_from_zero_weights(self) -> bool:

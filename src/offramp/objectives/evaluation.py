@@ -12,7 +12,7 @@ from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.space.architecture import Architecture
 
 Direction = Literal["minimize", "maximize"]
-Metric = Literal["accuracy", "latency_cycles", "energy_pj", "macs", "energy_delay_product_j_cycles"]
+Metric = Literal["accuracy", "latency_cycles", "energy_pj", "macs", "energy_delay_product_j_cycles", "memory_use"]
 
 
 @dataclass(frozen=True)

@@ -7,28 +7,31 @@ import shutil
 import socket
 import sqlite3
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from offramp.errors import RunError
 from offramp.records.disk_faults import readable_errors
-from offramp.records.run_record import RunStore
+from offramp.records.run_record import SETTINGS_FILE, RunStore
 from offramp.records.schema import check_version, create_tables
 from offramp.settings.config import Config
 from offramp.settings.config_file import config_from_text
 
 _LOCK = ".lock"
-_SETTINGS = "config.yaml"
 _WAIT_S = 30.0
 
 
-def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunStore:
+def create_run(
+    folder: Path, config: Config, *, overwrite: bool = False, facts: Mapping[str, str] | None = None
+) -> RunStore:
     """Start a run in a new or empty folder.
 
     Args:
         folder: The run folder; it is created where it does not exist.
         config: The settings of the run.
         overwrite: Whether an earlier run in the folder is removed first.
+        facts: Values by name that the record holds from the beginning, as if `RunStore.set` had recorded them.
 
     Returns:
         The empty run, open for writing and locked.
@@ -49,9 +52,9 @@ def create_run(folder: Path, config: Config, *, overwrite: bool = False) -> RunS
             for entry in folder.iterdir():
                 if entry.name != _LOCK:
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            config.save(folder / _SETTINGS)
+            config.save(folder / SETTINGS_FILE)
             connection = _connect(folder)
-            create_tables(connection, config.to_yaml())
+            create_tables(connection, {"settings": config.to_yaml(), **(facts or {})})
     except BaseException:
         lock.close()
         raise
@@ -149,10 +152,10 @@ def _check_free(folder: Path, overwrite: bool) -> None:
             )
         return
     # A start that was killed before its record was created leaves these files; they hold no results.
-    ours = {_LOCK, _SETTINGS, _database(folder).name, f"{_database(folder).name}-journal"}
+    ours = {_LOCK, SETTINGS_FILE, _database(folder).name, f"{_database(folder).name}-journal"}
     if folder.exists():
         others = [entry.name for entry in folder.iterdir() if entry.name not in ours]
-        if any(not (name.startswith(f".{_SETTINGS}.") and name.endswith(".part")) for name in others):
+        if any(not (name.startswith(f".{SETTINGS_FILE}.") and name.endswith(".part")) for name in others):
             raise RunError(f"Run folder {str(folder)!r} is not empty and holds no run. Choose another with --run.")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import itertools
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from offramp.records.disk_faults import readable_errors
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 
+SETTINGS_FILE = "config.yaml"
+"""Name of the file with the settings of a run, in its folder."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -288,6 +291,47 @@ class RunStore:
         with readable_errors(self.folder):
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    def forget(self, key: str) -> None:
+        """Remove a value that `set` recorded, if it is there.
+
+        Args:
+            key: The name.
+
+        Raises:
+            RunError: The record cannot be written.
+        """
+        with readable_errors(self.folder), self._connection:
+            self._connection.execute("DELETE FROM meta WHERE key = ?", (key,))
+
+    def change_settings(self, config: Config) -> None:
+        """Replace the settings of the run, in its record and in its file of settings.
+
+        Args:
+            config: The new settings.
+
+        Raises:
+            RunError: The record cannot be written.
+        """
+        self.set("settings", config.to_yaml())
+        with readable_errors(self.folder):
+            config.save(self.folder / SETTINGS_FILE)
+        self.config = config
+
+    def remove_network(self, folder: Path) -> None:
+        """Remove the folder of a finished network, and its weights from the recorded files.
+
+        Args:
+            folder: The folder, inside the run folder.
+
+        Raises:
+            RunError: The folder or the record cannot be written.
+        """
+        inside = f"{folder.relative_to(self.folder)}/"
+        with readable_errors(self.folder):
+            with self._connection:
+                self._connection.execute("DELETE FROM checkpoints WHERE substr(path, 1, ?) = ?", (len(inside), inside))
+            shutil.rmtree(folder)
 
     def close(self) -> None:
         """Close the record and release the lock of the folder."""

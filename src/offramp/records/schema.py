@@ -1,6 +1,7 @@
 """The tables of a run's record and their version."""
 
 import sqlite3
+from collections.abc import Mapping
 
 from offramp.errors import RunError
 from offramp.jsonio import shortened
@@ -35,18 +36,18 @@ _TABLES = (
 )
 
 
-def create_tables(connection: sqlite3.Connection, settings: str) -> None:
+def create_tables(connection: sqlite3.Connection, facts: Mapping[str, str]) -> None:
     """Create all tables of an empty record in one transaction, so that a record is complete or absent.
 
     Args:
         connection: An open, empty database.
-        settings: The settings of the run, as YAML.
+        facts: Values of the table ``meta`` by name; ``settings`` are the settings of the run, as YAML.
     """
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _TABLES:
             connection.execute(statement)
-        rows = (("schema", str(SCHEMA_VERSION)), ("settings", settings))
+        rows = (("schema", str(SCHEMA_VERSION)), *facts.items())
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
 

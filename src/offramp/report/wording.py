@@ -12,6 +12,7 @@ METRIC_NAMES = {
     "energy_pj": "expected energy",
     "macs": "expected MACs",
     "energy_delay_product_j_cycles": "energy-delay product",
+    "memory_use": "share of a memory that is needed",
 }
 
 
@@ -66,6 +67,7 @@ def format_metric(metric: str, value: float) -> str:
         "energy_pj": units.energy,
         "macs": units.macs,
         "energy_delay_product_j_cycles": units.energy_delay_product,
+        "memory_use": units.percent,
     }
     return formats[metric](value) if metric in formats else units.significant(value)
 

@@ -23,13 +23,15 @@ from offramp.report.pages.run_page import render_page
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
+from offramp.run.input_fingerprints import LOCATIONS, check_inputs, input_facts, with_absolute_paths
+from offramp.run.larger_budget import check_budget, continue_search
 from offramp.run.pipeline import Pipeline
 from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config
 from offramp.settings.keywords import KeywordSettings
 
-_MODEL = "model"  # where a run's record holds the fingerprint of an adopted model
+_MAY_CHANGE = ("execution", "budget")  # sections of the settings that may be others when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def search(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     started: float | None = None,
+    accept_changes: bool = False,
     **settings: Unpack[KeywordSettings],
 ) -> SearchResult:
     """Search, train and export early-exit networks.
@@ -126,10 +129,12 @@ def search(
         config: All settings as one value (default: the defaults); ``settings`` change it.
         model: A backbone of your own, from `offramp.adopt`. A run with one is resumed with the same model.
         run: The run folder (default: a new one under ``runs/``).
-        resume: Whether to continue the run in ``run``, with its own settings except those of ``execution``.
+        resume: Whether to continue the run in ``run``, with its own settings. Others may be given for ``execution``; a
+            ``budget`` that lets a finished search go on; and new places of the same data and files.
         overwrite: Whether to replace a run that is already in ``run``.
         reporter: What shows the progress (default: nothing does).
         started: The time, on the clock of `time.monotonic`, from which a wall-time budget counts (default: now).
+        accept_changes: Whether a run goes on with other versions of torch and the like than it was begun with.
         settings: Sections, such as ``data=DataConfig(source="digits")``, the ``seed``, or single settings with two
             underscores for the dot, such as ``data__source="digits"``. See `KeywordSettings` for all of them.
 
@@ -137,7 +142,8 @@ def search(
         What the search found; also after Ctrl-C, as far as it came.
 
     Raises:
-        RunError: The run folder cannot be used, or a resumed run is given another model or other settings.
+        RunError: The run folder cannot be used, or a resumed run is given other data, files, models, plug-ins or
+            settings than it was begun with.
         InputError: Anything else that was given is wrong; no run folder is made then.
         Interrupted: The user stopped the search before there was a result.
     """
@@ -147,7 +153,7 @@ def search(
     if resume and overwrite:
         raise RunError("`resume` continues a run and `overwrite` replaces it: only one of them can be asked for.")
     if resume:
-        context, store = _resumed(config, run, shown, model, settings)
+        context, store = _resumed(config, run, shown, model, settings, accept_changes)
     else:
         context, store = _begun(config or Config(), run, shown, model, settings, overwrite)
     try:
@@ -205,11 +211,11 @@ def _begun(
     chosen = with_settings(config, **settings)
     if model is not None:
         chosen = with_settings(chosen, space__backbone=model.name)
+    chosen = with_absolute_paths(chosen)
     # What can be wrong with settings and data is found out before a folder is made.
     context = _context(chosen, reporter, model)
-    store = create_run(Path(run) if run else default_run_folder(chosen), chosen, overwrite=overwrite)
-    if isinstance(context.family, AdoptedModel):
-        store.set(_MODEL, context.family.fingerprint)
+    folder = Path(run) if run else default_run_folder(chosen)
+    store = create_run(folder, chosen, overwrite=overwrite, facts=input_facts(context))
     return context, store
 
 
@@ -219,16 +225,28 @@ def _resumed(
     reporter: Reporter,
     model: AdoptedModel | None,
     settings: KeywordSettings,
+    accept_changes: bool,
 ) -> tuple[Context, RunStore]:
     """The parts and the record of a run that is there."""
     if run is None:
         raise RunError("To resume, say which run: give its folder with --run.")
-    if config is not None or any(name.partition(".")[0] != "execution" for name in dotted(settings)):
-        raise RunError("A run is resumed with its own settings; only those of `execution` may be others.")
+    given = dotted(settings)
+    if config is not None or not all(name in LOCATIONS or name.partition(".")[0] in _MAY_CHANGE for name in given):
+        raise RunError(
+            "A run is resumed with its own settings; only those of `execution`, the `budget`, and new places of its "
+            f"data and files ({', '.join(LOCATIONS)}) may be others."
+        )
     store = resume_run(Path(run))
     try:
-        context = _context(with_settings(store.config, **settings), reporter, model)
-        _check_same_model(store, context)
+        lasting = {name: value for name, value in given.items() if name.partition(".")[0] != "execution"}
+        changed = with_absolute_paths(with_settings(store.config, lasting)) if lasting else store.config
+        goes_on = check_budget(store, changed) if any(name.startswith("budget") for name in lasting) else False
+        context = _context(with_settings(changed, **settings), reporter, model)
+        check_inputs(store, context, accept_changes=accept_changes)
+        if changed != store.config:
+            store.change_settings(changed)
+        if goes_on:
+            continue_search(store)
     except BaseException:
         store.close()
         raise
@@ -241,17 +259,6 @@ def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> 
         # Not after an hour of training.
         connect(config.execution.cluster).close()
     return build_context(config, build_dataset(config, reporter), model, accelerator)
-
-
-def _check_same_model(store: RunStore, context: Context) -> None:
-    """A run goes on with the very model it was begun with: its weights, calls and cuts."""
-    recorded, family = store.get(_MODEL), context.family
-    given = family.fingerprint if isinstance(family, AdoptedModel) else None
-    if given != recorded:
-        raise RunError(
-            f"The run in {str(store.folder)!r} was begun with another model (fingerprint {recorded}, given {given}). "
-            "Resume it with the same model, weights and taps, or start a new run."
-        )
 
 
 def default_run_folder(config: Config) -> Path:

@@ -17,12 +17,14 @@ from offramp.nn.branches.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.supernet.active_analog_shares import has_analog_layers
 from offramp.nn.supernet.supernet import DEFAULT_FINAL_BRANCH, Supernet
+from offramp.objectives.evaluation import Constraint
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.progress import Reporter
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.network_preparation import EvaluationData
 from offramp.settings.config import Config
+from offramp.settings.search_config import SearchConfig
 from offramp.space.architecture import Precision
 from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
 from offramp.space.early_exit_space import EarlyExitSpace
@@ -207,7 +209,7 @@ def build_context(
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
     search_cost = build_cost_model(config.cost, coarse=True, accelerator=accelerator)
-    constraints = parse_constraints(config.search.constraints)
+    constraints = search_constraints(config.search)
     return Context(
         config=config,
         dataset=dataset,
@@ -235,6 +237,24 @@ def build_context(
             weight_density=config.fine_tune.weight_density,
         ),
     )
+
+
+def search_constraints(search: SearchConfig) -> tuple[Constraint, ...]:
+    """Read the constraints of a search.
+
+    Args:
+        search: The settings.
+
+    Returns:
+        The constraints, and that a network fits the memories unless that is switched off or bounded otherwise.
+
+    Raises:
+        ConstraintError: A constraint cannot be understood, or two of them exclude each other.
+    """
+    constraints = parse_constraints(search.constraints)
+    if not search.fit_memory or any(item.metric == "memory_use" for item in constraints):
+        return constraints
+    return (*constraints, Constraint("memory_use", "<=", 1.0))
 
 
 def evaluation_data(config: Config, dataset: Dataset) -> EvaluationData:

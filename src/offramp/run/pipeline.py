@@ -42,6 +42,8 @@ from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
 from offramp.run.finishing.remote_finishing import RemoteFinishing
 from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
 from offramp.run.finishing.targets import finish_targets, select
+from offramp.run.input_fingerprints import accepted_changes
+from offramp.run.larger_budget import SEARCHED, remove_other_networks
 from offramp.run.search_algorithm import build_algorithm
 from offramp.run.study import FailureLimit, Study
 from offramp.run.summarize import summarize
@@ -189,14 +191,14 @@ class Pipeline:
         count = budget.evaluations or search.evaluations
         if deadline and not budget.evaluations:
             count = max(search.evaluations, _EVALUATIONS_WITHOUT_LIMIT)
-        if self.store.get("searched") is not None:
+        if self.store.get(SEARCHED) is not None:
             # Networks of this front are being finished: a resumed clock must not change the front.
             return self._evaluations_of(self._study(self.context.evaluator)), False
         with self.reporter.task("Searching") as task, self._open_evaluator() as evaluator:
             study = self._study(evaluator)
             interrupted = study.run(count, search.batch, task, deadline).interrupted
         if study.evaluations and not interrupted:
-            self.store.set("searched", "yes")
+            self.store.set(SEARCHED, "yes")
         return self._evaluations_of(study), interrupted
 
     @contextmanager
@@ -242,16 +244,18 @@ class Pipeline:
             reasons = sorted({e.error or "" for e in evaluations})
             raise ConstraintError(f"None of {len(evaluations)} candidates could be evaluated: {'; '.join(reasons[:3])}")
         values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in self.context.constraints)
+        bounds = ", ".join(f"{c.metric}{c.relation}{c.bound:g}" for c in self.context.constraints)
         raise ConstraintError(
-            f"None of {len(evaluations)} candidates keeps all constraints "
-            f"({', '.join(self.config.search.constraints)}). "
-            f"The nearest one has {values}. Loosen a constraint, choose another backbone, or search longer (--budget)."
+            f"None of {len(evaluations)} candidates keeps all constraints ({bounds}). The nearest one has {values}. "
+            f"{_too_large(nearest)}Loosen a constraint, choose another backbone, or search longer (--budget)."
         )
 
     def _finish_all(self, finisher: Finisher, front: ParetoFront) -> Iterator[FinishedNetwork | StaticReference]:
         """The finished networks and the reference, as they become available."""
         settings = self.config.fine_tune
         targets = finish_targets(select(front, settings.picks), settings, self.store.network_folder)
+        if self.resume:
+            remove_other_networks(self.store, targets)
         return self._finishing(finisher).finish_all(targets, self.clock.phase(_FINISHING_END))
 
     def _finishing(self, finisher: Finisher) -> FinishingStrategy:
@@ -360,7 +364,11 @@ class Pipeline:
                 reference,
                 curve,
                 duration_s=self.clock.elapsed_s(),
-                remarks=(*self._remarks, *self._failed_targets),
+                remarks=(
+                    *(f"The run went on with changes: {changes}." for changes in accepted_changes(self.store)),
+                    *self._remarks,
+                    *self._failed_targets,
+                ),
             )
             save_summary(summary, self.store.summary)
             write_page(summary, self.store.report)
@@ -370,3 +378,10 @@ class Pipeline:
 def _usable_seconds(budget_s: float | None) -> float | None:
     """The part of a time budget that the phases may use."""
     return None if budget_s is None else max(0.0, min(budget_s * (1 - _CLOSING_SHARE), budget_s - _CLOSING_S))
+
+
+def _too_large(evaluation: Evaluation) -> str:
+    """What does not fit the accelerator's memories, and how to allow it; empty where all fits."""
+    needs = evaluation.details.cost.memory if evaluation.details is not None else ()
+    sentences = [need.sentence for need in needs if not need.fits]
+    return " ".join([*sentences, "search.fit_memory=false allows that.", ""]) if sentences else ""

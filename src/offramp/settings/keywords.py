@@ -79,8 +79,9 @@ class KeywordSettings(TypedDict, total=False):
         search__evaluations: Candidates to evaluate, where no budget says otherwise.
         search__batch: Candidates proposed at a time.
         search__objectives: Metrics to optimise: accuracy, energy_pj, latency_cycles, macs,
-            energy_delay_product_j_cycles.
+            energy_delay_product_j_cycles, memory_use.
         search__constraints: Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".
+        search__fit_memory: Whether a network must fit the accelerator's memories (constraint memory_use<=1).
         search__validation_samples: Largest number of validation samples to judge candidates on.
         search__calibration_samples: Training samples that set the batch-norm statistics of a candidate.
         search__calibrate_confidences: Whether each exit gets a temperature, fitted on validation samples, before its
@@ -180,6 +181,7 @@ class KeywordSettings(TypedDict, total=False):
     search__batch: int
     search__objectives: tuple[str, ...] | list[str]
     search__constraints: tuple[str, ...] | list[str]
+    search__fit_memory: bool
     search__validation_samples: int
     search__calibration_samples: int
     search__calibrate_confidences: bool

@@ -13,10 +13,15 @@ class SearchConfig(Section):
     batch: Count = Field(default=20, description="Candidates proposed at a time.")
     objectives: tuple[str, ...] = Field(
         default=("accuracy", "energy_pj", "latency_cycles"),
-        description="Metrics to optimise: accuracy, energy_pj, latency_cycles, macs, energy_delay_product_j_cycles.",
+        description="Metrics to optimise: accuracy, energy_pj, latency_cycles, macs, energy_delay_product_j_cycles, "
+        "memory_use.",
     )
     constraints: tuple[str, ...] = Field(
         default=(), description='Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".'
+    )
+    fit_memory: bool = Field(
+        default=True,
+        description="Whether a network must fit the accelerator's memories (constraint memory_use<=1).",
     )
     validation_samples: Count = Field(
         default=2000, description="Largest number of validation samples to judge candidates on."

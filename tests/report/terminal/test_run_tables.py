@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from offramp.cost.capacity import MemoryNeed
 from offramp.records.run_summary import RunSummary
 from offramp.report.terminal import run_tables
 from tests.report import fake
@@ -94,3 +95,11 @@ def test_names_bring_no_markup_and_no_control_sequences(summary: RunSummary) -> 
     assert "[red]x[/red]" in output
     assert "\x1b" not in output
     assert "\x07" not in output
+
+
+def test_networks_that_do_not_fit_the_memories_are_told_below_the_tables(summary: RunSummary) -> None:
+    need = MemoryNeed("weights", "memory 'flash' of core 'flash'", 3 * 2**23, 2 * 2**23)
+    chosen = replace(summary.chosen[0], cost=replace(summary.chosen[0].cost, memory=(need,)))
+    table = run_tables.chosen_table(replace(summary, chosen=(chosen, *summary.chosen[1:])))
+    assert "1 network of 4: The weights do not fit: they need 3 MiB at once" in printed(table)
+    assert "do not fit" not in printed(run_tables.chosen_table(summary))

@@ -1,16 +1,20 @@
 """Candidates are judged by inherited weights: the same each time, and never by an exception."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from offramp.cost.expected import expected_cost
+from offramp.hardware.accelerator import CoreKind
 from offramp.nn.lowering.lower import lower
 from offramp.objectives.evaluation import Status
 from offramp.progress import SilentReporter
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
-from offramp.run.factory import build_context, build_dataset
+from offramp.run.factory import build_context, build_dataset, search_constraints
+from offramp.settings.search_config import SearchConfig
 from offramp.space.architecture import Architecture, ExitChoice
 from tests.conftest import small_config
 
@@ -59,8 +63,38 @@ def test_costs_are_those_of_the_lowered_network_at_the_measured_rates(
 def test_constraints_are_measured(context: Context, evaluator: SupernetEvaluator) -> None:
     static = evaluator.evaluate(context.space.max_architecture())
     assert static.values["macs"] > 50_000
-    assert static.violations == (pytest.approx(static.values["macs"] / 50_000 - 1),)
+    # The second constraint is that the network fits the memories.
+    assert static.violations == (pytest.approx(static.values["macs"] / 50_000 - 1), 0.0)
     assert not static.feasible
+
+
+def test_a_network_that_does_not_fit_the_memories_violates_a_constraint(context: Context) -> None:
+    cores = tuple(
+        replace(core, memories=(replace(core.memories[0], size_bits=10_000),))
+        if core.kind is CoreKind.OFFCHIP
+        else core
+        for core in context.accelerator.cores
+    )
+    small = replace(context.accelerator, cores=cores)
+    found = []
+    for fit in (True, False):
+        constraints = search_constraints(SearchConfig(fit_memory=fit))
+        evaluator = SupernetEvaluator(
+            context.supernet, context.evaluator.data, context.compute, context.search_cost, small, constraints
+        )
+        found.append(evaluator.evaluate(context.space.max_architecture()))
+    default, free = found
+    assert default.values["memory_use"] == free.values["memory_use"] > 1
+    assert default.violations == (pytest.approx(default.values["memory_use"] - 1),)
+    assert not default.feasible
+    assert free.feasible
+    assert default.details is not None
+    assert "do not fit" in default.details.cost.memory[0].sentence
+
+
+def test_a_bound_of_the_users_own_takes_the_place_of_the_memory_constraint() -> None:
+    bounds = search_constraints(SearchConfig(constraints=("memory_use<=0.5",)))
+    assert [(bound.metric, bound.bound) for bound in bounds] == [("memory_use", 0.5)]
 
 
 def test_the_weights_of_the_supernet_stay_as_they_are(context: Context, evaluator: SupernetEvaluator) -> None:

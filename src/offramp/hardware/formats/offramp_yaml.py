@@ -15,6 +15,7 @@ from offramp.hardware.field_types import (
     DISTINCT,
     STRING_KEYS,
     Count,
+    Flag,
     Items,
     Names,
     PositiveFigure,
@@ -48,6 +49,7 @@ class OfframpFile(Block):
         links: Connections between cores.
         reference: Published figures of layers.
         formulas: Closed forms of a measured chip.
+        activations_offchip: Whether the off-chip memory can hold activations.
     """
 
     schema_version: Annotated[
@@ -61,6 +63,7 @@ class OfframpFile(Block):
     links: Items[Any] = ()
     reference: Annotated[Items[Any], FEW_ENTRIES] = ()
     formulas: Any = None
+    activations_offchip: Flag = True
 
 
 def _not_in_memory(value: MacEnergyTable | None, info: ValidationInfo) -> MacEnergyTable | None:
@@ -194,6 +197,7 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
         sources=tuple(" ".join(text.split()) for text in file.sources),
         reference=reference,
         formulas=formulas,
+        activations_offchip=file.activations_offchip,
     )
 
 

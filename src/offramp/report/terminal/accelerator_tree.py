@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from offramp.cost.capacity import size_text
 from offramp.cost.published_figures import ReferenceComparison
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, MemoryLevel, PortKind, WeightSparsity
 from offramp.report.terminal.terminal_style import plain_text, simple_table
@@ -18,7 +19,6 @@ MAX_LINK_LINES = 24
 MAX_NAMES = 8
 """Equal cores that are listed by name at most."""
 
-_BINARY = ((2**33, "GiB"), (2**23, "MiB"), (2**13, "KiB"), (8, "B"))
 _QUANTITIES = {"energy_pj": "energy, pJ", "tops_per_watt": "peak, TOP/s/W"}
 _PORT_NAMES = {PortKind.READ: "read", PortKind.WRITE: "write", PortKind.READ_WRITE: "read or write"}
 
@@ -132,14 +132,8 @@ def _memory_line(memory: MemoryLevel, core: Core) -> str:
     else:
         served = ", one for each multiplier"
     energy = f"{memory.read_energy_pj:g} / {memory.write_energy_pj:g} pJ"
-    return f"{memory.name} [{' '.join(memory.operands)}] {_size(memory.size_bits)}; {ports} bit/cycle; {energy}{served}"
-
-
-def _size(bits: int) -> str:
-    for unit, name in _BINARY:
-        if bits >= unit:
-            return f"{bits / unit:.4g} {name}"
-    return f"{bits} bit"
+    what = f"{memory.name} [{' '.join(memory.operands)}] {size_text(memory.size_bits)}"
+    return f"{what}; {ports} bit/cycle; {energy}{served}"
 
 
 def _add_links(tree: "Tree", accelerator: Accelerator) -> None:

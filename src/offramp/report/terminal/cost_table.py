@@ -58,6 +58,7 @@ def cost_json(priced: PricedModel) -> dict[str, Any]:
         "expected": jsonio.to_data(priced.expected),
         "warnings": list(priced.warnings),
         "leaves_out": report["leaves_out"],
+        "memory": [{**jsonio.to_data(need), "fits": need.fits, "share": need.share} for need in priced.report.memory],
         "weight_density": priced.weight_density,
     }
 

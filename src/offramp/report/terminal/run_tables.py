@@ -1,11 +1,13 @@
 """Results of a run: tables for the terminal, and plain data for JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from offramp import jsonio
+from offramp.cost.capacity import MemoryNeed
 from offramp.cost.expected import ExpectedCost
+from offramp.cost.report import CostReport
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
@@ -116,7 +118,21 @@ def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = (
         rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NO_VALUE
         cells = (accuracy, *cost_cells(point.expected), rates, _places(point.architecture, max_depths))
         table.add_row(*map(plain_text, cells))
+    _note_what_does_not_fit(table, (item.details.cost for item in front if item.details is not None))
     return table
+
+
+def _note_what_does_not_fit(table: "RichTable", reports: Iterable[CostReport]) -> None:
+    """Say below a table of networks which memories are too small for how many of them, and by how much at worst."""
+    worst: dict[tuple[str, str], list[MemoryNeed]] = {}
+    for need in (need for report in reports for need in report.memory if not need.fits):
+        worst.setdefault((need.memory, need.content), []).append(need)
+    notes = [
+        f"{units.count(len(needs), 'network')} of {table.row_count}: {max(needs, key=lambda need: need.share).sentence}"
+        for needs in worst.values()
+    ]
+    if notes:
+        table.caption = plain_text("\n".join(notes))
 
 
 def cost_cells(costs: FrontCosts | ExpectedCost) -> tuple[str, ...]:
@@ -183,6 +199,7 @@ def chosen_table(summary: RunSummary) -> "RichTable":
     table.add_section()
     accuracies = _accuracies(reference.accuracy_validation, reference.accuracy_test)
     table.add_row(*map(plain_text, (reference.name, *accuracies, *cost_cells(reference.expected), "reference")))
+    _note_what_does_not_fit(table, [*(network.cost for network in summary.chosen), reference.cost])
     return table
 
 

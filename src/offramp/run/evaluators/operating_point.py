@@ -26,11 +26,13 @@ class OperatingPoint:
         policy: Confidence measure, thresholds and temperatures.
         profile: Exit rates and accuracies of the policy on the samples.
         expected: The average cost of a sample at these exit rates.
+        memory_use: The largest share of a memory that the network needs.
     """
 
     policy: ExitPolicy
     profile: ExitProfile
     expected: ExpectedCost
+    memory_use: float = 0.0
 
     def values(self) -> dict[str, float]:
         """The value of every metric that objectives and constraints may name."""
@@ -40,6 +42,7 @@ class OperatingPoint:
             "energy_pj": self.expected.energy_pj,
             "macs": self.expected.macs,
             "energy_delay_product_j_cycles": self.expected.energy_delay_product_j_cycles,
+            "memory_use": self.memory_use,
         }
 
     def violations(self, constraints: Sequence[Constraint]) -> tuple[float, ...]:
@@ -70,7 +73,7 @@ def measure_point(
         The policy with its measurements.
     """
     achieved = profile(logits, labels, policy)
-    return OperatingPoint(policy, achieved, expected_cost(cost, achieved.rates))
+    return OperatingPoint(policy, achieved, expected_cost(cost, achieved.rates), cost.memory_use)
 
 
 def choose_operating_point(

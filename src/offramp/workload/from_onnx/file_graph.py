@@ -88,10 +88,11 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         nodes = [nodes[index] for index in order]
     facts = propagate_shapes(model)
     source = _input_name(graph, nodes, path)
-    sample = sample_shapes(nodes, facts, source, dict(named_constants(graph)))
+    outputs = tuple(dict.fromkeys(item.name for item in graph.output))
+    sample = sample_shapes(nodes, outputs, facts, source, dict(named_constants(graph)))
     return OnnxGraph(
         input=source,
-        outputs=tuple(dict.fromkeys(item.name for item in graph.output)),
+        outputs=outputs,
         nodes=tuple(nodes),
         shapes=sample.shapes,
         values=facts.integer_lists(),

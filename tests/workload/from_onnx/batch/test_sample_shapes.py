@@ -245,3 +245,21 @@ def test_recurrent_layers_have_the_batch_on_their_second_axis(tmp_path: Path) ->
     graph = read_onnx(net.save(tmp_path))
     assert (graph.shapes["image"], graph.shapes["y"], graph.shapes["h"]) == ((7, 1, 5), (7, 1, 1, 6), (1, 1, 6))
     assert graph.notes == ("The file is for a batch of 4 (axis 1 of input 'image'); the price is that of one sample.",)
+
+
+def test_what_no_output_needs_may_combine_samples(tmp_path: Path) -> None:
+    net = Net((4, 8))
+    net.op("CumSum", net.input, net.constant(0, np.int64))
+    net.op("ReduceMean", net.input, axes=[0])
+    network = read(net.exit(net.op("Gemm", net.input, net.weight(8, 3))), tmp_path)
+    assert network.workload.macs_to_exit() == (24,)
+
+
+def test_attributes_that_contradict_the_shapes_are_a_sentence(tmp_path: Path) -> None:
+    net = Net((4, 5, 8))
+    moved = net.op("Transpose", net.input, perm=[0, 0, 2])
+    model = net.exit(net.op("MatMul", moved, net.weight(8, 3))).model()
+    model.graph.value_info.append(helper.make_tensor_value_info("t0", TensorProto.FLOAT, (4, 5, 8)))
+    model.graph.node[0].attribute[0].ints[:] = [2, 3, 4]
+    with pytest.raises(WorkloadError, match=r"cannot be followed through t0 \(Transpose\)"):
+        network_from_onnx(save(model, tmp_path))

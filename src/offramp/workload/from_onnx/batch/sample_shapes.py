@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.batch.batch_axis import BatchAxes, CombinesSamples, LosesBatch
+from offramp.workload.from_onnx.batch.axis_rules import AXIS_RULES, kept_axis
+from offramp.workload.from_onnx.batch.batch_axis import BatchAxes, BatchAxis, CombinesSamples, LosesBatch, Step
 from offramp.workload.from_onnx.onnx_node import OnnxNode
+from offramp.workload.from_onnx.operator_equivalents import EQUIVALENTS
 from offramp.workload.from_onnx.shape_propagation import Shape, TensorFacts
 
 
@@ -24,7 +26,11 @@ class SampleShapes:
 
 
 def sample_shapes(
-    nodes: Sequence[OnnxNode], facts: TensorFacts, source: str, constants: Mapping[str, Any]
+    nodes: Sequence[OnnxNode],
+    outputs: Sequence[str],
+    facts: TensorFacts,
+    source: str,
+    constants: Mapping[str, Any],
 ) -> SampleShapes:
     """Follow the batch axis of the input through the graph and take one sample.
 
@@ -33,6 +39,7 @@ def sample_shapes(
 
     Args:
         nodes: Nodes in topological order.
+        outputs: Names of the graph's outputs.
         facts: Shapes and small constants at the batch size of the file.
         source: Name of the graph's input.
         constants: Tensors of the file by name.
@@ -46,12 +53,13 @@ def sample_shapes(
     shape = facts.shapes.get(source, ())
     if source in facts.open_batches or not shape or shape[0] in (None, 1):
         return SampleShapes(facts.shapes)
+    needed = _needed(nodes, outputs)
     told = None
     for axis, size in enumerate(shape[: 2 if len(shape) > 2 else 1]):
         if size is None or size == 1:
             break
         try:
-            shapes = BatchAxes(nodes, facts, constants, size).divided(source, axis)
+            shapes = _divided(BatchAxes(needed, facts, constants, size), source, axis)
         except CombinesSamples as exc:
             told = told or f"{exc}"
         except LosesBatch as exc:
@@ -72,3 +80,59 @@ def sample_shapes(
             f"whole input, {sizes}.",
         ),
     )
+
+
+def _needed(nodes: Sequence[OnnxNode], outputs: Sequence[str]) -> list[OnnxNode]:
+    """The nodes that an output needs, in topological order."""
+    wanted = set(outputs)
+    needed = []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.outputs):
+            needed.append(node)
+            wanted.update(node.reads)
+    return needed[::-1]
+
+
+def _divided(axes: BatchAxes, source: str, axis: int) -> dict[str, Shape]:
+    """Shapes for one entry of an axis of the input; tensors whose batch axis is not known have none."""
+    axes.found[source] = BatchAxis(axis)
+    lost: set[str] = set()
+    for node in axes.nodes:
+        if node.op in ("Shape", "Size"):
+            continue
+        if not lost.isdisjoint(node.reads):
+            lost.update(filter(None, node.outputs))
+        elif any(axes.place(name) is not None for name in node.reads):
+            lost.update(_follow(axes, node))
+    shapes = {name: shape for name, shape in axes.facts.shapes.items() if name not in lost}
+    for name, place in (axes.repeated | axes.found).items():
+        shape = shapes[name]
+        size = shape[place.axis]
+        shapes[name] = (*shape[: place.axis], (size or 0) // axes.batch, *shape[place.axis + 1 :])
+    return shapes
+
+
+def _follow(axes: BatchAxes, node: OnnxNode) -> list[str]:
+    """Find the batch axes of a node's outputs, and return the outputs that have no known shape."""
+    standard = EQUIVALENTS.get(node.op)
+    op = node.op if standard is None else standard.op
+    names = node.reads if standard is None else tuple(filter(None, standard.inputs(node.inputs)))
+    rule = AXIS_RULES.get(op, kept_axis)
+    unknown = any(axes.sizes(name) is None for name in names if axes.place(name) is not None)
+    lost = []
+    for position, output in enumerate(node.outputs):
+        if not output or (op == "DynamicQuantizeLinear" and position):
+            continue  # left out, or a scale and a zero point, which serve all samples
+        result = axes.sizes(output)
+        if result is None or unknown:
+            lost.append(output)
+            continue
+        try:
+            place = rule(axes, Step(node, op, names, result, position))
+            divisible = result[place.axis] % (axes.batch * place.inner) == 0
+        except (LookupError, ValueError, ArithmeticError, TypeError, StopIteration) as exc:
+            raise LosesBatch(f"{node.name} ({node.op})") from exc  # attributes that contradict the shapes
+        if not divisible:
+            raise CombinesSamples(f"{node.name} ({node.op})")
+        axes.found[output] = place
+    return lost
