@@ -166,6 +166,45 @@ def global_pooling(op: Op, source: FeatureMap, bits: BitWidths = DEFAULT_BITS) -
     return pooling(op, source, FeatureMap(source.channels), Window(source.height, source.width), bits)
 
 
+INTERPOLATION_TAPS = {"linear": 2, "cubic": 4}
+"""Neighbours per axis of which an interpolated value is a weighted mean."""
+
+
+def resizing(
+    source: FeatureMap, result: FeatureMap, taps: int, *, antialias: bool = False, bits: BitWidths = DEFAULT_BITS
+) -> LayerShape:
+    """Describe an interpolation: a mean of neighbours for each value of the result.
+
+    Source: the definition of `Resize` in ONNX; with ``antialias``, the window grows with the reduction.
+
+    Args:
+        source: Sizes of the input.
+        result: Sizes of the output.
+        taps: Neighbours along each resized axis (see `INTERPOLATION_TAPS`).
+        antialias: Whether the window covers all values that a result stands for.
+        bits: Bit widths of the layer.
+
+    Returns:
+        The shape of an average pooling on the larger of both maps.
+    """
+    (fy, stride_y), (fx, stride_x) = (
+        _interpolation_window(before, after, taps, wide=antialias)
+        for before, after in ((source.height, result.height), (source.width, result.width))
+    )
+    height, width = max(source.height, result.height), max(source.width, result.width)
+    larger = FeatureMap(result.channels, height, width, result.batch)
+    window = Window(fy, fx, stride_y, stride_x, padding=(fy // 2, fx // 2, 0, 0))
+    return pooling(Op.AVG_POOL, larger, result, window, bits)
+
+
+def _interpolation_window(before: int, after: int, taps: int, *, wide: bool) -> tuple[int, int]:
+    """Size and stride of the window along one axis."""
+    if before == after:
+        return 1, 1
+    size = math.ceil(taps * max(1.0, before / after)) if wide else taps
+    return size, max(1, before // after)
+
+
 def _windowed(
     op: Op, groups: int, k: int, c: int, source: FeatureMap, result: FeatureMap, window: Window, bits: BitWidths
 ) -> LayerShape:

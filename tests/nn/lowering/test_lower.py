@@ -173,6 +173,23 @@ def test_differences_quotients_and_extremes_of_two_layers_are_layers() -> None:
             assert (shapes[1].g, shapes[1].oy, shapes[1].ox) == (3, 8, 8)
 
 
+def test_an_interpolation_is_a_mean_of_neighbours_and_a_nearest_one_is_free() -> None:
+    def wider(x: Tensor, conv: nn.Module) -> Tensor:
+        return F.interpolate(F.interpolate(conv(x), scale_factor=2.0), size=(32, 16), mode="bilinear")
+
+    _, shape = layers_of(wider, nn.Conv2d(3, 4, 1))
+    # 16x16 values become 32x16: two neighbours along the height, which alone grows.
+    assert (shape.op, shape.g, shape.oy, shape.ox, shape.fy, shape.fx) == (Op.AVG_POOL, 4, 32, 16, 2, 1)
+
+
+def test_a_fused_product_and_sum_is_both() -> None:
+    def fused(x: Tensor, conv: nn.Module) -> Tensor:
+        return torch.addcmul(x, conv(x), conv(x))
+
+    ops = [shape.op for shape in layers_of(fused, nn.Conv2d(3, 3, 1))]
+    assert ops == [Op.CONV, Op.CONV, Op.MULTIPLY, Op.ADD]
+
+
 def test_unfolding_and_shuffling_move_values_and_cost_nothing() -> None:
     def unfolded(x: Tensor, dense: nn.Module) -> Tensor:
         return dense(F.unfold(F.pixel_unshuffle(x.flip(-1), 2), 3).transpose(1, 2))
@@ -189,7 +206,7 @@ def test_a_module_used_twice_gets_two_names() -> None:
 
 def test_all_unsupported_layers_are_named_at_once() -> None:
     def odd(x: Tensor, conv: nn.Module) -> Tensor:
-        y = F.interpolate(conv(x), scale_factor=2.0)
+        y = F.interpolate(conv(x), scale_factor=2.0, mode="area")
         y = F.adaptive_avg_pool2d(y, 3)
         first, second = y.cumsum(1), y.flip(1)
         return torch.cat([first, second], dim=0) @ torch.ones(2, 4, 3, 2)
@@ -302,8 +319,8 @@ def test_resizing_features_is_no_preparation_of_the_image() -> None:
         return conv(F.interpolate(x, size=(6, 6), mode="bilinear"))
 
     assert [shape.iy for shape in layers_of(resized, nn.Conv2d(3, 4, 3))] == [6]
-    with pytest.raises(UnsupportedLayerError, match="interpolate"):
-        layers_of(lambda x, c: F.interpolate(c(x), size=(6, 6)), nn.Conv2d(3, 4, 3))
+    resized_features = layers_of(lambda x, c: F.interpolate(c(x), (6, 6), mode="bicubic"), nn.Conv2d(3, 4, 1))
+    assert [(shape.op, shape.fy, shape.fx) for shape in resized_features] == [(Op.CONV, 1, 1), (Op.AVG_POOL, 4, 4)]
 
 
 def without_names(workload: Workload) -> list[tuple[LayerShape, int, Role, tuple[int, ...]]]:

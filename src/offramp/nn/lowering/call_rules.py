@@ -12,6 +12,7 @@ from torch import Tensor
 from offramp.space.architecture import Precision
 from offramp.workload.layer import LayerShape, Op
 from offramp.workload.layer_constructors import (
+    INTERPOLATION_TAPS,
     BitWidths,
     FeatureMap,
     Window,
@@ -20,6 +21,7 @@ from offramp.workload.layer_constructors import (
     elementwise,
     global_pooling,
     pooling,
+    resizing,
 )
 
 Pair = int | Sequence[int]
@@ -194,6 +196,33 @@ def _adaptive_max_pool2d(call: Call, input: Tensor, output_size: object, return_
     return _adaptive_pool(call, Op.MAX_POOL)
 
 
+_INTERPOLATIONS = {"linear": "linear", "bilinear": "linear", "bicubic": "cubic"}
+
+
+def _interpolate(
+    call: Call,
+    input: Tensor,
+    size: object = None,
+    scale_factor: object = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> LayerShape | tuple[LayerShape, ...]:
+    if mode in ("nearest", "nearest-exact"):
+        return ()  # each value of the result is a copy of one
+    if mode not in _INTERPOLATIONS:
+        raise NotPriceableError(f"`mode` must be nearest, linear, bilinear or bicubic, got {mode!r}")
+    taps = INTERPOLATION_TAPS[_INTERPOLATIONS[mode]]
+    maps = (_row(input), _row(call.output)) if mode == "linear" else (feature_map(input), feature_map(call.output))
+    return resizing(*maps, taps, antialias=antialias, bits=call.bits)
+
+
+def _addcmul(call: Call, *_: object, **__: object) -> tuple[LayerShape, ...]:
+    """A product or quotient of two tensors, added to a third."""
+    return _mul(call), _add(call)
+
+
 def _add(call: Call, *_: object, **__: object) -> LayerShape:
     """A sum, a difference, or one of two values at each place."""
     return elementwise(Op.ADD, written_values(call), call.bits)
@@ -267,7 +296,7 @@ def _padding(padding: Pair | str, kernel: tuple[int, int], dilation: tuple[int, 
     return top, left, top, left
 
 
-LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
+LAYER_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
     "conv1d": _conv1d,
     "conv2d": _conv2d,
     "analog_conv2d": _analog_conv2d,
@@ -280,6 +309,8 @@ LAYER_RULES: dict[str, Callable[..., LayerShape]] = {
     **dict.fromkeys(("add", "iadd", "radd", "sub", "isub", "rsub", "subtract"), _add),
     **dict.fromkeys(("maximum", "minimum", "where", "masked_fill"), _add),
     **dict.fromkeys(("mul", "imul", "rmul", "multiply", "div", "idiv", "truediv", "itruediv", "divide"), _mul),
+    "interpolate": _interpolate,
+    **dict.fromkeys(("addcmul", "addcdiv"), _addcmul),
     "cat": _cat,
     "concat": _cat,
     "concatenate": _cat,
@@ -303,7 +334,8 @@ RESHAPES = frozenset({
 # With one operand from the image and one constant, these are folded into the layer before.
 AFFINE = frozenset({
     "add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "mul", "imul", "rmul", "multiply", "div", "idiv",
-    "truediv", "itruediv", "divide", "rdiv", "rtruediv", "maximum", "minimum", "where", "masked_fill",
+    "truediv", "itruediv", "divide", "addcmul", "addcdiv", "rdiv", "rtruediv", "maximum", "minimum", "where",
+    "masked_fill",
 })
 # fmt: on
 PASS_THROUGH = ACTIVATIONS | RESHAPES | AFFINE

@@ -1,16 +1,12 @@
 """Layers with a sliding window: convolutions, pooling and resizing."""
 
-import math
-
 from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, feature_map
 from offramp.workload.layer import LayerShape, Op
-from offramp.workload.layer_constructors import FeatureMap, Window, convolution, pooling
+from offramp.workload.layer_constructors import INTERPOLATION_TAPS, FeatureMap, Window, convolution, pooling, resizing
 
 POOL_OPS = {"MaxPool": Op.MAX_POOL, "AveragePool": Op.AVG_POOL, "LpPool": Op.AVG_POOL}
-_TAPS = {"linear": 2, "cubic": 4}
-"""Neighbours per axis of which an interpolated value is a weighted mean."""
 
 
 def convolution_layer(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> LayerShape:
@@ -69,8 +65,6 @@ def pooling_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> Layer
 def resizing_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
     """Describe an interpolation: a mean of neighbours for each value of the result, 2 or 4 along each resized axis.
 
-    Source: the definition of `Resize` in ONNX; with `antialias`, the window grows with the reduction.
-
     Args:
         node: The node.
         graph: The graph.
@@ -84,25 +78,9 @@ def resizing_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> Laye
     """
     source, result = feature_map(graph, node.inputs[0]), feature_map(graph, node.outputs[0])
     mode = str(node.attributes.get("mode", "nearest"))
-    if mode not in _TAPS:
+    if mode not in INTERPOLATION_TAPS:
         raise Unpriceable(f"interpolates in mode '{mode}'; nearest, linear and cubic are understood")
-    wide = bool(node.integer("antialias", 0))
-    (fy, stride_y), (fx, stride_x) = (
-        _taps(before, after, _TAPS[mode], wide)
-        for before, after in ((source.height, result.height), (source.width, result.width))
-    )
-    larger = FeatureMap(
-        result.channels, max(source.height, result.height), max(source.width, result.width), result.batch
-    )
-    return pooling(Op.AVG_POOL, larger, result, Window(fy, fx, stride_y, stride_x, padding=(fy // 2, fx // 2, 0, 0)))
-
-
-def _taps(before: int, after: int, taps: int, wide: bool) -> tuple[int, int]:
-    """Size and stride of the window along one axis."""
-    if before == after:
-        return 1, 1
-    reduction = before / after
-    return math.ceil(taps * max(1.0, reduction)) if wide else taps, max(1, before // after)
+    return resizing(source, result, INTERPOLATION_TAPS[mode], antialias=bool(node.integer("antialias", 0)))
 
 
 def _window(node: OnnxNode, kernel: tuple[int, ...], source: FeatureMap, result: FeatureMap) -> Window:
