@@ -1,7 +1,9 @@
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
@@ -9,9 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from offramp.deploy.onnx.finish_model import EXPORT_OPSET
 from offramp.deploy.onnx.nested_if import early_exit_model
+from offramp.deploy.onnx.stage_graphs import joined_model
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from tests.deploy import toys
 
 
@@ -136,3 +140,17 @@ def test_what_lies_behind_the_exit_taken_is_not_computed() -> None:
         return best
 
     assert seconds(0.0) < 0.2 * seconds(2.0)
+
+
+def test_is_priced_as_the_network_with_all_its_exits(models: list[Any], tmp_path: Path) -> None:
+    priced = {}
+    policy = ExitPolicy("margin", (0.3, 0.5))
+    files = {"stops": early_exit_model(models, policy, len(toys.CLASSES)), "joined": joined_model(models)}
+    for name, model in files.items():
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        priced[name] = network_from_onnx(tmp_path / f"{name}.onnx")
+    stops, joined = priced["stops"].workload, priced["joined"].workload
+    assert [(x.shape, x.stage, x.role) for x in stops.layers] == [(x.shape, x.stage, x.role) for x in joined.layers]
+    assert stops.num_stages == 3
+    assert priced["stops"].outputs == ("logits (leave_at_exit_0)", "logits (leave_at_exit_1)", "logits")
+    assert priced["joined"].outputs == ("exit_0", "exit_1", "exit_2")

@@ -61,7 +61,7 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
     graph = folded.graph
     found = find_layers(graph, path)
     check_coverage(graph, found, path)
-    placed = place_layers(graph, found, path, final)
+    placed = place_layers(graph, found, path, final or graph.final)
     try:
         workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
     except ValueError as exc:

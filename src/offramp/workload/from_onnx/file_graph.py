@@ -10,6 +10,7 @@ from offramp.errors import WorkloadError
 from offramp.workload.from_onnx.batch.sample_shapes import sample_shapes
 from offramp.workload.from_onnx.onnx_node import OnnxNode, read_nodes
 from offramp.workload.from_onnx.shape_propagation import Shape, propagate_shapes
+from offramp.workload.from_onnx.subgraphs.written_out import write_out_control_flow
 from offramp.workload.from_onnx.weight_counts import named_constants, weight_densities
 
 MAX_FILE_BYTES = 2 * 1024**3
@@ -39,6 +40,7 @@ class OnnxGraph:
         shapes: Shapes for one sample by tensor name, with the batch axis where the file has it.
         values: Content of small integer constants, such as axes, by tensor name.
         weight_densities: Share of nonzero weights by node name, if weights were read.
+        final: Name of the output that is the final exit, if the file says so.
         notes: Sentences about what the file leaves open and how it was read.
     """
 
@@ -48,6 +50,7 @@ class OnnxGraph:
     shapes: dict[str, Shape]
     values: dict[str, tuple[int, ...]]
     weight_densities: dict[str, float] = field(default_factory=dict)
+    final: str | None = None
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -78,14 +81,9 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         )
     for tensor in graph.initializer:
         _check_external(tensor, path)
-    nodes = read_nodes(graph)
-    order = _execution_order(nodes, path)
-    if order != list(range(len(nodes))):
-        # Shape inference requires the nodes of the file in order.
-        sorted_protos = [graph.node[index] for index in order]
-        del graph.node[:]
-        graph.node.extend(sorted_protos)
-        nodes = [nodes[index] for index in order]
+    _sort_nodes(graph, path)
+    control_flow = write_out_control_flow(model)
+    nodes = _sort_nodes(graph, path)
     facts = propagate_shapes(model)
     source = _input_name(graph, nodes, path)
     outputs = tuple(dict.fromkeys(item.name for item in graph.output))
@@ -97,8 +95,21 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         shapes=sample.shapes,
         values=facts.integer_lists(),
         weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
-        notes=sample.notes,
+        final=control_flow.final,
+        notes=(*control_flow.notes, *sample.notes),
     )
+
+
+def _sort_nodes(graph: Any, path: Path) -> list[OnnxNode]:
+    """Put the nodes of the file into topological order, which shape inference requires, and read them."""
+    nodes = read_nodes(graph)
+    order = _execution_order(nodes, path)
+    if order == list(range(len(nodes))):
+        return nodes
+    sorted_protos = [graph.node[index] for index in order]
+    del graph.node[:]
+    graph.node.extend(sorted_protos)
+    return [nodes[index] for index in order]
 
 
 def _with_protos(nodes: list[OnnxNode], graph: Any) -> list[tuple[str, Any]]:

@@ -22,6 +22,12 @@ from offramp.workload.layer import LayerShape
 
 MAX_NAMED = 20
 
+_CONTROL_FLOW = {
+    "If": "an `If` is understood if its condition is a constant, or as an early exit at the end of the graph",
+    "Loop": "a loop is understood if it runs a constant number of times and collects no results on the way",
+    "Scan": "a scan is not understood; export it as a recurrent layer or step by step",
+}
+
 
 class Treatment(StrEnum):
     """What a node of a file costs, and why."""
@@ -148,6 +154,8 @@ class _Search:
         results = tuple(filter(None, node.outputs))
         self.origin |= dict.fromkeys(results, node.name)
         try:
+            if node.op in _CONTROL_FLOW:
+                raise Unpriceable(f"runs what values of the input decide; {_CONTROL_FLOW[node.op]}")
             if is_free(node, self.graph, sources):
                 self.origin |= dict.fromkeys(results, sources[0])
                 self.treatments[node.name] = Treatment.FREE
