@@ -5,6 +5,7 @@ from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.cost.pricing import check_engine
 from offramp.cost.sparsity_gain import gain_of
 from offramp.deploy.bundle.licence import read_licence
+from offramp.deploy.onnx.qdq import check_quantised_export
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, check_target_ready
 from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator
@@ -34,6 +35,7 @@ def check_settings(config: Config) -> Accelerator:
 
     Raises:
         InputError: A setting is unknown, or contradicts another one or the accelerator.
+        ExportError: The installed torch or onnxruntime is too old to export quantised networks.
     """
     accelerator = load_accelerator(config.cost.accelerator)
     _check_backbone(config)
@@ -55,6 +57,9 @@ def check_settings(config: Config) -> Accelerator:
         backbone, branches = fixed_precisions(config)
         check_precision(backbone, "backbone")
         check_precision(branches, "branches")
+    if config.quantizes:
+        precisions = searched_precisions(config).choices if config.searches_precision else fixed_precisions(config)
+        check_quantised_export(precision.weight_bits for precision in precisions)
     return accelerator
 
 

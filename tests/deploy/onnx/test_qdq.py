@@ -24,6 +24,9 @@ from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import convert_, prepare_
+from offramp.run.settings_checks import check_settings
+from offramp.settings.by_name import with_settings
+from offramp.settings.config import Config
 from offramp.space.architecture import Precision
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from tests.deploy import toys
@@ -211,6 +214,27 @@ def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.onnx.ops, "symbolic")
     with pytest.raises(ExportError, match=r"torch 2\.8 or newer is needed"):
         to_qdq_(prepared(Precision(8, 8), Precision(8, 8)))
+
+
+QUANTISED = {"fine_tune.quantize": True, "cost.weight_bits": 4, "cost.branch_weight_bits": 2}
+SEARCHED = {"space.precision": "layer", "space.precisions": ("8/8", "ternary/8")}
+
+
+@pytest.mark.parametrize("changes", [QUANTISED, SEARCHED])
+def test_what_is_too_old_to_export_a_quantised_network_is_named_before_a_search(
+    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = with_settings(Config(), changes)
+    check_settings(config)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.22.0")
+    with pytest.raises(ExportError, match=r"Weights of 2 bits need onnxruntime 1\.24\.1 or newer"):
+        check_settings(config)
+    check_settings(with_settings(Config(), {"fine_tune.quantize": True, "cost.weight_bits": 6}))
+    check_settings(with_settings(Config(), {"cost.weight_bits": 4}))
+    monkeypatch.delattr(torch.onnx.ops, "symbolic")
+    with pytest.raises(ExportError, match=r"torch 2\.8 or newer is needed"):
+        check_settings(config)
+    check_settings(Config())
 
 
 def test_bits_of_every_kind_in_one_network(tmp_path: Path) -> None:

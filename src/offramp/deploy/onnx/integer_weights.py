@@ -11,6 +11,23 @@ NAME_ENDS = {2: "_int2", 3: "_int4", 4: "_int4"}
 _STORED = "/stored"
 
 
+def opset_of_weights(bits: int) -> int:
+    """Say which opset a file needs to store weights.
+
+    Args:
+        bits: Bits of a weight; 32 for floating point.
+
+    Returns:
+        The opset. An onnx that has no 2-bit type stores weights of 2 bits in 4.
+    """
+    from onnx import TensorProto
+
+    end = NAME_ENDS.get(bits)
+    if end is None:
+        return EXPORT_OPSET
+    return OPSET_INT2 if end == "_int2" and hasattr(TensorProto, "INT2") else OPSET_INT4
+
+
 def store_narrow_weights_(model: Any) -> None:
     """Store the weights that have fewer than 5 bits in 4 or 2 bits, and cast them to 8 bits where they are used.
 
@@ -26,10 +43,9 @@ def store_narrow_weights_(model: Any) -> None:
         end = tensor.name[-5:]
         if end not in NAME_ENDS.values():
             continue
-        # An onnx without the narrower type stores the next one.
-        small = getattr(TensorProto, "INT2", None) if end == "_int2" else None
-        kind = TensorProto.INT4 if small is None else small
-        opset = max(opset, OPSET_INT4 if small is None else OPSET_INT2)
+        needed = opset_of_weights(2 if end == "_int2" else 4)
+        kind = TensorProto.INT2 if needed == OPSET_INT2 else TensorProto.INT4
+        opset = max(opset, needed)
         name, values = tensor.name, numpy_helper.to_array(tensor)
         tensor.CopyFrom(helper.make_tensor(f"{name}{_STORED}", kind, values.shape, values.flatten().tolist()))
         cast_node = helper.make_node("Cast", [f"{name}{_STORED}"], [name], name=f"{name}/cast", to=TensorProto.INT8)

@@ -5,13 +5,15 @@ Narrower activations keep that form, with a Clip on the integers; weights of 2 t
 8 bits, which a runtime does once, when it loads the file.
 """
 
+from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from offramp.deploy.onnx.integer_weights import NAME_ENDS
+from offramp.deploy.onnx.integer_weights import NAME_ENDS, opset_of_weights
+from offramp.deploy.runtime.oldest_runtime import is_installed, oldest_runtime
 from offramp.errors import ExportError
 from offramp.nn.analog.analog_convolution import AnalogPart
 from offramp.nn.network import EarlyExitNetwork
@@ -208,17 +210,36 @@ def _(layer: GridMaxPool) -> nn.Module | None:
     return nn.Sequential(layer, _Grid(layer.source))
 
 
+def check_quantised_export(weight_bits: Iterable[int]) -> None:
+    """Check that the installed packages can write quantised networks, and run what is written.
+
+    Args:
+        weight_bits: The bits of weights that networks may have; 32 stands for floating point.
+
+    Raises:
+        ExportError: If torch or onnxruntime is too old.
+    """
+    if not hasattr(getattr(torch.onnx, "ops", None), "symbolic"):
+        raise ExportError(f"To export a quantised network, torch 2.8 or newer is needed, this is {torch.__version__}.")
+    for bits in sorted(set(weight_bits)):
+        needed = oldest_runtime(opset_of_weights(bits))
+        if not is_installed(needed):
+            raise ExportError(
+                f"Weights of {bits} bits need onnxruntime {needed} or newer, which runs the exported files to compare "
+                "them with the network. Install a newer onnxruntime, or use weights of 8 bits."
+            )
+
+
 def to_qdq_(network: EarlyExitNetwork) -> None:
-    """Make a prepared network in evaluation mode one that can only be exported. Raises ExportError on an old torch.
+    """Make a prepared network in evaluation mode one that can only be exported.
 
     Args:
         network: The network.
 
     Raises:
-        ExportError: If a layer cannot be written with integers.
+        ExportError: If torch is too old to write integers.
     """
-    if not hasattr(getattr(torch.onnx, "ops", None), "symbolic"):
-        raise ExportError(f"To export a quantised network, torch 2.8 or newer is needed, this is {torch.__version__}.")
+    check_quantised_export(())
     sources = stage_sources(network)
     for part in (*network.stages, *network.branches):
         for name, module in list(part.named_modules()):

@@ -41,6 +41,20 @@ def is_version(text: str) -> bool:
     return _VERSION.fullmatch(text) is not None
 
 
+def is_installed(oldest: str) -> bool:
+    """Say whether the installed onnxruntime is new enough.
+
+    Args:
+        oldest: The oldest version that will do.
+
+    Returns:
+        Whether the installed version is this one or a newer one.
+    """
+    import onnxruntime
+
+    return _numbers(onnxruntime.__version__) >= _numbers(oldest)
+
+
 def check_runtime(oldest: str | None, what: str) -> None:
     """Check that the installed onnxruntime is new enough for a bundle or a detector.
 
@@ -53,7 +67,7 @@ def check_runtime(oldest: str | None, what: str) -> None:
     """
     import onnxruntime
 
-    if oldest is None or _numbers(onnxruntime.__version__) >= _numbers(oldest):
+    if oldest is None or is_installed(oldest):
         return
     narrow = _numbers(oldest) > _numbers(_OLDEST[0][1])
     other = ", or store its 4-bit and ternary weights in 8 bits with `offramp export-int8`" if narrow else ""
