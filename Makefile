@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow bench lint docs clean
+.PHONY: demo test test-slow test-sessions test-environments bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/offramp search --run runs/demo --overwrite
@@ -16,6 +16,14 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
+
+# Bundles in small environments without torch, with the oldest packages.
+test-sessions: $(STAMP)
+	$(BIN)/python -m tests.environments session-oldest session-ternary
+
+# As above, with the newest packages, and a whole search with the oldest and the newest; downloads several GB.
+test-environments: $(STAMP)
+	$(BIN)/python -m tests.environments
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
@@ -30,4 +38,4 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .environments

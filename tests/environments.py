@@ -21,8 +21,9 @@ FOLDER = ROOT / ".environments"
 
 # What a session of a bundle needs; torch and the rest of offramp's requirements stay away.
 _SESSION = ("onnxruntime", "numpy", "onnx", "pydantic", "pillow")
-# The oldest onnxruntime that bundles name is older than the one that a search needs.
-_OLDEST_RUNTIME = "1.15.0"
+# The oldest onnxruntime of each kind of bundle, and the oldest onnx that reads it; both may be older than what a
+# search needs.
+_OLDEST = {"oldest": ("1.15.0", "1.17"), "4-bit": ("1.23.0", "1.17"), "ternary": ("1.24.1", "1.20")}
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,21 @@ class Environment:
 
 
 def environments() -> dict[str, Environment]:
-    """The environments by name: with the lower bounds of pyproject.toml, and without upper ones."""
+    """The environments by name.
+
+    Sessions are tried with the oldest onnxruntime of each kind of bundle and the lower bounds of pyproject.toml, and
+    with the newest packages; a whole search likewise.
+    """
     bounds = lower_bounds()
-    session = tuple(f"{name}=={bounds[name]}" for name in _SESSION if name != "onnxruntime")
-    return {
-        item.name: item
-        for item in (
-            Environment("session-oldest", (f"onnxruntime=={_OLDEST_RUNTIME}", *session), "smoke_session.py"),
-            Environment("session-newest", _SESSION, "smoke_session.py"),
-            Environment("search-oldest", tuple(f"{n}=={v}" for n, v in bounds.items()), "smoke_search.py"),
-            Environment("search-newest", tuple(bounds), "smoke_search.py"),
-        )
-    }
+    others = tuple(f"{name}=={bounds[name]}" for name in _SESSION if not name.startswith("onnx"))
+    made = [
+        Environment(f"session-{kind}", (f"onnxruntime=={runtime}", f"onnx=={onnx}", *others), "smoke_session.py")
+        for kind, (runtime, onnx) in _OLDEST.items()
+    ]
+    made.append(Environment("session-newest", _SESSION, "smoke_session.py"))
+    made.append(Environment("search-oldest", tuple(f"{n}=={v}" for n, v in bounds.items()), "smoke_search.py"))
+    made.append(Environment("search-newest", tuple(bounds), "smoke_search.py"))
+    return {item.name: item for item in made}
 
 
 def lower_bounds() -> dict[str, str]:
