@@ -19,6 +19,8 @@ from offramp.errors import ConfigError
 from offramp.jsonio import loads
 from tests.data.sounds import write_machine_sounds
 
+TRAINED = DetectorSettings(epochs=30, windows_per_sound=64, auc_drop=0.05)
+
 
 @pytest.fixture(scope="module")
 def toy_car(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,7 +30,7 @@ def toy_car(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(toy_car: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "car"
-    train_detector(toy_car, folder, DetectorSettings(epochs=30, windows_per_sound=64, auc_drop=0.05))
+    train_detector(toy_car, folder, TRAINED)
     return folder
 
 
@@ -85,11 +87,24 @@ def test_from_the_command_line(
     sound = str(toy_car / "test" / "anomaly_id_01_00000000.wav")
     assert call(monkeypatch, "predict", str(run / "detector"), sound, "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["sound"], set(row)) == (sound, {"sound", "anomalous", "exit", "score", "macs_per_window"})
+    assert (row["sound"], set(row)) == (sound, {"sound", "anomalous", "exit", "score", "macs_per_window", "heard"})
+    assert row["heard"] == {"start_s": 1.6, "end_s": 7.968, "duration_s": 8.1}
     assert call(monkeypatch, "predict", str(run / "detector"), sound) == 0
-    assert "left at exit" in capsys.readouterr().out
+    assert ", heard 1.60 to 7.97 s of 8.10 s)" in capsys.readouterr().out
     assert call(monkeypatch, *words, "--exits", "five", "--overwrite") == 2
     assert "--exits must be numbers of layers" in capsys.readouterr().err
+
+
+def test_a_training_goes_on_only_with_the_sounds_and_the_seed_it_was_begun_with(
+    run: Path, toy_car: Path, tmp_path: Path
+) -> None:
+    folder, sounds = Path(shutil.copytree(run, tmp_path / "run")), Path(shutil.copytree(toy_car, tmp_path / "car"))
+    with pytest.raises(ConfigError, match="begun with other sounds and seed"):
+        train_detector(sounds, folder, replace(TRAINED, seed=3), resume=True)
+    first, other = sorted((sounds / "train").glob("*.wav"))[:2]
+    first.write_bytes(other.read_bytes())
+    with pytest.raises(ConfigError, match=r"begun with other sounds\. Give the same"):
+        train_detector(sounds, folder, TRAINED, resume=True)
 
 
 def test_a_run_that_cannot_be_is_refused_before_any_work(toy_car: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: what it prints, how it ends, and that bad input is one sentence."""
 
+import csv
 import json
 import os
 import subprocess
@@ -100,6 +101,32 @@ def test_predict(offramp, finished_run: Path, tmp_path: Path) -> None:  # type: 
     rows = json.loads(offramp("predict", bundle, image, image, "--json").out)
     assert [row["image"] for row in rows] == [str(image)] * 2
     assert rows[0]["exit"] >= 0
+
+
+def test_predict_takes_folders_and_writes_a_table(offramp, finished_run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("b/2.png", "a/1.png", "a/.ipynb_checkpoints/1.png", "a/notes.txt"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 200, dtype=np.uint8)).save(tmp_path / "images" / name, "PNG")
+    bundle = next((finished_run / "chosen").glob("*/bundle"))
+    table = tmp_path / "answers.csv"
+    said = offramp("predict", bundle, tmp_path / "images", "--csv", table)
+    assert (said.code, said.out) == (0, f"{table}: 2 answers\n")
+    assert "1 images that are hidden" in said.err
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert [row["file"] for row in rows] == [str(tmp_path / "images" / name) for name in ("a/1.png", "b/2.png")]
+    answers = json.loads(offramp("predict", bundle, tmp_path / "images", "--json").out)
+    for row, answer in zip(rows, answers, strict=True):
+        assert (row["class_name"], int(row["label"]), int(row["exit"])) == (
+            answer["class_name"],
+            answer["label"],
+            answer["exit"],
+        )
+        assert float(row["confidence"]) == answer["confidence"]
+        assert int(row["macs"]) == answer["cost"]["macs"]
+    (tmp_path / "empty").mkdir()
+    refused = offramp("predict", bundle, tmp_path / "empty")
+    assert refused.code == 2
+    assert "must hold images" in refused.err
 
 
 BAD_INPUT = [

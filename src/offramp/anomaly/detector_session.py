@@ -1,14 +1,15 @@
 """Execution of an exported anomaly detector with onnxruntime."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.anomaly.detector_manifest import DETECTOR_FILE, DetectorManifest, stage_file
-from offramp.data.sound.sound_features import machine_features
+from offramp.data.sound.sound_features import machine_features, machine_part
 from offramp.data.sound.wav import read_wav
+from offramp.data.sound.windows import Heard
 from offramp.deploy.bundle.bundle_files import open_files, read_limited
 from offramp.deploy.onnx.value_names import exit_name, features_name, input_name
 from offramp.deploy.runtime.graph_sessions import checked_content, start_content
@@ -31,12 +32,14 @@ class SoundVerdict:
         score: Distance of the sound's score from the threshold that decided: at least 0 for an anomalous sound, at
             most 0 for a normal one.
         macs_per_window: Multiply-accumulate operations that each window took.
+        heard: The part of the sound that was judged; None for features.
     """
 
     anomalous: bool
     exit: int
     score: float
     macs_per_window: int
+    heard: Heard | None = None
 
 
 class DetectorSession:
@@ -80,7 +83,11 @@ class DetectorSession:
         Raises:
             DataError: A file is missing or not such a sound; the message names it.
         """
-        return tuple(self.detect(machine_features(read_wav(path), str(path))) for path in paths)
+        return tuple(map(self._detect_file, paths))
+
+    def _detect_file(self, path: Path) -> SoundVerdict:
+        sound = read_wav(path)
+        return replace(self.detect(machine_features(sound, str(path))), heard=machine_part(len(sound)))
 
     def detect(self, features: NDArray[np.uint8]) -> SoundVerdict:
         """Classify one sound.

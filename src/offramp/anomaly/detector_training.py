@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.pricing import build_cost_model
 from offramp.data.labelled_data import Preprocessing
 from offramp.data.mini_batches import to_tensor
+from offramp.data.statistics import fingerprint_of
 from offramp.errors import ConfigError
 from offramp.files.safe_files import write_atomically
 from offramp.hardware.loader import load_accelerator
-from offramp.jsonio import dumps
+from offramp.jsonio import dumps, loads
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import Reporter, SilentReporter
@@ -31,6 +32,7 @@ from offramp.train.trainer import Schedule, TrainingData, TrainingLoop
 
 _BATCH_SIZE = 256
 _NUM_CHECKS = 64
+_INPUTS_FILE = "inputs.json"
 # Width of the layers; the number of threads is chosen by it.
 _LAYER_WIDTH = 128
 
@@ -135,7 +137,8 @@ def train_detector(
         The record of the detector.
 
     Raises:
-        ConfigError: The settings are not valid, or ``run`` does not fit ``resume`` and ``overwrite``.
+        ConfigError: The settings are not valid, ``run`` does not fit ``resume`` and ``overwrite``, or a training is
+            continued with other sounds or another seed.
         DataError: The sounds cannot be used.
     """
     settings, reporter = settings or DetectorSettings(), reporter or SilentReporter()
@@ -143,6 +146,7 @@ def train_detector(
     accelerator = load_accelerator(settings.accelerator)
     _check_run(run, resume=resume, overwrite=overwrite)
     sounds = load_machine_sounds(source, seed=settings.seed, reporter=reporter)
+    _check_same_inputs(run, sounds, settings, resume=resume)
     preprocessing = Preprocessing.of(sounds.train)
     compute = Compute(channels_last=False)
     _train(network, sounds, preprocessing, compute, settings, run, reporter, resume=resume)
@@ -187,8 +191,43 @@ def _check_run(run: Path, *, resume: bool, overwrite: bool) -> None:
         raise ConfigError(f"{str(run)!r} holds a run already. Resume it, overwrite it, or give another folder.")
     if resume and not checkpoint.exists():
         raise ConfigError(f"{str(run)!r} holds no run to resume. Leave out --resume.")
-    if run.exists() and not checkpoint.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.exists() and not checkpoint.exists() and (not run.is_dir() or _holds_other_files(run)):
         raise ConfigError(f"{str(run)!r} must be a new or an empty folder, or one of an earlier run. Give another.")
+
+
+def _holds_other_files(run: Path) -> bool:
+    return any(path.name != _INPUTS_FILE for path in run.iterdir())
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a training rests on."""
+
+    sounds: str
+    seed: int
+    epochs: int
+
+
+def _check_same_inputs(run: Path, sounds: MachineSounds, settings: DetectorSettings, *, resume: bool) -> None:
+    """Record what a training rests on, or compare it with what is recorded."""
+    parts = (sounds.train, sounds.validation.features, sounds.test.features)
+    labels = [np.arange(len(part)) * 0 for part in parts]
+    labels[1:] = [2 * x.machines + x.anomalous for x in (sounds.validation, sounds.test)]
+    found = _Inputs(fingerprint_of(parts, labels, ()), settings.seed, settings.epochs)
+    file = run / _INPUTS_FILE
+    if not resume:
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, dumps(found) + "\n")
+        return
+    if not file.is_file():
+        raise ConfigError(f"{str(run)!r} does not record what its training rests on. Begin it anew with --overwrite.")
+    recorded = loads(_Inputs, file.read_bytes(), what=f"Record {str(file)!r}", error=ConfigError)
+    changed = [field.name for field in fields(_Inputs) if getattr(found, field.name) != getattr(recorded, field.name)]
+    if changed:
+        raise ConfigError(
+            f"The training in {str(run)!r} was begun with other {' and '.join(changed)}. Give the same, or begin "
+            "it anew with --overwrite."
+        )
 
 
 def _train(

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from offramp.cli.detect import predict_sounds
-from offramp.errors import InputError
-
 if TYPE_CHECKING:
     from offramp.deploy.bench.latency_bench import BenchResult
 
@@ -16,49 +13,6 @@ _Bundle = Annotated[
     Path, typer.Argument(help="An exported bundle: a folder with manifest.json, a .zip of one, or a detector.")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def predict(
-    bundle: _Bundle,
-    images: Annotated[list[Path], typer.Argument(help="Image files; .wav files for a network of speech.")],
-    rule: Annotated[
-        str | None,
-        typer.Option(
-            help="Exit rule to use in place of the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8, "
-            "or another of `offramp list exit-rules`."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an image.")] = False,
-) -> None:
-    """Classify images or sounds and print the exit of each; with a detector, print whether a sound is anomalous.
-
-    Args:
-        bundle: The bundle, or a detector.
-
-    Raises:
-        InputError: An exit rule is given for a detector.
-    """
-    if (bundle / "detector.json").is_file():
-        if rule is not None:
-            raise InputError("A detector decides by its own bands of scores; leave out --rule.")
-        predict_sounds(bundle, images, as_json=as_json)
-        return
-    from offramp.deploy.bundle.manifest import load_manifest
-    from offramp.deploy.runtime.session import EarlyExitSession
-    from offramp.exits.rule_text import parse_rule
-    from offramp.jsonio import to_data
-
-    # The next files are decoded while one is being classified.
-    decides = None if rule is None else parse_rule(rule, load_manifest(bundle).rule_notation)
-    predictions = EarlyExitSession(bundle, rule=decides).stream(images, prefetch=8)
-    if as_json:
-        rows = [{"image": str(path), **to_data(p)} for path, p in zip(images, predictions, strict=True)]
-        print(json.dumps(rows, indent=2))
-        return
-    for path, prediction in zip(images, predictions, strict=True):
-        print(
-            f"{path}: {prediction.class_name} (confidence {prediction.confidence:.3f}, left at exit {prediction.exit})"
-        )
 
 
 def bench(

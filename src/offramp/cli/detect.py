@@ -56,7 +56,7 @@ def predict_sounds(detector: Path, sounds: list[Path], *, as_json: bool) -> None
         return
     for path, verdict in zip(sounds, verdicts, strict=True):
         word = "anomalous" if verdict.anomalous else "normal"
-        print(f"{path}: {word} (score {verdict.score:.2f}, left at exit {verdict.exit})")
+        print(f"{path}: {word} (score {verdict.score:.2f}, left at exit {verdict.exit}, {verdict.heard})")
 
 
 def _lines(record: "DetectorRecord") -> list[str]:

@@ -12,9 +12,10 @@ import typer
 
 from offramp.cli.accelerators import app as accelerators_app
 from offramp.cli.cost import cost
-from offramp.cli.deploy import bench, export_int8, export_web, predict
+from offramp.cli.deploy import bench, export_int8, export_web
 from offramp.cli.detect import detect
 from offramp.cli.list_names import list_names
+from offramp.cli.predict import predict
 from offramp.cli.runs import export_results, front, report, watch
 from offramp.cli.search import search
 from offramp.cli.setting_options import GroupedCommand

@@ -15,6 +15,7 @@ from offramp.data.duplicates import DuplicatePolicy, SampleSet, find_overlap
 from offramp.data.pixel_arrays import same_shape
 from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
 from offramp.data.sound.sound_features import InputKind
+from offramp.data.sound.windows import LongSounds
 from offramp.data.splitting import stratified_split
 from offramp.data.statistics import channel_statistics, fingerprint_of
 from offramp.errors import ConfigError, DataError
@@ -170,6 +171,7 @@ def load_dataset(
     label_column: str | None = None,
     image_size: int | None = None,
     duplicates: DuplicatePolicy = "remove",
+    long_sounds: LongSounds = "loudest",
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
@@ -187,6 +189,8 @@ def load_dataset(
             type.
         image_size: Height and width of all images in pixels, 1 to 4096; None: unchanged.
         duplicates: Whether samples that are also in another split are removed from training and validation.
+        long_sounds: Which part is taken of a sound that is longer than a second: the loudest second, the first one, or
+            one every half second.
         cache_dir: Folder of the cache; None: `default_cache_dir`.
         reporter: Shows progress; None: no output.
 
@@ -204,6 +208,7 @@ def load_dataset(
         image_size=image_size,
         cache=ArrayCache(cache_dir or default_cache_dir()),
         reporter=reporter or SilentReporter(),
+        long_sounds=long_sounds,
     )
     raw = read_raw(source, options)
     dataset = _assemble(raw, seed, validation_share, test_share, image_size, duplicates, options.reporter)

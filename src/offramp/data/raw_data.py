@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache
 from offramp.data.sound.sound_features import InputKind
+from offramp.data.sound.windows import LongSounds
 from offramp.errors import DataError
 from offramp.progress import Reporter
 from offramp.registry import CALLABLE, Registry, object_like, unknown_name_message
@@ -39,6 +40,7 @@ class ReadOptions:
         image_size: Height and width of all images in pixels; None: unchanged.
         cache: Stores decoded pixels.
         reporter: Shows progress.
+        long_sounds: Which part is taken of a sound that is longer than a window.
     """
 
     image_column: str | None
@@ -46,6 +48,7 @@ class ReadOptions:
     image_size: int | None
     cache: ArrayCache
     reporter: Reporter
+    long_sounds: LongSounds = "loudest"
 
 
 @dataclass(frozen=True, eq=False)

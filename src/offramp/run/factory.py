@@ -120,6 +120,7 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
         label_column=data.label_column,
         image_size=data.image_size,
         duplicates=data.duplicates,
+        long_sounds=data.long_sounds,
         reporter=reporter,
     )
 

@@ -311,6 +311,7 @@ class Pipeline:
                     name=f"{dataset.name}-{record.rule}",
                     seed=self.config.seed,
                     input_kind=dataset.input_kind,
+                    long_sounds=self.config.data.long_sounds,
                     overwrite=True,
                 )
             others = self._targets_beside(bundle)

@@ -28,6 +28,10 @@ class DataConfig(Section):
         default="remove",
         description="What happens to training samples that are also in validation or test, equal to the bit.",
     )
+    long_sounds: Literal["loudest", "start", "windows"] = Field(
+        default="loudest",
+        description="Part of a sound longer than a second: the loudest second, the first, or one every half second.",
+    )
     augment: bool = Field(
         default=True,
         description="Whether training images are cropped and mirrored at random, where that suits the data.",

@@ -34,6 +34,8 @@ class KeywordSettings(TypedDict, total=False):
         data__label_column: Parquet column that holds the labels (default: the only one that can be).
         data__image_size: Height and width in pixels that images are resized to (default: as they are).
         data__duplicates: What happens to training samples that are also in validation or test, equal to the bit.
+        data__long_sounds: Part of a sound longer than a second: the loudest second, the first, or one every half
+            second.
         data__augment: Whether training images are cropped and mirrored at random, where that suits the data.
         space__backbone: Backbone family (see `offramp list backbones`), or timm:NAME for a timm model.
         space__weights: Weights of a timm backbone: a safetensors file (default: random weights).
@@ -131,6 +133,7 @@ class KeywordSettings(TypedDict, total=False):
     data__label_column: str | None
     data__image_size: int | None
     data__duplicates: Literal["remove", "keep"]
+    data__long_sounds: Literal["loudest", "start", "windows"]
     data__augment: bool
     space__backbone: str
     space__weights: str | None

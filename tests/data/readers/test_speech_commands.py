@@ -75,6 +75,28 @@ def test_features_are_made_once(broken: Path, monkeypatch: pytest.MonkeyPatch) -
         read(broken)
 
 
+@pytest.mark.parametrize(("how", "start"), [("loudest", 2.0), ("start", 0.0)])
+def test_a_long_sound_is_cut_as_the_settings_say_and_that_is_told(broken: Path, how: str, start: float) -> None:
+    long = np.concatenate([np.zeros(2 * RATE_HZ), tone(440.0, 1.0, RNG, noise=0.0)])
+    write_sound(broken / "yes" / "00000000_nohash_0.wav", long)
+    dataset = read(broken, long_sounds=how)
+    found = role(dataset, "train")
+    first = round(start * RATE_HZ)
+    samples = read_wav(broken / "yes" / "00000000_nohash_0.wav")[first : first + RATE_HZ]
+    # The tone fades in nowhere, so that the loudest second is the last one to the sample.
+    assert (found.images[found.labels == WORDS.index("yes"), 0] == keyword_features(samples)).all()
+    (note,) = dataset.notes
+    assert note.startswith("1 of 36 sounds of")
+    assert note.endswith(f"(data.long_sounds: {how}).")
+
+
+def test_every_window_of_a_long_sound_may_be_a_sample(broken: Path) -> None:
+    write_sound(broken / "yes" / "00000000_nohash_0.wav", tone(440.0, 3.2, RNG))
+    found = role(read(broken, long_sounds="windows"), "train")
+    # From 0, 0.5, ..., 2.0 s, and the last second.
+    assert (found.labels == WORDS.index("yes")).sum() == 6
+
+
 @pytest.mark.parametrize("missing", ["validation_list.txt", "testing_list.txt"])
 def test_a_missing_list(broken: Path, missing: str) -> None:
     (broken / missing).unlink()

@@ -1,7 +1,7 @@
 """Speech Commands as published: a folder of WAV files per word, and lists of the validation and test sounds."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from offramp.data.file_listing import FileListing, is_leftover, list_files
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.sound.sound_features import KEYWORD_SAMPLES, KEYWORD_SHAPE, keyword_features
 from offramp.data.sound.wav import read_wav
+from offramp.data.sound.windows import window_starts
 from offramp.errors import DataError
 from offramp.progress import Task
 
@@ -60,6 +61,7 @@ class SpeechCommandsReader:
                 "Leave out `image_size`."
             )
         words = _words(path)
+        long_sounds = _long_sounds(path, words, options)
         listed = {role: _listed(path, role, words) for role in _LISTS}
         twice = listed["validation"] & listed["test"]
         if twice:
@@ -69,10 +71,12 @@ class SpeechCommandsReader:
         parts = []
         for role in _ROLES:
             chosen = listed[role] if role in listed else words.keys() - listed["validation"] - listed["test"]
-            clips = _reduced({name: words[name] for name in sorted(chosen)})
+            kept = _reduced({name: words[name] for name in sorted(chosen)})
+            clips = [clip for word in kept for clip in _windows_of(word, long_sounds, options)]
             parts.append(_part(path, role, clips + _silence(path, role), options))
         leftovers = FileListing(leftovers=list_files(path, (".wav",)).leftovers)
-        return RawDataset(path.resolve().name, tuple(parts), CLASS_NAMES, "mfcc", leftovers.notes(path, "sounds"))
+        notes = (*leftovers.notes(path, "sounds"), *_length_notes(path, len(words), len(long_sounds), options))
+        return RawDataset(path.resolve().name, tuple(parts), CLASS_NAMES, "mfcc", notes)
 
 
 READERS.add("speech_commands", SpeechCommandsReader())
@@ -136,6 +140,44 @@ def _reduced(words: dict[str, _Clip]) -> list[_Clip]:
     known = [clip for clip in words.values() if clip.label != _UNKNOWN]
     others = sorted((name for name in words if words[name].label == _UNKNOWN), key=_shuffling_key)
     return known + [words[name] for name in others[: max(1, round(len(known) / len(WORDS)))]]
+
+
+def _long_sounds(root: Path, words: dict[str, _Clip], options: ReadOptions) -> set[Path]:
+    """Sounds of more than one second."""
+    paths = [clip.path for clip in words.values()]
+
+    def measure() -> NDArray[np.uint8]:
+        lengths = np.empty(len(paths), dtype="<i8")
+        with options.reporter.task(f"Measuring the sounds of {root.name}") as task:
+            for index, path in enumerate(paths):
+                lengths[index] = len(read_wav(path))
+                task.update((index + 1) / len(paths), f"{index + 1} of {len(paths)}")
+        return lengths.view(np.uint8).reshape(len(paths), 8, 1, 1)
+
+    stored = options.cache.get(listing_key(root, paths, "lengths"), measure)
+    lengths = np.ascontiguousarray(stored.reshape(len(paths), 8)).view("<i8")[:, 0]
+    return {path for path, length in zip(paths, lengths, strict=True) if length > KEYWORD_SAMPLES}
+
+
+def _windows_of(word: _Clip, long_sounds: set[Path], options: ReadOptions) -> list[_Clip]:
+    if word.path not in long_sounds:
+        return [word]
+    starts = window_starts(read_wav(word.path), KEYWORD_SAMPLES, options.long_sounds)
+    return [replace(word, start=start) for start in starts]
+
+
+def _length_notes(root: Path, count: int, num_long: int, options: ReadOptions) -> tuple[str, ...]:
+    if not num_long:
+        return ()
+    part = {
+        "loudest": "the second with the most energy of each is taken",
+        "start": "the first second of each is taken",
+        "windows": "a second is taken every half second of each, all with its label",
+    }[options.long_sounds]
+    return (
+        f"{num_long} of {count} sounds of {str(root)!r} are longer than one second: {part} "
+        f"(data.long_sounds: {options.long_sounds}).",
+    )
 
 
 def _shuffling_key(name: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from offramp.data.sound.spectrum import cepstrum, htk_bands, magnitudes, slaney_bands
 from offramp.data.sound.wav import SAMPLE_RATE_HZ
+from offramp.data.sound.windows import Heard
 from offramp.errors import DataError
 
 InputKind = Literal["pixels", "mfcc"]
@@ -62,21 +63,39 @@ MACHINE_SCALE = ByteScale(lowest=-80.0, step=0.5)
 def keyword_features(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Compute ten cepstral coefficients of 49 frames (30 ms every 20 ms) of one second.
 
-    The sound is scaled to full range, and padded with zeros or cut to one second.
+    The sound is scaled to full range, and padded with zeros to one second.
 
     Args:
-        samples: Samples, (count,), at `SAMPLE_RATE_HZ`.
+        samples: Samples, (count,), at `SAMPLE_RATE_HZ`; at most one second. `window_starts` chooses one of a longer
+            sound.
 
     Returns:
         Bytes on `KEYWORD_SCALE`, of shape `KEYWORD_SHAPE`.
+
+    Raises:
+        ValueError: There is more than one second.
     """
+    if len(samples) > KEYWORD_SAMPLES:
+        raise ValueError(f"`samples` must be at most {KEYWORD_SAMPLES}, got {len(samples)}.")
     second = np.zeros(KEYWORD_SAMPLES)
-    kept = samples[:KEYWORD_SAMPLES]
-    second[: len(kept)] = kept
+    second[: len(samples)] = samples
     second /= max(float(np.abs(second).max()), 1e-9)
     spectrum = magnitudes(second, _KEYWORD_WINDOW, _KEYWORD_HOP, _KEYWORD_FFT)
     bands = htk_bands(_KEYWORD_BANDS, spectrum.shape[1], SAMPLE_RATE_HZ, _KEYWORD_LOWEST_HZ, _KEYWORD_HIGHEST_HZ)
     return KEYWORD_SCALE.bytes_of(cepstrum(np.log(spectrum @ bands + _KEYWORD_FLOOR), KEYWORD_SHAPE[1]))
+
+
+def machine_part(count: int) -> Heard:
+    """Name the part of a sound that `machine_features` is made of.
+
+    Args:
+        count: Samples of the sound, at `SAMPLE_RATE_HZ`.
+
+    Returns:
+        The part between the centres of the first and the last frame.
+    """
+    first, last = _MACHINE_FIRST_FRAME * _MACHINE_HOP, (_MACHINE_END_FRAME - 1) * _MACHINE_HOP
+    return Heard(first / SAMPLE_RATE_HZ, last / SAMPLE_RATE_HZ, count / SAMPLE_RATE_HZ)
 
 
 def machine_features(samples: NDArray[np.float32], where: str) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from offramp.cost.expected import expected_cost
 from offramp.cost.report import CostReport
 from offramp.data.sound.sound_features import InputKind
+from offramp.data.sound.windows import LongSounds
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE
 from offramp.deploy.bundle.bundle_folder import checked_target, new_bundle, write_files
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS, checks_from
@@ -88,6 +89,7 @@ def export_bundle(
     guarantee: Guarantee | None = None,
     licence: str | None = None,
     input_kind: InputKind = "pixels",
+    long_sounds: LongSounds = "loudest",
     overwrite: bool = False,
     tolerance: float | None = None,
 ) -> ExportRecord:
@@ -113,6 +115,7 @@ def export_bundle(
         guarantee: What was certified for the rule; None for nothing.
         licence: A name, or the path of a text file that goes along; see `read_licence`.
         input_kind: What the pixels are.
+        long_sounds: Which part is taken of a sound that is longer than the window, as in training.
         overwrite: Whether a bundle that is there is replaced.
         tolerance: The share of the largest logit by which logits may differ. None for 1e-4 in floating point, or ten
             times as much as float32 differs from float64 where that is more (at most 1 %), since no file can agree
@@ -145,7 +148,9 @@ def export_bundle(
             architecture=network.architecture,
             input_shape=network.input_shape,
             class_names=tuple(class_names),
-            preprocessing=Preprocessing(height, width, colors, tuple(mean), tuple(std), input_kind=input_kind),
+            preprocessing=Preprocessing(
+                height, width, colors, tuple(mean), tuple(std), input_kind=input_kind, long_sounds=long_sounds
+            ),
             measure=rule.measure,
             exits=described_exits(network, rule, cost, profile),
             files=tuple(BundleFile.of(file, content) for file, content in contents.items()),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from offramp.cost.report import Convention
 from offramp.data.sound.sound_features import InputKind
+from offramp.data.sound.windows import LongSounds
 
 ColorMode = Literal["L", "RGB"]
 
@@ -23,6 +24,7 @@ class Preprocessing:
         std: Standard deviation per channel, in 0..1 units, > 0.
         resize: How images are resized.
         input_kind: What the pixels are; where they are the bytes of features, files are sounds.
+        long_sounds: Which part is taken of a sound that is longer than the window.
     """
 
     height: int
@@ -32,6 +34,7 @@ class Preprocessing:
     std: tuple[float, ...]
     resize: Literal["bilinear"] = "bilinear"
     input_kind: InputKind = "pixels"
+    long_sounds: LongSounds = "start"
 
 
 @dataclass(frozen=True)

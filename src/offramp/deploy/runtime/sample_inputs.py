@@ -1,12 +1,14 @@
 """Image files, sounds and pixels to network inputs, as the manifest says."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.data.sound.sound_features import KEYWORD_SHAPE, keyword_features
+from offramp.data.sound.sound_features import KEYWORD_SAMPLES, KEYWORD_SHAPE, keyword_features
 from offramp.data.sound.wav import read_wav
+from offramp.data.sound.windows import Heard, heard_at, window_starts
 from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.errors import InputError
 
@@ -28,31 +30,73 @@ def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     return result
 
 
-def load_sample(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Pixels (channels, height, width) of an image file, or features of a WAV file where the network hears.
+@dataclass(frozen=True, eq=False)
+class LoadedSample:
+    """A sample as it was read from a file.
 
-    Raises DataError, naming the file, for anything else.
+    Attributes:
+        pixels: Pixels or bytes of features, (channels, height, width).
+        heard: The part of a longer sound that it is; None for a whole file.
+    """
+
+    pixels: NDArray[np.uint8]
+    heard: Heard | None = None
+
+
+def load_samples(path: Path, preprocessing: Preprocessing) -> tuple[LoadedSample, ...]:
+    """Read the samples of a file: one of an image, and one for each window of a sound.
 
     Args:
         path: An image, or a sound for a network of speech.
         preprocessing: The preprocessing that the manifest states.
 
     Returns:
-        Pixels, (channels, height, width).
+        The samples: several where `Preprocessing.long_sounds` is ``windows`` and the sound is long.
 
     Raises:
-        DataError: If the file cannot be read.
+        DataError: If the file cannot be read; the message names it.
         InputError: If the network takes no such file.
     """
     if preprocessing.input_kind == "pixels":
-        return load_image(path, preprocessing)
+        return (LoadedSample(load_image(path, preprocessing)),)
     if (preprocessing.height, preprocessing.width) != KEYWORD_SHAPE or preprocessing.color_mode != "L":
         raise InputError(
             f"Features of speech are {KEYWORD_SHAPE[0]}x{KEYWORD_SHAPE[1]}, but this network reads "
             f"{len(preprocessing.mean)} channels of {preprocessing.height}x{preprocessing.width}; "
             "give normalised arrays to EarlyExitSession.predict instead."
         )
-    return keyword_features(read_wav(path))[None]
+    sound = read_wav(path)
+    starts = window_starts(sound, KEYWORD_SAMPLES, preprocessing.long_sounds)
+    return tuple(
+        LoadedSample(
+            keyword_features(sound[start : start + KEYWORD_SAMPLES])[None],
+            heard_at(start, KEYWORD_SAMPLES, len(sound)),
+        )
+        for start in starts
+    )
+
+
+def load_sample(path: Path, preprocessing: Preprocessing) -> LoadedSample:
+    """Read the one sample of a file.
+
+    Args:
+        path: An image, or a sound for a network of speech.
+        preprocessing: The preprocessing that the manifest states.
+
+    Returns:
+        The sample.
+
+    Raises:
+        DataError: If the file cannot be read; the message names it.
+        InputError: If the network takes no such file, or several windows of it.
+    """
+    samples = load_samples(path, preprocessing)
+    if len(samples) > 1:
+        raise InputError(
+            f"Sound {str(path)!r} has {len(samples)} windows, for each of which this network gives an answer. Use "
+            "`EarlyExitSession.samples_of`, which gives all of them to `stream`."
+        )
+    return samples[0]
 
 
 def load_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:

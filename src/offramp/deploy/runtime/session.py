@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.data.sound.windows import Heard
 from offramp.deploy.bundle.bundle_files import BundleFiles, open_files
 from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.bundle.manifest_records import ExitCost
@@ -16,7 +17,7 @@ from offramp.deploy.runtime.graph_sessions import checked_content, run, start_co
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
-from offramp.deploy.runtime.sample_inputs import load_sample, normalise
+from offramp.deploy.runtime.sample_inputs import LoadedSample, load_sample, load_samples, normalise
 from offramp.errors import BundleError, InputError
 from offramp.exits.exit_rule import ExitRule
 
@@ -33,6 +34,7 @@ class Prediction:
         exit: The exit that gave the answer.
         confidence: Its confidence by the measure of the bundle, whatever rule decided.
         cost: What was spent up to there; None where that is not known.
+        heard: The part of a longer sound that was heard; None for a whole file and for arrays.
     """
 
     label: int
@@ -40,6 +42,7 @@ class Prediction:
     exit: int
     confidence: float
     cost: ExitCost | None
+    heard: Heard | None = None
 
 
 class EarlyExitSession:
@@ -105,13 +108,13 @@ class EarlyExitSession:
         return self._answers([*left, *runner.finish()], len(inputs))
 
     def stream(
-        self, samples: Iterable[Images | Path | str], *, batch_size: int = 1, prefetch: int = 0
+        self, samples: Iterable[Images | LoadedSample | Path | str], *, batch_size: int = 1, prefetch: int = 0
     ) -> Iterator[Prediction]:
         """Predict samples as they arrive: an endless iterator is fine.
 
         Args:
-            samples: Arrays (channels, height, width), uint8 pixels or normalised floats, or paths of files: images, or
-                sounds for a network of speech.
+            samples: Arrays (channels, height, width), uint8 pixels or normalised floats, what `samples_of` gives, or
+                paths of files: images, or sounds for a network of speech.
             batch_size: Asking for a prediction takes so many samples.
             prefetch: So many more are read, and files decoded, by another thread meanwhile.
 
@@ -127,10 +130,26 @@ class EarlyExitSession:
             raise InputError(f"`prefetch` must be >= 0, got {prefetch}.")
         return self._stream(samples, batch_size, prefetch)
 
-    def _stream(self, samples: Iterable[Images | Path | str], batch_size: int, prefetch: int) -> Iterator[Prediction]:
+    def samples_of(self, path: Path | str) -> tuple[LoadedSample, ...]:
+        """Read the samples of a file: one of an image, and one for each window of a sound.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The samples, for `stream`.
+
+        Raises:
+            DataError: If the file cannot be read; the message names it.
+        """
+        return load_samples(Path(path), self.manifest.preprocessing)
+
+    def _stream(
+        self, samples: Iterable[Images | LoadedSample | Path | str], batch_size: int, prefetch: int
+    ) -> Iterator[Prediction]:
         ready = read_ahead((self._sample(item) for item in samples), prefetch)
         while True:
-            batch: list[NDArray[np.float32]] = []
+            batch: list[_Input] = []
             failure: Exception | None = None
             try:
                 # One by one: an iterator that fails must not take the samples before it along.
@@ -138,16 +157,20 @@ class EarlyExitSession:
                     batch.append(item)
             except Exception as exc:
                 failure = exc
-            yield from self.predict(np.stack(batch), batch_size=batch_size) if batch else ()
+            if batch:
+                answers = self.predict(np.stack([item.values for item in batch]), batch_size=batch_size)
+                yield from (replace(a, heard=i.heard) if i.heard else a for a, i in zip(answers, batch, strict=True))
             if failure is not None:
                 raise failure
             if len(batch) < batch_size:
                 return
 
-    def _sample(self, item: Images | Path | str) -> NDArray[np.float32]:
-        pixels = load_sample(Path(item), self.manifest.preprocessing) if isinstance(item, str | Path) else item
-        sample: NDArray[np.float32] = self.prepare(pixels[None])[0]
-        return sample
+    def _sample(self, item: Images | LoadedSample | Path | str) -> "_Input":
+        if isinstance(item, str | Path):
+            item = load_sample(Path(item), self.manifest.preprocessing)
+        if isinstance(item, LoadedSample):
+            return _Input(self.prepare(item.pixels[None])[0], item.heard)
+        return _Input(self.prepare(item[None])[0], None)
 
     def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
         """Predict files: images, or sounds for a network of speech.
@@ -258,6 +281,14 @@ class EarlyExitSession:
             if _sizes(outputs[-1], what) != [classes]:
                 raise BundleError(f"{what} must give {classes} logits, but its output is {outputs[-1].shape[1:]}.")
             expected = _sizes(outputs[0], what)
+
+
+@dataclass(frozen=True, eq=False)
+class _Input:
+    """A normalised sample and the part of a sound that it is."""
+
+    values: NDArray[np.float32]
+    heard: Heard | None
 
 
 def _sizes(value: Any, what: str) -> list[int]:

@@ -1,0 +1,159 @@
+"""The command `offramp predict`."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from offramp.cli.detect import predict_sounds
+from offramp.errors import InputError
+
+if TYPE_CHECKING:
+    from offramp.deploy.runtime.sample_inputs import LoadedSample
+    from offramp.deploy.runtime.session import EarlyExitSession, Prediction
+
+_COLUMNS = (
+    "file",
+    "class_name",
+    "label",
+    "confidence",
+    "exit",
+    "start_s",
+    "end_s",
+    "macs",
+    "energy_pj",
+    "latency_cycles",
+)
+
+
+def predict(
+    bundle: Annotated[
+        Path, typer.Argument(help="An exported bundle: a folder with manifest.json, a .zip of one, or a detector.")
+    ],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Image files, or folders of them at any depth; .wav files for a network of speech."),
+    ],
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            help="Exit rule to use in place of the bundle's own: patience:2, cumulative:0.9,0.95, threshold:0.9,0.8, "
+            "or another of `offramp list exit-rules`."
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV table to this file, one row an answer.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an answer.")] = False,
+) -> None:
+    """Classify images or sounds and print the exit of each; with a detector, print whether a sound is anomalous.
+
+    Args:
+        bundle: The bundle, or a detector.
+        files: Files and folders.
+
+    Raises:
+        InputError: An exit rule or a table is asked of a detector, a folder holds no fitting file, or the table cannot
+            be written.
+    """
+    if (bundle / "detector.json").is_file():
+        if rule is not None or table is not None:
+            raise InputError(
+                "A detector decides by its own bands of scores, and writes no CSV: leave out --rule, --csv."
+            )
+        predict_sounds(bundle, _expanded(files, (".wav",), "sounds"), as_json=as_json)
+        return
+    from offramp.data.image_files import IMAGE_SUFFIXES
+    from offramp.deploy.bundle.manifest import load_manifest
+    from offramp.deploy.runtime.session import EarlyExitSession
+    from offramp.exits.rule_text import parse_rule
+
+    decides = None if rule is None else parse_rule(rule, load_manifest(bundle).rule_notation)
+    session = EarlyExitSession(bundle, rule=decides)
+    pixels = session.manifest.preprocessing.input_kind == "pixels"
+    paths = _expanded(files, IMAGE_SUFFIXES if pixels else (".wav",), "images" if pixels else "sounds")
+    answers = _answers(session, paths)
+    if table is not None:
+        count = _write_table(table, answers)
+        print(f"{table}: {count} answers")
+    elif as_json:
+        from offramp.jsonio import to_data
+
+        print(json.dumps([{"image": str(path), **to_data(answer)} for path, answer in answers], indent=2))
+    else:
+        for path, answer in answers:
+            print(f"{path}: {_described(answer)}")
+
+
+def _expanded(files: list[Path], suffixes: tuple[str, ...] | frozenset[str], kind: str) -> list[Path]:
+    """The files, with folders replaced by the fitting files in them; what is ignored is said on standard error."""
+    from offramp.data.file_listing import list_files
+
+    found: list[Path] = []
+    for path in files:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        listing = list_files(path, suffixes)
+        if not listing.files:
+            raise InputError(f"Folder {str(path)!r} must hold {kind} ({', '.join(sorted(suffixes))}), but it has none.")
+        for note in listing.notes(path, kind):
+            print(f"offramp: {note}", file=sys.stderr)
+        found += listing.files
+    return found
+
+
+def _answers(session: "EarlyExitSession", paths: list[Path]) -> Iterator[tuple[Path, "Prediction"]]:
+    """The answers with their files; a long sound may have several."""
+    order: list[Path] = []
+
+    def samples() -> Iterator["LoadedSample"]:
+        for path in paths:
+            for sample in session.samples_of(path):
+                order.append(path)
+                yield sample
+
+    # The next files are decoded while one is being classified.
+    for number, answer in enumerate(session.stream(samples(), prefetch=8)):
+        yield order[number], answer
+
+
+def _described(answer: "Prediction") -> str:
+    part = f", {answer.heard}" if answer.heard else ""
+    return f"{answer.class_name} (confidence {answer.confidence:.3f}, left at exit {answer.exit}{part})"
+
+
+def _write_table(table: Path, answers: Iterator[tuple[Path, "Prediction"]]) -> int:
+    """Write rows as they are known; after an error the table holds the answers before it."""
+    count = 0
+    try:
+        stream = table.open("w", encoding="utf-8", newline="")
+    except OSError as exc:
+        raise InputError(f"The table cannot be written to {str(table)!r}: {exc.strerror or exc}.") from exc
+    with stream:
+        writer = csv.DictWriter(stream, _COLUMNS)
+        writer.writeheader()
+        for path, answer in answers:
+            writer.writerow(_row(path, answer))
+            count += 1
+    return count
+
+
+def _row(path: Path, answer: "Prediction") -> dict[str, object]:
+    heard, cost = answer.heard, answer.cost
+    return {
+        "file": str(path),
+        "class_name": answer.class_name,
+        "label": answer.label,
+        "confidence": answer.confidence,
+        "exit": answer.exit,
+        "start_s": heard.start_s if heard else None,
+        "end_s": heard.end_s if heard else None,
+        "macs": cost.macs if cost else None,
+        "energy_pj": cost.energy_pj if cost else None,
+        "latency_cycles": cost.latency_cycles if cost else None,
+    }
