@@ -22,7 +22,8 @@ def example(folder: Path) -> tuple[OnnxGraph, FoundLayers]:
 
 
 def test_an_even_count_passes(tmp_path: Path) -> None:
-    check_coverage(*example(tmp_path), tmp_path)
+    graph, found = example(tmp_path)
+    check_coverage(graph, graph, found, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a", "relu", "b", "add"])
@@ -37,7 +38,7 @@ def test_a_node_that_is_treated_otherwise_than_its_edges_demand_is_named(
     if wrong is not None:
         treatments[name] = wrong
     with pytest.raises(WorkloadError, match=rf"of 4 nodes these are not: {name} \("):
-        check_coverage(graph, replace(found, treatments=treatments), tmp_path)
+        check_coverage(graph, graph, replace(found, treatments=treatments), tmp_path)
 
 
 def test_a_layer_that_forgets_one_of_its_inputs_is_named(tmp_path: Path) -> None:
@@ -45,10 +46,29 @@ def test_a_layer_that_forgets_one_of_its_inputs_is_named(tmp_path: Path) -> None
     graph, found = example(tmp_path)
     layers = tuple(replace(x, inputs=x.inputs[:1]) if x.name == "add" else x for x in found.layers)
     with pytest.raises(WorkloadError, match=r"these are not: add \(Add\)"):
-        check_coverage(graph, replace(found, layers=layers), tmp_path)
+        check_coverage(graph, graph, replace(found, layers=layers), tmp_path)
 
 
 def test_a_layer_that_is_priced_and_lost_is_noticed(tmp_path: Path) -> None:
     graph, found = example(tmp_path)
     with pytest.raises(WorkloadError, match=r"these are not: a \(Conv\)"):
-        check_coverage(graph, replace(found, layers=found.layers[1:]), tmp_path)
+        check_coverage(graph, graph, replace(found, layers=found.layers[1:]), tmp_path)
+
+
+def test_a_layer_that_another_form_of_its_reader_does_without_is_named(tmp_path: Path) -> None:
+    """The addition is written as an identity of its first input: conv b would be free."""
+    graph, _ = example(tmp_path)
+    wrong = tuple(replace(x, op="Identity", inputs=x.inputs[:1]) if x.name == "add" else x for x in graph.nodes)
+    priced = replace(graph, nodes=wrong)
+    found = find_layers(priced, tmp_path)
+    check_coverage(priced, priced, found, tmp_path)
+    with pytest.raises(WorkloadError, match=r"these are not: b \(Conv\)"):
+        check_coverage(graph, priced, found, tmp_path)
+
+
+def test_a_layer_that_another_form_of_its_reader_takes_for_a_constant_is_named(tmp_path: Path) -> None:
+    graph, _ = example(tmp_path)
+    cut = tuple(replace(x, inputs=("w0", *x.inputs[1:])) if x.name == "b" else x for x in graph.nodes)
+    priced = replace(graph, nodes=cut)
+    with pytest.raises(WorkloadError, match=r"these are not: b \(Conv\)"):
+        check_coverage(graph, priced, find_layers(priced, tmp_path), tmp_path)

@@ -57,10 +57,11 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
         WorkloadError: The file is no network, or it is not plain which output is the final exit.
         UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
     """
-    folded = fold_analog_layers(standard_form(read_onnx(path, read_weights=read_weights)))
+    file_graph = read_onnx(path, read_weights=read_weights)
+    folded = fold_analog_layers(standard_form(file_graph))
     graph = folded.graph
     found = find_layers(graph, path)
-    check_coverage(graph, found, path)
+    check_coverage(file_graph, graph, found, path)
     placed = place_layers(graph, found, path, final or graph.final)
     try:
         workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)

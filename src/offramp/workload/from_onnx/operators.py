@@ -117,7 +117,7 @@ def operand_positions(node: OnnxNode) -> tuple[int, ...]:
     """
     if node.op == "Conv" or node.op in DENSE_OPS:
         return (0, 1)
-    if node.op in ELEMENTWISE_OPS or node.op in SCATTERS or node.op == "Concat":
+    if node.op in ELEMENTWISE_OPS or node.op in SCATTERS or node.op == "Concat" or node.op not in _RULES:
         return tuple(range(len(node.inputs)))
     return (0,)
 
