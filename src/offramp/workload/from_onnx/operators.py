@@ -28,7 +28,7 @@ from offramp.workload.from_onnx.operator_rules.windows import (
     pooling_layer,
     resizing_layer,
 )
-from offramp.workload.from_onnx.tensor_sizes import Contradiction, Unpriceable
+from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable
 from offramp.workload.graph import GRAPH_INPUT
 from offramp.workload.layer import LayerShape
 
@@ -53,6 +53,9 @@ SHAPE_READERS = frozenset({"Shape", "Size", "EyeLike"})
 
 RANDOM_OPS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"})
 """They draw values each time that the network runs."""
+
+REASON, UNKNOWN_TENSOR = "offramp.reason", "offramp.unknown_tensor"
+"""Attributes of a node that could not be rewritten: why not, or the tensor whose shape would be needed."""
 
 NORM_OPS = frozenset(
     {"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization", "LRN", "LpNormalization"}
@@ -139,8 +142,10 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         Contradiction: Two statements of the file about the node cannot both hold.
     """
     rule = _RULES.get(node.op)
+    if UNKNOWN_TENSOR in node.attributes:
+        raise UnknownShape(node.attributes[UNKNOWN_TENSOR])
     if rule is None:
-        raise Unpriceable("is no operator of a workload")
+        raise Unpriceable(node.attributes.get(REASON, "is no operator of a workload"))
     try:
         return rule(node, graph, data)
     except ValueError as exc:

@@ -50,9 +50,7 @@ def _skip_normalization(writer: NodeWriter) -> bool:
     op = "RMSNormalization" if "Simplified" in node.op else "LayerNormalization"
     total = writer.write("Add", node.inputs[:2], writer.shape(node.inputs[0]), "add")
     if len(node.outputs) > 3 and node.outputs[3]:
-        writer.write("Identity", (total,), writer.shape(total), "sum")
-        named = writer.nodes.pop()
-        writer.nodes.append(type(named)(named.name, named.op, named.inputs, (node.outputs[3],)))
+        writer.finish("Identity", (total,), position=3)
     writer.finish(op, (total, *node.inputs[2:3]), axis=-1)
     return True
 
