@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from offramp.cli.accelerators import app as accelerators_app
+from offramp.cli.console import accept_all_characters
 from offramp.cli.cost import cost
 from offramp.cli.deploy import bench, export_int8, export_web
 from offramp.cli.detect import detect
@@ -61,6 +62,7 @@ def main() -> None:
     # process train ten times slower; with this they yield soon, for 7 % less speed on a machine of their own.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     warnings.formatwarning = _format_warning
+    accept_all_characters()
     try:
         app()
     except SystemExit as exc:

@@ -367,7 +367,7 @@ class Finisher:
 
 def _read_record(kind: type[Record], folder: Path) -> Record:
     file = folder / RECORD
-    return loads(kind, file.read_text(), what=f"Record {file}", error=RunError)
+    return loads(kind, file.read_bytes(), what=f"Record {file}", error=RunError)
 
 
 def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExitNetwork:
