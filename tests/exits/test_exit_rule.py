@@ -1,13 +1,17 @@
 """Exit rules as notation, as text, and between bounds."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from offramp.errors import InputError, UnknownNameError
+from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import ExitRule, RuleNotation
+from offramp.exits.exit_rule import ExitRule, PerExitThresholds, RuleNotation, Score
+from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 from offramp.exits.rule_text import parse_rule
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.exits.rules.patience import Patience
@@ -95,3 +99,56 @@ def test_text_that_is_no_rule_is_refused(text: str, words: str) -> None:
 def test_text_that_names_no_rule_is_answered_with_the_names(text: str) -> None:
     with pytest.raises(UnknownNameError, match="Available: cumulative, patience, threshold"):
         parse_rule(text, PLAIN)
+
+
+@dataclass(frozen=True)
+class Misbehaves(PerExitThresholds):
+    """A rule whose score is what a function makes of the confidences."""
+
+    name: ClassVar[str] = "misbehaves"
+    description: ClassVar[str] = "for tests"
+    example: ClassVar[str] = "misbehaves:0.5"
+
+    thresholds: tuple[float, ...]
+    made: Callable[[Any], Any]
+    looks_back: bool = False  # type: ignore[misc]
+    measure: Measure = "max_probability"
+
+    def score(self, arithmetic: Arithmetic, logits: Value, exit_index: int, state: State) -> Score:
+        return Score(self.made(arithmetic.confidence(logits, self.measure, 1.0)))
+
+
+WRONG_SCORES = [
+    (lambda sure: sure[:, None], r"shape \(4, 1\)"),
+    (lambda sure: sure.mean(), r"shape \(\)"),
+    (lambda sure: sure[:-1], r"shape \(3,\)"),
+    (lambda sure: np.where(sure > 0.9, np.nan, sure), "1 NaN"),
+    (lambda sure: np.log(sure - 1.0), "4 NaN"),
+    (lambda sure: np.array(["sure"] * len(sure)), "<U4"),
+    (lambda sure: None, r"shape \(\)"),
+]
+FOUR = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("looks_back", [False, True])
+@pytest.mark.parametrize(("made", "given"), WRONG_SCORES)
+def test_a_score_that_is_not_one_number_per_sample_is_refused(made: Any, given: str, looks_back: bool) -> None:
+    """NaN is below every threshold, and one number for all samples decides for all of them: both went unseen."""
+    rule = Misbehaves((0.5,), made, looks_back)
+    for decide in (lambda: rule.decide([FOUR, FOUR]), lambda: rule.leaves([FOUR]), lambda: rule.scores([FOUR])):
+        with pytest.raises(InputError, match=f"Exit rule 'misbehaves' .* for each of 4 samples, .* exit 0 has {given}"):
+            decide()
+
+
+@pytest.mark.parametrize("looks_back", [False, True])
+def test_infinite_scores_are_numbers(looks_back: bool) -> None:
+    rule = Misbehaves((0.9,), lambda sure: np.where(sure > 0.9, np.inf, -np.inf), looks_back)
+    assert rule.decide([FOUR, FOUR]).tolist() == [1, 1, 1, 0]
+    assert rule.leaves([FOUR]).tolist() == [False, False, False, True]
+
+
+def test_a_rule_that_never_leaves_sends_every_sample_to_the_final_exit() -> None:
+    rule = Misbehaves((0.5, 0.5), lambda sure: np.zeros(len(sure)))
+    assert rule.decide([FOUR, FOUR, FOUR]).tolist() == [2, 2, 2, 2]
+    assert not rule.leaves([FOUR]).any()

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from offramp import jsonio
+from offramp.cost.engines import engine_calls
 from offramp.cost.engines.cost_engine import MultiGoalEngine
 from offramp.cost.report import LayerCost, LayerEngine
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
@@ -212,8 +213,8 @@ class CachedEngine:
         if len(self._siblings) > 1 and isinstance(self._engine, MultiGoalEngine):
             engines = [sibling._engine for sibling in self._siblings]
             goals = [engine.goal for engine in engines if isinstance(engine, MultiGoalEngine)]
-            return self._engine.price_goals(jobs, goals)
-        return [self._engine.price(jobs)]
+            return engine_calls.price_goals(self._engine, jobs, goals)
+        return [engine_calls.price(self._engine, jobs)]
 
     def _keep_refusals(self, batch: list[_NewJob], error: UnpricedJobsError) -> None:
         """Keep refusals for all siblings: whether a layer has a price does not depend on the goal."""

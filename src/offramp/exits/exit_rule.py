@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.errors import InputError
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence, tempered
 from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits
 from offramp.exits.rule_arithmetic import NUMPY, Arithmetic, State, Value
@@ -239,8 +240,11 @@ class ExitRule(ABC):
 
         Returns:
             Scores (samples,) per early exit.
+
+        Raises:
+            InputError: If the score of the rule is not one number per sample.
         """
-        return list(self._scores(NUMPY, logits))
+        return list(self._checked_scores(logits))
 
     def leaves(self, logits: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
         """Say which samples leave at an early exit, of those that have not left before.
@@ -250,9 +254,15 @@ class ExitRule(ABC):
 
         Returns:
             Truth values, (samples,).
+
+        Raises:
+            InputError: If the score of the rule is not one number per sample.
         """
         index = len(logits) - 1
-        value = self.scores(logits)[-1] if self.looks_back else self.score(NUMPY, logits[-1], index, ()).value
+        if self.looks_back:
+            value = self.scores(logits)[-1]
+        else:
+            value = self._checked(self.score(NUMPY, logits[-1], index, ()).value, len(logits[-1]), index)
         left: NDArray[np.bool_] = value >= self.threshold(index)
         return left
 
@@ -267,6 +277,7 @@ class ExitRule(ABC):
 
         Raises:
             ValueError: If the rule is for another number of exits.
+            InputError: If the score of the rule is not one number per sample.
         """
         if self.num_exits not in (None, len(logits)):
             raise ValueError(
@@ -274,7 +285,7 @@ class ExitRule(ABC):
             )
         final = len(logits) - 1
         chosen = np.full(len(logits[-1]), final, dtype=np.intp)
-        for index, value in enumerate(self._scores(NUMPY, logits[:-1])):
+        for index, value in enumerate(self._checked_scores(logits[:-1])):
             chosen[(chosen == final) & (value >= self.threshold(index))] = index
         return chosen
 
@@ -294,6 +305,26 @@ class ExitRule(ABC):
             threshold = self.threshold(index)
             result |= (bounds.low < threshold) & (threshold <= bounds.high)
         return result
+
+    def _checked_scores(self, logits: Sequence[NDArray[np.floating]]) -> Iterator[NDArray[np.float64]]:
+        for index, (value, item) in enumerate(zip(self._scores(NUMPY, logits), logits, strict=True)):
+            yield self._checked(value, len(item), index)
+
+    def _checked(self, value: Value, num_samples: int, exit_index: int) -> NDArray[np.float64]:
+        """The scores of an exit, which the code of another package may have got wrong."""
+        scores: NDArray[np.float64] = np.asarray(value)
+        fault = None
+        if scores.shape != (num_samples,):
+            fault = f"shape {scores.shape}"
+        elif not np.issubdtype(scores.dtype, np.number) or np.isnan(scores).any():
+            # NaN is below every threshold: samples would silently go on to the final exit.
+            fault = f"{np.isnan(scores).sum()} NaN" if np.issubdtype(scores.dtype, np.floating) else f"{scores.dtype}"
+        if fault is not None:
+            raise InputError(
+                f"Exit rule {self.name!r} must give one number for each of {num_samples} samples, but its score of "
+                f"exit {exit_index} has {fault}. Correct its `score`."
+            )
+        return scores
 
     def _scores(self, arithmetic: Arithmetic, logits: Sequence[Value]) -> Iterator[Value]:
         state: State = ()

@@ -125,8 +125,8 @@ def build_engines(name: str, options: EngineOptions) -> tuple[LayerEngine, ...]:
         engines = factory.build(options)
     except OfframpError:
         raise
-    # A plug-in may raise anything.
-    except Exception as exc:
+    # A plug-in may raise anything, and what it calls may end the program.
+    except (Exception, SystemExit) as exc:
         reason = f"{type(exc).__name__}: {' '.join(str(exc).split())}".rstrip(": .")
         raise ConfigError(
             f"Cost engine {name!r} must build its engines without an error, got {reason}. Correct the `build` of its "

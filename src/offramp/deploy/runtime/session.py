@@ -69,9 +69,10 @@ class EarlyExitSession:
         self._notation = self.manifest.rule_notation
         self._rule: ExitRule = self._notation.rule if rule is None else rule
         if self._rule.num_exits not in (None, len(self.manifest.exits)):
+            early, given = len(self.manifest.exits) - 1, (self._rule.num_exits or 1) - 1
             raise InputError(
-                f"`rule` must be for the {len(self.manifest.exits)} exits of {str(self.path)!r}, "
-                f"but it is for {self._rule.num_exits}."
+                f"The exit rule must have {early} threshold{'' if early == 1 else 's'}, one for each early exit of "
+                f"{str(self.path)!r}, but rule {self._rule.name!r} has {given}."
             )
         contents = _checked_contents(files, self.manifest)
         self._stages = [
