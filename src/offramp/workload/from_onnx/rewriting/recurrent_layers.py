@@ -63,7 +63,8 @@ def _recurrent(writer: NodeWriter) -> bool:
         memories.append(memory)
     for position, parts in enumerate((states, last, memories)):
         if writer.writes(position):
-            writer.finish("Concat" if len(parts) > 1 else "Reshape", parts, position=position, axis=0)
+            op = "Concat" if len(parts) > 1 else "Reshape"
+            writer.finish(op, parts, position=position, label=f"output_{position}", axis=0)
     return True
 
 
