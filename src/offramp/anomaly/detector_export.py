@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from offramp.anomaly.detector_manifest import DETECTOR_FILE, DetectorManifest, stage_file
 from offramp.anomaly.detector_session import DetectorSession
-from offramp.deploy.bundle.manifest_records import BundleFile
 from offramp.deploy.bundle.verification import network_logits
 from offramp.deploy.onnx.finish_model import opset_of
 from offramp.deploy.onnx.stage_graphs import stage_models
+from offramp.deploy.runtime.graph_sessions import listed_file
 from offramp.deploy.runtime.oldest_runtime import oldest_runtime
-from offramp.errors import ExportError, InputError
+from offramp.errors import BundleError, ExportError, InputError
 from offramp.jsonio import to_data
 from offramp.nn.network import EarlyExitNetwork
 
@@ -56,7 +56,7 @@ def export_detector(
         draft.mkdir(parents=True)
         models = stage_models(network)
         graphs = [model.SerializeToString(deterministic=True) for model in models]
-        files = tuple(BundleFile.of(stage_file(index), graph) for index, graph in enumerate(graphs))
+        files = tuple(listed_file(stage_file(index), graph) for index, graph in enumerate(graphs))
         for file, graph in zip(files, graphs, strict=True):
             (draft / file.name).write_bytes(graph)
         oldest = oldest_runtime(max(opset_of(model) for model in models))
@@ -66,6 +66,9 @@ def export_detector(
         if destination.exists():
             shutil.rmtree(destination)
         draft.rename(destination)
+    # The rules for files from outside hold for our own: what nobody could load must not be written.
+    except BundleError as exc:
+        raise ExportError(f"The network cannot be written as a detector that loads: {exc}") from exc
     except OSError as exc:
         raise InputError(f"A detector cannot be written to {str(destination)!r}: {exc.strerror or exc}.") from exc
     finally:
@@ -74,7 +77,7 @@ def export_detector(
 
 
 def _largest_difference(draft: Path, network: EarlyExitNetwork, checks: NDArray[np.float32]) -> float:
-    rebuilt = DetectorSession(draft).rebuild(checks)
+    rebuilt = DetectorSession(draft, allow_large=True).rebuild(checks)
     expected = network_logits(network, checks)
     difference = max(float(np.abs(a - b).max()) for a, b in zip(rebuilt, expected, strict=True))
     allowed = _TOLERANCE * max(1.0, *(float(np.abs(output).max()) for output in expected))

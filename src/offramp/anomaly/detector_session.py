@@ -12,7 +12,7 @@ from offramp.data.sound.wav import read_wav
 from offramp.data.sound.windows import Heard
 from offramp.deploy.bundle.bundle_files import open_files, read_limited
 from offramp.deploy.onnx.value_names import exit_name, features_name, input_name
-from offramp.deploy.runtime.graph_sessions import checked_content, start_content
+from offramp.deploy.runtime.graph_sessions import checked_graph, run, start_graph
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.errors import BundleError, InputError
 from offramp.jsonio import loads
@@ -50,11 +50,12 @@ class DetectorSession:
         manifest: Its manifest.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, allow_large: bool = False) -> None:
         """Check and load a detector.
 
         Args:
             folder: The folder of the detector.
+            allow_large: Whether a graph may take more memory and operations than `USUAL_LIMIT`.
 
         Raises:
             BundleError: A file is missing, was changed, or is not what ``detector.json`` says, or the installed
@@ -68,7 +69,11 @@ class DetectorSession:
             raise BundleError(f"{what} must list its graphs with their checksums, but lists none. Export it again.")
         check_runtime(self.manifest.oldest_runtime, what)
         names = [stage_file(index) for index in range(len(self.manifest.policy.scales))]
-        self._stages = [start_content(self._content(name), str(self.path / name), 1) for name in names]
+        files = open_files(self.path)
+        self._stages = [
+            start_graph(checked_graph(files, self.manifest, name, allow_large=allow_large), files.where(name), 1)
+            for name in names
+        ]
         self._check_names()
 
     def detect_files(self, paths: list[Path]) -> tuple[SoundVerdict, ...]:
@@ -135,12 +140,11 @@ class DetectorSession:
     def _run(self, index: int, hidden: Floats) -> tuple[Floats, Floats]:
         last = index == len(self._stages) - 1
         names = [exit_name(index)] if last else [exit_name(index), features_name(index)]
-        results = self._stages[index].run(names, {input_name(index): hidden})
+        what = f"Stage {index} of {str(self.path)!r}"
+        results: list[Floats] = run(self._stages[index], names, {input_name(index): hidden}, what)
+        if not all(np.isfinite(values).all() for values in results):
+            raise BundleError(f"{what} gave NaN or infinite values, which are no answer.")
         return (hidden if last else results[1]), results[0]
-
-    def _content(self, name: str) -> bytes:
-        """A graph as it was exported."""
-        return checked_content(open_files(self.path), self.manifest, name)
 
     def _check_names(self) -> None:
         for index, stage in enumerate(self._stages):

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 _Bundle = Annotated[
     Path, typer.Argument(help="An exported bundle: a folder with manifest.json, a .zip of one, or a detector.")
 ]
+_AllowLarge = Annotated[
+    bool,
+    typer.Option(
+        "--allow-large", help="Load graphs that take more memory or operations than usual; only if you trust them."
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -27,12 +33,14 @@ def bench(
     rounds: Annotated[int, typer.Option(min=2, help="How often everything is measured.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="Threads inside an operator.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of the split (default: the bundle's).")] = None,
+    allow_large: _AllowLarge = False,
     as_json: _Json = False,
 ) -> None:
     """Measure a bundle's latency per exit on this machine, against the same network without early exits.
 
     Args:
         bundle: The bundle.
+        allow_large: Whether large graphs are loaded.
         as_json: Whether JSON is printed, not tables.
     """
     from offramp.deploy.bench.latency_bench import bench as run_bench
@@ -43,7 +51,7 @@ def bench(
 
     settings = BenchSettings(rounds=rounds, num_threads=threads)
     if data is None:
-        result = run_bench(bundle, settings=settings)
+        result = run_bench(bundle, settings=settings, allow_large=allow_large)
     else:
         from offramp.data.labelled_data import load_dataset
 
@@ -55,7 +63,8 @@ def bench(
             image_size=height if height == width else None,
         )
         images = getattr(dataset.splits, split).images
-        result = run_bench(bundle, images=images, source=f"{dataset.name}, {split} split", settings=settings)
+        source = f"{dataset.name}, {split} split"
+        result = run_bench(bundle, images=images, source=source, settings=settings, allow_large=allow_large)
     if as_json:
         print(json.dumps(to_data(result), indent=2))
     else:
@@ -79,29 +88,33 @@ def export_web(
     runtime: Annotated[
         Path, typer.Option(help="The onnxruntime-web package: node_modules/onnxruntime-web after `npm install`.")
     ],
+    allow_large: _AllowLarge = False,
 ) -> None:
     """Write a web page that runs the bundle in the browser, with onnxruntime-web.
 
     Args:
         bundle: The bundle.
+        allow_large: Whether large graphs are loaded.
     """
     from offramp.deploy.targets.web.web_target import export_web as write
 
-    page = write(bundle, folder, runtime=runtime)
+    page = write(bundle, folder, runtime=runtime, allow_large=allow_large)
     print(page)
 
 
 def export_int8(
     bundle: _Bundle,
     folder: Annotated[Path, typer.Argument(help="Where to write the copy: a new or empty folder.")],
+    allow_large: _AllowLarge = False,
 ) -> None:
     """Copy a bundle with its 4-bit and ternary weights stored in 8 bits, for older runtimes and other tools.
 
     Args:
         bundle: The bundle.
         folder: The folder of the copy.
+        allow_large: Whether large graphs are loaded.
     """
     from offramp.deploy.bundle.widened_bundle import widen_bundle
 
-    manifest = widen_bundle(bundle, folder)
+    manifest = widen_bundle(bundle, folder, allow_large=allow_large)
     print(f"{folder} (onnxruntime {manifest.oldest_runtime} or newer)")

@@ -38,18 +38,19 @@ def detect(
     print(f"Detector: {run / 'detector'}")
 
 
-def predict_sounds(detector: Path, sounds: list[Path], *, as_json: bool) -> None:
+def predict_sounds(detector: Path, sounds: list[Path], *, allow_large: bool, as_json: bool) -> None:
     """Judge sounds with a detector and print the verdicts; what `offramp predict` does with a detector.
 
     Args:
         detector: The folder of the detector.
         sounds: The .wav files.
+        allow_large: Whether large graphs are loaded.
         as_json: Whether JSON is printed, not lines of text.
     """
     from offramp.anomaly.detector_session import DetectorSession
     from offramp.jsonio import to_data
 
-    verdicts = DetectorSession(detector).detect_files(sounds)
+    verdicts = DetectorSession(detector, allow_large=allow_large).detect_files(sounds)
     if as_json:
         rows = [{"sound": str(path), **to_data(v)} for path, v in zip(sounds, verdicts, strict=True)]
         print(json.dumps(rows, indent=2))

@@ -48,6 +48,12 @@ def predict(
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV table to this file, one row an answer.")
     ] = None,
+    allow_large: Annotated[
+        bool,
+        typer.Option(
+            "--allow-large", help="Load graphs that take more memory or operations than usual; only if you trust them."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an answer.")] = False,
 ) -> None:
     """Classify images or sounds and print the exit of each; with a detector, print whether a sound is anomalous.
@@ -55,6 +61,7 @@ def predict(
     Args:
         bundle: The bundle, or a detector.
         files: Files and folders.
+        allow_large: Whether large graphs are loaded.
 
     Raises:
         InputError: An exit rule or a table is asked of a detector, a folder holds no fitting file, or the table cannot
@@ -65,7 +72,7 @@ def predict(
             raise InputError(
                 "A detector decides by its own bands of scores, and writes no CSV: leave out --rule, --csv."
             )
-        predict_sounds(bundle, _expanded(files, (".wav",), "sounds"), as_json=as_json)
+        predict_sounds(bundle, _expanded(files, (".wav",), "sounds"), allow_large=allow_large, as_json=as_json)
         return
     from offramp.data.image_files import IMAGE_SUFFIXES
     from offramp.deploy.bundle.manifest import load_manifest
@@ -73,7 +80,7 @@ def predict(
     from offramp.exits.rule_text import parse_rule
 
     decides = None if rule is None else parse_rule(rule, load_manifest(bundle).rule_notation)
-    session = EarlyExitSession(bundle, rule=decides)
+    session = EarlyExitSession(bundle, rule=decides, allow_large=allow_large)
     pixels = session.manifest.preprocessing.input_kind == "pixels"
     paths = _expanded(files, IMAGE_SUFFIXES if pixels else (".wav",), "images" if pixels else "sounds")
     answers = _answers(session, paths)

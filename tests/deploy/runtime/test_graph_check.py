@@ -77,14 +77,15 @@ def test_tensors_of_enormous_size_are_refused(operator: str, inputs: tuple[str, 
 
 def test_a_size_that_depends_on_the_data_is_refused() -> None:
     cast = helper.make_node("Cast", ["x"], ["n"], to=TensorProto.INT64)
-    flat = helper.make_node("Reshape", ["n", "flat"], ["sizes"])
-    refused(model([cast, flat, node("ConstantOfShape", "sizes")], [ints("flat", 4)]), "no size that can be told")
-    refused(model([helper.make_node("NonZero", ["x"], ["n"]), node("Cast", "n", to=1)]), "no size that can be told")
+    flat = helper.make_node("ReduceMax", ["n", "axis"], ["sizes"], keepdims=0)
+    refused(model([cast, flat, node("ConstantOfShape", "sizes")], [ints("axis", 0)]), "no size that can be told")
+    refused(model([helper.make_node("NonZero", ["x"], ["n"]), node("Cast", "n", to=1)]), "'NonZero'")
 
 
 def test_a_size_inside_a_branch_counts_too() -> None:
     result = [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
-    big = helper.make_graph([helper.make_node("Expand", ["x", "n"], ["inner"])], "b", [], result, [ints("n", 2**40, 4)])
+    huge = ints("n", 2**40, 1, 4)
+    big = helper.make_graph([helper.make_node("Expand", ["x", "n"], ["inner"])], "b", [], result, [huge])
     small = helper.make_graph([helper.make_node("Identity", ["x"], ["inner"])], "s", [], result)
     condition = numpy_helper.from_array(np.array(True), "c")
     refused(model([node("If", "c", then_branch=big, else_branch=small)], [condition]), "at most", branches=True)
@@ -152,26 +153,18 @@ def test_operators_of_others_and_loops_are_refused() -> None:
 
 
 def test_graphs_that_contradict_themselves_are_refused() -> None:
-    refused(model([node("NoSuchOperator", "x")]), "fit together|no size")
+    refused(model([node("NoSuchOperator", "x")]), "'NoSuchOperator', which a bundle's graph must not have")
     refused(model([node("MatMul", "x", "w")], [numpy_helper.from_array(np.zeros((5, 2), np.float32), "w")]), "fit")
     for content in (b"", b"\xff\xff", b"\x08\x0a", bytes(100)):
         with pytest.raises(BundleError):
-            onnx_or_refused(content)
-
-
-def onnx_or_refused(content: bytes) -> None:
-    """Bytes that protobuf takes for an empty message are no graph either."""
-    made = check_graph(content, "file")
-    if not made.graph.output:
-        raise BundleError("empty")
+            check_graph(content, "file")
 
 
 def test_stated_shapes_are_not_believed() -> None:
-    made = model([node("Expand", "x", "n")], [ints("n", 2**40, 4)])
+    made = model([node("Expand", "x", "n")], [ints("n", 2**40, 1, 4)])
     made.graph.value_info.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]))
     made.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]))
     refused(made, "at most")
-    assert onnx.shape_inference is not None
 
 
 def test_an_opset_that_the_installed_onnx_does_not_know_is_named() -> None:

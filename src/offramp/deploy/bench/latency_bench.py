@@ -22,11 +22,10 @@ from offramp.deploy.bench.paired_timing import (
 from offramp.deploy.bundle.bundle_files import open_files
 from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, MODEL_FILE, Manifest
 from offramp.deploy.onnx.static_model import count_macs, macs_to_exits, plain_model, static_model
-from offramp.deploy.onnx.value_names import IMAGES, LOGITS, THRESHOLDS, exit_name
-from offramp.deploy.runtime.graph_check import check_graph
-from offramp.deploy.runtime.graph_sessions import checked_content, run, start_file, start_trusted
+from offramp.deploy.onnx.value_names import IMAGES, LOGITS, THRESHOLDS
+from offramp.deploy.runtime.graph_sessions import checked_graph, run, start_content, start_graph
 from offramp.deploy.runtime.session import EarlyExitSession, Images
-from offramp.errors import BundleError, InputError
+from offramp.errors import InputError
 from offramp.exits.exit_rule import ExitRule
 
 # Below any score of any rule and above any: everybody leaves, or nobody.
@@ -106,7 +105,12 @@ class BenchResult:
 
 
 def bench(
-    bundle: Path | str, *, images: Images | None = None, source: str = "images", settings: BenchSettings | None = None
+    bundle: Path | str,
+    *,
+    images: Images | None = None,
+    source: str = "images",
+    settings: BenchSettings | None = None,
+    allow_large: bool = False,
 ) -> BenchResult:
     """Measure the latency per exit of a bundle, one sample at a time, and that of its static counterpart.
 
@@ -115,6 +119,7 @@ def bench(
         images: Samples to take exit rates from and to replay; None for the validation rates in the manifest.
         source: Where the images are from.
         settings: How long to measure; None for the defaults.
+        allow_large: Whether a graph may take more memory and operations than `USUAL_LIMIT`.
 
     Returns:
         What was measured.
@@ -124,12 +129,12 @@ def bench(
         InputError: If there are no images, or neither images nor rates.
     """
     settings = settings or BenchSettings()
-    session = EarlyExitSession(bundle, num_threads=settings.num_threads)
+    session = EarlyExitSession(bundle, num_threads=settings.num_threads, allow_large=allow_large)
     manifest = session.manifest
     rates = _rates(session, images)
     rng = np.random.default_rng(settings.seed)
     sample = _example(session, images, rng)
-    models = _Models.load(Path(bundle), manifest, settings.num_threads)
+    models = _Models.load(Path(bundle), manifest, settings.num_threads, allow_large)
     forms = {
         "one file": models.one_file_calls(sample),
         "chain of stages": _chain_calls(session, sample),
@@ -184,18 +189,23 @@ class _Models:
     macs: tuple[int, ...]
 
     @classmethod
-    def load(cls, bundle: Path, manifest: Manifest, num_threads: int) -> "_Models":
+    def load(cls, bundle: Path, manifest: Manifest, num_threads: int, allow_large: bool) -> "_Models":
         files = open_files(bundle)
-        joined = check_graph(checked_content(files, manifest, MODEL_FILE), files.where(MODEL_FILE))
-        names = [output.name for output in joined.graph.output]
-        if names != [exit_name(item.index) for item in manifest.exits]:
-            raise BundleError(f"{files.where(MODEL_FILE)!r} must give the logits of every exit, but it gives {names}.")
+        joined = checked_graph(files, manifest, MODEL_FILE, allow_large=allow_large).model
         static_graph = static_model(joined)
-        static = start_trusted(static_graph.SerializeToString(), "The static model", num_threads)
-        early_exit = start_file(files, manifest, EARLY_EXIT_FILE, num_threads)
-        graphs = [plain_model(joined, index).SerializeToString() for index in range(len(names))]
-        plain = tuple(start_trusted(graph, f"Exit {index} alone", num_threads) for index, graph in enumerate(graphs))
-        return cls(early_exit, plain, static, static_graph, macs_to_exits(joined))
+
+        def start(model: Any, what: str) -> Any:
+            return start_content(model.SerializeToString(), what, num_threads, allow_large=allow_large)
+
+        early_exit = checked_graph(files, manifest, EARLY_EXIT_FILE, allow_large=allow_large)
+        plain = [start(plain_model(joined, item.index), f"Exit {item.index} alone") for item in manifest.exits]
+        return cls(
+            start_graph(early_exit, files.where(EARLY_EXIT_FILE), num_threads),
+            tuple(plain),
+            start(static_graph, "The static model"),
+            static_graph,
+            macs_to_exits(joined),
+        )
 
     def static_run(self, sample: NDArray[np.float32]) -> object:
         return run(self.static, None, {IMAGES: sample}, "The static model")

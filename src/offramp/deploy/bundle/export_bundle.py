@@ -33,8 +33,9 @@ from offramp.deploy.bundle.verification import Agreement, network_logits, roundi
 from offramp.deploy.onnx.finish_model import opset_of
 from offramp.deploy.onnx.nested_if import early_exit_model
 from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
+from offramp.deploy.runtime.graph_sessions import listed_file
 from offramp.deploy.runtime.oldest_runtime import oldest_runtime
-from offramp.errors import ExportError, InputError
+from offramp.errors import BundleError, ExportError, InputError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitProfile
 from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
@@ -153,7 +154,7 @@ def export_bundle(
             ),
             measure=rule.measure,
             exits=described_exits(network, rule, cost, profile),
-            files=tuple(BundleFile.of(file, content) for file, content in contents.items()),
+            files=_listed(contents),
             seed=seed,
             opset=opset,
             oldest_runtime=oldest_runtime(opset),
@@ -172,6 +173,14 @@ def export_bundle(
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
     draft = _Draft(network, target, contents, manifest, rule.rule, checks_from(given, NUM_CHECKS, seed), len(given))
     return draft.write_verified(tolerance)
+
+
+def _listed(contents: dict[str, bytes]) -> tuple[BundleFile, ...]:
+    """Entries of all files; what no session would load must not be written."""
+    try:
+        return tuple(listed_file(name, content) for name, content in contents.items())
+    except BundleError as exc:
+        raise ExportError(f"The network cannot be written as a bundle that loads: {exc} Nothing was written.") from exc
 
 
 def _graphs(network: EarlyExitNetwork, rule: RuleNotation) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal
 from offramp.cost.report import Convention
 from offramp.data.sound.sound_features import InputKind
 from offramp.data.sound.windows import LongSounds
+from offramp.deploy.graph_rules.graph_demand import GraphDemand
 
 ColorMode = Literal["L", "RGB"]
 
@@ -102,24 +103,27 @@ class BundleFile:
         name: Its plain name inside the folder.
         sha256: Its checksum, 64 hexadecimal digits.
         size_bytes: Its size.
+        graph: What its graph takes; None for other files, and in older bundles.
     """
 
     name: str
     sha256: str
     size_bytes: int
+    graph: GraphDemand | None = None
 
     @classmethod
-    def of(cls, name: str, content: bytes) -> "BundleFile":
+    def of(cls, name: str, content: bytes, graph: GraphDemand | None = None) -> "BundleFile":
         """Make the entry of a file.
 
         Args:
             name: Its name.
             content: Its content.
+            graph: What its graph takes; None for other files.
 
         Returns:
             The entry.
         """
-        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
+        return cls(name, hashlib.sha256(content).hexdigest(), len(content), graph)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, open_files
 from offramp.deploy.bundle.bundle_folder import checked_target, new_bundle, write_files
-from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, Manifest, load_manifest, manifest_text
-from offramp.deploy.bundle.manifest_records import BundleFile
+from offramp.deploy.bundle.manifest import Manifest, load_manifest, manifest_text
 from offramp.deploy.onnx.finish_model import finish_model_, opset_of
 from offramp.deploy.onnx.integer_weights import OPSET_INT4, state_zero_points_, widen_weights_
-from offramp.deploy.runtime.graph_check import check_graph
-from offramp.deploy.runtime.graph_sessions import checked_content
+from offramp.deploy.runtime.graph_sessions import checked_content, checked_graph, listed_file
 from offramp.deploy.runtime.oldest_runtime import oldest_runtime
 from offramp.deploy.runtime.session import EarlyExitSession
 
@@ -27,7 +25,9 @@ def has_narrow_weights(manifest: Manifest) -> bool:
     return manifest.opset >= OPSET_INT4
 
 
-def widen_bundle(bundle: Path | str, destination: Path, *, overwrite: bool = False) -> Manifest:
+def widen_bundle(
+    bundle: Path | str, destination: Path, *, overwrite: bool = False, allow_large: bool = False
+) -> Manifest:
     """Write a copy of a bundle whose integer weights are all stored in 8 bits.
 
     The network stays the same: the weights keep their values, and the copy gives the same answers. It needs no runtime
@@ -37,6 +37,7 @@ def widen_bundle(bundle: Path | str, destination: Path, *, overwrite: bool = Fal
         bundle: The bundle: a folder, or a .zip of one.
         destination: The folder to write.
         overwrite: Whether a bundle that is there is replaced.
+        allow_large: Whether a graph may take more memory and operations than `USUAL_LIMIT`.
 
     Returns:
         The manifest of the copy.
@@ -50,9 +51,10 @@ def widen_bundle(bundle: Path | str, destination: Path, *, overwrite: bool = Fal
     manifest = load_manifest(files)
     contents, opsets = {}, []
     for file in manifest.files:
-        content = checked_content(files, manifest, file.name)
-        if file.name.endswith(".onnx"):
-            model = check_graph(content, files.where(file.name), branches=file.name == EARLY_EXIT_FILE)
+        if not file.name.endswith(".onnx"):
+            content = checked_content(files, manifest, file.name)
+        else:
+            model = checked_graph(files, manifest, file.name, allow_large=allow_large).model
             state_zero_points_(model)
             widen_weights_(model)
             finish_model_(model)
@@ -61,11 +63,11 @@ def widen_bundle(bundle: Path | str, destination: Path, *, overwrite: bool = Fal
         contents[file.name] = content
     widened = replace(
         manifest,
-        files=tuple(BundleFile.of(name, content) for name, content in contents.items()),
+        files=tuple(listed_file(name, content) for name, content in contents.items()),
         opset=max(opsets),
         oldest_runtime=oldest_runtime(max(opsets)),
     )
     with new_bundle(target) as draft:
         write_files(draft, {**contents, MANIFEST_FILE: manifest_text(widened).encode()})
-        EarlyExitSession(draft)
+        EarlyExitSession(draft, allow_large=allow_large)
     return widened

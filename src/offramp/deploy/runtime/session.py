@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.sound.windows import Heard
-from offramp.deploy.bundle.bundle_files import BundleFiles, open_files
+from offramp.deploy.bundle.bundle_files import open_files
 from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.bundle.manifest_records import ExitCost
-from offramp.deploy.runtime.graph_sessions import checked_content, run, start_content
+from offramp.deploy.runtime.bundle_graphs import load_graphs
+from offramp.deploy.runtime.graph_sessions import run
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
@@ -56,9 +57,17 @@ class EarlyExitSession:
         bundle: A bundle: a folder, or a .zip of one.
         num_threads: Threads inside an operator, >= 1.
         rule: An exit rule that decides instead of the bundle's own; None for that of the bundle.
+        allow_large: Whether a graph may take more memory and operations than `USUAL_LIMIT`.
     """
 
-    def __init__(self, bundle: Path | str, *, num_threads: int = 1, rule: ExitRule | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Path | str,
+        *,
+        num_threads: int = 1,
+        rule: ExitRule | None = None,
+        allow_large: bool = False,
+    ) -> None:
         if num_threads < 1:
             raise InputError(f"`num_threads` must be >= 1, got {num_threads}.")
         self.path = Path(bundle)
@@ -74,10 +83,7 @@ class EarlyExitSession:
                 f"The exit rule must have {early} threshold{'' if early == 1 else 's'}, one for each early exit of "
                 f"{str(self.path)!r}, but rule {self._rule.name!r} has {given}."
             )
-        contents = _checked_contents(files, self.manifest)
-        self._stages = [
-            start_content(contents[item.file], files.where(item.file), num_threads) for item in self.manifest.exits
-        ]
+        self._stages = load_graphs(files, self.manifest, num_threads, allow_large=allow_large)
         self._check_shapes()
         self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
 
@@ -231,13 +237,15 @@ class EarlyExitSession:
             Its output.
 
         Raises:
-            BundleError: If it cannot be run, or gives other logits than the manifest says.
+            BundleError: If it cannot be run, gives other logits than the manifest says, or logits that are not finite.
         """
         feeds = {self._inputs_of_stages[index]: features}
         outputs = run(self._stages[index], None, feeds, f"Stage {index} of {str(self.path)!r}")
         logits = outputs[-1]
         if logits.shape != (len(features), len(self.manifest.class_names)):
             raise BundleError(f"Stage {index} of {str(self.path)!r} gave logits of shape {logits.shape}.")
+        if not np.isfinite(logits).all():
+            raise BundleError(f"Stage {index} of {str(self.path)!r} gave NaN or infinite logits, which are no answer.")
         return StageOutput(outputs[0] if len(outputs) == 2 else None, logits)
 
     def prepare(self, images: Images) -> NDArray[np.float32]:
@@ -306,14 +314,3 @@ def _sizes(value: Any, what: str) -> list[int]:
 def _check_batch_size(batch_size: int) -> None:
     if batch_size < 1:
         raise InputError(f"`batch_size` must be >= 1, got {batch_size}.")
-
-
-def _checked_contents(files: BundleFiles, manifest: Manifest) -> dict[str, bytes]:
-    """The stage files' bytes; the others' are looked at too, since a changed bundle is not to be trusted in part."""
-    stage_files = {item.file for item in manifest.exits}
-    contents = {}
-    for file in manifest.files:
-        content = checked_content(files, manifest, file.name)
-        if file.name in stage_files:
-            contents[file.name] = content
-    return contents

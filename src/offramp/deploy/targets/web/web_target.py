@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, open_files
 from offramp.deploy.bundle.licence import LICENCE_FILE
 from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, manifest_text
-from offramp.deploy.runtime.graph_check import check_graph
-from offramp.deploy.runtime.graph_sessions import checked_content
+from offramp.deploy.bundle.manifest_records import BundleFile
+from offramp.deploy.runtime.graph_sessions import checked_content, checked_graph
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, TargetAnswers
 from offramp.deploy.targets.onnx.onnx_target import early_exit_answers
@@ -27,7 +27,7 @@ _NUM_SAMPLES = 40
 _MAX_FILE_BYTES = 2**28
 
 
-def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0) -> Path:
+def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0, allow_large: bool = False) -> Path:
     """Write a page that runs the bundle with onnxruntime-web.
 
     The page holds some random samples with the session's answers, and compares on request. Files must be served:
@@ -38,6 +38,7 @@ def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0
         folder: A new or empty folder.
         runtime: The npm package onnxruntime-web, unpacked.
         seed: Seed of the random samples.
+        allow_large: Whether a graph may take more memory and operations than `USUAL_LIMIT`.
 
     Returns:
         The path of ``index.html``.
@@ -46,18 +47,20 @@ def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0
         InputError: If ``folder`` is not new or empty, or ``runtime`` is another package.
         BundleError: If the bundle is damaged.
     """
-    session = EarlyExitSession(bundle)
+    session = EarlyExitSession(bundle, allow_large=allow_large)
     source = open_files(Path(bundle))
-    model = checked_content(source, session.manifest, EARLY_EXIT_FILE)
-    check_graph(model, source.where(EARLY_EXIT_FILE), branches=True)
+    graph = checked_graph(source, session.manifest, EARLY_EXIT_FILE, allow_large=allow_large)
+    model = BundleFile.of(EARLY_EXIT_FILE, graph.content(), graph.demand)
+    listed = tuple(model if file.name == EARLY_EXIT_FILE else file for file in session.manifest.files)
     contents = {
         name: package_files("offramp.deploy.targets.web").joinpath("web_page", name).read_bytes() for name in _PAGE
     }
     contents |= _runtime_files(runtime)
-    contents[EARLY_EXIT_FILE] = model
+    # The page runs what was checked, as the runtimes here do.
+    contents[EARLY_EXIT_FILE] = graph.content()
     if any(file.name == LICENCE_FILE for file in session.manifest.files):
         contents[LICENCE_FILE] = checked_content(source, session.manifest, LICENCE_FILE)
-    contents[MANIFEST_FILE] = manifest_text(session.manifest).encode()
+    contents[MANIFEST_FILE] = manifest_text(replace(session.manifest, files=listed)).encode()
     contents["samples.json"] = json.dumps(_samples(session, seed)).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,7 @@ class WebTarget:
 
     def export(self, source: DeploymentSource, folder: Path) -> None:
         """See `DeploymentTarget.export`."""
-        export_web(source.bundle, folder, runtime=self.runtime)
+        export_web(source.bundle, folder, runtime=self.runtime, allow_large=True)
 
     def answers(self, folder: Path, inputs: NDArray[np.float32]) -> TargetAnswers:
         """See `DeploymentTarget.answers`; the page's graph in onnxruntime, whose web form runs it in the browser."""
