@@ -16,7 +16,7 @@ from offramp.deploy.bundle.bundle_files import open_files
 from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, MODEL_FILE, load_manifest
 from offramp.deploy.bundle.widened_bundle import widen_bundle
 from offramp.deploy.onnx.value_names import EXIT, IMAGES, LOGITS
-from offramp.deploy.runtime.graph_sessions import start_file
+from offramp.deploy.runtime.graph_sessions import checked_graph, start_graph
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import BundleError
 
@@ -65,13 +65,13 @@ def _compare(bundle: Path, expected: "np.lib.npyio.NpzFile") -> None:
     inputs, logits, exits = expected["inputs"], expected["logits"], expected["exits"]
     session = EarlyExitSession(bundle)
     files, manifest = open_files(bundle), session.manifest
-    joined = start_file(files, manifest, MODEL_FILE, 1).run(None, {IMAGES: inputs})
+    joined = start_graph(checked_graph(files, manifest, MODEL_FILE), MODEL_FILE, 1).run(None, {IMAGES: inputs})
     alone = [np.concatenate(parts) for parts in zip(*(session.all_logits(row[None]) for row in inputs), strict=True)]
     for index, ours in enumerate(logits):
         for theirs in (joined[index], alone[index], session.all_logits(inputs)[index]):
             differences = np.abs(ours - theirs).max(axis=1)
             assert (differences > TOLERANCE * np.abs(ours).max()).mean() <= MOST_STRAYS, (bundle.name, differences)
-    early = start_file(files, manifest, EARLY_EXIT_FILE, 1)
+    early = start_graph(checked_graph(files, manifest, EARLY_EXIT_FILE), EARLY_EXIT_FILE, 1)
     answers = [early.run([EXIT, LOGITS], {IMAGES: row[None]}) for row in inputs]
     for taken in ([int(taken[0]) for taken, _ in answers], [answer.exit for answer in session.predict(inputs)]):
         assert (exits != np.array(taken)).mean() <= MOST_STRAYS, (bundle.name, exits, taken)
