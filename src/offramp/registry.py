@@ -5,7 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -237,6 +237,25 @@ class Registry(Generic[T]):
 
 class _UnexpectedTypeError(TypeError):
     """A plug-in is not what its registry expects. The message is complete, unlike that of another TypeError."""
+
+
+def warn_of_unknown_groups(groups: Collection[str]) -> None:
+    """Warn of plug-ins that other packages announce in a group of offramp's that does not exist.
+
+    Args:
+        groups: The entry-point groups of all registries.
+    """
+    ours = [group for group in entry_points().groups if group.lower().partition(".")[0] == "offramp"]
+    for group in sorted(set(ours) - set(groups)):
+        near = difflib.get_close_matches(group, groups, n=1)
+        hint = f" Did its author mean {near[0]!r}?" if near else ""
+        for entry in entry_points(group=group):
+            warnings.warn(
+                f"The plug-in {entry.name!r} of {_distribution(entry)} is not loaded: there is no entry-point group "
+                f"{group!r}.{hint} The groups are {', '.join(sorted(groups))}.",
+                PluginWarning,
+                stacklevel=2,
+            )
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.errors import UnknownNameError
-from offramp.registry import Registry, unknown_name_message
+from offramp.registry import Registry, unknown_name_message, warn_of_unknown_groups
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class Kind:
     Attributes:
         description: What its names are, and where they are used.
         entries: Loads all of its names.
+        group: The entry-point group of other packages; None where they cannot add names.
     """
 
     description: str
     entries: Callable[[], Iterator[CatalogueEntry]]
+    group: str | None = None
 
 
 def _registered(home: str) -> Callable[[], Iterator[CatalogueEntry]]:
@@ -67,38 +69,62 @@ def _settings() -> Iterator[CatalogueEntry]:
 
 KINDS: dict[str, Kind] = {
     "accelerators": Kind("Accelerator descriptions that come with offramp (cost.accelerator).", _accelerators),
-    "algorithms": Kind("Search algorithms (search.algorithm).", _registered("offramp.algorithms.algorithm:ALGORITHMS")),
-    "backbones": Kind("Families of backbones (space.backbone).", _registered("offramp.nn.backbone:BACKBONES")),
+    "algorithms": Kind(
+        "Search algorithms (search.algorithm).",
+        _registered("offramp.algorithms.algorithm:ALGORITHMS"),
+        "offramp.algorithms",
+    ),
+    "backbones": Kind(
+        "Families of backbones (space.backbone).", _registered("offramp.nn.backbone:BACKBONES"), "offramp.backbones"
+    ),
     "branch-layers": Kind(
         "Layers that a searched exit branch is built from (space.branches: searched).",
         _registered("offramp.nn.branches.branch_layer:BRANCH_LAYERS"),
+        "offramp.branch_layers",
     ),
     "branches": Kind(
-        "Types of exit branches (space.branches).", _registered("offramp.nn.branches.exit_branch:EXIT_BRANCHES")
+        "Types of exit branches (space.branches).",
+        _registered("offramp.nn.branches.exit_branch:EXIT_BRANCHES"),
+        "offramp.exit_branches",
     ),
-    "data-formats": Kind("Formats of data that are read (data.source).", _registered("offramp.data.raw_data:READERS")),
+    "data-formats": Kind(
+        "Formats of data that are read (data.source).",
+        _registered("offramp.data.raw_data:READERS"),
+        "offramp.data_readers",
+    ),
     "data-sets": Kind(
-        "Data sets that come with offramp (data.source).", _registered("offramp.data.raw_data:DATA_SETS")
+        "Data sets that come with offramp (data.source).",
+        _registered("offramp.data.raw_data:DATA_SETS"),
+        "offramp.data_sets",
     ),
     "engines": Kind(
         "Engines that estimate the cost of a layer (cost.engine).",
         _registered("offramp.cost.engines.cost_engine:COST_ENGINES"),
+        "offramp.cost_engines",
     ),
     "exit-rules": Kind(
         "Rules that decide where a sample leaves (offramp predict --rule).",
         _registered("offramp.exits.exit_rule:EXIT_RULES"),
+        "offramp.exit_rules",
     ),
     "settings": Kind("All settings, for files, --set and Python.", _settings),
     "targets": Kind(
         "Deployment targets (deploy.targets).",
         _registered("offramp.deploy.targets.deployment_target:DEPLOYMENT_TARGETS"),
+        "offramp.deployment_targets",
     ),
     "trackers": Kind(
         "Where figures of a search can be logged, too (execution.tracker).",
         _registered("offramp.run.trackers.tracker:TRACKERS"),
+        "offramp.trackers",
     ),
 }
 """What `offramp list` shows; a registry takes one entry here."""
+
+
+def check_groups() -> None:
+    """Warn of plug-ins that other packages announce under a misspelt kind; nothing is loaded."""
+    warn_of_unknown_groups([kind.group for kind in KINDS.values() if kind.group is not None])
 
 
 def describe(kind: str) -> tuple[CatalogueEntry, ...]:
