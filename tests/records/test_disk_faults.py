@@ -12,7 +12,7 @@ import pytest
 from offramp.errors import RunError
 from offramp.files.safe_files import write_atomically
 from offramp.records import create_run, read_run, resume_run
-from offramp.records.run_folder import search_is_running
+from offramp.records.folder_lock import search_is_running
 from offramp.settings.config import Config
 from tests.records.record_samples import append_all, some_evaluations
 
@@ -227,5 +227,5 @@ def test_two_searches_started_at_once_on_a_new_folder(tmp_path: Path) -> None:
     assert answers[1] == "mine"
     assert "in use by another search" in answers[0] or "already holds a run" in answers[0]
     reader = sqlite3.connect(tmp_path / "run" / "run.sqlite")
-    assert reader.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("2",)
+    assert reader.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("3",)
     reader.close()

@@ -101,7 +101,7 @@ def look_at(run: Path) -> "LiveState":
     """
     from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
-    from offramp.records.run_folder import search_is_running
+    from offramp.records.folder_lock import search_is_running
     from offramp.report.terminal.live import LiveState
 
     # Asked before the record is read: what a search wrote before it ended must not be missed.

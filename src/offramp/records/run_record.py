@@ -1,9 +1,7 @@
 """The record of a run: settings, proposals, evaluations and checkpoints, each on disk before the run continues."""
 
-import contextlib
 import hashlib
 import itertools
-import shutil
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +10,12 @@ from typing import IO
 from urllib.parse import quote
 
 from offramp.errors import RunError
+from offramp.files.safe_files import kind_of, open_to_read, remove
 from offramp.jsonio import dumps, loads
 from offramp.objectives.evaluation import Evaluation
 from offramp.records.disk_faults import readable_errors
+from offramp.records.folder_lock import unlock_folder
+from offramp.records.schema import note_rows
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 
@@ -135,6 +136,7 @@ class RunStore:
                 "INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)",
                 [(batch, position, dumps(item)) for position, item in enumerate(architectures)],
             )
+            note_rows(self._connection)
 
     def append(
         self, batch: int, position: int, evaluation: Evaluation, *, seconds: float | None = None, worker: str = ""
@@ -164,6 +166,7 @@ class RunStore:
                     worker,
                 ),
             )
+            note_rows(self._connection)
 
     def batches(self) -> tuple[StoredBatch, ...]:
         """All batches with their proposals and evaluations, in the order of the proposals.
@@ -232,6 +235,7 @@ class RunStore:
         with readable_errors(self.folder), self._connection:
             row = (str(path.relative_to(self.folder)), _sha256(path), path.stat().st_size, epochs)
             self._connection.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", row)
+            note_rows(self._connection)
 
     def checkpoints(self) -> tuple[StoredCheckpoint, ...]:
         """The recorded files of weights, in the order of their paths.
@@ -255,7 +259,7 @@ class RunStore:
         for checkpoint in self.checkpoints():
             path = self.folder / checkpoint.path
             with readable_errors(self.folder):
-                found = _sha256(path) if path.is_file() else None
+                found = _sha256(path) if kind_of(path) is not None else None
             if found != checkpoint.sha256:
                 fault = "is missing" if found is None else "was changed"
                 raise RunError(
@@ -331,17 +335,14 @@ class RunStore:
         with readable_errors(self.folder):
             with self._connection:
                 self._connection.execute("DELETE FROM checkpoints WHERE substr(path, 1, ?) = ?", (len(inside), inside))
-            shutil.rmtree(folder)
+                note_rows(self._connection)
+            remove(folder)
 
     def close(self) -> None:
         """Close the record and release the lock of the folder."""
         self._connection.close()
-        if self._lock is not None and not self._lock.closed:
-            # An empty lock file means that no search holds it. On a full disk it stays, and the next search empties it.
-            with contextlib.suppress(OSError):
-                self._lock.truncate(0)
-            with contextlib.suppress(OSError):
-                self._lock.close()
+        if self._lock is not None:
+            unlock_folder(self._lock)
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,7 @@ class EvaluationOrigin:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_to_read(path, follow_links=False) as stream:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

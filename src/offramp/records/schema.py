@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from offramp.errors import RunError
 from offramp.jsonio import shortened
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the tables. A record of another version is refused."""
 
 _TABLES = (
@@ -35,6 +35,9 @@ _TABLES = (
         epochs INTEGER NOT NULL)""",
 )
 
+_COUNTED = ("batches", "proposals", "evaluations", "checkpoints")
+_COUNTS = " || ', ' || ".join(f"(SELECT count(*) FROM {table}) || ' {table}'" for table in _COUNTED)
+
 
 def create_tables(connection: sqlite3.Connection, facts: Mapping[str, str]) -> None:
     """Create all tables of an empty record in one transaction, so that a record is complete or absent.
@@ -49,20 +52,46 @@ def create_tables(connection: sqlite3.Connection, facts: Mapping[str, str]) -> N
             connection.execute(statement)
         rows = (("schema", str(SCHEMA_VERSION)), *facts.items())
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        note_rows(connection)
 
 
-def check_version(connection: sqlite3.Connection, name: str) -> None:
-    """Refuse a record whose tables are not those of this offramp.
+def has_our_tables(connection: sqlite3.Connection) -> bool:
+    """Whether a database has exactly the tables of a record: no other table, no view, no trigger, no index.
+
+    Args:
+        connection: The open database.
+
+    Returns:
+        True where every statement of its schema is one of ours.
+    """
+    rows = connection.execute("SELECT type, sql FROM sqlite_master LIMIT 100").fetchall()
+    # SQLite makes the index of a primary key itself, without a statement.
+    statements = sorted(str(sql) for kind, sql in rows if not (kind == "index" and sql is None))
+    return statements == sorted(_TABLES)
+
+
+def note_rows(connection: sqlite3.Connection) -> None:
+    """Record how many rows each table has, in the transaction that changed them.
+
+    Args:
+        connection: The record, in a transaction.
+    """
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('rows', ?)", (_row_counts(connection),))
+
+
+def check_schema(connection: sqlite3.Connection, name: str) -> None:
+    """Refuse a record with other tables than those of this offramp, with missing rows, or with damaged pages.
 
     Args:
         connection: The open record.
         name: The run, as messages call it.
 
     Raises:
-        RunError: The record names no schema or another one than `SCHEMA_VERSION`.
+        RunError: The record is not of this offramp, or not whole.
     """
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() if "meta" in tables else None
+    tables = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").fetchall()
+    query = "SELECT value FROM meta WHERE key = ? LIMIT 1"
+    row = connection.execute(query, ("schema",)).fetchone() if tables else None
     if row is None:
         raise RunError(
             f"Run {name!r} must have a record that names its schema, but run.sqlite does not. Start a new run."
@@ -72,3 +101,22 @@ def check_version(connection: sqlite3.Connection, name: str) -> None:
             f"The record of run {name!r} must have schema {SCHEMA_VERSION}, got {shortened(repr(row[0]))}. "
             "Open it with the offramp that wrote it, or start a new run."
         )
+    if not has_our_tables(connection):
+        raise RunError(
+            f"The record of run {name!r} must have the tables of a run only, but run.sqlite has others, or views or "
+            "triggers, which offramp never makes. Start a new run."
+        )
+    faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+    if faults != ["ok"]:
+        raise RunError(f"The record of run {name!r} cannot be used: {shortened(faults[0])}. Start a new run.")
+    # Both in one statement, so that a search that writes at this moment does not come between.
+    counted, noted = connection.execute(f"SELECT {_COUNTS}, (SELECT value FROM meta WHERE key = 'rows')").fetchone()
+    if counted != noted:
+        raise RunError(
+            f"The record of run {name!r} must hold every row that was written, but it has {counted} and "
+            f"{shortened(repr(noted))} were written: rows were removed or added. Restore it, or start a new run."
+        )
+
+
+def _row_counts(connection: sqlite3.Connection) -> str:
+    return str(connection.execute(f"SELECT {_COUNTS}").fetchone()[0])
