@@ -131,3 +131,21 @@ def test_every_default_is_what_the_whole_holds() -> None:
     assert SETTINGS["space.precision"].choices == ("fixed", "network", "stage", "layer")
     assert (SETTINGS["train.epochs"].optional, SETTINGS["train.epochs"].kind) == (True, "whole number")
     assert SETTINGS["fine_tune.guarantee"].kind == "text"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "fault"),
+    [
+        ("train.epochs=010", "must be plain, got '010': '010' in line 1 is a number in base 8"),
+        ("budget.seconds=1:30", "base 60"),
+        ("execution.evaluation_resources={GPU: 1, GPU: 2}", "'GPU' stands a second time"),
+    ],
+)
+def test_values_that_yaml_would_decide_on_are_refused(assignment: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        parse_assignment(assignment)
+
+
+def test_text_stays_as_it_was_typed() -> None:
+    assert parse_assignment("data.source=010")[1] == "010"
+    assert parse_assignment("data.source=1:30")[1] == "1:30"

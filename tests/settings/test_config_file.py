@@ -119,3 +119,17 @@ def test_a_value_that_contradicts_its_tag_is_a_fault_of_the_file(text: str) -> N
 def test_a_value_within_itself_is_a_fault_of_the_file(text: str) -> None:
     with pytest.raises(ConfigError, match="The file: 1 fault"):
         config_from_text(text, "The file")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("train:\n  epochs: 010\n", "'010' in line 2 is a number in base 8"),
+        ("budget: {seconds: 1:30}", "'1:30' in line 1 is a number in base 60"),
+        ("data: {source: 2:05}", "in quotes if it is text"),
+        ("train: {epochs: 3}\nseed: 1\ntrain: {learning_rate: 0.01}\n", "'train' stands a second time in line 3"),
+    ],
+)
+def test_nothing_is_decided_silently(text: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        config_from_text(text, "The file")

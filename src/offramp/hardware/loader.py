@@ -54,7 +54,8 @@ def _load_file(path: Path) -> Accelerator:
     file = read_yaml(path)
     data = {key: value for key, value in file.data.items() if value is not None}
     if "schema" not in data and "memories" in data:
+        # Files of ZigZag and Stream give keys twice; the last one counts, as it does there.
         return read_zigzag(file.data, path.name)
     if "schema" not in data and is_stream(data):
         return read_stream(file.data, path)
-    return read_offramp(file.data, path.name, file.repeated_keys)
+    return read_offramp(file.data, path.name, file.doubtful)

@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from offramp.errors import ConfigError
+from offramp.files.yaml_nodes import ambiguous_numbers, repeated_names
 from offramp.jsonio import shortened
 from offramp.settings.config import Config, build_config
 
@@ -49,19 +50,21 @@ def config_from_text(text: str | bytes, origin: str) -> Config:
         The settings.
 
     Raises:
-        ConfigError: The text is not YAML, has another version, gives a name twice, or holds something that is no
-            setting.
+        ConfigError: The text is not YAML, has another version, gives a name twice, writes numbers in base 8 or 60, or
+            holds something that is no setting.
     """
     try:
         loader = yaml.SafeLoader(text.decode("utf-8") if isinstance(text, bytes) else text)
         root = loader.get_single_node()
-        repeated = _repeated_keys(root)
+        repeated, ambiguous = repeated_names(root), ambiguous_numbers(root)
         data = None if root is None else loader.construct_document(root)
     except YAML_FAULTS as exc:
         reason = " ".join(str(exc).split())
         raise ConfigError(f"{origin} must be YAML text, but it cannot be parsed: {reason}.") from exc
     if repeated:
         raise ConfigError(f"{origin} must give every setting once, but {'; '.join(repeated)}. Leave all but one out.")
+    if ambiguous:
+        raise ConfigError(f"{origin} must write numbers so that all readers agree, but {'; '.join(ambiguous)}.")
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -72,27 +75,3 @@ def config_from_text(text: str | bytes, origin: str) -> Config:
             f"{origin} has version {shortened(repr(version))}; this offramp reads version {CONFIG_VERSION}."
         )
     return build_config(data, origin=origin)
-
-
-def _repeated_keys(root: yaml.Node | None) -> list[str]:
-    """One clause for each name that is given twice; YAML itself keeps the last value."""
-    clauses: list[str] = []
-    visited: set[int] = set()
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if node is None or id(node) in visited:
-            continue
-        visited.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                waiting.append(value)
-                if isinstance(key, yaml.ScalarNode):
-                    if key.value in seen:
-                        line = key.start_mark.line + 1
-                        clauses.append(f"{shortened(repr(key.value))} stands a second time in line {line}")
-                    seen.add(key.value)
-    return clauses

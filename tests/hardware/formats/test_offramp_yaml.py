@@ -149,7 +149,7 @@ def test_too_many_links_are_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_key_given_twice_is_a_fault(tmp_path: Path) -> None:
     text = yaml.safe_dump(chip(), sort_keys=False) + "name: again\n"
-    with pytest.raises(AcceleratorError, match="key 'name' is given twice"):
+    with pytest.raises(AcceleratorError, match="'name' stands a second time in line"):
         load_accelerator(write(tmp_path, text))
 
 

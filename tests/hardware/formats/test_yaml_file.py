@@ -83,5 +83,10 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
 
 def test_repeated_keys_are_found_with_their_line(tmp_path: Path) -> None:
     file = read_yaml(write(tmp_path, "a: 1\nb:\n  c: 1\n  c: 2\n"))
-    assert file.repeated_keys == ("line 4: key 'c' is given twice",)
+    assert file.doubtful == ("'c' stands a second time in line 4",)
     assert file.data["b"] == {"c": 2}
+
+
+def test_numbers_in_other_bases_are_doubtful(tmp_path: Path) -> None:
+    (clause,) = read_yaml(write(tmp_path, "a: 1\nb: 010\n")).doubtful
+    assert "'010' in line 2 is a number in base 8" in clause

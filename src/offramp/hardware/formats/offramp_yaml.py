@@ -161,13 +161,13 @@ class TwoWayLink(Link):
     ] = field(kw_only=True)
 
 
-def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[str] = ()) -> Accelerator:
+def read_offramp(data: Mapping[str, Any], label: str, doubtful: Sequence[str] = ()) -> Accelerator:
     """An accelerator from a file of `schema: 1`.
 
     Args:
         data: The content of the file.
         label: The file's name, for faults.
-        repeated_keys: Faults that were found while the file was parsed.
+        doubtful: Faults that were found while the file was parsed.
 
     Returns:
         The accelerator.
@@ -175,7 +175,7 @@ def read_offramp(data: Mapping[str, Any], label: str, repeated_keys: Sequence[st
     Raises:
         AcceleratorError: The file has faults; the message lists all of them.
     """
-    faults = Faults(list(repeated_keys))
+    faults = Faults(list(doubtful))
     file = read_block(OfframpFile, data, "", faults)
     groups = _read_groups(data.get("cores"), faults)
     named = {core.name: core for group in groups.values() for core in group}

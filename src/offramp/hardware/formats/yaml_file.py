@@ -1,4 +1,4 @@
-"""Safe YAML from an untrusted file: limits of size and nesting, repeated keys found, every failure one sentence."""
+"""Safe YAML from an untrusted file: limits of size and nesting, doubtful values found, every failure one sentence."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from offramp.errors import AcceleratorError
+from offramp.files.yaml_nodes import ambiguous_numbers, repeated_names
 from offramp.hardware.field_types import shown
 
 MAX_FILE_BYTES = 256 * 1024
@@ -21,11 +22,12 @@ class YamlFile:
 
     Attributes:
         data: The mapping, as plain Python data.
-        repeated_keys: One clause for each key that the file gives twice. YAML itself keeps the last value.
+        doubtful: One clause for each key that the file gives twice, of which YAML itself keeps the last value, and for
+            each number in base 8 or 60.
     """
 
     data: dict[str, Any]
-    repeated_keys: tuple[str, ...]
+    doubtful: tuple[str, ...]
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -35,7 +37,7 @@ def read_yaml(path: Path) -> YamlFile:
         path: A regular file in UTF-8. Aliases may be used, up to 50,000 values once they are written out.
 
     Returns:
-        The mapping, and the keys given twice.
+        The mapping, and what is doubtful in it.
 
     Raises:
         AcceleratorError: The file cannot be read, is too large, is not safe YAML, or holds no mapping.
@@ -46,12 +48,12 @@ def read_yaml(path: Path) -> YamlFile:
         root = loader.get_single_node()
         if root is None:
             raise AcceleratorError(f"Accelerator file '{path}' must describe an accelerator, but it is empty.")
-        repeated: list[str] = []
-        if _count_nodes(root, {}, repeated) > MAX_NODES:
+        if _count_nodes(root, {}) > MAX_NODES:
             raise AcceleratorError(
                 f"Accelerator file '{path}' must stay below {MAX_NODES} YAML values once its aliases are written out; "
                 "it has more. Remove the nested aliases."
             )
+        doubtful = (*repeated_names(root), *ambiguous_numbers(root))
         data = loader.construct_document(root)
     except _YAML_FAULTS as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
@@ -60,7 +62,7 @@ def read_yaml(path: Path) -> YamlFile:
         raise AcceleratorError(
             f"Accelerator file '{path}' must hold a mapping such as `name: ...`, but it holds {shown(data)}."
         )
-    return YamlFile(data, tuple(repeated))
+    return YamlFile(data, doubtful)
 
 
 def _read_text(path: Path) -> str:
@@ -84,21 +86,15 @@ def _read_text(path: Path) -> str:
         ) from exc
 
 
-def _count_nodes(node: yaml.Node, known: dict[int, int], repeated: list[str]) -> int:
+def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
     """Values in the tree with every alias written out; a self-reference counts as too many."""
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = MAX_NODES + 1
     total = 1
     if isinstance(node, yaml.SequenceNode):
-        total += sum(_count_nodes(item, known, repeated) for item in node.value)
+        total += sum(_count_nodes(item, known) for item in node.value)
     elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    repeated.append(f"line {key.start_mark.line + 1}: key {key.value!r} is given twice")
-                seen.add(key.value)
-            total += _count_nodes(key, known, repeated) + _count_nodes(value, known, repeated)
+        total += sum(_count_nodes(key, known) + _count_nodes(value, known) for key, value in node.value)
     known[id(node)] = min(total, MAX_NODES + 1)
     return known[id(node)]
