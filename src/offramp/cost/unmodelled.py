@@ -7,6 +7,9 @@ from offramp.cost.report import Convention, LayerReport, StageCost
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.layer import Op
 
+ON_THE_CORE = "The accelerator has no off-chip core: weights and input are taken to be on the core."
+"""What is assumed of an accelerator without an off-chip memory."""
+
 NEVER_COUNTED = "Leakage, the host and the comparison with the threshold cost nothing here."
 
 

@@ -71,6 +71,8 @@ def _one_thing_at_a_time(schedule: Schedule) -> list[str]:
     spans: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for piece in schedule.executions:
         spans[f"core {piece.core}"].append((piece.start_cycle, piece.end_cycle, piece.layer))
+        for medium in set(piece.held_media):
+            spans[medium].append((piece.start_cycle, piece.end_cycle, piece.layer))
     sent = {_passage(move) for move in schedule.transfers if not move.broadcast}
     found = []
     for move in schedule.transfers:
@@ -93,6 +95,8 @@ def _needs(layer: Layer, piece: Execution, tensor: str, size: tuple[int, int]) -
     shape = layer.shape
     channels, rows = size
     every = frozenset((c, y) for c in range(channels) for y in range(rows))
+    if shape.op is Op.CONCAT and rows == shape.oy:
+        return frozenset((c, y) for c, y in every if piece.result.first_row <= y < piece.result.end_row)
     if shape.op in (Op.DENSE, Op.CONCAT) or (channels, rows) != (shape.g * shape.c, shape.iy):
         return every
     wanted = set()
@@ -117,7 +121,8 @@ def _nothing_is_read_before_it_is_there(schedule: Schedule, workload: Workload, 
     channels, rows = sizes[GRAPH_INPUT]
     there[GRAPH_INPUT].append(There(offchip, frozenset((c, y) for c in range(channels) for y in range(rows)), 0.0))
     for piece in schedule.executions:
-        there[piece.layer].append(There(piece.core, cells_of(piece.result), piece.end_cycle))
+        made_on = offchip if piece.held_media else piece.core
+        there[piece.layer].append(There(made_on, cells_of(piece.result), piece.end_cycle))
     travelling = [move for move in schedule.transfers if move.kind is not TransferKind.WEIGHTS]
     for move in travelling:
         there[move.tensor].append(There(move.receiver, cells_of(move.region), move.end_cycle))
@@ -131,7 +136,8 @@ def _nothing_is_read_before_it_is_there(schedule: Schedule, workload: Workload, 
     for piece in schedule.executions:
         layer = layers[piece.layer]
         for tensor in {origin[name] for name in layer.inputs}:
-            if _lacks(there[tensor], piece.core, _needs(layer, piece, tensor, sizes[tensor]), piece.start_cycle):
+            read_from = offchip if piece.held_media else piece.core
+            if _lacks(there[tensor], read_from, _needs(layer, piece, tensor, sizes[tensor]), piece.start_cycle):
                 found.append(f"{piece.layer} on {piece.core} starts before {tensor} is there")
     return found
 
@@ -152,7 +158,7 @@ def _weights_are_there(schedule: Schedule, workload: Workload) -> list[str]:
     found = []
     for piece in schedule.executions:
         shape = workload.layer(piece.layer).shape
-        if not shape.num_weights:
+        if not shape.num_weights or piece.held_media:
             continue
         move = arrived.get((piece.weights, piece.core))
         channels = range(piece.result.first_channel, piece.result.end_channel)
@@ -208,6 +214,8 @@ def _room_is_held_while_used(schedule: Schedule, workload: Workload, accelerator
     found = []
     for piece in schedule.executions:
         reads = {origin[x] for x in workload.layer(piece.layer).inputs}
+        if piece.held_media:
+            reads = set()
         for name in {piece.layer, *reads, *([piece.weights] if piece.weights else [])}:
             if not _covered(held[piece.core, name], piece.start_cycle, piece.end_cycle):
                 found.append(f"{piece.layer} on {piece.core} has no room for {name}")
@@ -235,6 +243,10 @@ def _verdicts(schedule: Schedule, workload: Workload, accelerator: Accelerator) 
     for name, verdict in zip(workload.exits, schedule.verdict_cycles, strict=True):
         shape = workload.layer(origin[name]).shape
         out = [x for x in schedule.transfers if x.tensor == origin[name] and x.receiver == offchip]
+        streamed = [x for x in schedule.executions if x.layer == origin[name] and x.held_media]
+        if streamed:
+            found += [f"the logits of {name} are not out at the verdict" for x in streamed if x.end_cycle > verdict]
+            continue
         if sum(x.bits for x in out) < shape.output_size_bits or max(x.end_cycle for x in out) > verdict:
             found.append(f"the logits of {name} are not out at the verdict")
     if list(schedule.verdict_cycles) != sorted(schedule.verdict_cycles):

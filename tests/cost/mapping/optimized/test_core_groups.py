@@ -46,9 +46,13 @@ def test_rows_go_to_neighbours() -> None:
     assert [core.name for core in core_groups(team_of(3))[0].compute_cores] == ["npu0", "npu1", "npu2"]
 
 
-def test_without_dram_or_compute_core_there_is_no_mapping() -> None:
-    with pytest.raises(AcceleratorError, match="offchip"):
-        core_groups(toy_accelerator(offchip=False))
+def test_without_dram_the_cores_have_been_given_what_they_need() -> None:
+    (group,) = core_groups(toy_accelerator(offchip=False))
+    assert group.offchip.name == "given"
+    assert group.route("given", "npu").duration(10**9) == 0
+
+
+def test_without_compute_core_there_is_no_mapping() -> None:
     full = quad()
     bare = replace(full, cores=tuple(x for x in full.cores if x.kind is not CoreKind.COMPUTE))
     with pytest.raises(AcceleratorError, match="compute core"):

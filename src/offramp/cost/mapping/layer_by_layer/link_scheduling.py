@@ -21,6 +21,7 @@ from offramp.cost.mapping.topology import Topology, read_energy_pj, write_energy
 from offramp.cost.report import Convention, LayerCost
 from offramp.cost.schedule import Execution, Schedule, Transfer, TransferKind
 from offramp.cost.sparsity_gain import stored_weight_bits
+from offramp.cost.unmodelled import ON_THE_CORE
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, MemoryOperand
 from offramp.workload.graph import GRAPH_INPUT, Layer, Workload
 from offramp.workload.layer import MATRIX_OPS, POOL_OPS, Op
@@ -122,7 +123,7 @@ class _Planner:
                 uses = self._uses.setdefault(need.tensor, {})
                 uses[placement.core.name] = uses.get(placement.core.name, 0) + 1
         if self._offchip is None:
-            self.warnings.append("The accelerator has no off-chip core: weights and input are taken to be on the core.")
+            self.warnings.append(ON_THE_CORE)
             return
         store = self._store(self._offchip, "I1")
         for tensor, bits in self._bits.items():

@@ -5,11 +5,26 @@ from dataclasses import dataclass, field, replace
 from offramp.cost.mapping.placement import ELEMENT_WISE_OPS, OPERANDS
 from offramp.cost.mapping.topology import Route, Topology
 from offramp.errors import AcceleratorError
-from offramp.hardware.accelerator import Accelerator, Core, CoreKind
+from offramp.hardware.accelerator import (
+    Accelerator,
+    ArrayDimension,
+    Core,
+    CoreKind,
+    Link,
+    MemoryLevel,
+    OperandPorts,
+    Port,
+    PortKind,
+)
 from offramp.workload.layer import POOL_OPS, Op
 
 SHARED_WEIGHT_PART = 4
 """Where weights and activations share one memory, weights get one part in so many."""
+
+NO_OFFCHIP = "given"
+"""Name of what stands for the off-chip memory where there is none: weights and input are given on the cores."""
+
+_UNLIMITED_BITS = 2**62
 
 
 @dataclass(frozen=True)
@@ -124,14 +139,10 @@ def core_groups(accelerator: Accelerator) -> list[CoreGroup]:
         One group per kind of compute core.
 
     Raises:
-        AcceleratorError: There is no compute core or no off-chip memory.
+        AcceleratorError: There is no compute core.
     """
-    offchip = next(iter(accelerator.cores_of(CoreKind.OFFCHIP)), None)
-    if offchip is None:
-        raise AcceleratorError(
-            f"Accelerator {accelerator.name!r} must have a core of kind 'offchip' (its DRAM) for the optimized "
-            "mapping, got none. Add one, or use the mapping layer_by_layer."
-        )
+    accelerator = with_offchip(accelerator)
+    (offchip, *_) = accelerator.cores_of(CoreKind.OFFCHIP)
     kinds: dict[Core, list[Core]] = {}
     for core in accelerator.cores_of(CoreKind.COMPUTE):
         kinds.setdefault(replace(core, name="", source=""), []).append(core)
@@ -143,6 +154,29 @@ def core_groups(accelerator: Accelerator) -> list[CoreGroup]:
     return [
         _group(accelerator.name, compute_cores, pooling, simd, offchip, topology) for compute_cores in kinds.values()
     ]
+
+
+def with_offchip(accelerator: Accelerator) -> Accelerator:
+    """Give an accelerator without an off-chip memory one that costs nothing.
+
+    Weights and input are then taken to be on the cores, as in the mapping layer by layer.
+
+    Args:
+        accelerator: Any accelerator.
+
+    Returns:
+        The same where it has an off-chip memory; otherwise one with a memory of unlimited size and speed more.
+    """
+    if accelerator.cores_of(CoreKind.OFFCHIP) or not accelerator.cores:
+        return accelerator
+    ports = tuple(OperandPorts(operand, "p", "p", "p", "p") for operand in OPERANDS)
+    port = Port("p", PortKind.READ_WRITE, _UNLIMITED_BITS, 1)
+    memory = MemoryLevel(NO_OFFCHIP, _UNLIMITED_BITS, (port,), ports, 0.0, 0.0, ("D1",))
+    taken = {core.name for core in accelerator.cores}
+    name = next(name for name in (NO_OFFCHIP, *(f"{NO_OFFCHIP}{n}" for n in range(len(taken)))) if name not in taken)
+    source = Core(name, CoreKind.OFFCHIP, (ArrayDimension("D1", 0),), 0.0, (memory,))
+    links = [Link(*ends, None) for core in accelerator.cores for ends in ((core.name, name), (name, core.name))]
+    return replace(accelerator, cores=(*accelerator.cores, source), links=(*accelerator.links, *links))
 
 
 def _group(

@@ -17,11 +17,17 @@ from offramp.cost.mapping.optimized.simulation.plan_simulator import Speculation
 from offramp.cost.report import CostReport, LayerEngine
 from offramp.cost.schedule import Schedule
 from offramp.cost.schedule_report import ReportOrigin, StageBoundary, build_report
-from offramp.cost.unmodelled import NEVER_COUNTED
+from offramp.cost.unmodelled import NEVER_COUNTED, ON_THE_CORE
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError, describe
 from offramp.errors import UnsupportedLayerError
-from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.graph import Layer, Workload
+
+BOUNDED_SEARCH = (
+    "The search for the best mapping was bounded, because layers of this network read so many tensors; the best plan "
+    "found so far is priced."
+)
+"""What is said of a plan whose search dropped states for their number."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,11 @@ class OptimizedMapping:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """The best plan for one kind of compute cores and one grouping of layers, and its bound if wanted."""
+    """The best plan for one kind of compute cores and one grouping, its bound if wanted, and how it was sought."""
 
     trial: PlanTrial
     bound: float | None
+    was_bounded: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class OptimizedModel:
             Cost per layer, per stage and to each exit.
 
         Raises:
-            AcceleratorError: There is no compute core or no off-chip memory, or links are missing.
+            AcceleratorError: There is no compute core, or links are missing.
             InputError: The exit rates do not fit the exits.
             UnsupportedLayerError: Layers cannot be priced or do not fit a memory; they are named.
         """
@@ -110,7 +117,7 @@ class OptimizedModel:
             The report, the schedule and the plan.
 
         Raises:
-            AcceleratorError: There is no compute core or no off-chip memory, or links are missing.
+            AcceleratorError: There is no compute core, or links are missing.
             InputError: The exit rates do not fit the exits.
             UnsupportedLayerError: Layers cannot be priced or do not fit a memory; they are named.
         """
@@ -126,6 +133,8 @@ class OptimizedModel:
         best = min(found, key=lambda candidate: candidate.trial.product)
         schedule = best.trial.simulator.schedule()
         report = self._report(workload, accelerator, schedule)
+        if best.was_bounded:
+            report = replace(report, warnings=(*report.warnings, BOUNDED_SEARCH))
         trial = best.trial
         return OptimizedMapping(report, schedule, trial.product, best.bound, trial.speculation, trial.plan.tasks)
 
@@ -166,7 +175,7 @@ class OptimizedModel:
         if speculates:
             best = trials.speculate(best)
         least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None
-        return _Candidate(best, least)
+        return _Candidate(best, least, optimizer.was_bounded)
 
     def _choices(self, builder: TaskBuilder, groups: Sequence[tuple[Layer, ...]]) -> list[list[Task]]:
         choices, faults = [], list[tuple[Layer, UnpricedJob]]()
@@ -188,4 +197,5 @@ class OptimizedModel:
             mapping_steps=tuple(step.value for step in MappingStep if step in self.steps),
         )
         report = build_report(workload, accelerator, schedule, StageBoundary.VERDICTS, origin)
-        return replace(report, leaves_out=(NEVER_COUNTED,))
+        given = () if accelerator.cores_of(CoreKind.OFFCHIP) else (ON_THE_CORE,)
+        return replace(report, warnings=(*given, *report.warnings), leaves_out=(NEVER_COUNTED,))

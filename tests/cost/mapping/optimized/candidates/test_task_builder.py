@@ -1,7 +1,10 @@
 """Which tasks a layer may become: where, in which parts, and where the result goes."""
 
+from dataclasses import replace
+
 import pytest
 
+from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
 from offramp.cost.mapping.optimized.candidates.layer_fusion import group_layers
 from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
@@ -10,7 +13,7 @@ from offramp.cost.mapping.optimized.core_groups import core_groups
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.tensor_regions import Axis
 from offramp.cost.unsupported import UnpricedJobsError
-from offramp.hardware.accelerator import Accelerator
+from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapping.optimized.networks import branch, conv, quad, team_of
@@ -104,9 +107,22 @@ def test_a_layer_that_does_not_fit_is_tiled_along_rows() -> None:
     assert made == [0, 1, 2, 3]
 
 
-def test_nothing_fits_a_memory_of_nothing() -> None:
-    with pytest.raises(UnpricedJobsError, match="exceeds the core's memory"):
-        options(network(conv(16, 3, 8, 3)), 0, activation_kib=0.01)
+def test_what_fits_no_memory_stays_off_chip() -> None:
+    tasks = options(network(conv(16, 3, 8, 3)), 0, activation_kib=0.01)
+    assert [(task.streamed, task.layout.cores) for task in tasks] == [(True, ("offchip",))]
+
+
+def test_what_fits_no_memory_and_has_no_price_off_chip_is_refused() -> None:
+    chip = quad(activation_kib=0.01)
+    cores = tuple(
+        replace(core, memories=(replace(core.memories[0], size_bits=80),)) if core.kind is CoreKind.OFFCHIP else core
+        for core in chip.cores
+    )
+    workload = network(conv(16, 3, 8, 3))
+    pricer = BlockPricer([NativeEngine(loma_lpf_limit=3, num_spatial_mappings=1)])
+    builder = TaskBuilder(workload, core_groups(replace(chip, cores=cores))[0], pricer, ALL_STEPS)
+    with pytest.raises(UnpricedJobsError, match="no loop order fits its memories"):
+        builder.options((builder.layers[0],))
 
 
 def test_concatenation_reads_all_of_its_inputs() -> None:

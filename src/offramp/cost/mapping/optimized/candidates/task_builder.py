@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
-from offramp.cost.mapping.optimized.candidates.layer_blocks import BlockCut, LayerBlocks, cut_into_blocks
+from offramp.cost.mapping.optimized.candidates.layer_blocks import Block, BlockCut, LayerBlocks, cut_into_blocks
 from offramp.cost.mapping.optimized.candidates.tasks import LayerTile, SourceTensor, Task
 from offramp.cost.mapping.optimized.core_groups import CoreGroup
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
@@ -17,7 +17,9 @@ from offramp.cost.mapping.optimized.tensor_regions import (
     needed_region,
     output_tensor,
 )
+from offramp.cost.mapping.placement import OPERANDS, with_offchip_level
 from offramp.cost.schedule import Region
+from offramp.cost.sparsity_gain import as_priced
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
@@ -131,6 +133,38 @@ class TaskBuilder:
                     found.append(task)
                 else:
                     faults.append(task)
+        if not found and len(layers) == 1:
+            return self.streamed(layers[0])
+        if not found:
+            raise UnpricedJobsError(self._pricer.engines[0].name, (faults[0],))
+        return _without_dominated(found)
+
+    def streamed(self, layer: Layer) -> list[Task]:
+        """Build tasks that leave all operands in the off-chip memory, for a layer of which no tile fits.
+
+        Args:
+            layer: The layer.
+
+        Returns:
+            One task per engine that has a price.
+
+        Raises:
+            UnpricedJobsError: The engine has no price.
+        """
+        faults: list[UnpricedJob] = []
+        core = self.group.core_for(layer.shape.op) or self.group.compute_cores[0]
+        backed = with_offchip_level(core, self.group.offchip, OPERANDS)
+        whole, nothing = self.tensors[layer.name].whole, Region(0, 0, 0, 0)
+        found = []
+        for variant in range(len(self._pricer.engines)):
+            cost = self._pricer.price(variant, as_priced(layer.shape, core), backed)
+            if isinstance(cost, UnpricedJob):
+                faults.append(UnpricedJob(layer.shape, core.name, cost.reason))
+                continue
+            blocks = LayerBlocks((Block((whole,), (cost,), (0,), (nothing,)),), shared_weights=False)
+            sources = tuple(SourceTensor(name, (nothing,)) for name in self.sources(layer))
+            tile = (LayerTile(layer, sources, (whole,), blocks),)
+            found.append(Task((layer,), (core.name,), (tile,), self.offchip, resident=False, streamed=True))
         if not found:
             raise UnpricedJobsError(self._pricer.engines[0].name, (faults[0],))
         return _without_dominated(found)
@@ -220,6 +254,10 @@ class TaskBuilder:
         self, layers: Sequence[Layer], tiles: Sequence[tuple[Region, ...]], layout: Layout, result_layout: Layout
     ) -> bool:
         last = self.tensors[layers[-1].name]
+        if result_layout not in (layout, self.offchip):
+            kept = zip(result_layout.cores, result_layout.regions(last), strict=True)
+            if any(last.bits(part) > self.group.activation_memories[core].size_bits for core, part in kept):
+                return False
         residencies = [last.bits(part) if result_layout == layout else 0 for part in layout.regions(last)]
         for finals in tiles:
             steps = self._backwards(layers, finals)
@@ -238,7 +276,9 @@ class TaskBuilder:
     def _need(self, layer: Layer, source: str, result: Region) -> Region:
         tensor = self.tensors[source]
         if layer.shape.op is Op.CONCAT and not result.empty:
-            return tensor.whole
+            # Only where rows of the result are rows of every source: channels or columns are joined.
+            rows = (result.first_row, result.end_row) if tensor.rows == layer.shape.oy else (0, tensor.rows)
+            return Region(0, tensor.channels, *rows)
         return needed_region(layer.shape, result, tensor)
 
     def _needs_of_blocks(self, layer: Layer, source: str, blocks: LayerBlocks) -> tuple[tuple[Region, ...], ...]:

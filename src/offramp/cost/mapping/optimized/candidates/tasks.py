@@ -52,6 +52,8 @@ class Task:
         tiles: The tiles, each with all layers.
         layout: Where the result of the last layer is kept.
         resident: Whether weights are loaded with the first tile and stay until the last.
+        streamed: Whether inputs, weights and result stay in the off-chip memory, which the core reads and writes while
+            it computes.
     """
 
     layers: tuple[Layer, ...]
@@ -59,6 +61,7 @@ class Task:
     tiles: tuple[tuple[LayerTile, ...], ...]
     layout: Layout
     resident: bool
+    streamed: bool = False
 
     @property
     def result(self) -> str:
@@ -122,4 +125,4 @@ class Task:
                 for name, source in zip(sources, layer_tile.sources, strict=True)
             )
             tiles.append((LayerTile(layer, renamed, layer_tile.results, layer_tile.blocks),))
-        return Task((layer,), self.cores, tuple(tiles), self.layout, self.resident)
+        return Task((layer,), self.cores, tuple(tiles), self.layout, self.resident, self.streamed)

@@ -171,12 +171,20 @@ def transfer_cost(
                 if source.tensor in inside:
                     continue
                 state = states[source.tensor]
+                if task.streamed:
+                    # What a streamed layer reads goes off chip first.
+                    tensor, held = tensors[source.tensor], state.layout
+                    left = router.delivery(tensor, held.regions(tensor), held.cores, task.layout)
+                    cycles += left.least_cycles
+                    exposed = max(exposed, float(left.least_cycles))
+                    energy += left.energy_pj
+                    continue
                 traffic = router.traffic(tensors[source.tensor], state.layout, source.needs, task.cores)
                 ahead = state.cycles * (state.parts - 1) / state.parts
                 exposed = max(exposed, traffic.least_cycles / state.parts, traffic.least_cycles - ahead)
                 cycles += traffic.least_cycles
                 energy += traffic.energy_pj
-        if task.layout.cores != task.cores:
+        if task.layout.cores != task.cores and not task.streamed:
             delivered = router.delivery(tensors[task.result], tile[-1].results, task.cores, task.layout)
             delivery += delivered.least_cycles
             energy += delivered.energy_pj

@@ -39,6 +39,14 @@ PLAN_LABELS, BOUND_LABELS = 4, 24
 """Partial plans kept per state. Of more, a search for a plan drops the least promising ones; a bound joins them into
 one, each figure at its best."""
 
+MOST_READS = 1000
+"""Transfers that the search for a plan works out per position: states times the tensors that the next layer reads.
+Ordinary networks stay below a tenth of it. Where a layer reads dozens of tensors, as in DenseNet, the least promising
+states are dropped, so that the search takes a limited number of steps on every machine."""
+
+LEAST_STATES = 16
+"""States that are kept in any case."""
+
 PARTS = (1, 4, 16, 1 << 30)
 """Numbers of parts that states distinguish."""
 
@@ -123,6 +131,12 @@ class PlanOptimizer:
         self._ends = [next(i for i, options in enumerate(choices) if options[0].result == name) for name in exits]
         self._rest = self._least_rest()
         self._known_transfer_costs: dict[tuple[int, tuple[int, ...]], Floats] = {}
+        self._was_bounded = False
+
+    @property
+    def was_bounded(self) -> bool:
+        """Whether a search for a plan dropped states for their number, so that a better plan may exist."""
+        return self._was_bounded
 
     def _position_costs(self, options: Sequence[Task]) -> PositionCosts:
         """Figures of all candidates; networks that share layers share them."""
@@ -251,6 +265,8 @@ class PlanOptimizer:
         lower_bound = self._lower_bounds(index, arrived.values)
         promising = np.flatnonzero(lower_bound <= known)
         promising = promising[np.lexsort((lower_bound[promising], arrived.target[promising]))]
+        if not join:
+            promising = self._most_promising(index, promising, arrived.target, lower_bound)
         borders = np.searchsorted(arrived.target[promising], np.arange(len(arrived.states) + 1))
         values, owner, tasks, states = list[Floats](), list[int](), list[Nodes](), list[State]()
         for number, (start, stop) in enumerate(pairwise(borders.tolist())):
@@ -269,6 +285,17 @@ class PlanOptimizer:
             return _Front([], np.zeros(0, dtype=np.int64), np.zeros((0, NUM_COLUMNS)), np.zeros(0, dtype=np.int64))
         history += tasks
         return _Front(states, np.array(owner), np.concatenate(values), np.arange(offset, offset + len(owner)))
+
+    def _most_promising(self, index: int, rows: Nodes, target: Nodes, lower_bound: Floats) -> Nodes:
+        """The rows of as many states as the next position allows; ``rows`` are sorted by state, then by bound."""
+        reads = len(self._reads[index + 1]) if index + 1 < len(self._reads) else 1
+        most = max(LEAST_STATES, MOST_READS // max(1, reads))
+        reached, first = np.unique(target[rows], return_index=True)
+        if len(reached) <= most:
+            return rows
+        self._was_bounded = True
+        kept = reached[np.argsort(lower_bound[rows[first]], kind="stable")[:most]]
+        return rows[np.isin(target[rows], kept)]
 
     def _transfer_costs(self, index: int, places: dict[str, int]) -> Floats:
         """What each candidate of a position takes to bring its inputs and to deliver its result."""

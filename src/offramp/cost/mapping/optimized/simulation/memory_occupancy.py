@@ -139,6 +139,14 @@ class WeightBuffer:
             self.size_bits, deque(copied(residency) for residency in self._blocks), self._used, self._granted
         )
 
+    def wait_until(self, cycle: float) -> None:
+        """Take nothing more before a cycle.
+
+        Args:
+            cycle: The first cycle in which there is space again.
+        """
+        self._granted = max(self._granted, cycle)
+
     def take(self, residency: Residency) -> Residency:
         """Take space behind what was taken before.
 

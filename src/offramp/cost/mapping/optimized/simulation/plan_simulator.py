@@ -182,7 +182,9 @@ class PlanSimulator:
 
     def _run_task(self, run: _TaskRun) -> None:
         task, made, done = run.task, run.made, 0.0
-        for number, tile in enumerate(task.tiles):
+        if task.streamed:
+            done = self._run_streamed(run)
+        for number, tile in enumerate(() if task.streamed else task.tiles):
             run.previous, run.previous_end, run.inside = "", 0.0, []
             for layer_tile in tile:
                 read, run.inside = run.inside, []
@@ -202,6 +204,25 @@ class PlanSimulator:
         self._clock = max(self._clock, made.ready)
         for name in task.reads:
             self._placement.count_use(name, run.index, done)
+
+    def _run_streamed(self, run: _TaskRun) -> float:
+        """Compute with all operands off chip; the core, its memories and the way to the off-chip memory are busy."""
+        (core,), placement = run.task.cores, self._placement
+        placement.clear(core)
+        ready = max(self._clock, self._compute_gate, self._link_gate)
+        for name in run.task.reads:
+            held = placement.tensors[name]
+            if held.layout != self._builder.offchip:
+                placement.move_off_chip(name, held, TransferKind.EVICTION)
+            ready = max(ready, held.ready)
+        ready = max(ready, placement.empty_from(core))
+        layer_tile, offchip = run.task.tiles[0][0], self._group.offchip.name
+        (block,) = layer_tile.blocks.blocks
+        media = (*self._group.route(offchip, core).media, *self._group.route(core, offchip).media)
+        done = self._resources.compute(layer_tile, block, run.task.cores, ready, [], tuple(dict.fromkeys(media)))
+        placement.occupy(core, Residency(run.task.result, block.results[0], 0, done - block.duration, done))
+        run.made.parts = [TensorPart(offchip, block.results[0], done)]
+        return done
 
     def _run_layer_tile(self, run: _TaskRun, layer_tile: LayerTile, tile: int) -> float:
         """Bring inputs and weights and compute; returns when the last block is done."""

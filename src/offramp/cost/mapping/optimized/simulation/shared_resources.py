@@ -1,6 +1,7 @@
 """Links and cores over time: what is sent and what is computed when, one thing at a time on each."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from offramp.cost.mapping.exit_energy import EnergyCharge
@@ -27,6 +28,7 @@ class _ComputedBlock(NamedTuple):
     cores: Sequence[str]
     start: float
     weights: Mapping[str, str]
+    media: tuple[str, ...]
 
 
 class SharedResources:
@@ -83,6 +85,7 @@ class SharedResources:
         cores: Sequence[str],
         ready: float,
         residencies: list[tuple[str, Residency]],
+        media: tuple[str, ...] = (),
     ) -> float:
         """Reserve the cores of a block; all start together.
 
@@ -92,18 +95,28 @@ class SharedResources:
             cores: Names of the cores, in the order of the block's parts.
             ready: First cycle in which it may start.
             residencies: Space of the weights, by core.
+            media: Links that are busy all the time, because the operands stay in the off-chip memory.
 
         Returns:
             The cycle in which the slowest core is done.
         """
         working = [core for core, duration in zip(cores, block.durations, strict=True) if duration]
         start = _window(self._cores, working, ready, block.duration)
+        while media and (later := _window(self._media, media, start, block.duration)) > start:
+            start = _window(self._cores, working, later, block.duration)
+        for name in media:
+            self._media[name].take(start, block.duration, ())
         for core, duration in zip(cores, block.durations, strict=True):
             if duration:
                 self._cores[core].take(start, duration, ())
         self._computed.append(
             _ComputedBlock(
-                layer_tile, block, cores, start, {core: residency.tensor for core, residency in reversed(residencies)}
+                layer_tile,
+                block,
+                cores,
+                start,
+                {core: residency.tensor for core, residency in reversed(residencies)},
+                media,
             )
         )
         self.charges.append(EnergyCharge(layer_tile.layer.name, start, block.energy_pj))
@@ -172,7 +185,8 @@ def _executions(computed: _ComputedBlock) -> Iterable[Execution]:
     for core, result, cost, duration, bits in parts:
         if cost is not None:
             weights = computed.weights.get(core, "") if bits else ""
-            yield _execution(computed.layer_tile, core, result, computed.start, duration, cost, weights)
+            execution = _execution(computed.layer_tile, core, result, computed.start, duration, cost, weights)
+            yield replace(execution, held_media=computed.media)
 
 
 def _execution(

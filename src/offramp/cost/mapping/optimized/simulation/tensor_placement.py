@@ -206,6 +206,38 @@ class TensorPlacement:
         held.layout, held.ready, held.residencies = off, done, []
         held.parts = [TensorPart(self._group.offchip.name, shape.whole, done)]
 
+    def clear(self, core: str) -> None:
+        """Send everything off chip that lies on a core.
+
+        Args:
+            core: Name of the core.
+        """
+        for name, held in self.tensors.items():
+            if core in held.layout.cores and any(residency.end == FOREVER for residency in held.residencies):
+                self.move_off_chip(name, held, TransferKind.EVICTION)
+
+    def empty_from(self, core: str) -> float:
+        """Find the first cycle from which a core holds no activation.
+
+        Args:
+            core: Name of the core, which `clear` has been called for.
+
+        Returns:
+            The cycle.
+        """
+        return max((item.end for item in self.activation_memories[core].residencies), default=0.0)
+
+    def occupy(self, core: str, residency: Residency) -> None:
+        """Take all of a core's memories for activations and weights for some time.
+
+        Args:
+            core: Name of the core.
+            residency: What takes them, and from when to when; its size is set.
+        """
+        residency.bits = self.activation_memories[core].size_bits
+        self.activation_memories[core].take(residency)
+        self.weight_buffers[core].wait_until(residency.end)
+
     def count_use(self, name: str, index: int, end: float) -> None:
         """Record a use of a tensor; after its last use its space is free.
 
