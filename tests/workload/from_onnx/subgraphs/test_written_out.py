@@ -208,6 +208,51 @@ def test_an_if_that_others_read_is_no_early_exit(tmp_path: Path) -> None:
         read(net, tmp_path)
 
 
+def gated(net: Net, threshold: str, *, layer: bool = False) -> Net:
+    """One early exit, whose decision compares a threshold with the exit's count of itself or with a layer."""
+    x = net.conv(net.input, 16, 3, name="stem")
+    early = net.head(x, 16, name="early")
+    sure = (
+        net.op("ReduceMax", net.op("MatMul", early, net.weight(10, 4), name="gate"), keepdims=0)
+        if layer
+        else (net.constant(1.0))
+    )
+    leaves = net.op("GreaterOrEqual", sure, threshold)
+    start = len(net.nodes)
+    last = net.head(net.conv(x, 16, 16, name="rest"), 16, name="last")
+    further = graph(as_nodes(net, start), last)
+    stop = graph([helper.make_node("Identity", [early], ["stopped"])], "stopped")
+    net.nodes.append(helper.make_node("If", [leaves], ["y"], name="leave", then_branch=stop, else_branch=further))
+    return net.exit("y")  # fmt: skip
+
+
+def test_a_threshold_that_the_user_may_set_is_no_constant(tmp_path: Path) -> None:
+    """Its default would never let a sample leave at the early exit, whose head runs all the same."""
+    net = Net((1, 3, 16, 16))
+    threshold = net.constant(2.0)
+    net.inputs.append(info(threshold, []))
+    assert read(gated(net, threshold), tmp_path).outputs == ("y (leave)", "y")
+    fixed = Net((1, 3, 16, 16))
+    assert read(gated(fixed, fixed.constant(2.0)), tmp_path).outputs == ("y",)
+
+
+def test_a_decision_with_layers_of_its_own_is_refused_by_name(tmp_path: Path) -> None:
+    net = Net((1, 3, 16, 16))
+    with pytest.raises(WorkloadError, match=r"decision of `If` node 'leave' .* layers of its own: gate"):
+        read(gated(net, net.constant(0.5), layer=True), tmp_path)
+
+
+def test_a_bundle_of_one_exit_is_a_plain_network(tmp_path: Path) -> None:
+    net = Net((1, 3, 16, 16))
+    logits = net.head(net.conv(net.input, 16, 3, name="stem"), 16, name="head")
+    sure, _ = confident(net, logits)
+    for source, name in ((logits, "logits"), (net.constant([0], np.int64), "exit"), (sure, "confidence")):
+        net.nodes.append(helper.make_node("Identity", [source], [name]))
+    network = read(net.exit("logits", "exit", "confidence"), tmp_path)
+    assert network.outputs == ("logits",)
+    assert network.workload.macs_to_exit() == (16 * 27 * 256 + 160,)
+
+
 def test_names_of_every_kind_of_subgraph_survive_a_round_trip(tmp_path: Path) -> None:
     """The checker of ONNX accepts what is written out."""
     from offramp.workload.from_onnx.subgraphs.written_out import write_out_control_flow

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+from offramp.errors import WorkloadError
 from offramp.workload.from_onnx.subgraphs.graph_writer import GraphWriter, subgraphs_of
 
 _HANDS_ON = frozenset(
     {"Identity", "Constant", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Softmax", "LogSoftmax", "Sigmoid"}
 )
+_WITH_WEIGHTS = ("Conv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN", "Attention")
+_ANSWER = ["logits", "exit", "confidence"]
+"""Outputs of a bundle's file that takes its exits itself."""
 
 
 class EarlyExits:
@@ -25,6 +29,7 @@ class EarlyExits:
         self.graph = graph
         self.notes: tuple[str, ...] = ()
         self._left_by: dict[str, list[str]] = {}
+        self._conditions: dict[str, str] = {}
 
     def write_out(self, node: Any) -> bool:
         """Write out an `If`, if it is an early exit.
@@ -45,6 +50,7 @@ class EarlyExits:
         (stop,) = stops
         further = branches[1] if stop is branches[0] else branches[0]
         writer, label = GraphWriter(self.graph), node.name or node.output[0]
+        self._conditions[label] = node.input[0]
         nodes, names = writer.nodes(further, label, writer.constants(further, label))
         handed, stop_names = writer.nodes(stop, f"{label}/stop", writer.constants(stop, f"{label}/stop"))
         for position, (output, result) in enumerate(zip(node.output, results, strict=True)):
@@ -64,9 +70,12 @@ class EarlyExits:
 
         Returns:
             Name of the output that is the final exit; None if there are no early exits or several such outputs.
+
+        Raises:
+            WorkloadError: A decision is computed by layers with weights that lead to no exit.
         """
         if not self._left_by:
-            return None
+            return self._only_exit()
         before = {name: self._computed_from(names[0]) for name, names in self._left_by.items()}
         inputs = {item.name for item in self.graph.input}
         kept = [
@@ -81,12 +90,38 @@ class EarlyExits:
         copies = [ValueInfoProto.FromString(item.SerializeToString()) for item in (*added, *outputs)]
         del self.graph.output[:]
         self.graph.output.extend(copies)
+        self._check_decisions()
         count = len(self._left_by[kept[0]]) if kept else 0
         self.notes = (
             f"The file decides itself whether a sample leaves, at {count} `If` node(s): the rows are its exits, and "
             "the decisions are not priced.",
         )
         return kept[0] if len(kept) == 1 else None
+
+    def _only_exit(self) -> str | None:
+        """The logits of a bundle's file with a single exit, which is left by every sample."""
+        if [item.name for item in self.graph.output] != _ANSWER:
+            return None
+        del self.graph.output[1:]
+        return str(self.graph.output[0].name)
+
+    def _check_decisions(self) -> None:
+        """Refuse a decision that layers with weights compute beside the exits: they would be left out."""
+        priced: set[str] = set()
+        for item in self.graph.output:
+            priced |= self._computed_from(item.name)
+        for label, condition in self._conditions.items():
+            beside = self._computed_from(condition) - priced
+            layers = [
+                node.name or node.output[0]
+                for node in self.graph.node
+                if not beside.isdisjoint(node.output) and any(kind in node.op_type for kind in _WITH_WEIGHTS)
+            ]
+            if layers:
+                raise WorkloadError(
+                    f"The decision of `If` node '{label}' must be computed from the result that it hands on, but it "
+                    f"has layers of its own: {', '.join(layers[:5])}. Make the result of the decision an output, too."
+                )
 
     def _is_derived(self, name: str, other: str, before: dict[str, set[str]]) -> bool:
         """Whether one result of an exit is computed from another one, and not the other way round."""

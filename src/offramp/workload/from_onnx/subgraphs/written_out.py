@@ -43,11 +43,22 @@ def write_out_control_flow(model: Any) -> WrittenOut:
     exits = EarlyExits(model.graph)
     for _ in range(MAX_PASSES):
         waiting = [node.output[0] for node in model.graph.node if node.op_type in ("If", "Loop") and node.output]
-        values = propagate_shapes(model).values if waiting else {}
+        values = _constants(model) if waiting else {}
         written = [_write_out(model.graph, name, values, exits) for name in waiting]
         if not any(written):
             break
     return WrittenOut(exits.finish(), exits.notes)
+
+
+def _constants(model: Any) -> dict[str, Array]:
+    """Values of small constants, without those that follow from an input with a default, such as thresholds."""
+    graph = model.graph
+    has_default = model.ir_version >= 4  # before, every constant had to be an input as well
+    open_names = {item.name for item in graph.input} if has_default else set[str]()
+    for node in graph.node:
+        if not open_names.isdisjoint(node.input):
+            open_names.update(node.output)
+    return {name: value for name, value in propagate_shapes(model).values.items() if name not in open_names}
 
 
 def _write_out(graph: Any, output: str, values: Mapping[str, Array], exits: EarlyExits) -> bool:
