@@ -53,6 +53,35 @@ def test_names_as_bytes_are_names() -> None:
     assert len(encode(np.array([b"\xff", b"a"])).class_names) == 2
 
 
+COMPOSED, DECOMPOSED = "caf\xe9", "cafe\u0301"
+
+
+def test_composed_and_decomposed_names_are_one_class_and_that_is_told() -> None:
+    encoded = encode([DECOMPOSED, "tea", COMPOSED], test=[COMPOSED, DECOMPOSED])
+    assert encoded.class_names == (COMPOSED, "tea")
+    assert [labels.tolist() for labels in encoded.labels] == [[0, 1, 0], [0, 0]]
+    (note,) = encoded.notes
+    assert "is written in 2 ways ('caf\\xe9' and 'cafe\\u0301'); they are one class" in note
+    assert encode([DECOMPOSED, "tea"]).class_names == (COMPOSED, "tea")
+    assert encode([0, 1], (DECOMPOSED, "tea")).class_names == (COMPOSED, "tea")
+
+
+def test_given_names_that_look_alike_are_told_apart() -> None:
+    with pytest.raises(DataError, match=r"twice: caf\xe9 \('caf\\xe9' and 'cafe\\u0301'\)"):
+        encode([0, 1], (COMPOSED, DECOMPOSED))
+
+
+@pytest.mark.parametrize(("first", "second"), [("cat", "Cat"), ("cat", "cat "), ("cat", "c\u200bat"), ("x", "\uff58")])
+def test_names_that_only_look_alike_stay_two_classes_and_are_told_apart(first: str, second: str) -> None:
+    encoded = encode([first, second])
+    assert len(encoded.class_names) == 2
+    (note,) = encoded.notes
+    assert ascii(first) in note
+    assert ascii(second) in note
+    with pytest.raises(DataError, match="which looks like"):
+        encode([first, "dog"], test=[second])
+
+
 FAULTS = [
     ([0, 1, 3, 3], None, r"train\.file.*none of class 2 \('2'\)"),
     ([0, 1], ("a", "b", "c"), r"none of class 2 \('c'\)"),

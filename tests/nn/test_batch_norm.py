@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from offramp.errors import InputError
-from offramp.nn.batch_norm import recalibrate_batch_norm_
+from offramp.nn.batch_norm import learns_statistics, recalibrate_batch_norm_
 from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.nn.quantization.fake_quantize import fake_quantize
 from offramp.nn.quantization.matrix_layers import QuantizedMatrixLayer
@@ -118,3 +118,12 @@ def test_a_shared_norm_gets_the_mean_over_all_its_runs() -> None:
     runs = [images + shift for images in batches for shift in (0, 10)]
     torch.testing.assert_close(network.norm.running_mean, torch.stack([run.mean((0, 2, 3)) for run in runs]).mean(0))
     torch.testing.assert_close(network.norm.running_var, torch.stack([run.var((0, 2, 3)) for run in runs]).mean(0))
+
+
+def test_learned_statistics_are_found_outside_frozen_parts() -> None:
+    frozen = nn.Sequential(nn.BatchNorm2d(3))
+    assert learns_statistics(nn.Sequential(frozen))
+    frozen.keeps_statistics = True  # type: ignore[assignment]
+    assert not learns_statistics(nn.Sequential(frozen, nn.Linear(2, 2)))
+    assert learns_statistics(nn.Sequential(frozen, nn.BatchNorm1d(2)))
+    assert learns_statistics(ElasticBatchNorm2d(2))

@@ -1,6 +1,7 @@
 """Conversion of labels in files to class numbers 0, 1, 2, ..."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +21,20 @@ class EncodedLabels:
     Attributes:
         class_names: Names of the classes.
         labels: One array of indices into `class_names` per part, (samples,).
+        notes: Sentences on names that were joined or that look alike, for the user.
     """
 
     class_names: tuple[str, ...]
     labels: tuple[NDArray[np.int64], ...]
+    notes: tuple[str, ...] = ()
 
 
 def encode_labels(parts: Sequence[RawPart], class_names: tuple[str, ...] | None) -> EncodedLabels:
     """Number the classes; the training part must contain all of them.
 
-    Class names found as labels are numbered in alphabetical order, or by value if all are numbers.
+    Class names found as labels are numbered in alphabetical order, or by value if all are numbers. Names that differ
+    only in how Unicode writes a letter (``é`` as one character or as two) are one class; the composed form (NFC) is
+    kept.
 
     Args:
         parts: Parts of the data set, with labels as in the file.
@@ -42,24 +47,26 @@ def encode_labels(parts: Sequence[RawPart], class_names: tuple[str, ...] | None)
         DataError: Labels are missing, invalid or out of range; the message names the file.
     """
     train = next(part for part in parts if part.role == "train")
+    notes: tuple[str, ...] = ()
     if _is_text(train.labels):
         names = _sorted_names(set(_text(train)))
         labels = tuple(_numbers_of_names(part, names) for part in parts)
+        notes = _joined(parts)
     else:
         numbers = [_whole_numbers(part) for part in parts]
-        names = class_names or _numbered_names(train, numbers)
+        names = tuple(map(_composed, class_names or ())) or _numbered_names(train, numbers)
         for part, values in zip(parts, numbers, strict=True):
             _check_range(part, values, names)
         labels = tuple(numbers)
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise DataError(f"Class names of {train.source!r} must differ, but these are there twice: {_listed(twice)}.")
+        raise DataError(f"Class names of {train.source!r} must differ, but {_twice(twice, class_names or names)}.")
     if len(names) < 2:
         raise DataError(f"{train.source!r} must have at least 2 classes, got {len(names)}: {', '.join(names)}.")
     for part, values in zip(parts, labels, strict=True):
         if part is train:
             _check_all_present(part, values, names)
-    return EncodedLabels(names, labels)
+    return EncodedLabels(names, labels, (*notes, *_look_alikes(names)))
 
 
 def _is_text(labels: NDArray[Any]) -> bool:
@@ -73,8 +80,61 @@ def _text(part: RawPart) -> list[str]:
             f"Labels of {part.source!r} must be one class name per image, as in the training part, "
             f"got an array of shape {labels.shape} and type {labels.dtype}."
         )
+    return [_composed(name) for name in _raw_text(labels)]
+
+
+def _raw_text(labels: NDArray[Any]) -> list[str]:
     text: list[str] = (np.char.decode(labels, "utf-8", "replace") if labels.dtype.kind == "S" else labels).tolist()
     return text
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _joined(parts: Sequence[RawPart]) -> tuple[str, ...]:
+    """Classes whose name is written in several ways."""
+    written: dict[str, set[str]] = {}
+    for part in parts:
+        for name in set(_raw_text(part.labels)):
+            written.setdefault(_composed(name), set()).add(name)
+    return tuple(
+        f"Class {name!r} is written in {len(forms)} ways ({_told_apart(forms)}); they are one class."
+        for name, forms in sorted(written.items())
+        if len(forms) > 1
+    )
+
+
+def _look_alikes(names: Sequence[str]) -> tuple[str, ...]:
+    """Classes that a reader would take for one: they differ in case, spaces or invisible characters alone."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_appearance(name), []).append(name)
+    return tuple(
+        f"Classes {_told_apart(group)} look alike, but are {len(group)} classes. Rename one if they mean the same."
+        for group in alike.values()
+        if len(group) > 1
+    )
+
+
+def _appearance(name: str) -> str:
+    """How a name looks, more or less: without case, outer spaces and invisible characters."""
+    folded = unicodedata.normalize("NFKC", name).casefold().strip()
+    return "".join(letter for letter in folded if unicodedata.category(letter) not in ("Cf", "Cc"))
+
+
+def _told_apart(names: Iterable[str]) -> str:
+    """Names with every character that is not ASCII as its number, so that they differ on any screen."""
+    return " and ".join(sorted(map(ascii, names)))
+
+
+def _twice(names: Sequence[str], written: Sequence[str]) -> str:
+    """Names that stand twice, with all their forms where these differ."""
+    clauses = []
+    for name in names:
+        forms = {form for form in written if _composed(form) == name}
+        clauses.append(f"{name} ({_told_apart(forms)})" if len(forms) > 1 else name)
+    return f"these are there twice: {_listed(clauses)}"
 
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
@@ -88,9 +148,14 @@ def _numbers_of_names(part: RawPart, names: tuple[str, ...]) -> NDArray[np.int64
     given = _text(part)
     unknown = sorted(set(given) - set(number_of))
     if unknown:
+        known = {_appearance(name): name for name in names}
+        described = [
+            f"{name!a}, which looks like {known[_appearance(name)]!a}" if _appearance(name) in known else repr(name)
+            for name in unknown
+        ]
         raise DataError(
             f"Every class of {part.source!r} must also be in the training part, but these are not: "
-            f"{_listed([repr(name) for name in unknown])}. Add training images of them, or take them out."
+            f"{_listed(described)}. Add training images of them, or take them out."
         )
     return np.array([number_of[name] for name in given], dtype=np.int64)
 

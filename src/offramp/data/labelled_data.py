@@ -256,7 +256,7 @@ def _assemble(
         fingerprint=_fingerprint(images, encoded, reporter),
         label_fingerprint=fingerprint_of([labels[:, None] for labels in encoded.labels], encoded.labels, ()),
         input_kind=raw.input_kind,
-        notes=(*raw.notes, *separation.notes),
+        notes=(*raw.notes, *encoded.notes, *separation.notes),
     )
 
 

@@ -51,6 +51,19 @@ def recalibrate_batch_norm_(network: nn.Module, batches: Iterable[Tensor]) -> No
         raise InputError("Batch-norm recalibration needs at least one batch of images, got none.")
 
 
+def learns_statistics(network: nn.Module) -> bool:
+    """Check whether a network has batch norms whose statistics are learned in training.
+
+    Args:
+        network: The network.
+
+    Returns:
+        False where there is none outside modules whose ``keeps_statistics`` is true.
+    """
+    kept = {id(m) for part in network.modules() if getattr(part, "keeps_statistics", False) for m in part.modules()}
+    return any(_has_statistics(module) and id(module) not in kept for module in network.modules())
+
+
 def _has_statistics(module: nn.Module) -> TypeGuard[Norm]:
     return isinstance(module, Norm) and (not isinstance(module, QuantizedMatrixLayer) or module.has_norm)
 

@@ -13,6 +13,7 @@ from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
 from offramp.nn.adoption.timm_models import PREFIX as TIMM
 from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm
 from offramp.nn.backbone import BACKBONES, BackboneFamily
+from offramp.nn.batch_norm import learns_statistics
 from offramp.nn.branches.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.supernet.active_analog_shares import has_analog_layers
@@ -205,6 +206,7 @@ def build_context(
         space.precisions.choices,
         analog_split(accelerator) if any(config.space.analog_shares) else None,
     )
+    _check_batch_size(config, dataset, supernet)
     train = config.train
     compute = build_compute(train.device, train.precision, train.channels_last, max(height, width))
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
@@ -256,6 +258,17 @@ def search_constraints(search: SearchConfig) -> tuple[Constraint, ...]:
     if not search.fit_memory or any(item.metric == "memory_use" for item in constraints):
         return constraints
     return (*constraints, Constraint("memory_use", "<=", 1.0))
+
+
+def _check_batch_size(config: Config, dataset: Dataset, supernet: Supernet) -> None:
+    """Batch norms learn from the differences between the samples of a batch."""
+    if min(config.train.batch_size, len(dataset.splits.train)) > 1 or not learns_statistics(supernet):
+        return
+    raise ConfigError(
+        "train.batch_size and the number of training samples must be at least 2, because the network has batch "
+        f"normalisation, got {config.train.batch_size} and {len(dataset.splits.train)}. Set train.batch_size=2 or "
+        "more, or give more samples."
+    )
 
 
 def evaluation_data(config: Config, dataset: Dataset) -> EvaluationData:

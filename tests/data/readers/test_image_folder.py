@@ -141,3 +141,13 @@ def test_visual_wake_words_as_published(tmp_path: Path) -> None:
     assert (data.input_shape, data.input_kind) == ((3, 96, 96), "pixels")
     splits = data.splits
     assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [7, 2, 2]
+
+
+def test_folders_of_another_system_are_the_same_classes(tmp_path: Path) -> None:
+    """A Mac writes names of folders decomposed, and other systems as they were typed."""
+    write_class_folders(tmp_path / "train", {"caf\xe9": 10, "tea": 10})
+    write_class_folders(tmp_path / "test", {"cafe\u0301": 3, "tea": 3})
+    data = load_dataset(str(tmp_path), seed=0, cache_dir=tmp_path / ".cache", duplicates="keep")
+    assert data.class_names == ("caf\xe9", "tea")
+    assert np.bincount(data.splits.test.labels).tolist() == [3, 3]
+    assert any("they are one class" in note for note in data.notes)
