@@ -54,7 +54,8 @@ def _constants(model: Any) -> dict[str, Array]:
     """Values of small constants, without those that follow from an input with a default, such as thresholds."""
     graph = model.graph
     has_default = model.ir_version >= 4  # before, every constant had to be an input as well
-    open_names = {item.name for item in graph.input} if has_default else set[str]()
+    defaults = {tensor.name for tensor in graph.initializer} if has_default else set[str]()
+    open_names = defaults & {item.name for item in graph.input}
     for node in graph.node:
         if not open_names.isdisjoint(node.input):
             open_names.update(node.output)
