@@ -52,6 +52,10 @@ class RunError(InputError):
     """A run folder cannot be used: not writable, in use, or of another version."""
 
 
+class UntrustedRunError(RunError):
+    """A run folder from elsewhere names files outside of it, and the user has not agreed that they are read."""
+
+
 class ExportError(OfframpError):
     """An exported file does not reproduce the network it was made from."""
 

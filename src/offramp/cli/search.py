@@ -1,5 +1,6 @@
 """The command `offramp search`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -7,7 +8,7 @@ import typer
 
 from offramp.cli import STARTED
 from offramp.cli.setting_options import COMMON, SEARCH_OPTIONS, takes_settings
-from offramp.errors import InputError, Interrupted
+from offramp.errors import InputError, Interrupted, UntrustedRunError
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.settings.config_file import load_config
@@ -40,6 +41,14 @@ def search(
             rich_help_panel=COMMON,
         ),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="With --resume: read the files that the run names, although somebody else began it.",
+            rich_help_panel=COMMON,
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=COMMON)] = False,
 ) -> None:
     """Search early-exit networks for your data and accelerator, and export the best.
@@ -65,16 +74,25 @@ def search(
     from offramp.progress import SilentReporter, TerminalReporter
     from offramp.run.api import search as run_search
 
-    result = run_search(
-        settings,
-        run=run,
-        resume=resume,
-        overwrite=overwrite,
-        reporter=SilentReporter() if quiet else TerminalReporter(),
-        started=STARTED,
-        accept_changes=accept_changes,
-        **cast(KeywordSettings, by_keyword),
-    )
+    def run_with(trust: bool) -> "SearchResult":
+        return run_search(
+            settings,
+            run=run,
+            resume=resume,
+            overwrite=overwrite,
+            reporter=SilentReporter() if quiet else TerminalReporter(),
+            started=STARTED,
+            accept_changes=accept_changes,
+            trust=trust,
+            **cast(KeywordSettings, by_keyword),
+        )
+
+    try:
+        result = run_with(trust)
+    except UntrustedRunError as exc:
+        if not sys.stdin.isatty() or not typer.confirm(f"offramp: {exc} Go on?"):
+            raise
+        result = run_with(True)
     _print_result(result)
 
 

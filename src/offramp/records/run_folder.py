@@ -17,7 +17,7 @@ from offramp.records.record_database import (
     holds_record,
     is_record,
 )
-from offramp.records.run_record import SETTINGS_FILE, RunStore
+from offramp.records.run_record import SETTINGS_FILE, RunStore, settings_facts
 from offramp.records.schema import create_tables
 from offramp.settings.config import Config
 from offramp.settings.config_file import config_from_text
@@ -51,9 +51,10 @@ def create_run(
         _check_free(folder, overwrite)
         with readable_errors(folder):
             remove_run(folder, _targets(folder))
-            config.save(folder / SETTINGS_FILE)
+            recorded = config.for_record()
+            recorded.save(folder / SETTINGS_FILE)
             connection = create_database(folder)
-            create_tables(connection, {"settings": config.to_yaml(), **(facts or {})})
+            create_tables(connection, {**settings_facts(recorded), **(facts or {})})
     except BaseException:
         lock.close()
         raise
@@ -107,7 +108,8 @@ def _settings(folder: Path, connection: sqlite3.Connection) -> Config:
     row = connection.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
     if row is None:
         raise RunError(f"The record of run {str(folder)!r} must hold its settings, but it does not. Start a new run.")
-    return config_from_text(row[0], origin=f"The settings in the record of run {str(folder)!r}")
+    origin = f"The settings in the record of run {str(folder)!r}"
+    return config_from_text(str(row[0]), origin=origin).for_record()
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:

@@ -15,12 +15,14 @@ from offramp.jsonio import dumps, loads
 from offramp.objectives.evaluation import Evaluation
 from offramp.records.disk_faults import readable_errors
 from offramp.records.folder_lock import unlock_folder
+from offramp.records.own_runs import is_signed, signature
 from offramp.records.schema import note_rows
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 
 SETTINGS_FILE = "config.yaml"
 """Name of the file with the settings of a run, in its folder."""
+_SIGNATURE = "signature"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -317,10 +319,17 @@ class RunStore:
         Raises:
             RunError: The record cannot be written.
         """
-        self.set("settings", config.to_yaml())
+        recorded = config.for_record()
+        for key, value in settings_facts(recorded).items():
+            self.set(key, value)
         with readable_errors(self.folder):
-            config.save(self.folder / SETTINGS_FILE)
+            recorded.save(self.folder / SETTINGS_FILE)
         self.config = config
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this user began the run, on a machine with the same cache folder, and its settings are unchanged."""
+        return is_signed(self.get("settings") or "", self.get(_SIGNATURE))
 
     def remove_network(self, folder: Path) -> None:
         """Remove the folder of a finished network, and its weights from the recorded files.
@@ -360,6 +369,20 @@ class EvaluationOrigin:
     position: int
     seconds: float | None = None
     worker: str = ""
+
+
+def settings_facts(config: Config) -> dict[str, str]:
+    """What the record holds of the settings.
+
+    Args:
+        config: The settings, as from `Config.for_record`.
+
+    Returns:
+        Values by name, for the table ``meta``.
+    """
+    text = config.to_yaml()
+    signed = signature(text)
+    return {"settings": text, **({} if signed is None else {_SIGNATURE: signed})}
 
 
 def _sha256(path: Path) -> str:

@@ -23,12 +23,13 @@ from offramp.report.pages.run_page import render_page
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
-from offramp.run.input_fingerprints import LOCATIONS, check_inputs, input_facts, with_absolute_paths
+from offramp.run.input_fingerprints import LOCATIONS, check_inputs, check_trusted, input_facts, with_absolute_paths
 from offramp.run.larger_budget import check_budget, continue_search
 from offramp.run.pipeline import Pipeline
 from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config
+from offramp.settings.execution_config import GIVEN_ANEW, places_of_work
 from offramp.settings.keywords import KeywordSettings
 
 _MAY_CHANGE = ("execution", "budget")  # sections of the settings that may be others when a run is resumed
@@ -121,6 +122,7 @@ def search(
     reporter: Reporter | None = None,
     started: float | None = None,
     accept_changes: bool = False,
+    trust: bool = False,
     **settings: Unpack[KeywordSettings],
 ) -> SearchResult:
     """Search, train and export early-exit networks.
@@ -135,6 +137,7 @@ def search(
         reporter: What shows the progress (default: nothing does).
         started: The time, on the clock of `time.monotonic`, from which a wall-time budget counts (default: now).
         accept_changes: Whether a run goes on with other versions of torch and the like than it was begun with.
+        trust: Whether a resumed run that somebody else began may read the files that its settings name.
         settings: Sections, such as ``data=DataConfig(source="digits")``, the ``seed``, or single settings with two
             underscores for the dot, such as ``data__source="digits"``. See `KeywordSettings` for all of them.
 
@@ -142,6 +145,7 @@ def search(
         What the search found; also after Ctrl-C, as far as it came.
 
     Raises:
+        UntrustedRunError: Somebody else began the resumed run, and its settings name files.
         RunError: The run folder cannot be used, or a resumed run is given other data, files, models, plug-ins or
             settings than it was begun with.
         InputError: Anything else that was given is wrong; no run folder is made then.
@@ -153,7 +157,7 @@ def search(
     if resume and overwrite:
         raise RunError("`resume` continues a run and `overwrite` replaces it: only one of them can be asked for.")
     if resume:
-        context, store = _resumed(config, run, shown, model, settings, accept_changes)
+        context, store = _resumed(config, run, shown, model, settings, accept_changes, trust)
     else:
         context, store = _begun(config or Config(), run, shown, model, settings, overwrite)
     try:
@@ -226,6 +230,7 @@ def _resumed(
     model: AdoptedModel | None,
     settings: KeywordSettings,
     accept_changes: bool,
+    trust: bool,
 ) -> tuple[Context, RunStore]:
     """The parts and the record of a run that is there."""
     if run is None:
@@ -241,7 +246,10 @@ def _resumed(
         lasting = {name: value for name, value in given.items() if name.partition(".")[0] != "execution"}
         changed = with_absolute_paths(with_settings(store.config, lasting)) if lasting else store.config
         goes_on = check_budget(store, changed) if any(name.startswith("budget") for name in lasting) else False
-        context = _context(with_settings(changed, **settings), reporter, model)
+        complete = with_settings(changed, **settings)
+        check_trusted(store, complete, given, trust=trust)
+        _say_what_is_left_out(store, complete, reporter)
+        context = _context(complete, reporter, model)
         check_inputs(store, context, accept_changes=accept_changes)
         if changed != store.config:
             store.change_settings(changed)
@@ -251,6 +259,16 @@ def _resumed(
         store.close()
         raise
     return context, store
+
+
+def _say_what_is_left_out(store: RunStore, config: Config, reporter: Reporter) -> None:
+    before = (store.get("given anew") or "").split()
+    missing = [name for name in GIVEN_ANEW if name in before and name not in places_of_work(config.execution)]
+    if missing:
+        reporter.say(
+            f"The run was begun with other settings of execution.{', execution.'.join(missing)}. A run folder does not "
+            "say where to work; give them again if they are wanted."
+        )
 
 
 def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:

@@ -7,8 +7,9 @@ comment in a file, or its place, does not matter.
 
 import hashlib
 import inspect
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from offramp.data.labelled_data import Dataset
 from offramp.data.raw_data import DATA_SETS, READERS
 from offramp.deploy.bundle.licence import read_licence
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
-from offramp.errors import RunError
+from offramp.errors import RunError, UntrustedRunError
 from offramp.hardware.loader import accelerator_names
 from offramp.jsonio import dumps, loads
 from offramp.nn.adoption.adopted_model import AdoptedModel
@@ -62,6 +63,52 @@ def with_absolute_paths(config: Config) -> Config:
         except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, no home: no path
             continue
     return with_settings(config, changes)
+
+
+def paths_of(config: Config) -> dict[str, str]:
+    """The settings that name a file or a folder, which may lie anywhere.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The absolute paths by the name of the setting.
+    """
+    found = {}
+    for name in LOCATIONS:
+        section, _, field = name.partition(".")
+        value = getattr(getattr(config, section), field)
+        if value is None or value in DATA_SETS or value in accelerator_names():
+            continue
+        try:
+            if name != "deploy.licence" or os.path.lexists(value):
+                found[name] = os.path.abspath(value)  # noqa: PTH100 - a link is shown as it is
+        except ValueError:  # a zero byte: no path
+            continue
+    return found
+
+
+def check_trusted(store: RunStore, config: Config, given: Iterable[str], *, trust: bool) -> None:
+    """Refuse to open files that the author of a run folder from elsewhere has chosen, unless the user agrees.
+
+    Args:
+        store: The record of the run.
+        config: The settings that the run would go on with.
+        given: Names of the settings that the user gave.
+        trust: Whether the user agrees.
+
+    Raises:
+        UntrustedRunError: The user did not begin the run, and its settings name files; the message shows them.
+    """
+    if trust or store.is_own:
+        return
+    paths = {name: path for name, path in paths_of(config).items() if name not in set(given)}
+    if paths:
+        shown = ", ".join(f"{path!r} ({name})" for name, path in paths.items())
+        raise UntrustedRunError(
+            f"Run {str(store.folder)!r} was begun by somebody else, or with another cache folder, or its settings were "
+            f"changed. It would read {shown}. If that is right, resume it with --trust (trust=True)."
+        )
 
 
 def input_fingerprints(context: Context) -> RunInputs:

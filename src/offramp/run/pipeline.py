@@ -26,7 +26,6 @@ from offramp.deploy.targets.deployment_target import (
     export_target,
 )
 from offramp.errors import ConfigError, ConstraintError, Interrupted, OfframpError
-from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation, Evaluator, Status
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.progress import Reporter
@@ -50,6 +49,7 @@ from offramp.run.summarize import summarize
 from offramp.run.trackers.tracker import build_tracker
 from offramp.run.training_phase import train_supernet
 from offramp.run.workers.executors import open_executor, uses_workers
+from offramp.settings.execution_config import places_of_work
 from offramp.train.trainer import TrainingLog
 
 BUNDLE_FOLDER = "bundle"
@@ -142,7 +142,7 @@ class Pipeline:
         self.store.verify_checkpoints()
         for note in analog_notes(context.space, context.supernet, context.accelerator):
             self.reporter.say(note)
-        self.store.set("execution", dumps(self.config.execution))
+        self.store.set("given anew", " ".join(places_of_work(self.config.execution)))
         self.store.set("phase", "training")
         curve = self._train()
         self.store.set("phase", "search")

@@ -11,7 +11,7 @@ from offramp.settings.budget_config import BudgetConfig
 from offramp.settings.cost_config import CostConfig
 from offramp.settings.data_config import DataConfig
 from offramp.settings.deploy_config import DeployConfig
-from offramp.settings.execution_config import ExecutionConfig
+from offramp.settings.execution_config import GIVEN_ANEW, ExecutionConfig
 from offramp.settings.fine_tune_config import FineTuneConfig
 from offramp.settings.search_config import SearchConfig
 from offramp.settings.section import Section, build_section
@@ -51,6 +51,11 @@ class Config(Section):
     def quantizes(self) -> bool:
         """Whether finished networks are trained and exported at the bit widths that they are priced at."""
         return self.fine_tune.quantize or self.searches_precision or bool(self.space.analog_shares)
+
+    def for_record(self) -> "Config":
+        """The settings as the record of a run holds them: without `GIVEN_ANEW`, the places where the work is done."""
+        left = self.execution.model_dump(exclude=set(GIVEN_ANEW))
+        return self.model_copy(update={"execution": ExecutionConfig(**left)})
 
     def to_yaml(self) -> str:
         """All settings as YAML text."""

@@ -9,9 +9,14 @@ from offramp.settings.section import Section
 Resources = dict[str, Annotated[float, Field(gt=0.0)]]
 """What a job of a cluster needs, such as ``{GPU: 1}``."""
 
+GIVEN_ANEW = ("workers", "cluster", "tracker", "evaluation_resources", "training_resources")
+"""Settings of where the work is done and to whom it is reported. No record holds them; resumed runs are given them anew.
+A run folder from elsewhere must not say where to connect.
+"""
+
 
 class ExecutionConfig(Section):
-    """How the work is done; a run may be resumed with other values.
+    """How the work is done; a run may be resumed with other values, and is given workers, cluster and tracker anew.
 
     Without workers and without a cluster this process does all the work.
     """
@@ -45,3 +50,16 @@ class ExecutionConfig(Section):
         if self.workers is not None and self.cluster is not None:
             raise ValueError("workers are of this machine and cluster names others: give one of the two")
         return self
+
+
+def places_of_work(execution: ExecutionConfig) -> tuple[str, ...]:
+    """Which of `GIVEN_ANEW` have a value of their own.
+
+    Args:
+        execution: The settings.
+
+    Returns:
+        Their names.
+    """
+    plain = ExecutionConfig()
+    return tuple(name for name in GIVEN_ANEW if getattr(execution, name) != getattr(plain, name))
