@@ -10,8 +10,9 @@ Resources = dict[str, Annotated[float, Field(gt=0.0)]]
 """What a job of a cluster needs, such as ``{GPU: 1}``."""
 
 GIVEN_ANEW = ("workers", "cluster", "tracker", "evaluation_resources", "training_resources")
-"""Settings of where the work is done and to whom it is reported. No record holds them; resumed runs are given them anew.
-A run folder from elsewhere must not say where to connect.
+"""Settings of where the work is done and to whom it is reported.
+
+No record holds them, so that a run folder from elsewhere does not say where to connect. A resumed run is given them anew.
 """
 
 
