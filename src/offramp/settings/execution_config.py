@@ -12,7 +12,8 @@ Resources = dict[str, Annotated[float, Field(gt=0.0)]]
 GIVEN_ANEW = ("workers", "cluster", "tracker", "evaluation_resources", "training_resources")
 """Settings of where the work is done and to whom it is reported.
 
-No record holds them, so that a run folder from elsewhere does not say where to connect. A resumed run is given them anew.
+No record holds them, so that a run folder from elsewhere does not say where to connect. Resumed runs are given them
+anew.
 """
 
 
