@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from offramp.errors import InputError
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence
 from offramp.exits.exit_policy import ExitPolicy, profile
+from offramp.exits.quality_measures import QualityMeasures, confusion_matrix
 from offramp.exits.score_thresholds import NEVER, ThresholdGrid
 from offramp.exits.thresholds import SHARED_THRESHOLDS, ThresholdChoice, shared_trade_off_curve, trade_off_curve
 
@@ -240,3 +241,26 @@ def test_of_equally_cheap_thresholds_the_more_accurate_are_taken() -> None:
     choice = best_policy([right, wrong, wrong], np.ones(4, dtype=int), [1.0, 1.0, 5.0], "margin", 1.0)
     assert (choice.accuracy, choice.expected_cost) == (1.0, 1.0)
     assert choice.policy.thresholds[0] <= 1.0
+
+
+@pytest.mark.parametrize("num_exits", [2, 3])
+def test_weighted_samples_give_the_curve_of_their_weighted_accuracy(num_exits: int) -> None:
+    rng = np.random.default_rng(num_exits)
+    labels = rng.choice(3, 40, p=[0.7, 0.2, 0.1])
+    logits = [rng.normal(0, 1, (40, 3)) + (1 + index) * np.eye(3)[labels] for index in range(num_exits)]
+    weights = QualityMeasures().sample_weights("balanced_accuracy", labels)
+    costs = np.arange(1.0, num_exits + 1)
+    curve = trade_off_curve(logits, labels, costs, "max_probability", COARSE, weights)
+    tried = {}
+    for thresholds in itertools.product(*(COARSE.thresholds(confidence(x, "max_probability")) for x in logits[:-1])):
+        left = ExitPolicy("max_probability", thresholds).decide(logits)
+        answers = np.stack([item.argmax(1) for item in logits])[left, np.arange(40)]
+        tried[thresholds] = (costs[left].mean(), confusion_matrix(labels, answers, 3).balanced_accuracy)
+    for point in curve:
+        cost, balanced = tried[point.policy.thresholds]
+        assert (point.expected_cost, point.accuracy) == (pytest.approx(cost), pytest.approx(balanced))
+        assert not any(c <= cost - 1e-9 and b >= balanced - 1e-9 for c, b in tried.values())
+        assert not any(c <= cost + 1e-9 and b >= balanced + 1e-6 for c, b in tried.values())
+    # Every best value for a cost is on the curve.
+    for cost, balanced in tried.values():
+        assert any(p.expected_cost <= cost + 1e-9 and p.accuracy >= balanced - 1e-6 for p in curve)

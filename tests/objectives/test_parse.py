@@ -27,6 +27,10 @@ from tests.objectives.cases import metric_names
         ("macs", Objective("macs", "minimize")),
         ("MIN:energy_pj", Objective("energy_pj", "minimize")),
         ("minimize:latency_cycles", Objective("latency_cycles", "minimize")),
+        ("balanced_accuracy", Objective("balanced_accuracy", "maximize")),
+        ("max:macro_f1", Objective("macro_f1", "maximize")),
+        ("recall:cat", Objective("recall:cat", "maximize")),
+        ("max:recall:a: b", Objective("recall:a: b", "maximize")),
     ],
 )
 def test_objectives(text: str, expected: Objective) -> None:
@@ -43,7 +47,10 @@ def test_lists_of_objectives() -> None:
     ("text", "fault"),
     [
         ("acuracy", "Unknown objective 'acuracy'. Did you mean 'accuracy'?"),
-        ("latency", "Available: accuracy, energy_delay_product_j_cycles, energy_pj, latency_cycles, macs"),
+        (
+            "latency",
+            "Available: accuracy, balanced_accuracy, energy_delay_product_j_cycles, energy_pj, latency_cycles",
+        ),
         ("energy_delay_product", "Did you mean 'energy_delay_product_j_cycles'?"),
         ("energy_latency_product_j_cycles", "Did you mean 'energy_delay_product_j_cycles'?"),
         ("min:accuracy", "accuracy can only be maximized, got 'min:accuracy'. Write max:accuracy or accuracy."),
@@ -167,3 +174,30 @@ def test_constraints_that_exclude_each_other() -> None:
     assert len(parse_constraints(["macs<=2M", "accuracy>=0.5"])) == 2
     with pytest.raises(ConstraintError, match="macs exclude each other: at least 3e"):
         parse_constraints(["macs<=5M", "macs<=2M", "accuracy>=0.5", "macs>=3M"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("recall:cat>=0.8", Constraint("recall:cat", ">=", 0.8)),
+        ("recall:no cat >= 0.8", Constraint("recall:no cat", ">=", 0.8)),
+        ("balanced_accuracy>=.9", Constraint("balanced_accuracy", ">=", 0.9)),
+        ("macro_f1 >= 0.5", Constraint("macro_f1", ">=", 0.5)),
+    ],
+)
+def test_constraints_on_measures_of_classes(text: str, expected: Constraint) -> None:
+    assert parse_constraint(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["recall:>=0.5", "recall:cat>=80", "macro_f1>=1.5", "balanced_accuracy>=2M", "min:recall:cat"]
+)
+def test_wrong_bounds_on_measures_of_classes(text: str) -> None:
+    with pytest.raises(ConstraintError):
+        parse_constraint(text)
+
+
+def test_bounds_on_one_class_that_exclude_each_other() -> None:
+    assert len(parse_constraints(["recall:a>=0.9", "recall:b<=0.5"])) == 2
+    with pytest.raises(ConstraintError, match="recall:a exclude each other"):
+        parse_constraints(["recall:a>=0.9", "recall:a<=0.5"])

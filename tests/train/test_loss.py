@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from offramp.train.loss import LossSettings, distillation, multi_exit_loss
+from offramp.train.loss import LossSettings, balanced_weights, distillation, multi_exit_loss
 
 LABELS = torch.tensor([0, 1])
 # Two classes with equal logits: cross-entropy log 2 for every sample.
@@ -65,3 +66,17 @@ def test_no_gradient_reaches_the_teacher() -> None:
 
 def test_bf16_logits_give_a_float_loss() -> None:
     assert multi_exit_loss([EVEN.bfloat16(), EVEN.bfloat16()], LABELS, LossSettings()).dtype == torch.float32
+
+
+def test_balanced_weights_make_all_classes_count_the_same() -> None:
+    # Six samples of class 0, two of class 1, none of class 2: 8 / (2 * 6), 8 / (2 * 2).
+    weights = balanced_weights(np.array([0] * 6 + [1] * 2), 3)
+    assert weights == pytest.approx((2 / 3, 2.0, 1.0))
+    assert 6 * weights[0] == pytest.approx(2 * weights[1])
+
+
+def test_class_weights_are_factors_of_the_cross_entropy() -> None:
+    logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    right, wrong = math.log(1 + math.exp(-2.0)), math.log(1 + math.exp(2.0))
+    settings = LossSettings(distillation_weight=0.0, class_weights=(1.0, 3.0))
+    assert multi_exit_loss([logits], LABELS, settings).item() == pytest.approx((right + 3 * wrong) / 4)

@@ -66,6 +66,7 @@ class Guarantee:
         num_calibration_samples: On how many samples the policy was tested.
         bound: The drop that the test excludes for this policy taken alone, from -1 to ``epsilon``.
         num_seen: How many of these samples the search had looked at before.
+        measure: What is promised not to drop: ``accuracy``, or ``recall:NAME`` for the accuracy on a class's samples.
     """
 
     epsilon: float
@@ -74,6 +75,7 @@ class Guarantee:
     num_calibration_samples: int
     bound: float
     num_seen: int = 0
+    measure: str = "accuracy"
 
     def __post_init__(self) -> None:
         GuaranteeTarget(self.epsilon, self.delta)

@@ -89,7 +89,11 @@ def score_curve(samples: ScoredSamples, grid: ThresholdGrid | None = None) -> tu
 
 
 def score_samples(
-    logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], costs: ArrayLike, measure: Measure
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    costs: ArrayLike,
+    measure: Measure,
+    weights: NDArray[np.float64] | None = None,
 ) -> ScoredSamples:
     """Give confidences and correctness of cached logits.
 
@@ -98,6 +102,7 @@ def score_samples(
         labels: Classes, (samples,).
         costs: What a sample costs that leaves at each exit, every branch on the way included.
         measure: The confidence measure.
+        weights: What each sample counts, with the mean 1, (samples,); None where all count the same.
 
     Returns:
         The samples with their confidences as scores.
@@ -120,4 +125,4 @@ def score_samples(
     early = [confidence(item, measure) for item in logits[:-1]]
     confidences = np.stack(early) if early else np.empty((0, label_array.size))
     correct = np.stack([np.argmax(item, axis=1) == label_array for item in logits]).astype(np.int8)
-    return ScoredSamples(confidences, correct, cost_array)
+    return ScoredSamples(confidences, correct if weights is None else correct * weights, cost_array)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,13 @@ class ScoredSamples:
 
     Attributes:
         scores: Scores, (early exits, samples).
-        correct: Whether each exit is right, 0 or 1, (exits, samples).
+        correct: Whether each exit is right, 0 or 1, (exits, samples); times the weight of the sample where samples
+            count differently.
         costs: What a sample costs that leaves at each exit, (exits,).
     """
 
     scores: NDArray[np.float64]
-    correct: NDArray[np.int8]
+    correct: NDArray[np.int8] | NDArray[np.float64]
     costs: NDArray[np.float64]
 
     @property
@@ -34,12 +36,12 @@ class Outcomes:
 
     Attributes:
         grids: The thresholds of each early exit.
-        right: How many samples are right.
+        right: How many samples are right, or the sum of their weights.
         cost: The mean cost of a sample.
     """
 
     grids: tuple[NDArray[np.float64], ...]
-    right: NDArray[np.signedinteger]
+    right: NDArray[Any]
     cost: NDArray[np.float64]
 
     def thresholds(self, flat: int) -> tuple[float, ...]:
@@ -71,7 +73,8 @@ def evaluate_combinations(samples: ScoredSamples, grids: Sequence[NDArray[np.flo
     """
     # Counts never exceed the number of samples; small numbers are what makes millions of combinations quick.
     kind = np.int16 if samples.num_samples < 2**15 else np.int32 if samples.num_samples < 2**31 else np.int64
-    right = np.asarray(samples.correct[0].sum(dtype=kind))
+    worth = np.float64 if samples.correct.dtype.kind == "f" else kind
+    right = np.asarray(samples.correct[0].sum(dtype=worth))
     cost = np.asarray(samples.costs[0])
     # Samples that reach all thresholds of an exit leave there in every combination and are dropped from then on.
     staying = np.arange(samples.num_samples)
@@ -83,7 +86,7 @@ def evaluate_combinations(samples: ScoredSamples, grids: Sequence[NDArray[np.flo
         kept = bins < len(thresholds)
         staying, cells = staying[kept], cells[kept] * len(thresholds) + bins[kept]
         difference = samples.correct[index + 1, staying] - samples.correct[index, staying]
-        change = _cumulative(cells, shape, difference.astype(kind))
+        change = _cumulative(cells, shape, difference.astype(worth))
         change += right[..., None]
         right = change
         step = (samples.costs[index + 1] - samples.costs[index]) / samples.num_samples
@@ -93,9 +96,7 @@ def evaluate_combinations(samples: ScoredSamples, grids: Sequence[NDArray[np.flo
     return Outcomes(tuple(grids), right, cost)
 
 
-def _cumulative(
-    cells: NDArray[np.int64], shape: tuple[int, ...], weights: NDArray[np.signedinteger]
-) -> NDArray[np.signedinteger]:
+def _cumulative(cells: NDArray[np.int64], shape: tuple[int, ...], weights: NDArray[Any]) -> NDArray[Any]:
     flat = np.zeros(math.prod(shape), dtype=weights.dtype)
     np.add.at(flat, cells, weights)
     counts = flat.reshape(shape)
@@ -119,6 +120,8 @@ def undominated(outcomes: Outcomes, num_samples: int) -> NDArray[np.intp]:
         Their flat indices, cheapest first.
     """
     right, cost = outcomes.right.ravel(), outcomes.cost.ravel()
+    if right.dtype.kind == "f":
+        return _undominated_sums(right, cost)
     lowest = np.full(num_samples + 1, np.inf)
     np.minimum.at(lowest, right, cost)
     # A count of right answers is on the curve if no higher count is to be had for the same cost or less.
@@ -128,6 +131,18 @@ def undominated(outcomes: Outcomes, num_samples: int) -> NDArray[np.intp]:
     last_of_count = np.full(num_samples + 1, -1, dtype=np.intp)
     last_of_count[right[members]] = members
     return last_of_count[np.flatnonzero(on_curve)]
+
+
+def _undominated_sums(right: NDArray[np.float64], cost: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The same for sums of weights; sums that differ by rounding alone count as equal."""
+    rounded = np.round(right, 7)
+    order = np.lexsort((-rounded, cost))
+    best = np.maximum.accumulate(rounded[order])
+    better = np.append(True, best[1:] > best[:-1])
+    chosen = order[better]
+    # Of neighbours whose costs differ by rounding alone, the last one is right more often.
+    apart = np.append(with_slack(cost[chosen[:-1]]) < cost[chosen[1:]], True)
+    return np.asarray(chosen[apart], dtype=np.intp)
 
 
 def with_slack(cost: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ def trade_off_curve(
     costs: ArrayLike,
     measure: Measure,
     grid: ThresholdGrid | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[ThresholdChoice, ...]:
     """Find the combinations of the grid that no other beats in both accuracy and cost.
 
@@ -45,6 +46,7 @@ def trade_off_curve(
         costs: What a sample costs that leaves at each exit, every branch on the way included.
         measure: The confidence measure.
         grid: Which thresholds are tried; None for the default grid.
+        weights: What each sample counts in the accuracy, with the mean 1, (samples,); None where all count the same.
 
     Returns:
         The policies, cheapest first.
@@ -52,7 +54,7 @@ def trade_off_curve(
     Raises:
         InputError: If the arrays do not fit together, or are not finite.
     """
-    curve = score_curve(score_samples(logits, labels, costs, measure), grid)
+    curve = score_curve(score_samples(logits, labels, costs, measure, weights), grid)
     return tuple(
         ThresholdChoice(ExitPolicy(measure, point.thresholds), point.accuracy, point.expected_cost) for point in curve
     )
@@ -63,7 +65,11 @@ SHARED_THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in r
 
 
 def shared_trade_off_curve(
-    logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], costs: ArrayLike, measure: Measure
+    logits: Sequence[NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    costs: ArrayLike,
+    measure: Measure,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[ThresholdChoice, ...]:
     """Find the trade-off curve with the same threshold, one of `SHARED_THRESHOLDS`, at all exits.
 
@@ -72,6 +78,7 @@ def shared_trade_off_curve(
         labels: Classes, (samples,).
         costs: What a sample costs that leaves at each exit, every branch on the way included.
         measure: The confidence measure.
+        weights: What each sample counts in the accuracy, with the mean 1, (samples,); None where all count the same.
 
     Returns:
         The policies, cheapest first.
@@ -79,12 +86,12 @@ def shared_trade_off_curve(
     Raises:
         InputError: If the arrays do not fit together, or are not finite.
     """
-    samples = score_samples(logits, labels, costs, measure)
+    samples = score_samples(logits, labels, costs, measure, weights)
     count = len(samples.scores)
     points = []
     for threshold in SHARED_THRESHOLDS:
         outcome = evaluate_combinations(samples, [np.asarray([threshold])] * count)
-        right, cost = int(outcome.right.ravel()[0]), float(outcome.cost.ravel()[0])
+        right, cost = float(outcome.right.ravel()[0]), float(outcome.cost.ravel()[0])
         points.append(ThresholdChoice(ExitPolicy(measure, (threshold,) * count), right / samples.num_samples, cost))
     goals = np.array([[point.expected_cost, -point.accuracy] for point in points])
     return tuple(points[index] for index in distinct_front(goals))

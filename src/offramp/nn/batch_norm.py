@@ -64,6 +64,24 @@ def learns_statistics(network: nn.Module) -> bool:
     return any(_has_statistics(module) and id(module) not in kept for module in network.modules())
 
 
+def add_running_statistics_(network: nn.Module) -> tuple[str, ...]:
+    """Give batch norms without running statistics those of mean 0 and variance 1; recalibration measures them.
+
+    Args:
+        network: The network.
+
+    Returns:
+        Names of these layers.
+    """
+    without = [(name, m) for name, m in network.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is None]
+    for _, norm in without:
+        norm.track_running_stats = True
+        norm.register_buffer("running_mean", torch.zeros(norm.num_features))
+        norm.register_buffer("running_var", torch.ones(norm.num_features))
+        norm.register_buffer("num_batches_tracked", torch.tensor(0))
+    return tuple(name for name, _ in without)
+
+
 def _has_statistics(module: nn.Module) -> TypeGuard[Norm]:
     return isinstance(module, Norm) and (not isinstance(module, QuantizedMatrixLayer) or module.has_norm)
 

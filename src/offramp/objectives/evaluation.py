@@ -9,10 +9,38 @@ from typing import Literal, Protocol, runtime_checkable
 from offramp.cost.expected import ExpectedCost
 from offramp.cost.report import CostReport
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
+from offramp.exits.quality_measures import ACCURACY, BALANCED_ACCURACY, MACRO_F1, RECALL
 from offramp.space.architecture import Architecture
 
 Direction = Literal["minimize", "maximize"]
-Metric = Literal["accuracy", "latency_cycles", "energy_pj", "macs", "energy_delay_product_j_cycles", "memory_use"]
+Metric = str
+"""Name of a metric: one of `METRICS`, or ``recall:`` and the name of a class."""
+QUALITY_METRICS: tuple[Metric, ...] = (ACCURACY, BALANCED_ACCURACY, MACRO_F1)
+METRICS: tuple[Metric, ...] = (
+    *QUALITY_METRICS,
+    "latency_cycles",
+    "energy_pj",
+    "macs",
+    "energy_delay_product_j_cycles",
+    "memory_use",
+)
+
+
+def is_quality(metric: Metric) -> bool:
+    """Whether a metric says how good the answers are: a share from 0 to 1, and more is better.
+
+    Args:
+        metric: Name of the metric.
+
+    Returns:
+        False for costs.
+    """
+    return metric in QUALITY_METRICS or metric.startswith(RECALL)
+
+
+def _check_metric(metric: Metric) -> None:
+    if metric not in METRICS and not (metric.startswith(RECALL) and len(metric) > len(RECALL)):
+        raise ValueError(f"a metric must be one of {', '.join(METRICS)} or {RECALL}NAME, got {metric!r}.")
 
 
 @dataclass(frozen=True)
@@ -26,6 +54,9 @@ class Objective:
 
     metric: Metric
     direction: Direction
+
+    def __post_init__(self) -> None:
+        _check_metric(self.metric)
 
     def to_minimize(self, value: float) -> float:
         """Change the sign of a value so that smaller is better.
@@ -52,6 +83,9 @@ class Constraint:
     metric: Metric
     relation: Literal["<=", ">="]
     bound: float
+
+    def __post_init__(self) -> None:
+        _check_metric(self.metric)
 
     def violation(self, value: float) -> float:
         """Measure how far a value violates the constraint.
@@ -161,3 +195,15 @@ class SearchAlgorithm(Protocol):
             evaluations: one per proposed architecture, in the order of the proposals.
         """
         ...
+
+
+def quality_metric(objectives: Sequence[Objective]) -> Metric:
+    """The measure of good answers that a search goes by.
+
+    Args:
+        objectives: Metrics to optimise.
+
+    Returns:
+        The first objective that is one, such as ``accuracy`` or ``balanced_accuracy``; accuracy where there is none.
+    """
+    return next((objective.metric for objective in objectives if is_quality(objective.metric)), ACCURACY)

@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from offramp.errors import ConstraintError
-from offramp.objectives.evaluation import Constraint, Direction, Metric, Objective
+from offramp.exits.quality_measures import RECALL
+from offramp.objectives.evaluation import METRICS, Constraint, Direction, Metric, Objective, is_quality
 from offramp.registry import unknown_name_message
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
 DEFAULT_OBJECTIVES: tuple[Objective, ...] = (
     Objective("accuracy", "maximize"),
     Objective("energy_pj", "minimize"),
@@ -24,7 +24,7 @@ _DIRECTIONS: dict[str, Direction] = {
 }
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _PICOJOULES = {"pJ": 1.0, "nJ": 1e3, "uJ": 1e6, "µJ": 1e6, "μJ": 1e6, "mJ": 1e9, "J": 1e12}
-_CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|≤|≥)\s*(\S(?:.*\S)?)\s*")
+_CONSTRAINT = re.compile(r"\s*(recall:.*?\S|[A-Za-z_]\w*)\s*(<=|>=|≤|≥)\s*(\S(?:.*\S)?)\s*")
 _NUMBER = re.compile(r"([-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf|infinity))\s*(\w*)", re.I)
 
 
@@ -32,7 +32,7 @@ def parse_objective(text: str) -> Objective:
     """Read one objective.
 
     Args:
-        text: A metric; ``min:`` or ``max:`` before it is optional.
+        text: A metric, or ``recall:`` and the name of a class; ``min:`` or ``max:`` before it is optional.
 
     Returns:
         The objective, with the only direction that is better for its metric.
@@ -40,9 +40,11 @@ def parse_objective(text: str) -> Objective:
     Raises:
         ConstraintError: The metric is unknown, or the prefix is not its direction.
     """
-    prefix, _, name = text.strip().rpartition(":")
+    prefix, colon, name = text.strip().partition(":")
+    if not colon or f"{prefix}:" == RECALL:
+        prefix, name = "", text.strip()
     metric = _metric(name.strip(), "objective")
-    better: Direction = "maximize" if metric == "accuracy" else "minimize"
+    better: Direction = "maximize" if is_quality(metric) else "minimize"
     if prefix and _DIRECTIONS.get(prefix.strip().lower()) is None:
         raise ConstraintError(f"An objective may begin with 'min:' or 'max:', got {text!r}.")
     if prefix and _DIRECTIONS[prefix.strip().lower()] != better:
@@ -73,7 +75,8 @@ def parse_constraint(text: str) -> Constraint:
     """Read one constraint.
 
     Args:
-        text: A bound such as ``latency_cycles<=200000``, ``macs<=2.4M``, ``energy_pj<=3mJ`` or ``accuracy>=0.9``.
+        text: A bound such as ``latency_cycles<=200000``, ``macs<=2.4M``, ``energy_pj<=3mJ``, ``accuracy>=0.9`` or
+            ``recall:cat>=0.8``.
             Suffixes are k, M and G; for ``energy_pj`` also pJ, nJ, uJ, mJ and J.
 
     Returns:
@@ -86,7 +89,7 @@ def parse_constraint(text: str) -> Constraint:
     if match is None:
         raise ConstraintError(
             f"A constraint must be a metric, '<=' or '>=', and a number, such as 'macs<=2.4M', got {text!r}. "
-            f"Metrics: {', '.join(METRICS)}."
+            f"Metrics: {', '.join(METRICS)}, {RECALL}NAME."
         )
     metric = _metric(match[1], "constraint metric")
     relation: Literal["<=", ">="] = "<=" if match[2] in ("<=", "≤") else ">="
@@ -108,7 +111,7 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
         ConstraintError: A constraint cannot be understood, or two of them exclude each other.
     """
     constraints = tuple(parse_constraint(text) for text in texts)
-    for metric in METRICS:
+    for metric in dict.fromkeys(constraint.metric for constraint in constraints):
         upper = min((c.bound for c in constraints if c.metric == metric and c.relation == "<="), default=math.inf)
         lower = max((c.bound for c in constraints if c.metric == metric and c.relation == ">="), default=-math.inf)
         if lower > upper:
@@ -119,16 +122,15 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
 
 
 def _metric(name: str, kind: str) -> Metric:
-    for metric in METRICS:
-        if metric == name:
-            return metric
-    raise ConstraintError(unknown_name_message(kind, name, list(METRICS)))
+    if name in METRICS or (name.startswith(RECALL) and name.removeprefix(RECALL).strip()):
+        return name
+    raise ConstraintError(unknown_name_message(kind, name, [*METRICS, f"{RECALL}NAME"]))
 
 
 def _bound(metric: Metric, number: str, text: str) -> float:
     match = _NUMBER.fullmatch(number)
     suffixes = {**_FACTORS, **(_PICOJOULES if metric == "energy_pj" else {})}
-    if metric == "accuracy":
+    if is_quality(metric):
         suffixes = {"": 1.0}
     if match is None or match[2] not in suffixes:
         names = ", ".join(name for name in suffixes if name and name not in ("µJ", "μJ"))
@@ -141,9 +143,11 @@ def _bound(metric: Metric, number: str, text: str) -> float:
 
 
 def _check_possible(constraint: Constraint, text: str) -> None:
-    if constraint.metric == "accuracy":
+    if is_quality(constraint.metric):
         if not 0.0 <= constraint.bound <= 1.0:
             hint = f" Did you mean {constraint.bound / 100:g}?" if 1.0 < constraint.bound <= 100.0 else ""
-            raise ConstraintError(f"accuracy is a share from 0 to 1, so no network can keep {text.strip()!r}.{hint}")
+            raise ConstraintError(
+                f"{constraint.metric} is a share from 0 to 1, so no network can keep {text.strip()!r}.{hint}"
+            )
     elif constraint.bound <= 0.0:
         raise ConstraintError(f"The bound of {constraint.metric} must be above 0, got {text.strip()!r}.")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ConstraintError, InputError, UnknownNameError
-from offramp.objectives.evaluation import Constraint, Evaluation, Objective
+from offramp.objectives.evaluation import Constraint, Evaluation, Objective, quality_metric
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.parse import parse_constraints
 from offramp.registry import unknown_name_message
@@ -97,9 +97,9 @@ def knee(front: ParetoFront) -> Evaluation:
     """
     cheapest, best = _cheapest(front), _most_accurate(front, front.evaluations)
     costs = _costs(front, front.evaluations)
-    accuracies = np.asarray([_accuracy(evaluation) for evaluation in front])
+    accuracies = np.asarray([_quality(front, evaluation) for evaluation in front])
     low_cost, high_cost = _costs(front, [cheapest, best])
-    low, high = _accuracy(cheapest), _accuracy(best)
+    low, high = _quality(front, cheapest), _quality(front, best)
     if high <= low:
         return cheapest
     if high_cost <= low_cost:
@@ -136,17 +136,18 @@ def _under_bounds(front: ParetoFront, bounds: Sequence[Constraint]) -> Evaluatio
 
 def _most_accurate(front: ParetoFront, members: Sequence[Evaluation]) -> Evaluation:
     costs = _costs(front, members)
-    return members[min(range(len(members)), key=lambda index: (-_accuracy(members[index]), float(costs[index])))]
+    return members[min(range(len(members)), key=lambda index: (-_quality(front, members[index]), float(costs[index])))]
 
 
 def _cheapest(front: ParetoFront) -> Evaluation:
     costs = _costs(front, front.evaluations)
     members = front.evaluations
-    return members[min(range(len(members)), key=lambda index: (float(costs[index]), -_accuracy(members[index])))]
+    return members[min(range(len(members)), key=lambda index: (float(costs[index]), -_quality(front, members[index])))]
 
 
-def _accuracy(evaluation: Evaluation) -> float:
-    return _value(evaluation, "accuracy")
+def _quality(front: ParetoFront, evaluation: Evaluation) -> float:
+    """The accuracy, or the measure that is an objective in its place."""
+    return _value(evaluation, quality_metric(front.objectives))
 
 
 def _value(evaluation: Evaluation, metric: str) -> float:

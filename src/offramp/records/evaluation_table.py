@@ -4,12 +4,12 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from offramp.errors import InputError
 from offramp.files.safe_files import sync_folder
 from offramp.jsonio import to_data
-from offramp.objectives.evaluation import Evaluation, Metric
+from offramp.objectives.evaluation import METRICS, Evaluation
 from offramp.objectives.pareto import pareto_front
 from offramp.objectives.parse import parse_objectives
 from offramp.records.run_record import EvaluationOrigin, RunStore
@@ -51,7 +51,7 @@ def export_results(store: RunStore, path: Path) -> int:
             ("position", pa.int64()),
             ("status", texts),
             ("error", texts),
-            *((metric, numbers) for metric in get_args(Metric)),
+            *((metric, numbers) for metric in METRICS),
             ("feasible", pa.bool_()),
             ("on_front", pa.bool_()),
             ("violations", pa.list_(numbers)),
@@ -89,7 +89,7 @@ def _row(evaluation: Evaluation, origin: EvaluationOrigin, *, on_front: bool) ->
         "position": origin.position,
         "status": evaluation.status.value,
         "error": evaluation.error,
-        **{metric: evaluation.values.get(metric) for metric in get_args(Metric)},
+        **{metric: evaluation.values.get(metric) for metric in METRICS},
         "feasible": evaluation.feasible,
         "on_front": on_front,
         "violations": list(evaluation.violations),

@@ -11,6 +11,7 @@ from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import Convention, CostReport
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee
+from offramp.exits.class_profiles import ClassProfiles
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.files.safe_files import write_atomically
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
@@ -52,6 +53,7 @@ class StaticReference:
         accuracy_validation: Accuracy on the validation samples, a share.
         accuracy_test: Accuracy on the test samples, a share; None = not measured.
         cost: Its cost, of one stage.
+        recalls_test: Recall of each class on the test samples, None for a class without samples; empty = not measured.
     """
 
     name: str
@@ -59,6 +61,7 @@ class StaticReference:
     accuracy_validation: float
     accuracy_test: float | None
     cost: CostReport
+    recalls_test: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.cost.stages) != 1:
@@ -103,6 +106,7 @@ class ChosenNetwork:
         guarantee: What is promised for ``policy``; None = nothing.
         weight_density: The counted share of nonzero weights; None where the accelerator gains nothing from zeros.
         dropped: Exits of the candidate that were removed after fine-tuning.
+        classes: What each class gets on the test samples; None = not measured.
     """
 
     rule: str
@@ -118,6 +122,7 @@ class ChosenNetwork:
     guarantee: Guarantee | None = None
     weight_density: float | None = None
     dropped: tuple[ExitChoice, ...] = ()
+    classes: ClassProfiles | None = None
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from offramp.exits.quality_measures import RECALL
+from offramp.objectives.evaluation import is_quality
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
     "latency_cycles": "expected latency",
     "energy_pj": "expected energy",
     "macs": "expected MACs",
@@ -62,14 +66,29 @@ def format_metric(metric: str, value: float) -> str:
         The value as text; a metric that is not known has no unit.
     """
     formats: dict[str, Callable[[float], str]] = {
-        "accuracy": units.percent,
         "latency_cycles": units.cycles,
         "energy_pj": units.energy,
         "macs": units.macs,
         "energy_delay_product_j_cycles": units.energy_delay_product,
         "memory_use": units.percent,
     }
+    if is_quality(metric):
+        return units.percent(value)
     return formats[metric](value) if metric in formats else units.significant(value)
+
+
+def metric_name(metric: str) -> str:
+    """Name a metric in words.
+
+    Args:
+        metric: Name of the metric.
+
+    Returns:
+        The words; a metric that is not known stays as it is.
+    """
+    if metric.startswith(RECALL):
+        return f"recall of “{metric.removeprefix(RECALL)}”"
+    return METRIC_NAMES.get(metric, metric)
 
 
 def search_sentences(summary: RunSummary) -> str:
@@ -86,11 +105,11 @@ def search_sentences(summary: RunSummary) -> str:
     took = f" in {units.duration(summary.duration_s)}" if summary.duration_s is not None else ""
     backbone = summary.static_reference.architecture.backbone
     goals = [
-        f"{'higher' if goal.direction == 'maximize' else 'lower'} {METRIC_NAMES.get(goal.metric, goal.metric)}"
+        f"{'higher' if goal.direction == 'maximize' else 'lower'} {metric_name(goal.metric)}"
         for goal in summary.objectives
     ]
     limits = [
-        f"{METRIC_NAMES.get(limit.metric, limit.metric)} {'at most' if limit.relation == '<=' else 'at least'} "
+        f"{metric_name(limit.metric)} {'at most' if limit.relation == '<=' else 'at least'} "
         f"{format_metric(limit.metric, limit.bound).removesuffix(f'{units.NBSP}MACs')}"
         for limit in summary.constraints
     ]
@@ -202,21 +221,21 @@ def guarantee_sentence(network: ChosenNetwork) -> str:
     if guarantee is None or network.num_exits == 1:
         return ""
     held_back = f"{units.count(guarantee.num_calibration_samples, 'validation image')} held back for it"
-    lost = f"{units.significant(100.0 * guarantee.epsilon)} percentage points"
+    lost = f"{units.significant(100.0 * guarantee.epsilon)} percentage points of {metric_name(guarantee.measure)}"
     sure = units.percent(1.0 - guarantee.delta)
     if not guarantee.leaves_early:
         return (
-            f"The promise to lose at most {lost} of accuracy with a confidence of {sure} could not be made for any "
+            f"The promise to lose at most {lost} with a confidence of {sure} could not be made for any "
             f"thresholds that let images leave early ({held_back}), so no image does."
         )
     sentence = (
-        f"With a confidence of {sure}, leaving early costs at most {lost} of accuracy against running every image to "
+        f"With a confidence of {sure}, leaving early costs at most {lost} against running every image to "
         f"the final exit, on images of the same kind ({guarantee.method} test on {held_back}"
     )
     if guarantee.num_seen:
         some = "all" if guarantee.num_seen == guarantee.num_calibration_samples else str(guarantee.num_seen)
         sentence += f", {some} of which the search had seen"
-    if network.test is None or not network.test.full_accuracies:
+    if network.test is None or not network.test.full_accuracies or guarantee.measure != "accuracy":
         return f"{sentence})."
     measured = network.test.full_accuracies[-1] - network.test.top1
     return f"{sentence}); on the test images it costs {units.significant(100.0 * measured)}."

@@ -21,6 +21,7 @@ from offramp.records.disk_faults import folder_error, is_disk_fault
 from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report.pages.run_page import render_page
 from offramp.run.context import Context
+from offramp.run.dry_run import check_whole_way
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.input_fingerprints import LOCATIONS, check_inputs, check_trusted, input_facts, with_absolute_paths
@@ -218,6 +219,7 @@ def _begun(
     chosen = with_absolute_paths(chosen)
     # What can be wrong with settings and data is found out before a folder is made.
     context = _context(chosen, reporter, model)
+    check_whole_way(context, reporter)
     folder = Path(run) if run else default_run_folder(chosen)
     store = create_run(folder, chosen, overwrite=overwrite, facts=input_facts(context))
     return context, store

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from offramp.cost.report import CostModel
 from offramp.data.labelled_data import Dataset
 from offramp.data.mini_batches import Augmentation
+from offramp.exits.quality_measures import QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.backbone import BackboneFamily
 from offramp.nn.supernet.supernet import Supernet
@@ -13,7 +14,7 @@ from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.settings.config import Config
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
-from offramp.train.loss import LossSettings
+from offramp.train.loss import LossSettings, balanced_weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Context:
         report_cost: Prices the networks that are reported and exported.
         objectives: What the search improves.
         constraints: What chosen networks must keep.
+        measures: The measures of good answers that thresholds are chosen by.
         augmentation: Random changes of training images; None = none.
         epochs: Epochs of the supernet's training without a time budget.
         fine_tune_epochs: Epochs of fine-tuning without a time budget; 0 = no fine-tuning.
@@ -49,6 +51,7 @@ class Context:
     report_cost: CostModel
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
+    measures: QualityMeasures
     augmentation: Augmentation | None
     epochs: int
     fine_tune_epochs: int
@@ -65,5 +68,11 @@ class Context:
         """
         train = self.config.train
         return LossSettings(
-            train.label_smoothing, train.distillation_weight, train.distillation_temperature, early_exit_weight
+            train.label_smoothing,
+            train.distillation_weight,
+            train.distillation_temperature,
+            early_exit_weight,
+            balanced_weights(self.dataset.splits.train.labels, self.dataset.num_classes)
+            if train.class_weights == "balanced"
+            else (),
         )

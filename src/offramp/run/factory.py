@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offramp.cost.mapping.channel_split.analog_shares import analog_split
 from offramp.cost.pricing import build_cost_model
 from offramp.data.labelled_data import Dataset, load_dataset
 from offramp.data.mini_batches import default_augmentation
 from offramp.errors import ConfigError
+from offramp.exits.quality_measures import RECALL, QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
@@ -18,7 +22,7 @@ from offramp.nn.branches.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.supernet.active_analog_shares import has_analog_layers
 from offramp.nn.supernet.supernet import DEFAULT_FINAL_BRANCH, Supernet
-from offramp.objectives.evaluation import Constraint
+from offramp.objectives.evaluation import Constraint, is_quality, quality_metric
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.progress import Reporter
 from offramp.run.context import Context
@@ -212,7 +216,9 @@ def build_context(
     epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
     search_cost = build_cost_model(config.cost, coarse=True, accelerator=accelerator)
-    constraints = search_constraints(config.search)
+    objectives, constraints = parse_objectives(config.search.objectives), search_constraints(config.search)
+    judged_on = evaluation_data(config, dataset)
+    measures = quality_measures(config, dataset, judged_on.validation.labels)
     return Context(
         config=config,
         dataset=dataset,
@@ -223,14 +229,15 @@ def build_context(
         accelerator=accelerator,
         search_cost=search_cost,
         report_cost=build_cost_model(config.cost, accelerator=accelerator),
-        objectives=parse_objectives(config.search.objectives),
+        objectives=objectives,
         constraints=constraints,
+        measures=measures,
         augmentation=default_augmentation(dataset) if config.data.augment else None,
         epochs=epochs,
         fine_tune_epochs=epochs if fine_tune_epochs is None else fine_tune_epochs,
         evaluator=SupernetEvaluator(
             supernet,
-            evaluation_data(config, dataset),
+            judged_on,
             compute,
             search_cost,
             accelerator,
@@ -238,6 +245,7 @@ def build_context(
             calibrate_confidences=config.search.calibrate_confidences,
             quantize=config.searches_precision,
             weight_density=config.fine_tune.weight_density,
+            measures=measures,
         ),
     )
 
@@ -269,6 +277,35 @@ def _check_batch_size(config: Config, dataset: Dataset, supernet: Supernet) -> N
         f"normalisation, got {config.train.batch_size} and {len(dataset.splits.train)}. Set train.batch_size=2 or "
         "more, or give more samples."
     )
+
+
+def quality_measures(config: Config, dataset: Dataset, labels: NDArray[np.integer]) -> QualityMeasures:
+    """Find the measures of good answers that a search uses.
+
+    Args:
+        config: All settings of the search.
+        dataset: The data set, whose classes recalls may be of.
+        labels: Labels of the validation samples that candidates are judged on.
+
+    Returns:
+        The measures.
+
+    Raises:
+        ConfigError: A recall is of a class that the data do not have, or that the validation samples lack.
+    """
+    bounded = [item.metric for item in parse_constraints(config.search.constraints) if is_quality(item.metric)]
+    aimed = [item.metric for item in parse_objectives(config.search.objectives) if is_quality(item.metric)]
+    guaranteed = [config.fine_tune.guarantee_measure] if config.fine_tune.guarantee is not None else []
+    measures = QualityMeasures(
+        quality_metric(parse_objectives(config.search.objectives)), (*bounded, *aimed), dataset.class_names
+    )
+    for name in (*bounded, *aimed, *guaranteed):
+        if name.startswith(RECALL) and not (labels == measures.class_index(name)).any():
+            raise ConfigError(
+                f"{name} needs validation samples of that class, but among the {len(labels)} that candidates are "
+                "judged on there are none. Add samples, or raise search.validation_samples or data.validation_share."
+            )
+    return measures
 
 
 def evaluation_data(config: Config, dataset: Dataset) -> EvaluationData:

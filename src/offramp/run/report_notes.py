@@ -1,13 +1,20 @@
 """Sentences for the reader of a report: what the figures hold, and how the networks were trained."""
 
+import math
 from collections.abc import Sequence
 
+from offramp.exits.class_profiles import ClassProfiles
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
 from offramp.space.block_numbers import block_of_tap
+
+_MUCH = 0.1
+"""A recall that is lower by this share is much lower."""
+_FEWEST_SAMPLES = 5
+"""With fewer samples, nothing is said about a class alone."""
 
 
 def report_notes(
@@ -33,6 +40,7 @@ def report_notes(
         *_pruning_note(context, chosen),
         *_teacher_note(context),
         *_dropped_note(context, chosen),
+        *_class_notes(context, chosen, reference),
         *reference.cost.warnings,
     )
 
@@ -73,6 +81,72 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     if not lost:
         return ()
     return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
+
+
+def _class_notes(context: Context, chosen: Sequence[ChosenNetwork], reference: StaticReference) -> tuple[str, ...]:
+    return tuple(
+        note
+        for network in chosen
+        if network.classes is not None
+        for note in worse_classes(
+            rule_name(network.rule),
+            network.classes,
+            reference.recalls_test,
+            context.dataset.class_names,
+            network.measured.profile.top1,
+        )
+    )
+
+
+def worse_classes(
+    network: str,
+    profiles: ClassProfiles,
+    reference: Sequence[float | None],
+    class_names: Sequence[str],
+    accuracy: float,
+) -> tuple[str, ...]:
+    """Name the classes that a network, or one of its early exits, serves much worse than the reference.
+
+    Args:
+        network: Name of the network.
+        profiles: What each class gets from it.
+        reference: Recall of each class in the reference; empty = not measured.
+        class_names: Names of the classes.
+        accuracy: Accuracy of the network over all classes, a share.
+
+    Returns:
+        One sentence for each exit and class, and for each class.
+    """
+    notes = []
+    for label, profile in enumerate(profiles.classes):
+        if profile.recall is None:
+            continue
+        name, known = f"class “{class_names[label]}”", reference[label] if reference else None
+        others = "" if known is None else f"; the reference has {known:.1%}"
+        if known is not None:
+            for index, (rate, recall) in enumerate(zip(profile.rates[:-1], profile.recalls, strict=False)):
+                count = round(rate * profile.num_samples)
+                if _much_worse(recall, known, count):
+                    notes.append(
+                        f"{network}: early exit {index + 1} answers {count} of the {profile.num_samples} test samples "
+                        f"of {name}, {recall:.1%} of them right; the reference has a recall of {known:.1%}."
+                    )
+        if known is not None and _much_worse(profile.recall, known, profile.num_samples):
+            notes.append(f"{network}: the recall of {name} is {profile.recall:.1%}, that of the reference {known:.1%}.")
+        elif profile.recall <= accuracy / 2 and profile.num_samples >= _FEWEST_SAMPLES:
+            notes.append(
+                f"{network}: the recall of {name} is {profile.recall:.1%}, far below the accuracy of "
+                f"{accuracy:.1%}{others}."
+            )
+    return tuple(notes)
+
+
+def _much_worse(recall: float, reference: float, count: int) -> bool:
+    """Whether a recall is lower by a tenth or more, and by more than chance explains (two standard errors)."""
+    if count < 1:
+        return False
+    error = math.sqrt(max(reference * (1.0 - reference), 1.0 / (4.0 * count)) / count)
+    return reference - recall >= max(_MUCH, 2.0 * error)
 
 
 def _teacher_note(context: Context) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from offramp.deploy.bundle.licence import read_licence
 from offramp.deploy.onnx.qdq import check_quantised_export
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, check_target_ready
 from offramp.errors import ConfigError
+from offramp.exits.quality_measures import ACCURACY
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED
@@ -16,6 +17,7 @@ from offramp.nn.adoption.timm_models import check_timm
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantization.quantize import check_precision
+from offramp.objectives.evaluation import is_quality
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.objectives.picking import check_rule
 from offramp.run.factory import fixed_precisions, searched_precisions
@@ -44,8 +46,7 @@ def check_settings(config: Config) -> Accelerator:
         EXIT_BRANCHES.get(branch)
     ALGORITHMS.get(config.search.algorithm)
     check_engine(config.cost, accelerator)
-    parse_objectives(config.search.objectives)
-    parse_constraints(config.search.constraints)
+    _check_measures(config)
     for rule in config.fine_tune.picks:
         check_rule(rule)
     read_licence(config.deploy.licence)
@@ -61,6 +62,27 @@ def check_settings(config: Config) -> Accelerator:
         precisions = searched_precisions(config).choices if config.searches_precision else fixed_precisions(config)
         check_quantised_export(precision.weight_bits for precision in precisions)
     return accelerator
+
+
+def _check_measures(config: Config) -> None:
+    """Objectives and constraints are understood, and the search algorithm and the guarantee can use them."""
+    objectives, constraints = parse_objectives(config.search.objectives), parse_constraints(config.search.constraints)
+    metrics = [*(item.metric for item in objectives), *(item.metric for item in constraints)]
+    named = [metric for metric in metrics if is_quality(metric) and metric != ACCURACY]
+    if named and config.search.algorithm == "exact":
+        raise ConfigError(
+            f"search.algorithm exact solves for accuracy alone, got {named[0]}. Choose another one, such as nsga2."
+        )
+    about = config.fine_tune.guarantee_measure
+    if config.fine_tune.guarantee is None and about != ACCURACY:
+        raise ConfigError(
+            f"fine_tune.guarantee_measure {about} needs a guarantee: set fine_tune.guarantee, such as 0.01@0.95."
+        )
+    if about != ACCURACY and config.search.calibrate_confidences:
+        raise ConfigError(
+            "search.calibrate_confidences fits temperatures on the samples that a guarantee leaves for them, which for "
+            f"{about} are of one class alone. Leave one of the two out."
+        )
 
 
 def _check_analog(config: Config, accelerator: Accelerator) -> None:

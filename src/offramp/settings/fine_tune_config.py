@@ -44,6 +44,9 @@ class FineTuneConfig(Section):
         default=None,
         description="Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95 (default: none).",
     )
+    guarantee_measure: str = Field(
+        default="accuracy", description="What the guarantee is about: accuracy, or recall:NAME for one class."
+    )
     quantize: bool = Field(
         default=False, description="Whether the networks are trained and exported at the bit widths that are priced."
     )
@@ -71,6 +74,18 @@ class FineTuneConfig(Section):
         if self.teacher == "reference" and not self.reference:
             raise ValueError("teacher reference needs a reference that is trained: leave `reference` true")
         return self
+
+    @field_validator("guarantee_measure")
+    @classmethod
+    def _a_mean_over_samples(cls, value: str) -> str:
+        if value == "accuracy" or (value.startswith("recall:") and value.removeprefix("recall:").strip()):
+            return value
+        if value in ("balanced_accuracy", "macro_f1"):
+            raise ValueError(
+                f"a guarantee is defined for a mean over samples that are drawn alike, which {value} is not: take "
+                "accuracy, or recall:NAME for the class that matters most"
+            )
+        raise ValueError(f"must be accuracy or recall:NAME, got {value!r}")
 
     @field_validator("guarantee")
     @classmethod

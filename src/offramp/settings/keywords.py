@@ -68,6 +68,7 @@ class KeywordSettings(TypedDict, total=False):
         train__weight_decay: Weight decay.
         train__momentum: Momentum of gradient descent.
         train__label_smoothing: Share of a label's weight that is spread over all classes.
+        train__class_weights: Weights of the classes in the loss: none, or balanced (rare classes count more).
         train__random_subnets: Random subnets trained in each step, beside the largest and the smallest.
         train__sort_channels: Whether only full widths are trained at first and channels are then sorted by importance.
         train__full_width_share: Share of the training at full widths, where channels are sorted.
@@ -80,8 +81,8 @@ class KeywordSettings(TypedDict, total=False):
         search__algorithm: Search algorithm (see `offramp list algorithms`).
         search__evaluations: Candidates to evaluate, where no budget says otherwise.
         search__batch: Candidates proposed at a time.
-        search__objectives: Metrics to optimise: accuracy, energy_pj, latency_cycles, macs,
-            energy_delay_product_j_cycles, memory_use.
+        search__objectives: Metrics to optimise: accuracy, balanced_accuracy, macro_f1, recall:CLASS, energy_pj,
+            latency_cycles, macs, energy_delay_product_j_cycles, memory_use.
         search__constraints: Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".
         search__fit_memory: Whether a network must fit the accelerator's memories (constraint memory_use<=1).
         search__validation_samples: Largest number of validation samples to judge candidates on.
@@ -100,6 +101,7 @@ class KeywordSettings(TypedDict, total=False):
             ("macs<=2M").
         fine_tune__guarantee: Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95 (default:
             none).
+        fine_tune__guarantee_measure: What the guarantee is about: accuracy, or recall:NAME for one class.
         fine_tune__quantize: Whether the networks are trained and exported at the bit widths that are priced.
         fine_tune__weight_density: Share of nonzero weights to prune to, for an accelerator that gains from zeros
             (default: all).
@@ -170,6 +172,7 @@ class KeywordSettings(TypedDict, total=False):
     train__weight_decay: float
     train__momentum: float
     train__label_smoothing: float
+    train__class_weights: Literal["none", "balanced"]
     train__random_subnets: int
     train__sort_channels: bool
     train__full_width_share: float
@@ -196,6 +199,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__drop_exits: bool
     fine_tune__picks: tuple[str, ...] | list[str]
     fine_tune__guarantee: str | None
+    fine_tune__guarantee_measure: str
     fine_tune__quantize: bool
     fine_tune__weight_density: float | None
     deploy__licence: str | None

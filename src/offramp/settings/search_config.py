@@ -13,8 +13,8 @@ class SearchConfig(Section):
     batch: Count = Field(default=20, description="Candidates proposed at a time.")
     objectives: tuple[str, ...] = Field(
         default=("accuracy", "energy_pj", "latency_cycles"),
-        description="Metrics to optimise: accuracy, energy_pj, latency_cycles, macs, energy_delay_product_j_cycles, "
-        "memory_use.",
+        description="Metrics to optimise: accuracy, balanced_accuracy, macro_f1, recall:CLASS, energy_pj, "
+        "latency_cycles, macs, energy_delay_product_j_cycles, memory_use.",
     )
     constraints: tuple[str, ...] = Field(
         default=(), description='Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".'

@@ -22,6 +22,9 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         default=0.0, description="Share of a label's weight that is spread over all classes."
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="Weights of the classes in the loss: none, or balanced (rare classes count more)."
+    )
     random_subnets: Annotated[int, Field(ge=0, le=8)] = Field(
         default=1, description="Random subnets trained in each step, beside the largest and the smallest."
     )

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -18,12 +20,32 @@ class LossSettings:
             entropy with the labels.
         temperature: divisor of the logits of teacher and student in the distillation loss, > 0.
         early_exit_weight: factor of the loss of each early exit; that of the final exit has factor 1.
+        class_weights: factor of the cross entropy of each class's samples; empty = 1. The loss of a batch is divided by
+            the sum of its samples' factors.
     """
 
     label_smoothing: float = 0.0
     distillation_weight: float = 0.5
     temperature: float = 1.0
     early_exit_weight: float = 1.0
+    class_weights: tuple[float, ...] = ()
+
+
+def balanced_weights(labels: NDArray[np.integer], num_classes: int) -> tuple[float, ...]:
+    """Factors with which all classes count the same, however many samples they have.
+
+    Source: King and Zeng 2001, "Logistic Regression in Rare Events Data", equation 9, for several classes.
+
+    Args:
+        labels: class numbers (samples,).
+        num_classes: number of classes.
+
+    Returns:
+        samples / (classes * samples of the class), one factor per class; 1 for a class without samples.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    present = int(np.count_nonzero(counts))
+    return tuple(len(labels) / (present * float(count)) if count else 1.0 for count in counts)
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -60,11 +82,16 @@ def multi_exit_loss(
     Returns:
         The loss, averaged over the batch; a scalar.
     """
+    weights = (
+        torch.tensor(settings.class_weights, dtype=torch.float32, device=labels.device)
+        if settings.class_weights
+        else None
+    )
     target = (logits[-1] if teacher is None else teacher).detach().float()
 
     def exit_loss(exit_logits: Tensor, taught: bool) -> Tensor:
         values = exit_logits.float()
-        hard = F.cross_entropy(values, labels, label_smoothing=settings.label_smoothing)
+        hard = F.cross_entropy(values, labels, weights, label_smoothing=settings.label_smoothing)
         if not taught or settings.distillation_weight == 0.0:
             return hard
         soft = distillation(values, target, settings.temperature)

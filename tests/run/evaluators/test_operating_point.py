@@ -7,6 +7,7 @@ from offramp.cost.report import CostReport, StageCost
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.calibration import fit_temperatures
 from offramp.exits.exit_policy import ExitPolicy
+from offramp.exits.quality_measures import ConfusionMatrix, QualityMeasures, confusion_matrix
 from offramp.objectives.evaluation import Constraint
 from offramp.run.evaluators.operating_point import choose_certified_point, choose_operating_point, measure_point
 from offramp.space.architecture import PolicyChoice
@@ -163,3 +164,58 @@ def test_a_limit_on_the_product_goes_before_accuracy() -> None:
     assert limited.profile.top1 == 0.75
     # Where nothing keeps the limit the cheapest point is all there is.
     assert choose_operating_point(LOGITS, LABELS, COST, choice, most_product=1.0).profile.rates == (1.0, 0.0)
+
+
+# Class 1 is rare. Exit 0 is sure that everything is class 0, and the final exit is always right.
+RARE = np.array([0] * 18 + [1] * 2)
+SURE = logits_of([*np.linspace(0.9, 0.99, 18), 0.7, 0.75])
+RARE_LOGITS = (SURE, logits_of([0.99] * 18 + [0.01] * 2))
+NAMES = ("common", "rare")
+
+
+def test_accuracy_alone_lets_a_class_be_lost_and_other_measures_do_not() -> None:
+    choice = PolicyChoice("max_probability", 0.1)
+    by_accuracy = choose_operating_point(RARE_LOGITS, RARE, COST, choice)
+    assert by_accuracy.profile.rates == (1.0, 0.0)
+    assert by_accuracy.values()["accuracy"] == pytest.approx(0.9)
+    assert by_accuracy.values()["balanced_accuracy"] == pytest.approx(0.5)
+    # F1 of the common class 2 * 18 / (18 + 20), of the rare one 0.
+    assert by_accuracy.values()["macro_f1"] == pytest.approx(36 / 38 / 2)
+    for measure in ("balanced_accuracy", "macro_f1", "recall:rare"):
+        measures = QualityMeasures(measure, class_names=NAMES)
+        point = choose_operating_point(RARE_LOGITS, RARE, COST, choice, measures=measures)
+        assert point.values()[measure] == 1.0
+        # The two rare samples go on, all others leave.
+        assert point.profile.rates == pytest.approx((0.9, 0.1))
+
+
+def test_a_bound_on_the_recall_of_a_class_moves_the_thresholds() -> None:
+    bound = Constraint("recall:rare", ">=", 0.5)
+    measures = QualityMeasures(bounded=("recall:rare",), class_names=NAMES)
+    choice = PolicyChoice("max_probability", 0.1)
+    point = choose_operating_point(RARE_LOGITS, RARE, COST, choice, [bound], measures=measures)
+    assert point.values()["recall:rare"] >= 0.5
+    assert point.violations([bound]) == (0.0,)
+
+
+def test_a_guarantee_for_a_class_is_tested_on_its_samples() -> None:
+    labels = np.array([0] * 1000 + [1] * 200)
+    rng = np.random.default_rng(0)
+    # Exit 0 answers class 0 for all; its confidence tells the classes apart.
+    first = logits_of([*rng.uniform(0.9, 0.99, 1000), *rng.uniform(0.6, 0.75, 200)])
+    logits = (first, logits_of([0.99] * 1000 + [0.01] * 200))
+    target, choice = GuaranteeTarget(0.05, 0.1), PolicyChoice("max_probability", 0.0)
+    measures = QualityMeasures(class_names=NAMES)
+    lenient = choose_certified_point(logits, labels, COST, choice, GuaranteeTarget(0.2, 0.1), seed=0)
+    assert lenient.point.values()["balanced_accuracy"] < 0.95
+    certified = choose_certified_point(
+        logits, labels, COST, choice, target, seed=0, guaranteed="recall:rare", measures=measures
+    )
+    assert certified.guarantee.measure == "recall:rare"
+    assert certified.guarantee.num_calibration_samples == 100  # half of the samples of that class
+    assert confusion_of(certified.point.policy, logits, labels).recalls[1] >= 0.95
+
+
+def confusion_of(policy: ExitPolicy, logits: tuple[np.ndarray, ...], labels: np.ndarray) -> ConfusionMatrix:
+    answers = np.stack([item.argmax(1) for item in logits])[policy.decide(logits), np.arange(len(labels))]
+    return confusion_matrix(labels, answers, 2)

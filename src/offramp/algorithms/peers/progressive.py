@@ -18,7 +18,7 @@ from offramp.algorithms.predictors import MIN_ROWS, Features, PredictorSeries
 from offramp.algorithms.space_restriction import preferred_branches, preferred_measure, with_branches, with_policy
 from offramp.errors import InputError
 from offramp.numerics.dominance import non_dominated
-from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status
+from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status, quality_metric
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 
@@ -62,7 +62,7 @@ class Progressive:
 
         Args:
             space: The search space.
-            objectives: Not used: the objectives are those of the published search.
+            objectives: They decide the measure of accuracy; the other goals are those of the published search.
             constraints: Not used: evaluations carry their violations.
             seed: Seed of all randomness.
             population_size: Size of a generation, at least `MIN_ROWS`.
@@ -74,6 +74,7 @@ class Progressive:
             raise InputError(f"`population_size` must be at least {MIN_ROWS}, got {population_size}.")
         self._space = space
         self._seed = seed
+        self._quality = quality_metric(objectives)
         self._population_size = population_size
         self._branches = preferred_branches(space, _BRANCHES)
         self._measure = preferred_measure(space, "max_probability")
@@ -101,7 +102,7 @@ class Progressive:
         self._stream = iter(self._first) if early else self._model_based()
 
     def _row(self, evaluation: Evaluation) -> _Observation:
-        missing = [name for name in ("accuracy", _PRODUCT) if name not in evaluation.values]
+        missing = [name for name in (self._quality, _PRODUCT) if name not in evaluation.values]
         if missing:
             raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
         violation = sum(evaluation.violations)
@@ -109,7 +110,7 @@ class Progressive:
             violation += built_in_violation(evaluation.details)
         # Products span orders of magnitude: their logarithm has the same front and is easier to predict.
         product = math.log(max(evaluation.values[_PRODUCT], sys.float_info.min))
-        goals = (1.0 - evaluation.values["accuracy"], product)
+        goals = (1.0 - evaluation.values[self._quality], product)
         return _Observation(self._space.encode(evaluation.architecture), goals, violation)
 
     def _rng(self, purpose: int) -> np.random.Generator:

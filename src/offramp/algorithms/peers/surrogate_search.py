@@ -17,7 +17,7 @@ from offramp.algorithms.nsga2 import mutate
 from offramp.algorithms.predictors import MIN_ROWS, Features, PredictorSeries
 from offramp.errors import InputError
 from offramp.numerics.dominance import non_dominated
-from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, Status
+from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, Status, quality_metric
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 
@@ -135,7 +135,7 @@ class SurrogateSearch:
 
         Args:
             space: The search space.
-            objectives: Metrics to optimise; they decide the cost metric.
+            objectives: Metrics to optimise; they decide the cost metric and the measure of accuracy.
             seed: Seed of all randomness.
             recipe: The parts in which the algorithm differs from the others.
             settings: Sizes of the loop.
@@ -152,6 +152,7 @@ class SurrogateSearch:
         self._recipe = recipe
         self._settings = settings
         self._metric = cost_metric(objectives)
+        self._quality = quality_metric(objectives)
         self._features = Features(space.cardinalities)
         self._proposals = Proposals()
         self._observations: list[_Observation] = []
@@ -176,11 +177,13 @@ class SurrogateSearch:
         self._stream = iter(self._first) if early else self._model_based()
 
     def _row(self, evaluation: Evaluation) -> _Observation:
-        missing = [name for name in ("accuracy", self._metric) if name not in evaluation.values]
+        missing = [name for name in (self._quality, self._metric) if name not in evaluation.values]
         if missing:
             raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
         values = evaluation.values
-        return _Observation(self._space.encode(evaluation.architecture), 1.0 - values["accuracy"], values[self._metric])
+        return _Observation(
+            self._space.encode(evaluation.architecture), 1.0 - values[self._quality], values[self._metric]
+        )
 
     def _rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, self._proposals.num_evaluations, purpose])

@@ -16,11 +16,16 @@ from offramp.nn.adoption.cutting import call_graph, changed_in_place
 from offramp.nn.adoption.final_activation import FinalActivation, are_probabilities, leave_out_final_activation_
 from offramp.nn.adoption.tap_choice import TapPlan, layouts, plan_taps
 from offramp.nn.adoption.tracing import first_line, logits_in, trace
+from offramp.nn.batch_norm import add_running_statistics_
 from offramp.nn.network import evaluating
 
 DEFAULT_MAX_TAPS = 8
 _CHECK_BATCHES = (2, 1, 3)
 _ACTIVATION_TOLERANCE = 1e-5
+_STATISTICS_NOTE = (
+    "Batch norms without running statistics (track_running_stats=False) get some, measured on training samples: an "
+    "answer must not depend on other images."
+)
 
 
 def adopt(
@@ -52,7 +57,14 @@ def adopt(
         AdoptError: An argument is wrong, or the model cannot be cut; the message says why.
     """
     _check_settings(module, example, taps, max_taps)
-    model, example = _copied(_plain(module)), example.detach().to("cpu", torch.float32)
+    model = _copied(_plain(module))
+    added = add_running_statistics_(model)
+    if added and freeze:
+        raise AdoptError(
+            f"A frozen model keeps the statistics of its batch norms, but {added[0]!r} has none "
+            "(track_running_stats=False). Leave `freeze` out, or give it running statistics."
+        )
+    example = example.detach().to("cpu", torch.float32)
     example = torch.cat([example, example])[:2] if len(example) == 1 else example[:2]
     with evaluating(model):
         try:
@@ -62,6 +74,8 @@ def adopt(
         # The user's code runs at every step and may raise anything.
         except Exception as exc:
             raise AdoptError(f"The model cannot be cut: running its parts failed ({first_line(exc)}).") from exc
+    if added:
+        adopted = replace(adopted, notes=(_STATISTICS_NOTE, *adopted.notes))
     model.train()
     label = name or type(_plain(module)).__name__
     for note in adopted.notes:

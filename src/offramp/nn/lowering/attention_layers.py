@@ -43,6 +43,16 @@ def _group_norm(
     return normalization(written_values(call), call.bits)
 
 
+def _instance_norm(call: Call, input: Tensor, *_: object, **__: object) -> LayerShape:
+    return normalization(written_values(call), call.bits)
+
+
+def _local_response_norm(
+    call: Call, input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> LayerShape:
+    return normalization(written_values(call), call.bits)
+
+
 def _normalize(
     call: Call, input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 0.0, out: None = None
 ) -> LayerShape:
@@ -98,6 +108,8 @@ ATTENTION_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] =
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "local_response_norm": _local_response_norm,
     "normalize": _normalize,
     "softmax": _softmax,
     "matmul": _matmul,

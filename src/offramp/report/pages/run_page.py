@@ -20,6 +20,7 @@ from offramp.report.figures.front_figure import plot_front
 from offramp.report.figures.timeline_data import busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
 from offramp.report.pages import diagram, tables
+from offramp.report.pages.class_tables import classes_table, confusion_table
 from offramp.report.pages.template import FigureBox, environment, figure_box
 from offramp.report.table import Table
 
@@ -39,6 +40,7 @@ class NetworkView:
         diagram: Its block diagram.
         exits_figure: Exit rates and accuracies; None without early exits.
         exits_table: Its exits.
+        class_tables: What each class gets, and the confusion matrix; those that were measured.
         split_figure: Energy by source.
         energy_table: Energy by source.
         energy_figure: Energy of each layer.
@@ -54,6 +56,7 @@ class NetworkView:
     diagram: Markup
     exits_figure: FigureBox | None
     exits_table: Table
+    class_tables: tuple[Table, ...]
     split_figure: FigureBox
     energy_table: Table
     energy_figure: FigureBox
@@ -188,6 +191,7 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
     def box(kind: str, figure: "Figure", title: str, description: str) -> FigureBox:
         return figure_box(f"figure-{index}-{kind}", figure, title, f"{description} {about}.")
 
+    class_tables = (classes_table(network, summary), confusion_table(network, summary.data.class_names))
     exits = box("exits", figures.plot_exits(bars), "Who leaves where", f"Exit rates ({rates})")
     return NetworkView(
         id=f"network-{index}",
@@ -197,6 +201,7 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
         diagram=diagram.draw_diagram(network, summary.data, summary.max_depths),
         exits_figure=exits if network.num_exits > 1 else None,
         exits_table=tables.exits_table(network, summary.max_depths),
+        class_tables=tuple(item for item in class_tables if item is not None),
         split_figure=box("split", figures.plot_energy_split(parts), "Energy by memory", f"Energy ({sources})"),
         energy_table=tables.energy_table(parts),
         energy_figure=box("energy", figures.plot_layer_energy(parts), "Energy per layer", "Energy of each layer"),

@@ -12,7 +12,7 @@ from offramp.report.architecture_layout import describe, layout_of
 from offramp.report.figures.exit_breakdown_data import Breakdown
 from offramp.report.figures.front_data import cost_of, static_networks
 from offramp.report.table import Cell, Column, Table
-from offramp.report.wording import METRIC_NAMES, format_metric
+from offramp.report.wording import format_metric, metric_name
 from offramp.workload.graph import Role
 
 COST_METRICS = ("energy_pj", "latency_cycles", "energy_delay_product_j_cycles", "macs")
@@ -211,9 +211,9 @@ def facts_table(summary: RunSummary) -> Table:
     failed = sum(item.status is Status.FAILED for item in summary.evaluations)
     outside = sum(item.status is Status.COMPLETE and not item.feasible for item in summary.evaluations)
     tried = f"{len(summary.evaluations)} ({failed} failed, {outside} broke a constraint)"
-    goals = ", ".join(f"{goal.direction} {METRIC_NAMES.get(goal.metric, goal.metric)}" for goal in summary.objectives)
+    goals = ", ".join(f"{goal.direction} {metric_name(goal.metric)}" for goal in summary.objectives)
     limits = ", ".join(
-        f"{METRIC_NAMES.get(limit.metric, limit.metric)} {limit.relation} {format_metric(limit.metric, limit.bound)}"
+        f"{metric_name(limit.metric)} {limit.relation} {format_metric(limit.metric, limit.bound)}"
         for limit in summary.constraints
     )
     shape = " × ".join(str(size) for size in data.input_shape)

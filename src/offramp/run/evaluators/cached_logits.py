@@ -134,6 +134,7 @@ class CachedLogitsEvaluator:
             direct.constraints,
             calibrate=direct.calibrate_confidences,
             shared_threshold=self._shared,
+            measures=direct.measures,
         )
         return Evaluation(
             architecture=architecture,

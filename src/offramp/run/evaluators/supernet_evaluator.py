@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from offramp.cost.report import CostModel
+from offramp.exits.quality_measures import QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
@@ -35,6 +36,7 @@ class SupernetEvaluator:
         quantize: Whether candidates are judged at the bit widths that they are priced at.
         weight_density: Share of nonzero weights after fine-tuning, 0..1, with which candidates are priced; None = they
             are priced as they are.
+        measures: The measures of good answers that thresholds are chosen by.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SupernetEvaluator:
         calibrate_confidences: bool = False,
         quantize: bool = False,
         weight_density: float | None = None,
+        measures: QualityMeasures | None = None,
     ) -> None:
         """Set all attributes.
 
@@ -62,6 +65,7 @@ class SupernetEvaluator:
             calibrate_confidences: Whether each exit's confidences are scaled by a temperature.
             quantize: Whether candidates are judged at the bit widths that they are priced at.
             weight_density: Share of nonzero weights after fine-tuning, 0..1; None = candidates are priced as they are.
+            measures: The measures of good answers; None = accuracy decides.
         """
         self.supernet = supernet
         self.data = data
@@ -72,6 +76,7 @@ class SupernetEvaluator:
         self.calibrate_confidences = calibrate_confidences
         self.quantize = quantize
         self.weight_density = weight_density
+        self.measures = measures or QualityMeasures()
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """Evaluate a candidate.
@@ -105,7 +110,13 @@ class SupernetEvaluator:
             raise ArithmeticError("the network answers with values that are not finite")
         cost = self.cost_model.estimate(self.workload(network), self.accelerator)
         point = choose_operating_point(
-            logits, labels, cost, architecture.policy, self.constraints, calibrate=self.calibrate_confidences
+            logits,
+            labels,
+            cost,
+            architecture.policy,
+            self.constraints,
+            calibrate=self.calibrate_confidences,
+            measures=self.measures,
         )
         return Evaluation(
             architecture=architecture,

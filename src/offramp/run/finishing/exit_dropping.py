@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cost.report import CostReport
+from offramp.exits.quality_measures import QualityMeasures
 from offramp.objectives.evaluation import Constraint
 from offramp.run.evaluators.operating_point import OperatingPoint, choose_operating_point
 from offramp.space.architecture import PolicyChoice
@@ -37,6 +38,7 @@ def exits_worth_keeping(
     *,
     calibrate: bool = False,
     most_product: float,
+    measures: QualityMeasures | None = None,
 ) -> KeptExits:
     """Choose the cheapest subset of exits whose accuracy is close enough to that of the best subset.
 
@@ -53,23 +55,32 @@ def exits_worth_keeping(
         constraints: The constraints of the search.
         calibrate: Whether a temperature per exit is fitted on the same samples first.
         most_product: The largest expected energy-delay product (J x cycles) that is considered.
+        measures: The measures of good answers; None = accuracy decides.
 
     Returns:
         The chosen subset.
     """
-    kept = []
+    measures, kept = measures or QualityMeasures(), []
     for places in _sets(len(logits) - 1):
         answers = [*(logits[place] for place in places), logits[-1]]
         cost = price(places)
         point = choose_operating_point(
-            answers, labels, cost, choice, constraints, calibrate=calibrate, most_product=most_product
+            answers,
+            labels,
+            cost,
+            choice,
+            constraints,
+            calibrate=calibrate,
+            most_product=most_product,
+            measures=measures,
         )
         kept.append(KeptExits(places, cost, point))
     least = min(sum(item.point.violations(constraints)) for item in kept)
     kept = [item for item in kept if sum(item.point.violations(constraints)) <= least]
     kept = [item for item in kept if _product(item) <= most_product] or [min(kept, key=_product)]
-    floor = max(item.point.profile.top1 for item in kept) - choice.accuracy_drop - 1e-12
-    return min((item for item in kept if item.point.profile.top1 >= floor), key=_product)
+    decides = measures.chosen_by
+    floor = max(item.point.values()[decides] for item in kept) - choice.accuracy_drop - 1e-12
+    return min((item for item in kept if item.point.values()[decides] >= floor), key=_product)
 
 
 def _sets(num_early: int) -> Iterator[tuple[int, ...]]:

@@ -13,6 +13,8 @@ from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee, parse_target
+from offramp.exits.class_profiles import class_profiles
+from offramp.exits.quality_measures import ConfusionMatrix, confusion_matrix
 from offramp.files.safe_files import write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
@@ -226,6 +228,7 @@ class Finisher:
             context.constraints,
             calibrate=context.config.search.calibrate_confidences,
             most_product=selection.evaluation.values[_PRODUCT],
+            measures=context.measures,
         )
         return network.with_exits(kept.places)
 
@@ -238,7 +241,11 @@ class Finisher:
         most_product = selection.evaluation.values[_PRODUCT]
         chosen = self._choose(network, cost, most_product)
         validation = chosen.point
-        test = self._test(network, validation, cost)
+        test_split = context.dataset.splits.test
+        test_logits = self._logits(network, test_split)
+        # The only measurement of a network on the test split, with thresholds already fixed.
+        test = measure_point(test_logits, test_split.labels, validation.policy, cost, context.measures)
+        classes = class_profiles(test_logits, test_split.labels, validation.policy)
         static_cost = context.report_cost.estimate(workload.static(), context.accelerator)
         static = StaticReference(
             name=f"static {selection.name}",
@@ -246,6 +253,7 @@ class Finisher:
             accuracy_validation=validation.profile.full_accuracies[-1],
             accuracy_test=test.profile.full_accuracies[-1],
             cost=static_cost,
+            recalls_test=tuple(item.full_recalls[-1] if item.full_recalls else None for item in classes.classes),
         )
         return ChosenNetwork(
             rule=selection.name,
@@ -260,6 +268,7 @@ class Finisher:
             bundle=f"chosen/{folder.name}/bundle",
             guarantee=chosen.guarantee,
             weight_density=workload.weight_density if context.accelerator.gains_from_zero_weights else None,
+            classes=classes,
             dropped=tuple(e for e in selection.evaluation.architecture.exits if e not in network.architecture.exits),
         )
 
@@ -278,6 +287,7 @@ class Finisher:
                     context.constraints,
                     calibrate=calibrate,
                     most_product=most_product,
+                    measures=context.measures,
                 )
             )
         seen = np.zeros(len(split), dtype=bool)
@@ -292,13 +302,10 @@ class Finisher:
             seed=config.seed,
             calibrate=calibrate,
             seen=seen,
+            guaranteed=config.fine_tune.guarantee_measure,
+            measures=context.measures,
         )
         return _Chosen(certified.point, certified.guarantee)
-
-    def _test(self, network: EarlyExitNetwork, chosen: OperatingPoint, cost: CostReport) -> OperatingPoint:
-        """The only measurement of a network on the test split, with thresholds already fixed."""
-        test = self.context.dataset.splits.test
-        return measure_point(self._logits(network, test), test.labels, chosen.policy, cost)
 
     def finish_reference(self, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool) -> StaticReference:
         """Fine-tune the largest backbone of the space without early exits, to which all reductions refer.
@@ -349,16 +356,19 @@ class Finisher:
 
     def _judged(self, network: EarlyExitNetwork, workload: Workload, *, with_test: bool) -> StaticReference:
         context, splits = self.context, self.context.dataset.splits
+        test = self._final_answers(network, splits.test) if with_test else None
         return StaticReference(
             name="largest backbone without exits",
             architecture=network.architecture,
-            accuracy_validation=self._final_accuracy(network, splits.validation),
-            accuracy_test=self._final_accuracy(network, splits.test) if with_test else None,
+            accuracy_validation=self._final_answers(network, splits.validation).accuracy,
+            accuracy_test=None if test is None else test.accuracy,
+            recalls_test=() if test is None else tuple(None if np.isnan(x) else float(x) for x in test.recalls),
             cost=context.report_cost.estimate(workload, context.accelerator),
         )
 
-    def _final_accuracy(self, network: EarlyExitNetwork, split: Split) -> float:
-        return float((self._logits(network, split)[-1].argmax(axis=1) == split.labels).mean())
+    def _final_answers(self, network: EarlyExitNetwork, split: Split) -> ConfusionMatrix:
+        answers = self._logits(network, split)[-1].argmax(axis=1)
+        return confusion_matrix(split.labels, answers, network.num_classes)
 
     def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
         set_noise_(network, torch.Generator().manual_seed(self.context.config.seed))
