@@ -10,6 +10,7 @@ from torch import Tensor
 
 from offramp.data.mini_batches import to_tensor
 from offramp.deploy.onnx.stage_graphs import stage_models
+from offramp.deploy.runtime.graph_check import check_graph
 from offramp.errors import ConfigError, OfframpError
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.nn.batch_norm import recalibrate_batch_norm_
@@ -24,6 +25,9 @@ from offramp.train.loss import multi_exit_loss
 
 _SAMPLES = 4
 _SAME = 1e-3
+"""Share of the largest logit by which a sample's logits may depend on other samples, for rounding."""
+_EXPORTED = 0.02
+"""Share of the largest logit by which ONNX may differ here; the bundles of finished networks are compared closely."""
 _OWN_PACKAGE = "offramp."
 
 
@@ -93,7 +97,7 @@ def _check(context: Context, candidate: _Candidate, *, exports: bool) -> None:
             assigned_workload(network, context.accelerator)
     if exports:
         with _step("exported", candidate):
-            stage_models(network)
+            _export(network, images)
 
 
 def _train_step(context: Context, network: EarlyExitNetwork, images: Tensor, labels: Tensor) -> None:
@@ -117,6 +121,24 @@ def _check_answers(network: EarlyExitNetwork, images: Tensor) -> None:
                 f"Exit {index} answers a sample differently when other samples are in its batch, as with a batch norm "
                 "without running statistics. Give such layers running statistics (track_running_stats=True)."
             )
+
+
+@torch.no_grad()
+def _export(network: EarlyExitNetwork, images: Tensor) -> None:
+    """Write the stages as ONNX, check them as a bundle's reader does, and run them on one sample."""
+    import onnxruntime
+
+    features = images[:1].cpu().contiguous().numpy()
+    expected = network.cpu().eval()(torch.from_numpy(features))
+    for index, model in enumerate(stage_models(network)):
+        content = model.SerializeToString()
+        check_graph(content, f"stage {index}")
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        results = session.run(None, {session.get_inputs()[0].name: features})
+        features, logits = results[0], torch.from_numpy(results[-1])
+        scale = max(float(expected[index].abs().max()), 1.0)
+        if float((logits - expected[index]).abs().max()) > _EXPORTED * scale:
+            raise ConfigError(f"The ONNX file of stage {index} does not compute what the network computes.")
 
 
 def _is_foreign(context: Context) -> bool:
