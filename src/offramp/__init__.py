@@ -8,7 +8,9 @@ from offramp.version import __version__
 if TYPE_CHECKING:
     from offramp.deploy.runtime.session import EarlyExitSession
     from offramp.nn.adoption.adopt import adopt
+    from offramp.nn.adoption.adopt_exits import AdoptedExits, adopt_exits
     from offramp.run.api import SearchResult, search
+    from offramp.run.finishing.deploy_exits import DeployedExits, deploy_exits
     from offramp.settings.budget_config import BudgetConfig
     from offramp.settings.by_name import with_settings
     from offramp.settings.config import Config
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 # Loaded on first use, so that `import offramp` and the quick commands need no torch.
 _HOMES = {
     "adopt": "offramp.nn.adoption.adopt",
+    "AdoptedExits": "offramp.nn.adoption.adopt_exits",
+    "adopt_exits": "offramp.nn.adoption.adopt_exits",
+    "DeployedExits": "offramp.run.finishing.deploy_exits",
+    "deploy_exits": "offramp.run.finishing.deploy_exits",
     "EarlyExitSession": "offramp.deploy.runtime.session",
     "SearchResult": "offramp.run.api",
     "search": "offramp.run.api",
@@ -43,11 +49,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdoptedExits",
     "BudgetConfig",
     "Config",
     "CostConfig",
     "DataConfig",
     "DeployConfig",
+    "DeployedExits",
     "EarlyExitSession",
     "ExecutionConfig",
     "FineTuneConfig",
@@ -57,6 +65,8 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "adopt",
+    "adopt_exits",
+    "deploy_exits",
     "load_config",
     "search",
     "with_settings",

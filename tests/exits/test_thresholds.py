@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from offramp.errors import InputError
 from offramp.exits.confidence_measures import MEASURES, Measure, confidence
 from offramp.exits.exit_policy import ExitPolicy, profile
-from offramp.exits.quality_measures import QualityMeasures, confusion_matrix
+from offramp.exits.quality.quality_measures import QualityMeasures, confusion_matrix
 from offramp.exits.score_thresholds import NEVER, ThresholdGrid
 from offramp.exits.thresholds import SHARED_THRESHOLDS, ThresholdChoice, shared_trade_off_curve, trade_off_curve
 

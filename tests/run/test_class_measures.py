@@ -9,7 +9,7 @@ import torch
 
 import offramp
 from offramp.errors import ConfigError, InputError
-from offramp.exits.class_profiles import ClassProfile, ClassProfiles
+from offramp.exits.quality.class_profiles import ClassProfile, ClassProfiles
 from offramp.records import read_run
 from offramp.records.run_summary import load_summary
 from offramp.run.report_notes import worse_classes

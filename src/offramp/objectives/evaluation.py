@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from offramp.cost.expected import ExpectedCost
 from offramp.cost.report import CostReport
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
-from offramp.exits.quality_measures import ACCURACY, BALANCED_ACCURACY, MACRO_F1, RECALL
+from offramp.exits.quality.quality_measures import ACCURACY, BALANCED_ACCURACY, MACRO_F1, RECALL
 from offramp.space.architecture import Architecture
 
 Direction = Literal["minimize", "maximize"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from offramp.errors import ConstraintError
-from offramp.exits.quality_measures import RECALL
+from offramp.exits.quality.quality_measures import RECALL
 from offramp.objectives.evaluation import METRICS, Constraint, Direction, Metric, Objective, is_quality
 from offramp.registry import unknown_name_message
 

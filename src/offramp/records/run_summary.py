@@ -11,8 +11,8 @@ from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import Convention, CostReport
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee
-from offramp.exits.class_profiles import ClassProfiles
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
+from offramp.exits.quality.class_profiles import ClassProfiles
 from offramp.files.safe_files import write_atomically
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
 from offramp.space.architecture import Architecture, ExitChoice

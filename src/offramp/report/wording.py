@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from offramp.exits.quality_measures import RECALL
+from offramp.exits.quality.quality_measures import RECALL
 from offramp.objectives.evaluation import is_quality
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.report import units

@@ -10,7 +10,7 @@ from offramp.cost.pricing import build_cost_model
 from offramp.data.labelled_data import Dataset, load_dataset
 from offramp.data.mini_batches import default_augmentation
 from offramp.errors import ConfigError
-from offramp.exits.quality_measures import RECALL, QualityMeasures
+from offramp.exits.quality.quality_measures import RECALL, QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel

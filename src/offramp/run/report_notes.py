@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from offramp.exits.class_profiles import ClassProfiles
+from offramp.exits.quality.class_profiles import ClassProfiles
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, StaticReference

@@ -8,7 +8,7 @@ from offramp.deploy.bundle.licence import read_licence
 from offramp.deploy.onnx.qdq import check_quantised_export
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, check_target_ready
 from offramp.errors import ConfigError
-from offramp.exits.quality_measures import ACCURACY
+from offramp.exits.quality.quality_measures import ACCURACY
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED

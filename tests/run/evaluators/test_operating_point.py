@@ -7,7 +7,7 @@ from offramp.cost.report import CostReport, StageCost
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.calibration import fit_temperatures
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.quality_measures import ConfusionMatrix, QualityMeasures, confusion_matrix
+from offramp.exits.quality.quality_measures import ConfusionMatrix, QualityMeasures, confusion_matrix
 from offramp.objectives.evaluation import Constraint
 from offramp.run.evaluators.operating_point import choose_certified_point, choose_operating_point, measure_point
 from offramp.space.architecture import PolicyChoice

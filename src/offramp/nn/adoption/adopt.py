@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -56,16 +56,15 @@ def adopt(
     Raises:
         AdoptError: An argument is wrong, or the model cannot be cut; the message says why.
     """
-    _check_settings(module, example, taps, max_taps)
-    model = _copied(_plain(module))
+    _check_settings(taps, max_taps)
+    model = copied_model(module, example)
     added = add_running_statistics_(model)
     if added and freeze:
         raise AdoptError(
             f"A frozen model keeps the statistics of its batch norms, but {added[0]!r} has none "
             "(track_running_stats=False). Leave `freeze` out, or give it running statistics."
         )
-    example = example.detach().to("cpu", torch.float32)
-    example = torch.cat([example, example])[:2] if len(example) == 1 else example[:2]
+    example = example_pair(example)
     with evaluating(model):
         try:
             adopted = _cut(model, example, taps, max_taps)
@@ -116,13 +115,42 @@ def _cut(model: nn.Module, example: Tensor, taps: Sequence[str] | None, max_taps
     )
 
 
-def _check_settings(module: nn.Module, example: Tensor, taps: Sequence[str] | None, max_taps: int) -> None:
+def copied_model(module: nn.Module, example: Tensor) -> nn.Module:
+    """Check a user's model and its example, and copy the model.
+
+    Args:
+        module: The model.
+        example: A batch of images.
+
+    Returns:
+        A copy of the model in float32 on the CPU, without a wrapper for several devices.
+
+    Raises:
+        AdoptError: One of them is of another kind, or the model cannot be copied or followed.
+    """
     if not isinstance(module, nn.Module):
         raise AdoptError(f"The model must be a torch.nn.Module, got {type(module).__name__}.")
     _check_uncompiled(module)
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
         given = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
         raise AdoptError(f"The example must be a tensor (batch, channels, height, width) of images, got {given}.")
+    return _copied(_plain(module))
+
+
+def example_pair(example: Tensor) -> Tensor:
+    """Two images of an example.
+
+    Args:
+        example: A batch of images, at least one.
+
+    Returns:
+        The first two images, or twice the only one, in float32 on the CPU.
+    """
+    images = example.detach().to("cpu", torch.float32)
+    return torch.cat([images, images])[:2] if len(images) == 1 else images[:2]
+
+
+def _check_settings(taps: Sequence[str] | None, max_taps: int) -> None:
     if max_taps < 1:
         raise AdoptError(f"`max_taps` must be >= 1, got {max_taps}.")
     if isinstance(taps, str) or (taps is not None and not taps):
@@ -172,6 +200,11 @@ def _num_classes(model: nn.Module, example: Tensor) -> int:
             result = logits_in(model(example.clone()))
     except Exception as exc:
         raise AdoptError(f"The model must run on the example, but it failed: {first_line(exc)}.") from exc
+    if isinstance(result, list | tuple | Mapping) and len(result) > 1:
+        raise AdoptError(
+            "The model must give one tensor of logits (batch, classes), got several. A model with exits of its own is "
+            "taken by offramp.adopt_exits; of another one, wrap it in a module that returns the logits alone."
+        )
     if not isinstance(result, Tensor):
         raise AdoptError(
             f"The model must give one tensor of logits (batch, classes), or an object with such `logits`, got "

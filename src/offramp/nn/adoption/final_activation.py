@@ -76,19 +76,23 @@ class FinalActivation:
         return logits
 
 
-def leave_out_final_activation_(traced: TracedModel, num_classes: int) -> FinalActivation | None:
+def leave_out_final_activation_(
+    traced: TracedModel, num_classes: int, *, output: int | None = None
+) -> FinalActivation | None:
     """Take softmax, log_softmax, sigmoid or log-sigmoid at the end of a model out of its graph.
 
     Args:
         traced: The traced model; its graph is changed.
         num_classes: Number of outputs of the model.
+        output: Place among the outputs, where the model gives several tensors; None = it gives one.
 
     Returns:
         What was left out; None where the model ends in another call.
     """
     found: list[tuple[fx.Node, str]] = []
     user = next(node for node in traced.graph.nodes if node.op == "output")
-    node: Any = user.args[0]
+    results: Any = user.args[0]
+    node: Any = results if output is None else results[output]
     pending: list[tuple[fx.Node, str]] = []
     while isinstance(node, fx.Node) and len(node.users) == 1 and node.op != "placeholder":
         called: Any = traced.root.get_submodule(str(node.target)) if node.op == "call_module" else node.target

@@ -13,7 +13,7 @@ from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.calibration import calibrated, fit_temperatures
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile, profile
-from offramp.exits.quality_measures import (
+from offramp.exits.quality.quality_measures import (
     ACCURACY,
     MACRO_F1,
     RECALL,

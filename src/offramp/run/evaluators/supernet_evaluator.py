@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from offramp.cost.report import CostModel
-from offramp.exits.quality_measures import QualityMeasures
+from offramp.exits.quality.quality_measures import QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.cost.report import CostReport
-from offramp.exits.quality_measures import QualityMeasures
+from offramp.exits.quality.quality_measures import QualityMeasures
 from offramp.objectives.evaluation import Constraint
 from offramp.run.evaluators.operating_point import OperatingPoint, choose_operating_point
 from offramp.space.architecture import PolicyChoice

@@ -13,8 +13,8 @@ from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee, parse_target
-from offramp.exits.class_profiles import class_profiles
-from offramp.exits.quality_measures import ConfusionMatrix, confusion_matrix
+from offramp.exits.quality.class_profiles import class_profiles
+from offramp.exits.quality.quality_measures import ConfusionMatrix, confusion_matrix
 from offramp.files.safe_files import write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_

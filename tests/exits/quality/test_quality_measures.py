@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offramp.errors import InputError
-from offramp.exits.quality_measures import QualityMeasures, confusion_matrix
+from offramp.exits.quality.quality_measures import QualityMeasures, confusion_matrix
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
 ANSWERS = np.array([0, 0, 0, 1, 1, 0, 0])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from offramp.exits.class_profiles import class_profiles
 from offramp.exits.exit_policy import ExitPolicy
+from offramp.exits.quality.class_profiles import class_profiles
 
 LABELS = np.array([0, 0, 0, 1, 1])
 

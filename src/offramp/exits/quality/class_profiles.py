@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.exits.exit_rule import ExitRule
-from offramp.exits.quality_measures import confusion_matrix
+from offramp.exits.quality.quality_measures import confusion_matrix
 
 _MOST_CLASSES_OF_A_MATRIX = 100
 
