@@ -15,11 +15,11 @@ from offramp.nn.backbone import BACKBONES
 from offramp.nn.supernet.supernet import Supernet
 from offramp.progress import SilentReporter
 from offramp.run.analog_notes import analog_notes
+from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.network_preparation import assign_analog_
-from offramp.run.settings_checks import check_settings
 from offramp.run.workloads import assigned_workload
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config

@@ -12,8 +12,8 @@ from offramp.errors import ConfigError, InputError
 from offramp.exits.quality.class_profiles import ClassProfile, ClassProfiles
 from offramp.records import read_run
 from offramp.records.run_summary import load_summary
+from offramp.run.checks.settings_checks import check_settings
 from offramp.run.report_notes import worse_classes
-from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from tests.nn.toy_models import Toy

@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,3 +71,20 @@ def _no_space(folder: Path, reason: str) -> str:
         f"Run {str(folder)!r} cannot be written any further: {reason}. All that was recorded before is kept; free some "
         f"space and continue with: offramp search --run {folder} --resume"
     )
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Check that a run folder can be made, without making it.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        RunError: Nothing can be written where it would be.
+    """
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=nearest if nearest.is_dir() else nearest.parent):
+            pass
+    except OSError as exc:
+        raise folder_error(folder, exc) from exc

@@ -17,17 +17,17 @@ from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.picking import pick
 from offramp.progress import Reporter, SilentReporter
 from offramp.records import RunStore, create_run, resume_run
-from offramp.records.disk_faults import folder_error, is_disk_fault
+from offramp.records.disk_faults import check_can_be_made, folder_error, is_disk_fault
 from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report.pages.run_page import render_page
+from offramp.run.checks.dry_run import check_whole_way
+from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
-from offramp.run.dry_run import check_whole_way
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.input_fingerprints import LOCATIONS, check_inputs, check_trusted, input_facts, with_absolute_paths
 from offramp.run.larger_budget import check_budget, continue_search
 from offramp.run.pipeline import Pipeline
-from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config
 from offramp.settings.execution_config import GIVEN_ANEW, places_of_work
@@ -219,8 +219,9 @@ def _begun(
     chosen = with_absolute_paths(chosen)
     # What can be wrong with settings and data is found out before a folder is made.
     context = _context(chosen, reporter, model)
-    check_whole_way(context, reporter)
     folder = Path(run) if run else default_run_folder(chosen)
+    check_can_be_made(folder)
+    check_whole_way(context, reporter)
     store = create_run(folder, chosen, overwrite=overwrite, facts=input_facts(context))
     return context, store
 

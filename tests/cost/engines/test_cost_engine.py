@@ -14,7 +14,7 @@ from offramp.cost.engines.zigzag.engine import ZigzagEngine
 from offramp.cost.report import Goal, LayerEngine
 from offramp.errors import AcceleratorError, ConfigError, UnknownNameError
 from offramp.hardware.loader import load_accelerator
-from offramp.run.settings_checks import check_settings
+from offramp.run.checks.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 

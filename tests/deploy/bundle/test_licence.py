@@ -12,7 +12,7 @@ from offramp.deploy.bundle.manifest import load_manifest
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import BundleError, InputError
 from offramp.nn.network import EarlyExitNetwork
-from offramp.run.settings_checks import check_settings
+from offramp.run.checks.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from tests.deploy.conftest import Export

@@ -24,7 +24,7 @@ from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import convert_, prepare_
-from offramp.run.settings_checks import check_settings
+from offramp.run.checks.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.space.architecture import Precision

@@ -18,11 +18,11 @@ from offramp.nn.quantization.quantize import is_prepared, prepare_
 from offramp.nn.weight_pruning import WeightPruner, measured_densities, planned_densities
 from offramp.objectives.pareto import ParetoFront
 from offramp.progress import SilentReporter
+from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork, Finisher
 from offramp.run.finishing.targets import Selection
-from offramp.run.settings_checks import check_settings
 from offramp.run.summarize import summarize
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.trainer import TrainingLog

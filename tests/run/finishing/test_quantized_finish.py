@@ -14,12 +14,12 @@ from offramp.nn.quantization.quantize import convert_, is_prepared
 from offramp.objectives.pareto import ParetoFront
 from offramp.progress import SilentReporter
 from offramp.records.run_summary import RunSummary, StaticReference
+from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import Finisher
 from offramp.run.finishing.targets import Selection
-from offramp.run.settings_checks import check_settings
 from offramp.run.summarize import summarize
 from offramp.space.architecture import Precision
 from offramp.train.trainer import TrainingLog, collect_logits

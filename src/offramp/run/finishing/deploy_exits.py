@@ -18,6 +18,7 @@ from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.objectives.parse import parse_constraints
 from offramp.progress import Reporter, SilentReporter
+from offramp.run.checks.settings_checks import check_settings
 from offramp.run.evaluators.operating_point import (
     OperatingPoint,
     choose_certified_point,
@@ -25,7 +26,6 @@ from offramp.run.evaluators.operating_point import (
     measure_point,
 )
 from offramp.run.factory import build_dataset, fixed_precisions, quality_measures
-from offramp.run.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.settings.keywords import KeywordSettings

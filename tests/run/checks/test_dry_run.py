@@ -13,8 +13,8 @@ from offramp.errors import AdoptError, ConfigError
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.nn.lowering.lower import lower
 from offramp.progress import SilentReporter
+from offramp.run.checks.dry_run import check_whole_way
 from offramp.run.context import Context
-from offramp.run.dry_run import check_whole_way
 from offramp.run.factory import build_context, build_dataset
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
