@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
+from pydantic import ValidationError
 
-from offramp.hardware.block import Block
+from offramp.hardware.block import Block, Fault, near_name, raise_faults
 from offramp.hardware.field_types import Count, Figure, Flag, Items, Names, PositiveFigure, Text
 from offramp.hardware.formats.faults import Faults, read_block
 
@@ -91,3 +92,16 @@ def test_what_is_no_mapping_is_one_fault_and_its_keys_are_not_missed() -> None:
     faults = Faults()
     assert read_block(Inner, [1, 2], "link 3", faults) is None
     assert faults.items == ["link 3: must be a mapping, got [1, 2]"]
+
+
+def test_the_nearest_name_alone_is_hinted_at() -> None:
+    assert near_name("srams", ["sram", "sram0", "dram"]) == " (did you mean 'sram'?)"
+    assert near_name("sran", ["sram"], ", is it `{}`?") == ", is it `sram`?"
+    assert near_name("flash", ["sram", "dram"]) == ""
+    assert near_name(7, []) == ""
+
+
+def test_no_fault_raises_nothing() -> None:
+    raise_faults([])
+    with pytest.raises(ValidationError):
+        raise_faults([Fault("wrong")])

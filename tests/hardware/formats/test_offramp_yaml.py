@@ -168,3 +168,9 @@ def test_faults_of_all_kinds_come_together(tmp_path: Path) -> None:
         "`clocks`",
     ):
         assert part in str(caught.value)
+
+
+def test_a_link_in_a_file_without_cores_says_that_there_are_none(tmp_path: Path) -> None:
+    data = chip() | {"cores": {}, "links": [{"between": ["a", "b"], "bandwidth_bits": 8}]}
+    with pytest.raises(AcceleratorError, match="link 1: names unknown core 'a'; there are none"):
+        load_accelerator(write(tmp_path, data))

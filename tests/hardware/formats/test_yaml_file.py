@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import AcceleratorError
+from offramp.hardware.formats import yaml_file
 from offramp.hardware.formats.yaml_file import MAX_FILE_BYTES, read_yaml
 from tests.hardware.samples import write
 
@@ -90,3 +91,14 @@ def test_repeated_keys_are_found_with_their_line(tmp_path: Path) -> None:
 def test_numbers_in_other_bases_are_doubtful(tmp_path: Path) -> None:
     (clause,) = read_yaml(write(tmp_path, "a: 1\nb: 010\n")).doubtful
     assert "'010' in line 2 is a number in base 8" in clause
+
+
+def test_an_error_without_words_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> None:
+        raise RecursionError
+
+    path = tmp_path / "chip.yaml"
+    path.write_text("name: chip")
+    monkeypatch.setattr(yaml_file.yaml.SafeLoader, "construct_document", silent)
+    with pytest.raises(AcceleratorError, match="it cannot be read: RecursionError"):
+        yaml_file.read_yaml(path)

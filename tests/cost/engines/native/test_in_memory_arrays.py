@@ -108,6 +108,14 @@ def test_a_convolution_on_the_analog_macro() -> None:
     assert cost.energy_pj == pytest.approx(16.15e6, rel=1e-3)
 
 
+@pytest.mark.parametrize(("name", "cycles"), [("aimc", 2415), ("dimc", 2391)])
+def test_loads_use_what_bit_serial_computing_leaves_free(name: str, cycles: int) -> None:
+    """Figures of zigzag-dse 3.9.1. An operation takes several cycles, so the other movements want less in a cycle."""
+    engine = NativeEngine(loma_lpf_limit=4, loads_overlap_computation=True)
+    (cost,) = engine.price([(LayerShape(Op.DENSE, k=8, c=256, b=64), shipped(name))])
+    assert cost.latency_cycles == cycles
+
+
 def test_arrays_that_the_model_does_not_cover_are_refused() -> None:
     assert why_not(native_toys.core()) == ""
     assert why_not(imc_core(DIGITAL)) == ""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.cost.engines.native.loop_nest import SlidingWindow, loop_nest
+from offramp.cost.engines.native.loop_nest import SlidingWindow, loop_nest, sparse_nest
+from offramp.cost.sparsity_gain import SparseGain
 from offramp.workload.layer import LayerShape, Op
 
 
@@ -69,3 +70,22 @@ def test_dense_layers_run_over_batch_outputs_and_inputs() -> None:
     # A dense layer in groups is a convolution of one pixel.
     assert loop_nest(LayerShape(Op.DENSE, g=2, k=10, c=20)).size("G") == 2
     assert nest.size("G") == 1
+
+
+def test_stored_weights_have_the_width_of_what_is_stored_and_all_else_keeps_its_own() -> None:
+    nest = loop_nest(LayerShape(Op.DENSE, k=4, c=4))
+    gain = SparseGain(cycles=0.5, mac_energy=0.5, stored_bits=5.0, plain_bits=8)
+    sparse = sparse_nest(nest, gain)
+    widths = {item.memory_operand: (item.bits, item.partial_bits) for item in sparse.operands}
+    plain = {item.memory_operand: (item.bits, item.partial_bits) for item in nest.operands}
+    assert widths == plain | {"I2": (5.0, 5.0)}
+    assert sparse.bits("I2") == 8
+    assert sparse.sparsity == gain
+    assert sparse_nest(nest, None) is nest
+
+
+def test_dummies_count_as_no_operation() -> None:
+    nest = loop_nest(LayerShape(Op.DENSE, k=4, c=5))
+    longer = nest.padded({"C": 8})
+    assert (longer.size("C"), longer.operations, longer.padded({"C": 9}).operations) == (8, 20, 20)
+    assert nest.padded({"C": 5}) is nest

@@ -369,3 +369,22 @@ def test_a_streamed_operand_takes_the_links_of_its_direction() -> None:
     assert [x.streamed for x in placements] == [("O",), ("I2",)]
     assert [x.held_media for x in schedule.executions] == [("npu->dram",), ("dram->npu",)]
     assert faults(schedule, workload, accelerator) == []
+
+
+def test_logits_that_a_later_layer_reads_are_off_chip_already() -> None:
+    """They leave once, as logits; a core that had to give them up gets them back from the off-chip memory."""
+    layers = (
+        layer("a", conv(4)),
+        layer("pool0", pool(), "a", role=BRANCH),
+        layer("fc0", dense(16), "pool0", role=BRANCH),
+        layer("c", conv(), "a", stage=1),
+        layer("pool1", pool(), "c", stage=1, role=BRANCH),
+        layer("fc1", dense(16), "pool1", stage=1, role=BRANCH),
+        layer("mix", LayerShape(Op.ADD, g=10), "fc1", "fc0", stage=1, role=BRANCH),
+    )
+    accelerator = toy_accelerator(compute_bits=6000, pooling_bits=None, simd_bits=None)
+    schedule = plan(Workload("reuse", layers, ("fc0", "mix")), accelerator)
+    assert [(x.sender, x.receiver, x.kind) for x in sent(schedule, "fc0")] == [
+        ("npu", "dram", TransferKind.LOGITS),
+        ("dram", "npu", TransferKind.ACTIVATION),
+    ]

@@ -1,5 +1,7 @@
 """Mapped schedules of random networks obey an independent reading of the rules, and cost what their parts cost."""
 
+from typing import Any
+
 import pytest
 from benchmarks.mapping import cumulative_steps
 from benchmarks.roofline import roofline
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offramp.cost.engines.native.engine import NativeEngine
+from offramp.cost.mapping.optimized import optimized_model
 from offramp.cost.mapping.optimized.mapping_steps import ALL_STEPS, MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedMapping, OptimizedModel
 from offramp.cost.mapping.optimized.plan_trials import PlanTrials
@@ -16,6 +19,7 @@ from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from tests.cost.mapping.optimized.checker import faults
 from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, team_of
 from tests.cost.mapping.optimized.planning.test_plan_optimizer import Setting
+from tests.cost.mapping.optimized.test_mapping_steps import two_stages
 
 # All models share the prices of layers.
 ENGINE = CachedEngine(NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1), None)
@@ -76,3 +80,19 @@ def test_the_greedy_plan_is_taken_where_it_runs_better_than_the_one_that_was_est
     assert trials.run(greedy).product < trials.run(estimated).product
     mapping = OptimizedModel(ENGINE).map(workload, quad(activation_kib=3))
     assert mapping.product == pytest.approx(trials.run(greedy).product, rel=1e-12)
+
+
+@pytest.mark.parametrize(("rates", "steps", "waits"), [(None, ALL_STEPS, True), ((0.5, 0.5), ALL_STEPS, False)])
+def test_plans_wait_for_verdicts_unless_something_may_start_before(
+    monkeypatch: pytest.MonkeyPatch, rates: tuple[float, ...] | None, steps: frozenset[MappingStep], waits: bool
+) -> None:
+    seen: list[bool] = []
+
+    class Watched(optimized_model.PlanOptimizer):
+        def __init__(self, *arguments: Any) -> None:
+            seen.append(arguments[6])
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(optimized_model, "PlanOptimizer", Watched)
+    OptimizedModel(ENGINE, steps, exit_rates=rates).map(two_stages(), quad())
+    assert set(seen) == {waits}

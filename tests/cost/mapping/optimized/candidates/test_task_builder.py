@@ -176,3 +176,33 @@ def test_tiles_of_a_chain_make_the_halo_again() -> None:
     assert made == 16 + 2 * (len(task.tiles) - 1)
     assert sum(tile[-1].results[0].rows for tile in task.tiles) == 16
     assert task.weight_bits == sum(layer.shape.weight_size_bits for layer in (wide, deep, slim))
+
+
+def test_a_layer_may_be_cut_into_single_rows_of_the_largest_part() -> None:
+    # 7 rows on two cores are 3 and 4; only single rows fit, so four tiles are needed.
+    accelerator = team_of(2)
+    shape = conv(7, 8, 64)
+    tensor_row, input_row = 64 * 7 * 8, 8 * 7 * 8
+    # A quarter of the memory is for weights where both share one; here they do not.
+    sized = tuple(
+        replace(
+            core,
+            memories=tuple(
+                replace(m, size_bits=tensor_row + input_row) if m.name == "sram_2MB" else m for m in core.memories
+            ),
+        )
+        for core in accelerator.cores
+    )
+    workload = network(shape)
+    builder = builder_of(workload, replace(accelerator, cores=sized))
+    split = [task for task in builder.options((builder.layers[0],)) if task.tiles[0][0].results[0].channels == 64]
+    both = [task for task in split if len(task.cores) == 2]
+    assert {len(task.tiles) for task in both} == {4}
+    assert all(result.rows <= 1 for task in both for (tile,) in task.tiles for result in tile.results)
+
+
+def test_blocks_of_a_dense_layer_in_groups_all_read_the_whole_input() -> None:
+    grouped = LayerShape(Op.DENSE, g=4, k=64, c=8)
+    tasks = options(network(conv(1, 3, 32), grouped), 1)
+    assert tasks
+    assert all(source.block_needs == () for task in tasks for source in task.tiles[0][0].sources)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from offramp.cost.mapping.optimized.candidates.block_pricer import BlockPricer
 from offramp.cost.mapping.optimized.candidates.layer_blocks import Block, BlockCut, LayerBlocks, cut_into_blocks
 from offramp.cost.mapping.optimized.candidates.tasks import LayerTile, SourceTensor, Task
@@ -22,6 +24,7 @@ from offramp.cost.schedule import Region
 from offramp.cost.sparsity_gain import as_priced
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
 from offramp.hardware.accelerator import Core
+from offramp.numerics.dominance import distinct_front
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import MATRIX_OPS, LayerShape, Op
 
@@ -353,14 +356,15 @@ def _tile_of(part: Region, index: int, count: int, along_channels: bool, step: i
 
 def _without_dominated(tasks: list[Task]) -> list[Task]:
     """Of tasks with the same results on the same cores, those that no other beats in time and energy."""
-    kept: list[Task] = []
-    for task in sorted(tasks, key=lambda item: (item.duration, item.energy_pj)):
-        same = [
-            x for x in kept if x.cores == task.cores and x.layout == task.layout and _division(x) == _division(task)
-        ]
-        if not any(x.duration <= task.duration and x.energy_pj <= task.energy_pj for x in same):
-            kept.append(task)
-    return kept
+    ordered = sorted(tasks, key=lambda item: (item.duration, item.energy_pj))
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for place, task in enumerate(ordered):
+        alike.setdefault((task.cores, task.layout, _division(task)), []).append(place)
+    kept: list[int] = []
+    for places in alike.values():
+        points = np.array([(ordered[place].duration, ordered[place].energy_pj) for place in places])
+        kept += [places[row] for row in distinct_front(points)]
+    return [ordered[place] for place in sorted(kept)]
 
 
 def _division(task: Task) -> tuple[int, tuple[Region, ...]]:

@@ -33,6 +33,7 @@ from offramp.cost.mapping.optimized.planning.partial_plans import (
     transfer_cost_rows,
 )
 from offramp.cost.mapping.optimized.router import Router
+from offramp.numerics.dominance import distinct_front
 from offramp.workload.graph import GRAPH_INPUT, Role
 
 PLAN_LABELS, BOUND_LABELS = 4, 24
@@ -273,7 +274,7 @@ class PlanOptimizer:
             if start == stop:
                 continue
             rows = promising[start:stop]
-            rows = rows[_non_dominated(arrived.values[rows])] if len(rows) > 1 else rows
+            rows = rows[np.sort(distinct_front(arrived.values[rows][:, : PRODUCT + 1]))] if len(rows) > 1 else rows
             kept = arrived.values[rows[:limit]]
             if len(rows) > limit and join:
                 kept[limit - 1] = arrived.values[rows[limit - 1 :]].min(axis=0)
@@ -366,12 +367,3 @@ class PlanOptimizer:
             time, link, energy = self._rest[index, stage]
             lower_bound += weight * (values[:, ENERGY] + energy) * np.maximum(base + time, values[:, LINK] + link)
         return lower_bound
-
-
-def _non_dominated(values: Floats) -> Nodes:
-    """Rows that no other row dominates; of equal rows the first."""
-    rows = values[:, : PRODUCT + 1]
-    no_worse = (rows[:, None, :] >= rows[None, :, :]).all(axis=2)
-    order = np.arange(len(rows))
-    dominated = (no_worse & ((order[None, :] < order[:, None]) | ~no_worse.T)).any(axis=1)
-    return np.flatnonzero(~dominated)
