@@ -1,5 +1,6 @@
 """Values to JSON and back; damaged text is one readable error."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from offramp.errors import ConfigError, InputError
-from offramp.jsonio import describe_faults, dumps, from_data, loads, to_data
+from offramp.jsonio import check_finite, describe_faults, dumps, from_data, loads, to_data
 from offramp.workload.layer import LayerShape, Op
 
 
@@ -119,3 +120,10 @@ def test_only_an_unknown_name_is_answered_with_a_near_one() -> None:
     # Where no names are known, pydantic's own words stay.
     assert "Extra inputs are not permitted" in describe_faults(caught.value)
     assert describe_faults(caught.value, limit=1).count(";") == 0
+
+
+def test_numbers_that_are_not_finite_are_found_with_their_place() -> None:
+    check_finite({"a": [1, 2.5, {"b": None}]})
+    for number in (float("nan"), float("inf"), json.loads("1e999")):
+        with pytest.raises(InputError, match=rf"record must have finite numbers, got {number} at a\.2\.b\."):
+            check_finite({"a": [1, 2.5, {"b": number}]}, what="record")

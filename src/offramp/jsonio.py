@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -115,7 +116,35 @@ def dumps(value: Any) -> str:
     return json.dumps(to_data(value), separators=(",", ":"), sort_keys=True)
 
 
-def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[InputError] = InputError) -> T:
+def check_finite(data: Any, *, what: str = "value", error: type[InputError] = InputError) -> None:
+    """Check that all numbers of plain data are finite, as the standard of JSON demands.
+
+    Args:
+        data: plain data, as parsed from JSON.
+        what: what the data are, for error messages.
+        error: class of the error to raise.
+
+    Raises:
+        error: if a number is NaN or infinite; it names the place.
+    """
+    pending: list[tuple[tuple[Any, ...], Any]] = [((), data)]
+    while pending:
+        place, value = pending.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise error(f"{what} must have finite numbers, got {value} at {shortened('.'.join(map(str, place)))}.")
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            pending += [((*place, key), item) for key, item in items]
+
+
+def loads(
+    kind: type[T],
+    text: str | bytes,
+    *,
+    what: str = "value",
+    error: type[InputError] = InputError,
+    finite: bool = False,
+) -> T:
     """Build a value type from JSON text.
 
     Args:
@@ -123,6 +152,7 @@ def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[
         text: JSON text.
         what: what the text is, for error messages.
         error: class of the error to raise.
+        finite: whether numbers must be finite.
 
     Returns:
         A validated value of ``kind``.
@@ -134,4 +164,7 @@ def loads(kind: type[T], text: str | bytes, *, what: str = "value", error: type[
         data = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise error(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
-    return from_data(kind, data, what=what, error=error)
+    value = from_data(kind, data, what=what, error=error)
+    if finite:
+        check_finite(data, what=what, error=error)
+    return value

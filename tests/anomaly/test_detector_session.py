@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from offramp.anomaly.anomaly_policy import AnomalyPolicy, Band
@@ -115,3 +116,52 @@ def test_graphs_that_are_not_listed_or_not_stages_are_refused(toy_detector: Path
         (copy / "detector.json").write_text(json.dumps(data))
         with pytest.raises(BundleError, match=says):
             DetectorSession(copy)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_numbers_of_a_detector_that_are_not_finite_are_refused(
+    toy_detector: Path, tmp_path: Path, name: str, value: str
+) -> None:
+    copy = Path(shutil.copytree(toy_detector, tmp_path / "copy"))
+    data = json.loads((copy / "detector.json").read_text()) | {name: "HERE"}
+    (copy / "detector.json").write_text(json.dumps(data).replace('"HERE"', value))
+    with pytest.raises(BundleError, match=r"finite numbers|must be > 0"):
+        DetectorSession(copy)
+
+
+def test_a_hostile_graph_of_a_detector_is_refused(toy_detector: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(toy_detector, tmp_path / "copy"))
+    made = onnx.load(copy / "stage_1.onnx")
+    tensor = next(item for item in made.graph.initializer if item.data_type == onnx.TensorProto.FLOAT)
+    tensor.raw_data = b"\xff" * len(tensor.raw_data)
+    replace_listed(copy, 1, made.SerializeToString())
+    with pytest.raises(BundleError, match="NaN or infinite values"):
+        DetectorSession(copy)
+    made.graph.node[0].op_type = "Loop"
+    replace_listed(copy, 1, made.SerializeToString())
+    with pytest.raises(BundleError, match="stage_1"):
+        DetectorSession(copy)
+
+
+def test_values_of_a_detector_that_are_not_finite_are_an_error(toy_detector: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(toy_detector, tmp_path / "copy"))
+    made = onnx.load(copy / "stage_0.onnx")
+    for tensor in made.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = np.full(tuple(tensor.dims), 3e38, np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    replace_listed(copy, 0, made.SerializeToString())
+    session = DetectorSession(copy)
+    _, frames, bands = session.manifest.input_shape
+    with pytest.raises(BundleError, match="NaN or infinite values, which are no answer"):
+        session.detect(np.full((frames, bands), 255, np.uint8))
+
+
+def replace_listed(folder: Path, index: int, content: bytes) -> None:
+    """Write a graph, and make its entry agree."""
+    data = json.loads((folder / "detector.json").read_text())
+    entry = data["files"][index]
+    (folder / entry["name"]).write_bytes(content)
+    entry.update(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content), graph=None)
+    (folder / "detector.json").write_text(json.dumps(data))

@@ -64,7 +64,7 @@ class DetectorSession:
         self.path = Path(folder)
         text = read_limited(self.path / DETECTOR_FILE, _MAX_TEXT_BYTES)
         what = f"Detector {str(self.path)!r}"
-        self.manifest = loads(DetectorManifest, text, what=what, error=BundleError)
+        self.manifest = loads(DetectorManifest, text, what=what, error=BundleError, finite=True)
         if not self.manifest.files:
             raise BundleError(f"{what} must list its graphs with their checksums, but lists none. Export it again.")
         check_runtime(self.manifest.oldest_runtime, what)

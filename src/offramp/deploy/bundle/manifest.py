@@ -26,7 +26,7 @@ from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import is_temperature
 from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
-from offramp.jsonio import from_data, shortened, to_data
+from offramp.jsonio import check_finite, from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
@@ -289,7 +289,9 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
             f"{SCHEMA_WITH_RULE}. "
             "Use the offramp version that wrote the bundle, or export it again."
         )
-    return from_data(Manifest, data, what=what, error=BundleError)
+    manifest = from_data(Manifest, data, what=what, error=BundleError)
+    check_finite(data, what=what, error=BundleError)
+    return manifest
 
 
 def load_manifest(bundle: Path | BundleFiles) -> Manifest:
