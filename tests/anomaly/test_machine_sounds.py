@@ -128,3 +128,14 @@ def test_sounds_that_cannot_be_used_are_named(broken: Path) -> None:
 def test_a_search_says_what_to_do_with_them(toy_car: Path) -> None:
     with pytest.raises(DataError, match="Use `offramp detect"):
         load_dataset(str(toy_car), seed=0)
+
+
+def test_training_sounds_that_are_also_labelled_sounds_are_left_out(broken: Path) -> None:
+    normal = sorted((broken / "test").glob("normal_*.wav"))[0]
+    first, *others = sorted((broken / "train").glob("*.wav"))
+    first.write_bytes(normal.read_bytes())
+    assert len(load(broken).train) == 5
+    for other in others:
+        other.write_bytes(normal.read_bytes())
+    with pytest.raises(DataError, match=r"6 of 6 training sounds of '.*' are also in test/.*none would be left"):
+        load(broken)

@@ -43,3 +43,8 @@ def test_the_path_of_every_written_target_is_printed_below_its_bundle(ended: Sea
     knee = ended.folder / "chosen" / "knee"
     assert f"Bundle(knee):{knee}/bundleTargetint8(knee):{knee}/int8" in lines
     assert "int8(most_accurate)" not in lines
+
+
+def test_accepting_changes_belongs_to_a_resumed_run() -> None:
+    refused = CliRunner().invoke(app, ["search", "--accept-changes"]).exception
+    assert str(refused).startswith("--accept-changes belongs to --resume")

@@ -1,6 +1,5 @@
 """What is read: for each reader some sound files, and the call that a user's command makes on them."""
 
-import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import numpy as np
 from offramp.settings.config import Config
 from offramp.settings.config_file import load_config
 from offramp.settings.cost_config import CostConfig
+from tests.data import image_samples
+from tests.data.sounds import tone, write_sound
 from tests.fuzz import seeds
 
 Read = Callable[[Path], None]
@@ -65,13 +66,18 @@ def _dataset(name: str) -> Read:
     return read
 
 
-def _image(folder: Path) -> None:
+def _image(name: str) -> Read:
+    def read(folder: Path) -> None:
+        _load(folder / name)
+
+    return read
+
+
+def _load(file: Path) -> None:
     from offramp.deploy.bundle.manifest_records import Preprocessing
     from offramp.deploy.runtime.sample_inputs import load_image
 
-    load_image(
-        folder / "image.png", Preprocessing(mean=(0.5,) * 3, std=(0.2,) * 3, height=8, width=8, color_mode="RGB")
-    )
+    load_image(file, Preprocessing(mean=(0.5,) * 3, std=(0.2,) * 3, height=8, width=8, color_mode="RGB"))
 
 
 def _checkpoint(folder: Path) -> None:
@@ -123,13 +129,25 @@ def _copy(source: Path, name: str) -> Callable[[Path], None]:
     return prepare
 
 
-def _image_files(folder: Path) -> None:
-    from PIL import Image
+def _image_file(kind: str, tag: image_samples.Tag) -> Callable[[Path], None]:
+    def prepare(folder: Path) -> None:
+        data = image_samples.encode(image_samples.image_of("RGB", (8, 8)), kind, tag, 6)
+        assert data is not None
+        (folder / f"image.{kind.lower()}").write_bytes(data)
 
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    (folder / "image.png").write_bytes(buffer.getvalue())
+    return prepare
+
+
+def _sound_file(folder: Path) -> None:
+    write_sound(folder / "sound.wav", tone(440.0, 1.3, np.random.default_rng(0)))
+
+
+def _sound(folder: Path) -> None:
+    """What `offramp predict` does with a sound."""
+    from offramp.deploy.bundle.manifest_records import Preprocessing
+    from offramp.deploy.runtime.sample_inputs import load_samples
+
+    load_samples(folder / "sound.wav", Preprocessing(49, 10, "L", (0.5,), (0.2,), input_kind="mfcc"))
 
 
 def _settings(folder: Path) -> None:
@@ -156,7 +174,12 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("image folder", seeds.image_folder, ("images/a/000.png", "images/b/001.png"), _dataset("images")),
         Target("cifar binary", seeds.cifar, ("cifar-10-binary.tar.gz",), _dataset("cifar-10-binary.tar.gz")),
         Target("svhn", seeds.svhn, ("train_32x32.mat",), _dataset("train_32x32.mat")),
-        Target("image", _image_files, ("image.png",), _image),
+        Target("image png", _image_file("PNG", "xmp"), ("image.png",), _image("image.png")),
+        Target("image jpeg", _image_file("JPEG", "exif"), ("image.jpeg",), _image("image.jpeg")),
+        Target("image webp", _image_file("WEBP", "xmp"), ("image.webp",), _image("image.webp")),
+        Target("image tiff", _image_file("TIFF", "exif"), ("image.tiff",), _image("image.tiff")),
+        Target("image gif", _image_file("GIF", "none"), ("image.gif",), _image("image.gif")),
+        Target("sound", _sound_file, ("sound.wav",), _sound),
         Target("checkpoint", seeds.checkpoint, ("weights.safetensors",), _checkpoint),
         Target("run database", _copy(run, "run"), ("run/run.sqlite",), _run),
         Target("run summary", _copy(run / "summary.json", "summary.json"), ("summary.json",), _summary, is_text=True),

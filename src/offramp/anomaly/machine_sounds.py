@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache, default_cache_dir, listing_key
+from offramp.data.duplicates import SampleSet, find_overlap
 from offramp.data.file_listing import is_leftover
 from offramp.data.sound.sound_features import MACHINE_SHAPE, machine_features
 from offramp.data.sound.wav import read_wav
@@ -113,9 +114,10 @@ def load_machine_sounds(
     )
     cache, reporter = ArrayCache(cache_dir or default_cache_dir()), reporter or SilentReporter()
     features = _features(root, labelled, "test", cache, reporter)
+    train = _features(root, training, "train", cache, reporter)
     return MachineSounds(
         root.resolve().name,
-        _features(root, training, "train", cache, reporter),
+        _without_labelled(root, train, features, reporter),
         _labelled(features, labelled, parts.validation),
         _labelled(features, labelled, parts.train),
     )
@@ -185,6 +187,21 @@ def _features(root: Path, sounds: list[_Sound], part: str, cache: ArrayCache, re
         return features
 
     return cache.get(listing_key(root, [sound.path for sound in sounds], "machine", part), decode)
+
+
+def _without_labelled(
+    root: Path, train: NDArray[np.uint8], labelled: NDArray[np.uint8], reporter: Reporter
+) -> NDArray[np.uint8]:
+    """Training sounds without those that are also labelled sounds, which is told."""
+    sets = [SampleSet(part, np.zeros(len(part), dtype=np.int64)) for part in (train, labelled)]
+    overlap = find_overlap(sets[0], sets[1:])
+    if not overlap.count:
+        return train
+    note = f"{overlap.count} of {len(train)} training sounds of {str(root)!r} are also in test/, equal to the bit"
+    if overlap.rows.all():
+        raise DataError(f"{note}: none would be left to train on. Remove the duplicates.")
+    reporter.say(f"{note}; they were removed from the training sounds.")
+    return train[~overlap.rows]
 
 
 def _labelled(features: NDArray[np.uint8], sounds: list[_Sound], rows: NDArray[np.int64]) -> LabelledSounds:

@@ -60,7 +60,8 @@ def bench(
         dataset = load_dataset(
             data,
             seed=manifest.seed if seed is None else seed,
-            image_size=height if height == width else None,
+            image_size=height if height == width and manifest.preprocessing.input_kind == "pixels" else None,
+            long_sounds=manifest.preprocessing.long_sounds,
         )
         images = getattr(dataset.splits, split).images
         source = f"{dataset.name}, {split} split"

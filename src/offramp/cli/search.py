@@ -65,6 +65,8 @@ def search(
             "--cluster, --evaluation-timeout, --max-failures, --track and --set execution.* may change, and --data, "
             "--accelerator, --weights and --licence may name a new place of the same content."
         )
+    if accept_changes and not resume:
+        raise InputError("--accept-changes belongs to --resume: a new run has nothing to compare with. Leave it out.")
     if "execution.workers" in changes or "execution.cluster" in changes:
         # Workers of one kind take the place of the others.
         changes = {"execution.workers": None, "execution.cluster": None, **changes}

@@ -25,6 +25,7 @@ from offramp.hardware.loader import accelerator_names
 from offramp.jsonio import dumps, loads
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.nn.backbone import BACKBONES
+from offramp.nn.branches.branch_layer import BRANCH_LAYERS
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.records import RunStore
 from offramp.records.run_inputs import RunInput, RunInputs, listed_changes
@@ -235,6 +236,8 @@ def _plugins(config: Config) -> Iterator[RunInput]:
         used[f"{config.space.backbone!r} (backbone)"] = BACKBONES.get(config.space.backbone)
     used |= {f"{name!r} (exit branch)": EXIT_BRANCHES.get(name) for name in config.space.branches}
     used |= {f"{name!r} (deployment target)": DEPLOYMENT_TARGETS.get(name) for name in config.deploy.targets}
+    if any(getattr(EXIT_BRANCHES.get(name), "layered", False) for name in config.space.branches):
+        used |= {f"{name!r} (branch layer)": BRANCH_LAYERS.get(name) for name in BRANCH_LAYERS}
     used |= _reader(config.data.source)
     for name, item in sorted(used.items()):
         home = item if inspect.isclass(item) or inspect.isroutine(item) else type(item)

@@ -10,7 +10,7 @@ from offramp.data.mini_batches import to_tensor
 from offramp.data.raw_data import read_raw
 from offramp.data.statistics import channel_statistics
 from offramp.deploy.bundle.manifest_records import Preprocessing
-from offramp.deploy.runtime.sample_inputs import load_image, normalise
+from offramp.deploy.runtime.sample_inputs import check_normalised, load_image, normalise
 from offramp.errors import DataError, InputError
 from tests.data import image_samples
 from tests.data.samples import options
@@ -23,6 +23,15 @@ def test_normalise_by_hand() -> None:
     pixels = np.array([255, 0, 51], dtype=np.uint8).reshape(1, 3, 1, 1)
     assert normalise(pixels, RGB).ravel().tolist() == pytest.approx([1.0, -1.0, 0.2])
     assert normalise(pixels, RGB).dtype == np.float32
+
+
+def test_floats_that_are_pixels_are_refused() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 6), dtype=np.uint8)
+    check_normalised(normalise(pixels, RGB), RGB)
+    check_normalised(3 * np.random.default_rng(0).normal(size=(50, 3, 4, 6)).astype(np.float32), RGB)
+    # 0.75 / 0.25 is the largest value that a pixel can have.
+    with pytest.raises(InputError, match="up to about 3, got 255"):
+        check_normalised(np.full((1, 3, 4, 6), 255.0, np.float32), RGB)
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from offramp.data.sound.windows import Heard, heard_at, window_starts
 from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.errors import InputError
 
+# Normalised pixels have this many times their usual range only where they are not normalised at all.
+_MOST_TIMES_REACH = 20.0
+
 
 def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Convert pixels to network inputs, to the bit as `offramp.data.mini_batches.to_tensor` does in training.
@@ -28,6 +31,25 @@ def normalise(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     std = scale * np.asarray(preprocessing.std, dtype=np.float32)[:, None, None]
     result: NDArray[np.float32] = (images.astype(np.float32) - mean) / std
     return result
+
+
+def check_normalised(inputs: NDArray[np.float32], preprocessing: Preprocessing) -> None:
+    """Refuse floats that are pixels 0..255, not normalised inputs.
+
+    Args:
+        inputs: Network inputs, (samples, channels, height, width).
+        preprocessing: The preprocessing that the manifest states.
+
+    Raises:
+        InputError: A value is far outside of what any pixel becomes. Noise somewhat beyond that is accepted.
+    """
+    reach = max(max(mean, 1.0 - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True))
+    largest = float(np.abs(inputs).max(initial=0.0))
+    if largest > _MOST_TIMES_REACH * reach:
+        raise InputError(
+            f"Floats in `images` must be normalised, with values up to about {reach:.3g}, got {largest:.6g}. Give "
+            "uint8 pixels, which are normalised for you, or compute (pixel / 255 - mean) / std first."
+        )
 
 
 @dataclass(frozen=True, eq=False)

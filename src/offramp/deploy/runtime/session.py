@@ -18,7 +18,7 @@ from offramp.deploy.runtime.graph_sessions import run
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
-from offramp.deploy.runtime.sample_inputs import LoadedSample, load_sample, load_samples, normalise
+from offramp.deploy.runtime.sample_inputs import LoadedSample, check_normalised, load_sample, load_samples, normalise
 from offramp.errors import BundleError, InputError
 from offramp.exits.exit_rule import ExitRule
 
@@ -271,6 +271,7 @@ class EarlyExitSession:
             inputs = np.ascontiguousarray(images, dtype=np.float32)
         if not np.isfinite(inputs).all():
             raise InputError("`images` must hold finite numbers, got NaN or infinity.")
+        check_normalised(inputs, self.manifest.preprocessing)
         return inputs
 
     def _check_shapes(self) -> None:
