@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.conversion import workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx, workload_from_onnx
 from offramp.workload.from_onnx.file_graph import read_onnx
 from tests.workload.from_onnx.onnx_samples import Net, save, two_exits
 
@@ -18,7 +18,7 @@ def test_nodes_shapes_and_small_constants(tmp_path: Path) -> None:
     net = Net((1, 3, 8, 8), opset=18)
     net.exit(net.op("ReduceMean", net.conv(net.input, 4, 3), net.constant([2, 3], np.int64), keepdims=0))
     graph = read_onnx(net.save(tmp_path))
-    assert graph.input == "image"
+    assert graph.inputs == ("image",)
     assert graph.outputs == ("t1",)
     assert [(node.name, node.op) for node in graph.nodes] == [("t0", "Conv"), ("t1", "ReduceMean")]
     assert graph.nodes[0].integers("pads") == (1, 1, 1, 1)
@@ -144,10 +144,10 @@ def test_weights_that_are_listed_among_the_inputs_are_not_the_input(
     weights = [f"w{index}" for index in range(num_weights)]
     net.exit(net.op(kind, net.input, *weights))
     net.inputs[:0] = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (3,)) for name in weights]
-    assert read_onnx(net.save(tmp_path)).input == "image"
+    assert read_onnx(net.save(tmp_path)).inputs == ("image",)
     net.inputs.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, (3,)))
-    with pytest.raises(WorkloadError, match="must have one input, got 2: image, other"):
-        read_onnx(net.save(tmp_path))
+    net.exit(net.op("Relu", "other"))
+    assert read_onnx(net.save(tmp_path)).inputs == ("image", "other")
 
 
 def test_weights_without_shape_or_kernel_are_named(tmp_path: Path) -> None:
@@ -211,10 +211,33 @@ def test_nodes_in_any_order_are_sorted(tmp_path: Path) -> None:
     assert set(workload_from_onnx(net.save(tmp_path)).layers) == set(whole.layers)
 
 
-def test_a_graph_has_one_input(tmp_path: Path) -> None:
+def test_an_input_that_no_node_reads_is_left_out(tmp_path: Path) -> None:
     net = two_exits()
-    net.inputs.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, (1, 3)))
-    with pytest.raises(WorkloadError, match="must have one input, got 2: image, second"):
+    whole = workload_from_onnx(net.save(tmp_path))
+    net.inputs.insert(0, helper.make_tensor_value_info("second", TensorProto.FLOAT, (1, 3)))
+    assert workload_from_onnx(net.save(tmp_path)).layers == whole.layers
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_several_inputs_are_all_data(tmp_path: Path, batch: int) -> None:
+    net = Net((batch, 12))
+    net.inputs.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, (batch, 8)))
+    first = net.op("MatMul", net.input, net.weight(12, 7), name="first")
+    second = net.op("MatMul", "other", net.weight(8, 7), name="second")
+    network = network_from_onnx(net.exit(net.op("Add", first, second, name="both")).save(tmp_path))
+    found = network.workload.layers
+    assert [(layer.name, layer.inputs, layer.shape.macs) for layer in found] == [
+        ("first", ("input",), 84),
+        ("second", ("input",), 56),
+        ("both", ("first", "second"), 0),
+    ]
+    assert "The file has 2 inputs, and all are taken for data: image, other." in network.notes
+
+
+def test_a_graph_without_data_is_refused(tmp_path: Path) -> None:
+    net = two_exits()
+    del net.inputs[:]
+    with pytest.raises(WorkloadError, match="must have an input of data, but it has none"):
         workload_from_onnx(net.save(tmp_path))
 
 

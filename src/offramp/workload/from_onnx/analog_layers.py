@@ -93,7 +93,7 @@ class _Steps:
     readers: dict[str, list[OnnxNode]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.varying.add(self.graph.input)
+        self.varying.update(self.graph.inputs)
         for node in self.graph.nodes:
             self.producers |= dict.fromkeys(node.outputs, node)
             if self.varying.intersection(node.reads):

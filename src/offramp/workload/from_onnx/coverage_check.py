@@ -81,7 +81,7 @@ def _accounted_for(
 
 def _active_tensors(graph: OnnxGraph, without: Collection[str] = ()) -> set[str]:
     """Tensors that depend on values of the input, other than through those of ``without``."""
-    active = {graph.input}
+    active = set(graph.inputs)
     for node in graph.nodes:
         if node.op not in SHAPE_READERS and not active.isdisjoint(node.reads):
             active.update(name for name in node.outputs if name and name not in without)

@@ -25,6 +25,9 @@ WEIGHT_POSITIONS = {
     "LayerNormalization": (1, 2),
     "RMSNormalization": (1,),
     "GroupNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "ConvTranspose": (1, 2),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2, 3, 7)),
 }
 _WINDOW_OPS = ("Conv", "QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
@@ -34,7 +37,7 @@ class OnnxGraph:
     """The graph of an ONNX file.
 
     Attributes:
-        input: Name of the input tensor.
+        inputs: Names of the input tensors that hold data, in the order of the file.
         outputs: Names of the output tensors, in the order of the file.
         nodes: Nodes in topological order.
         shapes: Shapes for one sample by tensor name, with the batch axis where the file has it.
@@ -44,7 +47,7 @@ class OnnxGraph:
         notes: Sentences about what the file leaves open and how it was read.
     """
 
-    input: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[OnnxNode, ...]
     shapes: dict[str, Shape]
@@ -85,18 +88,18 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
     control_flow = write_out_control_flow(model)
     nodes = _sort_nodes(graph, path)
     facts = propagate_shapes(model)
-    source = _input_name(graph, nodes, path)
+    sources = _input_names(graph, nodes, path)
     outputs = tuple(dict.fromkeys(item.name for item in graph.output))
-    sample = sample_shapes(nodes, outputs, facts, source, dict(named_constants(graph)))
+    sample = sample_shapes(nodes, outputs, facts, sources, dict(named_constants(graph)))
     return OnnxGraph(
-        input=source,
+        inputs=sources,
         outputs=outputs,
         nodes=tuple(nodes),
         shapes=sample.shapes,
         values=facts.integer_lists(),
         weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
         final=control_flow.final,
-        notes=(*control_flow.notes, *sample.notes),
+        notes=(*_input_notes(sources), *control_flow.notes, *sample.notes),
     )
 
 
@@ -193,8 +196,8 @@ def _topological_order(sources: list[set[int]]) -> list[int]:
     return order
 
 
-def _input_name(graph: Any, nodes: list[OnnxNode], path: Path) -> str:
-    """Name of the only data input; stripped or old files list weights among the inputs too."""
+def _input_names(graph: Any, nodes: list[OnnxNode], path: Path) -> tuple[str, ...]:
+    """Names of the data inputs that a node reads; stripped or old files list weights among the inputs too."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {tensor.values.name for tensor in graph.sparse_initializer}
     weights, read = set[str](), set[str]()
@@ -205,9 +208,16 @@ def _input_name(graph: Any, nodes: list[OnnxNode], path: Path) -> str:
         for position, name in enumerate(node.inputs):
             (weights if position in positions else read).add(name)
         read.update(node.captured)
-    constants |= weights - read
-    names = [item.name for item in graph.input if item.name not in constants]
-    if len(names) != 1:
-        given = ", ".join(names) or "none"
-        raise WorkloadError(f"The graph of '{path}' must have one input, got {len(names)}: {given}.")
-    return str(names[0])
+    listed = [item.name for item in graph.input if item.name not in constants]
+    names = tuple(str(name) for name in listed if name in read or name not in weights)
+    used = tuple(name for name in names if name in read)
+    if not names:
+        raise WorkloadError(f"The graph of '{path}' must have an input of data, but it has none.")
+    return used or names[:1]
+
+
+def _input_notes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What is said about a file with several inputs."""
+    if len(names) == 1:
+        return ()
+    return (f"The file has {len(names)} inputs, and all are taken for data: {', '.join(names)}.",)

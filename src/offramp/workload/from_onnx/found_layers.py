@@ -130,7 +130,7 @@ class _Search:
     problems: _Problems = field(default_factory=_Problems)
 
     def __post_init__(self) -> None:
-        self.origin[self.graph.input] = GRAPH_INPUT
+        self.origin |= dict.fromkeys(self.graph.inputs, GRAPH_INPUT)
         self.needed = _needed_nodes(self.graph)
 
     def treat(self, node: OnnxNode) -> None:

@@ -1,7 +1,8 @@
 """ONNX operators that compute what a standard operator computes, on quantised values or with a fused activation.
 
 Sources: the operator lists of ONNX (https://onnx.ai/onnx/operators) and of onnxruntime
-(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). Scales and zero points are left out: they
+(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md); integer operators of Deeploy (Scherer et
+al., 2024), which have no domain or that of PACT. Scales and zero points are left out: they
 belong to the layer whose values they describe, as in `QuantizeLinear` and `DequantizeLinear`.
 """
 
@@ -69,6 +70,9 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "com.microsoft.BiasGelu": Equivalent("Gelu", _SAME),
     "SimplifiedLayerNormalization": Equivalent("RMSNormalization", (0, 1)),
     "com.microsoft.SimplifiedLayerNormalization": Equivalent("RMSNormalization", (0, 1)),
+    **dict.fromkeys(("IntegerMean", "PACTOps.IntegerMean"), Equivalent("ReduceMean", _SAME)),
+    **dict.fromkeys(("IntegerDiv", "PACTOps.IntegerDiv"), Equivalent("Div", (0, 1))),
+    **dict.fromkeys(("ITAMax", "ITAPartialMax"), Equivalent("Softmax", _SAME)),
 }
 """Standard forms by operator type, with the domain in front if it is not a standard one."""
 

@@ -13,7 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import LayerShape, Op
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, save
 
 MICROSOFT = "com.microsoft"
 
@@ -183,3 +183,16 @@ def test_quantisation_in_the_dialects_of_qonnx_is_free(domain: str, tmp_path: Pa
     found = workload_from_onnx(net.exit(net.head(x, 4, name="head")).save(tmp_path), allow_single_exit=True)
     assert [layer.name for layer in found.layers] == ["conv", "head/pool", "head/fc"]
     assert found.layers[0].shape.macs == 36 * 4 * 27
+
+
+@pytest.mark.parametrize("domain", ["", "PACTOps"])
+def test_integer_operators_of_deeploy(domain: str, tmp_path: Path) -> None:
+    net = Net((1, 6, 8))
+    scale = [net.constant(3), net.constant(1)]
+    x = net.op("RequantShift", net.op("MatMul", net.input, net.weight(8, 8), name="first"), *scale, domain=domain)
+    mean = net.op("IntegerMean", x, axes=1, keepdims=0, domain=domain, name="mean")
+    model = net.exit(net.op("MatMul", mean, net.weight(8, 3), name="last")).model()
+    model.graph.value_info.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, (1, 8)))
+    found = workload_from_onnx(save(model, tmp_path), allow_single_exit=True).layers
+    assert [layer.name for layer in found] == ["first", "mean", "last"]
+    assert found[1].shape == LayerShape(Op.AVG_POOL, g=8, fy=6, iy=6)

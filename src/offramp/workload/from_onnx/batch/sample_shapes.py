@@ -29,7 +29,7 @@ def sample_shapes(
     nodes: Sequence[OnnxNode],
     outputs: Sequence[str],
     facts: TensorFacts,
-    source: str,
+    sources: Sequence[str],
     constants: Mapping[str, Any],
 ) -> SampleShapes:
     """Follow the batch axis of the input through the graph and take one sample.
@@ -37,11 +37,14 @@ def sample_shapes(
     The first axis of the input is the batch if no node combines its entries. If one does, the second axis is tried, as
     in (time, batch, channels). If that is no batch axis either, the whole input is one sample.
 
+    With several inputs, the first one with at least two axes decides; others that have an axis of the same size at the
+    same place are followed with it.
+
     Args:
         nodes: Nodes in topological order.
         outputs: Names of the graph's outputs.
         facts: Shapes and small constants at the batch size of the file.
-        source: Name of the graph's input.
+        sources: Names of the graph's inputs.
         constants: Tensors of the file by name.
 
     Returns:
@@ -50,6 +53,7 @@ def sample_shapes(
     Raises:
         WorkloadError: The batch axis cannot be followed through a node.
     """
+    source = next((name for name in sources if len(facts.shapes.get(name, ())) > 1), sources[0])
     shape = facts.shapes.get(source, ())
     if source in facts.open_batches or not shape or shape[0] in (None, 1):
         return SampleShapes(facts.shapes)
@@ -59,7 +63,7 @@ def sample_shapes(
         if size is None or size == 1:
             break
         try:
-            shapes = _divided(BatchAxes(needed, facts, constants, size), source, axis)
+            shapes = _divided(BatchAxes(needed, facts, constants, size), (source, *sources), axis)
         except CombinesSamples as exc:
             told = told or f"{exc}"
         except LosesBatch as exc:
@@ -93,9 +97,11 @@ def _needed(nodes: Sequence[OnnxNode], outputs: Sequence[str]) -> list[OnnxNode]
     return needed[::-1]
 
 
-def _divided(axes: BatchAxes, source: str, axis: int) -> dict[str, Shape]:
-    """Shapes for one entry of an axis of the input; tensors whose batch axis is not known have none."""
-    axes.found[source] = BatchAxis(axis)
+def _divided(axes: BatchAxes, sources: Sequence[str], axis: int) -> dict[str, Shape]:
+    """Shapes for one entry of an axis of the inputs; tensors whose batch axis is not known have none."""
+    for source in sources:
+        if axes.facts.shapes.get(source, ())[axis : axis + 1] == (axes.batch,):
+            axes.found[source] = BatchAxis(axis)
     lost: set[str] = set()
     for node in axes.nodes:
         if node.op in ("Shape", "Size"):

@@ -62,7 +62,7 @@ class _Search:
     order: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.active.add(self.graph.input)
+        self.active.update(self.graph.inputs)
         for index, node in enumerate(self.graph.nodes):
             self.order[node.name] = index
             self.producers |= dict.fromkeys(filter(None, node.outputs), node)

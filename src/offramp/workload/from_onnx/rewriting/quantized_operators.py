@@ -19,7 +19,9 @@ def _equivalent(writer: NodeWriter) -> bool:
         convolved = writer.write(standard.op, inputs, writer.shape(node.outputs[0]), "conv", **node.attributes)
         writer.finish("Add", (convolved, added))
     else:
-        writer.finish(standard.op, inputs, **node.attributes)
+        # Deeploy writes a single axis as a number.
+        axes = {"axes": (axis,) for key, axis in node.attributes.items() if key == "axes" and isinstance(axis, int)}
+        writer.finish(standard.op, inputs, **node.attributes | axes)
     return True
 
 

@@ -15,6 +15,7 @@ from offramp.workload.from_onnx.rewriting.quantized_operators import QUANTIZED_R
 from offramp.workload.from_onnx.rewriting.recurrent_layers import RECURRENT_RULES
 from offramp.workload.from_onnx.rewriting.transposed_convolutions import TRANSPOSED_RULES
 from offramp.workload.from_onnx.tensor_sizes import UnknownShape, Unpriceable
+from offramp.workload.graph import GRAPH_INPUT
 
 _PASSES: tuple[Mapping[str, RewriteRule], ...] = (
     QUANTIZED_RULES,
@@ -39,7 +40,7 @@ def standard_form(graph: OnnxGraph) -> OnnxGraph:
 
 
 def _rewritten(graph: OnnxGraph, rules: Mapping[str, RewriteRule]) -> OnnxGraph:
-    active = {graph.input: graph.input}
+    active = dict.fromkeys(graph.inputs, GRAPH_INPUT)
     nodes: list[OnnxNode] = []
     shapes = dict(graph.shapes)
     for node in graph.nodes:
