@@ -117,3 +117,11 @@ def test_shapes_that_were_inferred_one_row_too_large_are_corrected_behind_the_po
     path = net.exit(net.op("Flatten", net.conv(pooled, 4, 3, name="conv"))).save(tmp_path, infer=True)
     (pool, conv) = workload_from_onnx(path, allow_single_exit=True).layers
     assert (pool.shape.oy, pool.shape.ox, conv.shape.oy, conv.shape.macs) == (4, 4, 4, 16 * 4 * 27)
+
+
+def test_a_size_below_zero_is_open() -> None:
+    net = Net((-1, 3, 8, 8))
+    out = net.conv(net.input, 4, 3)
+    model = net.exit(out).model()
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(out, TensorProto.FLOAT, (-1, 4, -1, 8)))
+    assert propagate_shapes(model).shapes[out] == (1, 4, 8, 8)

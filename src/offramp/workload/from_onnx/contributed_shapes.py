@@ -58,7 +58,12 @@ _SAME_SHAPE = (
     | {f"com.microsoft.{op}" for op in ("QLinearSigmoid", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding")}
     | {f"com.microsoft.{op}" for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")}
     | {"SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization"}
-    | {"iGELU", "iSoftmax", "iLayerNorm", "iRMSNorm"}
+    | {
+        f"{domain}i{op}"
+        for domain in ("", "PACTOps.")
+        for op in ("GELU", "Softmax", "LayerNorm", "RMSNorm", "Hardswish")
+    }
+    | {"RMSNorm", "ITAMax", "ITAPartialMax"}
     | QUANTIZERS
 )
 _RULES: dict[str, _Rule] = {

@@ -71,8 +71,12 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "SimplifiedLayerNormalization": Equivalent("RMSNormalization", (0, 1)),
     "com.microsoft.SimplifiedLayerNormalization": Equivalent("RMSNormalization", (0, 1)),
     **dict.fromkeys(("IntegerMean", "PACTOps.IntegerMean"), Equivalent("ReduceMean", _SAME)),
-    **dict.fromkeys(("IntegerDiv", "PACTOps.IntegerDiv"), Equivalent("Div", (0, 1))),
-    **dict.fromkeys(("ITAMax", "ITAPartialMax"), Equivalent("Softmax", _SAME)),
+    **dict.fromkeys(("IntegerDiv", "PACTOps.IntegerDiv", "TrueIntegerDiv"), Equivalent("Div", (0, 1))),
+    **dict.fromkeys(("ITAMax", "ITAPartialMax", "iSoftmax", "PACTOps.iSoftmax"), Equivalent("Softmax", _SAME)),
+    **dict.fromkeys(("iHardswish", "PACTOps.iHardswish"), Equivalent("HardSwish", _SAME)),
+    **dict.fromkeys(("iGELU", "PACTOps.iGELU"), Equivalent("Gelu", _SAME)),
+    **dict.fromkeys(("iLayerNorm", "PACTOps.iLayerNorm"), Equivalent("LayerNormalization", _SAME)),
+    **dict.fromkeys(("RMSNorm", "iRMSNorm", "PACTOps.iRMSNorm"), Equivalent("RMSNormalization", _SAME)),
 }
 """Standard forms by operator type, with the domain in front if it is not a standard one."""
 

@@ -36,7 +36,7 @@ _ACTIVATION_FUNCTIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu"}
     | {"Swish", "Tanh", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Abs", "Neg", "Exp", "Sqrt", "Reciprocal"}
     | {"Shrink", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"}
-    | {"Floor", "Ceil", "Round", "Sign", "Not", "IsNaN", "IsInf", "BitwiseNot", "iGELU", "BatchNormalization"}
+    | {"Floor", "Ceil", "Round", "Sign", "Not", "IsNaN", "IsInf", "BitwiseNot", "BatchNormalization"}
 )
 _OTHER_VIEWS = frozenset(
     {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast", "Transpose", "Pad", "Slice", "Split"}
@@ -59,9 +59,9 @@ REASON, UNKNOWN_TENSOR = "offramp.reason", "offramp.unknown_tensor"
 
 NORM_OPS = frozenset(
     {"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization", "LRN", "LpNormalization"}
-    | {"MeanVarianceNormalization", "com.microsoft.GroupNorm", "iLayerNorm", "iRMSNorm"}
+    | {"MeanVarianceNormalization", "com.microsoft.GroupNorm"}
 )
-SOFTMAX_OPS = frozenset({"Softmax", "LogSoftmax", "Hardmax", "iSoftmax"})
+SOFTMAX_OPS = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
 RESIZE_OPS = frozenset({"Resize", "Upsample"})
 BINARY_OPS = frozenset(ELEMENTWISE_OPS) | SCATTERS
 """Free if all activations that they read come from one layer; layers of their own, or refused, if not."""

@@ -103,6 +103,9 @@ class _Propagation:
 
         kind = onnx.TypeProto()
         kind.CopyFrom(item.type)
+        for size in kind.tensor_type.shape.dim:
+            if size.dim_value < 0:
+                size.Clear()  # older exporters write -1 for an open size
         axis = _open_batch(kind)
         if axis is not None:
             size = kind.tensor_type.shape.dim[axis]
@@ -119,6 +122,8 @@ class _Propagation:
         kind = onnx.TypeProto()
         kind.CopyFrom(declared)
         for size in kind.tensor_type.shape.dim:
+            if size.dim_value < 0:
+                size.Clear()
             if size.dim_param in self.batch_names:
                 size.dim_value = 1
         return kind

@@ -204,3 +204,9 @@ def test_shapes_that_the_file_does_not_fix_are_named(tmp_path: Path) -> None:
 def test_heads_is_what_the_shapes_say() -> None:
     scores = [layer.shape for layer in lower(small_vit()).layers if layer.shape.op is Op.CONV][1]
     assert (scores.g, scores.c) == (HEADS, WIDTH // HEADS)
+
+
+def test_a_vector_without_a_batch_axis_is_a_column(tmp_path: Path) -> None:
+    net = Net((8,))
+    (layer,) = layers(net.exit(net.op("MatMul", net.weight(5, 8), net.input)), tmp_path)
+    assert layer.shape == LayerShape(Op.DENSE, k=5, c=8)

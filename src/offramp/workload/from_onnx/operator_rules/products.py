@@ -43,6 +43,8 @@ def product_layer(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> La
         raise Unpriceable("multiplies by a first matrix whose shape is not known")
     weight = _weight(graph.shapes[left])
     values = _of_sample(graph, right)
+    if len(values) == 1:
+        values = (*values, 1)  # a vector is a column
     if len(weight) < 2 or len(values) < 2:
         raise Unpriceable(f"multiplies tensors of shapes {weight} and {values} per sample, which is no dense layer")
     # The transposed product has its weights second.

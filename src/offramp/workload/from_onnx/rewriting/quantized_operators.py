@@ -20,8 +20,9 @@ def _equivalent(writer: NodeWriter) -> bool:
         writer.finish("Add", (convolved, added))
     else:
         # Deeploy writes a single axis as a number.
-        axes = {"axes": (axis,) for key, axis in node.attributes.items() if key == "axes" and isinstance(axis, int)}
-        writer.finish(standard.op, inputs, **node.attributes | axes)
+        axes = node.attributes.get("axes")
+        listed = {"axes": (axes,)} if isinstance(axes, int) else {}
+        writer.finish(standard.op, inputs, **node.attributes | listed)
     return True
 
 
