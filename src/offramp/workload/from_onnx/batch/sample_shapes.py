@@ -55,12 +55,12 @@ def sample_shapes(
     """
     source = next((name for name in sources if len(facts.shapes.get(name, ())) > 1), sources[0])
     shape = facts.shapes.get(source, ())
-    if source in facts.open_batches or not shape or shape[0] in (None, 1):
+    if source in facts.open_batches or not shape or (shape[0] or 0) <= 1:
         return SampleShapes(facts.shapes)
     needed = _needed(nodes, outputs)
     told = None
     for axis, size in enumerate(shape[: 2 if len(shape) > 2 else 1]):
-        if size is None or size == 1:
+        if size is None or size <= 1:
             break
         try:
             shapes = _divided(BatchAxes(needed, facts, constants, size), (source, *sources), axis)

@@ -45,7 +45,8 @@ class EarlyExits:
         branches = subgraphs_of(node)
         stops = [branch for branch in branches if all(inner.op_type in _HANDS_ON for inner in branch.node)]
         results = [self._output_of(name) for name in node.output]
-        if len(branches) != 2 or len(stops) != 1 or None in results:
+        complete = all(len(branch.output) == len(results) for branch in branches)
+        if len(branches) != 2 or len(stops) != 1 or None in results or not complete:
             return False
         (stop,) = stops
         further = branches[1] if stop is branches[0] else branches[0]

@@ -63,17 +63,19 @@ def _constants(model: Any) -> dict[str, Array]:
 
 
 def _write_out(graph: Any, output: str, values: Mapping[str, Array], exits: EarlyExits) -> bool:
-    node = next(node for node in graph.node if output in node.output)
+    node = next((node for node in graph.node if output in node.output), None)
+    if node is None or not node.input:
+        return False
     if node.op_type == "If" and node.input[0] in values:
-        taken = "then_branch" if bool(values[node.input[0]].all()) else "else_branch"
-        _write_branch(graph, node, _subgraph(node, taken))
-        return True
+        taken = _subgraph(node, "then_branch" if bool(values[node.input[0]].all()) else "else_branch")
+        return taken is not None and _write_branch(graph, node, taken)
     if node.op_type == "If":
         return exits.write_out(node)
-    return node.op_type == "Loop" and _write_loop(graph, node, values)
+    body = _subgraph(node, "body")
+    return node.op_type == "Loop" and body is not None and _write_loop(graph, node, body, values)
 
 
-def _write_branch(graph: Any, node: Any, branch: Any) -> None:
+def _write_branch(graph: Any, node: Any, branch: Any) -> bool:
     from onnx import helper
 
     writer, label = GraphWriter(graph), node.name or node.output[0]
@@ -82,18 +84,18 @@ def _write_branch(graph: Any, node: Any, branch: Any) -> None:
         if output:
             nodes.append(helper.make_node("Identity", [names.get(item.name, item.name)], [output]))
     writer.replace(node, nodes)
+    return True
 
 
-def _write_loop(graph: Any, node: Any, values: Mapping[str, Array]) -> bool:
+def _write_loop(graph: Any, node: Any, body: Any, values: Mapping[str, Array]) -> bool:
     """Write out a loop that runs a known number of times and collects no results of single iterations."""
     from onnx import helper, numpy_helper
 
-    body = _subgraph(node, "body")
     carried = list(node.input[2:])
     count = values.get(node.input[0]) if node.input[0] else None
     if count is None or len(body.output) != 1 + len(carried) or not _always_true(node, body, values):
         return False
-    iterations = int(count.reshape(-1)[0])
+    iterations = int(count.reshape(-1)[0]) if count.size == 1 else -1
     if iterations < 0 or len(graph.node) + iterations * len(body.node) > MAX_NODES:
         return False
     writer, label = GraphWriter(graph), node.name or node.output[0]
@@ -116,7 +118,7 @@ def _write_loop(graph: Any, node: Any, values: Mapping[str, Array]) -> bool:
 
 
 def _subgraph(node: Any, name: str) -> Any:
-    return next(item.g for item in node.attribute if item.name == name)
+    return next((item.g for item in node.attribute if item.name == name and item.HasField("g")), None)
 
 
 def _scalar(value: int) -> Array:
