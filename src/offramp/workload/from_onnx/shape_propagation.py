@@ -254,7 +254,9 @@ def _open_batch(kind: Any) -> int | None:
     """The open axis of an input that holds the batch: the only one whose name says so, else the first one."""
     if not kind.HasField("tensor_type"):
         return None
-    named = [size.dim_param if not size.HasField("dim_value") else None for size in kind.tensor_type.shape.dim]
+    dims = kind.tensor_type.shape.dim
+    # Some tools write 0 or -1 for an open size.
+    named = [None if size.HasField("dim_value") and size.dim_value > 0 else size.dim_param for size in dims]
     batches = [axis for axis, name in enumerate(named) if name and _BATCH_NAME.fullmatch(name)]
     if len(batches) == 1:
         return batches[0]

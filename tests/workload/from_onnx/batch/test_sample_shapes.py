@@ -263,3 +263,10 @@ def test_attributes_that_contradict_the_shapes_are_a_sentence(tmp_path: Path) ->
     model.graph.node[0].attribute[0].ints[:] = [2, 3, 4]
     with pytest.raises(WorkloadError, match=r"cannot be followed through t0 \(Transpose\)"):
         network_from_onnx(save(model, tmp_path))
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_zero_and_minus_one_are_an_open_batch(tmp_path: Path, batch: int) -> None:
+    net = Net((batch, 5, 8))
+    network = read(net.exit(net.op("MatMul", net.input, net.weight(8, 3))), tmp_path)
+    assert network.workload.macs_to_exit() == (5 * 8 * 3,)

@@ -266,3 +266,19 @@ def test_names_of_every_kind_of_subgraph_survive_a_round_trip(tmp_path: Path) ->
     model.graph.output[0].CopyFrom(info(model.graph.output[0].name, [1, 32, 16, 16]))
     onnx.checker.check_model(model, full_check=True)
     assert not any(node.op_type in ("If", "Loop") for node in model.graph.node)
+
+
+@pytest.mark.parametrize("removed", ["attribute", "input", "output of a branch"])
+def test_an_incomplete_if_is_refused_in_words(tmp_path: Path, removed: str) -> None:
+    net = around(lambda net, y: chosen(net, net.constant(True, np.bool_), then_branch=convolving(net, y),
+                                       else_branch=negating(y)))  # fmt: skip
+    node = next(node for node in net.nodes if node.op_type == "If")
+    if removed == "attribute":
+        del node.attribute[:]
+    elif removed == "input":
+        del node.input[:]
+    else:
+        for attribute in node.attribute:
+            del attribute.g.output[:]
+    with pytest.raises(WorkloadError):
+        read(net, tmp_path)

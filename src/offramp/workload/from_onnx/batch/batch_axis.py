@@ -140,7 +140,9 @@ class BatchAxes:
         value = self.facts.values.get(name)
         if value is None and name in self.constants:
             value = constant_tensor(self.constants[name], max_values=None)
-        if value is not None and value.shape == sizes and sizes[axis] % (self.batch * inner) == 0:
+        if sizes[axis] % (self.batch * inner):
+            return False
+        if value is not None and value.shape == sizes:
             rows = value.reshape(*sizes[:axis], -1, self.batch, inner, *sizes[axis + 1 :])
             return bool(np.all(rows == np.take(rows, [0], axis + 1)))
         node = self._producers.get(name)
