@@ -81,7 +81,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be parsed"):
         load_config(tmp_path / "binary.yaml")
     (tmp_path / "huge.yaml").write_text("a" * 1_000_001)
-    with pytest.raises(ConfigError, match="smaller than 1 MB"):
+    with pytest.raises(ConfigError, match="at most 256 KiB"):
         load_config(tmp_path / "huge.yaml")
 
 
@@ -117,7 +117,7 @@ def test_a_value_that_contradicts_its_tag_is_a_fault_of_the_file(text: str) -> N
 
 @pytest.mark.parametrize("text", ["seed: &a [*a]\n", "data: &d {source: *d}\n"])
 def test_a_value_within_itself_is_a_fault_of_the_file(text: str) -> None:
-    with pytest.raises(ConfigError, match="The file: 1 fault"):
+    with pytest.raises(ConfigError, match=r"The file must be YAML text, but .* aliases"):
         config_from_text(text, "The file")
 
 

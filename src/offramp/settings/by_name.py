@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, Unpack, get_args, get_origin
 
-import yaml
-
 from offramp.errors import ConfigError
-from offramp.files.yaml_nodes import ambiguous_numbers, repeated_names
+from offramp.files.safe_yaml import YamlFaultError, parse_yaml
 from offramp.jsonio import shortened
 from offramp.settings.config import Config, build_config
-from offramp.settings.config_file import YAML_FAULTS
 from offramp.settings.keywords import KeywordSettings
 from offramp.settings.section import Section
 
@@ -185,15 +182,13 @@ def parse_assignment(text: str) -> tuple[Setting, object]:
 def _parse_value(setting: Setting, text: str) -> object:
     try:
         # The entries of a list stay text, which the setting's own check converts: the pick 0 is text, too.
-        loader = (yaml.BaseLoader if setting.kind == "list" else yaml.SafeLoader)(text)
-        root = loader.get_single_node()
-        faults = () if setting.kind == "text" else (*repeated_names(root), *ambiguous_numbers(root))
-        value = None if root is None else loader.construct_document(root)
-    except YAML_FAULTS as exc:
+        document = parse_yaml(text, only_text=setting.kind == "list")
+    except YamlFaultError as exc:
         if setting.kind == "text":
             return text
-        reason = " ".join(str(exc).split())
-        raise ConfigError(f"The value of {setting.name} must be YAML, got {shortened(text)!r}: {reason}.") from exc
+        raise ConfigError(f"The value of {setting.name} must be YAML, got {shortened(text)!r}: {exc}.") from exc
+    value = document.data
+    faults = () if setting.kind == "text" else (*document.repeated, *document.ambiguous)
     if faults:
         raise ConfigError(f"The value of {setting.name} must be plain, got {shortened(text)!r}: {'; '.join(faults)}.")
     if setting.kind == "text":

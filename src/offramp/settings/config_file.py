@@ -1,18 +1,15 @@
 """Settings from YAML or JSON files."""
 
+import errno
 from pathlib import Path
 
-import yaml
-
 from offramp.errors import ConfigError
-from offramp.files.yaml_nodes import ambiguous_numbers, repeated_names
+from offramp.files.safe_files import read_file
+from offramp.files.safe_yaml import MAX_YAML_BYTES, YamlFaultError, parse_yaml
 from offramp.jsonio import shortened
 from offramp.settings.config import Config, build_config
 
 CONFIG_VERSION = 1
-MAX_CONFIG_BYTES = 1_000_000
-# Values that contradict an explicit tag (`!!bool maybe`) leave PyYAML as plain Python errors.
-YAML_FAULTS = (yaml.YAMLError, RecursionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def load_config(path: str | Path) -> Config:
@@ -29,12 +26,12 @@ def load_config(path: str | Path) -> Config:
     """
     file = Path(path)
     try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(
-                f"Settings file {str(file)!r} must be smaller than 1 MB, it has {file.stat().st_size} bytes."
-            )
-        text = file.read_bytes()
+        text = read_file(file, limit=MAX_YAML_BYTES)
     except OSError as exc:
+        if exc.errno == errno.EFBIG:
+            raise ConfigError(
+                f"Settings file {str(file)!r} must be at most {MAX_YAML_BYTES // 1024} KiB; it is larger."
+            ) from exc
         raise ConfigError(f"Settings file {str(file)!r} cannot be read: {exc.strerror}. Check --config.") from exc
     return config_from_text(text, origin=f"Settings file {str(file)!r}")
 
@@ -54,19 +51,15 @@ def config_from_text(text: str | bytes, origin: str) -> Config:
             holds something that is no setting.
     """
     try:
-        loader = yaml.SafeLoader(text.decode("utf-8") if isinstance(text, bytes) else text)
-        root = loader.get_single_node()
-        repeated, ambiguous = repeated_names(root), ambiguous_numbers(root)
-        data = None if root is None else loader.construct_document(root)
-    except YAML_FAULTS as exc:
-        reason = " ".join(str(exc).split())
-        raise ConfigError(f"{origin} must be YAML text, but it cannot be parsed: {reason}.") from exc
+        document = parse_yaml(text)
+    except YamlFaultError as exc:
+        raise ConfigError(f"{origin} must be YAML text, but it cannot be parsed: {exc}.") from exc
+    repeated, ambiguous = "; ".join(document.repeated), "; ".join(document.ambiguous)
     if repeated:
-        raise ConfigError(f"{origin} must give every setting once, but {'; '.join(repeated)}. Leave all but one out.")
+        raise ConfigError(f"{origin} must give every setting once, but {repeated}. Leave all but one out.")
     if ambiguous:
-        raise ConfigError(f"{origin} must write numbers so that all readers agree, but {'; '.join(ambiguous)}.")
-    if data is None:
-        data = {}
+        raise ConfigError(f"{origin} must write numbers so that all readers agree, but {ambiguous}.")
+    data = {} if document.data is None else document.data
     if not isinstance(data, dict):
         raise ConfigError(f"{origin} must hold named settings, got a {type(data).__name__}.")
     version = data.get("version", CONFIG_VERSION)

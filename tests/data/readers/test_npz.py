@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,17 @@ def test_damage_anywhere_is_read_or_refused(tmp_path: Path, data: st.DataObject)
         assert read(path).train.images.dtype == np.uint8
     except DataError as exc:
         assert "damaged" in str(exc)  # noqa: PT017 - either outcome is right
+
+
+def test_an_archive_that_inflates_a_thousandfold_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in ("x", "y"):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                for _ in range(150):
+                    stream.write(bytes(1 << 20))
+    assert (tmp_path / "bomb.npz").stat().st_size < 400_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"at most 100 times its size, but it says 300 MiB"):
+        NpzReader().read(tmp_path / "bomb.npz", options(tmp_path))
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()

@@ -16,6 +16,8 @@ from offramp.errors import DataError
 
 _IMAGE_WORDS = frozenset(("x", "image", "images", "data"))
 _LABEL_WORDS = frozenset(("y", "label", "labels", "target", "targets"))
+_LARGEST_RATIO = 100
+_ALWAYS_ALLOWED_BYTES = 256 * 2**20
 _NAME_ARRAYS = ("class_names", "classes", "label_names")
 
 
@@ -63,6 +65,14 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
             raise DataError(
                 f"{str(path)!r} must unpack to at most {MAX_TOTAL_BYTES / 2**30:.0f} GiB, "
                 f"but it says {total_bytes / 2**30:.0f} GiB."
+            )
+        # Images shrink to a tenth at most; a thousand times less is a file that is made to fill the memory.
+        allowed = max(_ALWAYS_ALLOWED_BYTES, _LARGEST_RATIO * path.stat().st_size)
+        if total_bytes > allowed:
+            raise DataError(
+                f"{str(path)!r} must unpack to at most {_LARGEST_RATIO} times its size, but it says "
+                f"{total_bytes / 2**20:,.0f} MiB, and has {path.stat().st_size / 2**20:,.2f} MiB. If it is right, save "
+                "it with numpy.savez, which does not compress."
             )
         with np.load(path, allow_pickle=False) as arrays:
             return {name: np.asarray(arrays[name]) for name in arrays.files}
