@@ -21,6 +21,7 @@ FOLDER = ROOT / ".environments"
 
 # What a session of a bundle needs; torch and the rest of offramp's requirements stay away.
 _SESSION = ("onnxruntime", "numpy", "onnx", "pydantic", "pillow")
+_TOOLS = ("numpy", "onnx", "onnxslim", "onnxsim", "openvino")
 # The oldest onnxruntime of each kind of bundle, and the oldest onnx that reads it; both may be older than what a
 # search needs.
 _OLDEST = {"oldest": ("1.15.0", "1.17"), "4-bit": ("1.23.0", "1.17"), "ternary": ("1.24.1", "1.20")}
@@ -44,8 +45,8 @@ class Environment:
 def environments() -> dict[str, Environment]:
     """The environments by name.
 
-    Sessions are tried with the oldest onnxruntime of each kind of bundle and the lower bounds of pyproject.toml, and
-    with the newest packages; a whole search likewise.
+    Files are read with other tools. Sessions are tried with the oldest onnxruntime of each kind of bundle and the lower
+    bounds of pyproject.toml, and with the newest packages; a whole search likewise.
     """
     bounds = lower_bounds()
     others = tuple(f"{name}=={bounds[name]}" for name in _SESSION if not name.startswith("onnx"))
@@ -53,6 +54,7 @@ def environments() -> dict[str, Environment]:
         Environment(f"session-{kind}", (f"onnxruntime=={runtime}", f"onnx=={onnx}", *others), "smoke_session.py")
         for kind, (runtime, onnx) in _OLDEST.items()
     ]
+    made.append(Environment("tools", _TOOLS, "smoke_tools.py"))
     made.append(Environment("session-newest", _SESSION, "smoke_session.py"))
     made.append(Environment("search-oldest", tuple(f"{n}=={v}" for n, v in bounds.items()), "smoke_search.py"))
     made.append(Environment("search-newest", tuple(bounds), "smoke_search.py"))

@@ -111,17 +111,3 @@ def test_the_quantiser_of_onnxruntime_takes_the_file(every_file: dict[str, Path]
     quantize_static(source, tmp_path / "q.onnx", _Samples(onnx.load(source)), quant_format=QuantFormat.QDQ)
     made = onnx.load(tmp_path / "q.onnx")
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in made.graph.node}
-
-
-def test_onnxslim_takes_every_file(every_file: dict[str, Path]) -> None:
-    onnxslim = pytest.importorskip("onnxslim")
-    for path in every_file.values():
-        onnx.checker.check_model(onnxslim.slim(str(path)))
-
-
-def test_openvino_takes_every_file_without_2_bit_weights(every_file: dict[str, Path]) -> None:
-    openvino = pytest.importorskip("openvino")
-    core = openvino.Core()
-    for name, path in every_file.items():
-        if not name.startswith("ternary"):
-            core.compile_model(core.read_model(path), "CPU")

@@ -4,12 +4,14 @@ import errno
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from offramp.deploy.bundle.manifest import load_manifest
-from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource
+from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, WrittenTarget
 from offramp.deploy.targets.onnx.onnx_target import OnnxTarget
 from offramp.errors import ConfigError, InputError, RunError, UnknownNameError
 from offramp.files.safe_files import write_atomically
@@ -190,3 +192,27 @@ def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Pa
         assert (here / record).read_text() == (there / record).read_text()
         manifest = load_manifest(here / network.bundle)
         assert [item.tap for item in manifest.exits[:-1]] == [choice.tap for choice in network.architecture.exits]
+
+
+def test_a_network_of_narrow_weights_gets_a_copy_in_8_bits_beside_its_bundle(tmp_path: Path) -> None:
+    changes = {
+        "fine_tune__quantize": True,
+        "cost__weight_bits": 4,
+        "cost__branch_weight_bits": 4,
+        "train__epochs": 1,
+        "search__evaluations": 4,
+        "fine_tune__picks": ("knee",),
+    }
+    result = search(small_config(**changes), run=tmp_path / "run")
+    narrow, wide = (tmp_path / "run" / "chosen" / "knee" / name for name in ("bundle", "int8"))
+    assert result.written_targets == (WrittenTarget("int8", "knee", wide),)
+    assert load_manifest(narrow).oldest_runtime == "1.23.0"
+    assert load_manifest(wide).oldest_runtime == "1.15.0"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, *load_manifest(wide).input_shape), dtype=np.uint8)
+    assert EarlyExitSession(wide).predict(pixels) == EarlyExitSession(narrow).predict(pixels)
+    # A resumed run tries the missing one again, and names what was there.
+    shutil.rmtree(wide)
+    (tmp_path / "run" / "summary.json").unlink()
+    assert search(run=tmp_path / "run", resume=True).written_targets == result.written_targets
+    assert EarlyExitSession(wide).predict(pixels) == EarlyExitSession(narrow).predict(pixels)
+    assert search(run=tmp_path / "run", resume=True).written_targets == result.written_targets
