@@ -85,6 +85,9 @@ def _fields(descriptor: Any) -> dict[int, Any]:
 
 def _varint(content: bytes, position: int, end: int) -> tuple[int, int]:
     """A number, and the position behind it."""
+    # Most are of one byte.
+    if position < end and content[position] < 0x80:
+        return content[position], position + 1
     value = shift = 0
     while position < end and shift < 70:
         byte = content[position]
