@@ -12,6 +12,7 @@ from offramp.data.sound.wav import read_wav
 from offramp.data.sound.windows import Heard
 from offramp.deploy.bundle.bundle_files import open_files, read_limited
 from offramp.deploy.onnx.value_names import exit_name, features_name, input_name
+from offramp.deploy.runtime.bundle_graphs import StageSessions
 from offramp.deploy.runtime.graph_sessions import checked_graph, run, start_graph
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.errors import BundleError, InputError
@@ -70,10 +71,11 @@ class DetectorSession:
         check_runtime(self.manifest.oldest_runtime, what)
         names = [stage_file(index) for index in range(len(self.manifest.policy.scales))]
         files = open_files(self.path)
-        self._stages = [
-            start_graph(checked_graph(files, self.manifest, name, allow_large=allow_large), files.where(name), 1)
-            for name in names
-        ]
+        graphs = {name: checked_graph(files, self.manifest, name, allow_large=allow_large) for name in names}
+        self._stages = StageSessions(
+            tuple(start_graph(graph, files.where(name), 1) for name, graph in graphs.items()),
+            max(graph.demand.live_bytes for graph in graphs.values()),
+        )
         self._check_names()
 
     def detect_files(self, paths: list[Path]) -> tuple[SoundVerdict, ...]:
@@ -109,8 +111,8 @@ class DetectorSession:
         policy = self.manifest.policy
         inputs = normalised_windows(features, self.manifest)
         hidden = inputs
-        errors = np.zeros((1, len(self._stages)))
-        for index in range(len(self._stages)):
+        errors = np.zeros((1, len(self._stages.sessions)))
+        for index in range(len(self._stages.sessions)):
             hidden, output = self._run(index, hidden)
             errors[0, index] = float(np.square(output - inputs.reshape(len(inputs), -1)).mean(dtype=np.float64))
             # The errors of later exits are still 0. They do not matter where this exit or an earlier one decides.
@@ -132,22 +134,27 @@ class DetectorSession:
         """
         outputs = []
         hidden = inputs
-        for index in range(len(self._stages)):
+        for index in range(len(self._stages.sessions)):
             hidden, output = self._run(index, hidden)
             outputs.append(output)
         return tuple(outputs)
 
     def _run(self, index: int, hidden: Floats) -> tuple[Floats, Floats]:
-        last = index == len(self._stages) - 1
+        last = index == len(self._stages.sessions) - 1
         names = [exit_name(index)] if last else [exit_name(index), features_name(index)]
         what = f"Stage {index} of {str(self.path)!r}"
-        results: list[Floats] = run(self._stages[index], names, {input_name(index): hidden}, what)
+        size = self._stages.batch_size(len(hidden))
+        parts = [
+            run(self._stages.sessions[index], names, {input_name(index): hidden[start : start + size]}, what)
+            for start in range(0, len(hidden), size)
+        ]
+        results: list[Floats] = [np.concatenate(values) for values in zip(*parts, strict=True)]
         if not all(np.isfinite(values).all() for values in results):
             raise BundleError(f"{what} gave NaN or infinite values, which are no answer.")
         return (hidden if last else results[1]), results[0]
 
     def _check_names(self) -> None:
-        for index, stage in enumerate(self._stages):
+        for index, stage in enumerate(self._stages.sessions):
             inputs = {value.name for value in stage.get_inputs()}
             outputs = {value.name for value in stage.get_outputs()}
             if inputs != {input_name(index)} or exit_name(index) not in outputs:

@@ -448,3 +448,20 @@ def test_every_kind_of_bundle_that_offramp_writes_is_accepted(bundles_of_kinds: 
         for file in load_manifest(path).files:
             graph = check_graph((path / file.name).read_bytes(), f"{kind} {file.name}", branches="early" in file.name)
             assert onnx.load_model_from_string(graph.content()).graph.node == graph.model.graph.node
+
+
+def test_batches_are_no_larger_than_fits_into_memory(record: ExportRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = toys.samples(40)
+    expected = EarlyExitSession(record.path).all_logits(inputs)
+    stated = [file.graph for file in record.manifest.files if file.name.startswith("stage")]
+    largest = max(demand.live_bytes for demand in stated if demand is not None)
+    monkeypatch.setattr("offramp.deploy.runtime.bundle_graphs.MAX_BATCH_BYTES", 7 * largest + 1)
+    session = EarlyExitSession(record.path)
+    sizes = []
+    monkeypatch.setattr(session, "run_stage", lambda *given: sizes.append(len(given[1])) or run_stage(*given))
+    run_stage = EarlyExitSession.run_stage.__get__(session)
+    for ours, theirs in zip(session.all_logits(inputs), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert max(sizes) == 7
+    session.predict(inputs)
+    assert max(sizes) == 7

@@ -1,6 +1,7 @@
 """All graphs of a bundle, checked when it is loaded: those that run here, and those for other programs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from offramp.deploy.bundle.bundle_files import BundleFiles
@@ -15,7 +16,35 @@ Values = Mapping[str, tuple[int, Shape]]
 """Element types and shapes by name."""
 
 
-def load_graphs(files: BundleFiles, manifest: Manifest, num_threads: int, *, allow_large: bool) -> list[Any]:
+MAX_BATCH_BYTES = 2**31
+"""The largest sum of tensors alive at one time for a batch of more than one sample."""
+
+
+@dataclass(frozen=True, eq=False)
+class StageSessions:
+    """The stages of a bundle or a detector in onnxruntime.
+
+    Attributes:
+        sessions: Their sessions, in order.
+        live_bytes: What one sample takes in the stage that takes most.
+    """
+
+    sessions: tuple[Any, ...]
+    live_bytes: int
+
+    def batch_size(self, wanted: int) -> int:
+        """Limit how many samples are run together, so that memory stays bounded.
+
+        Args:
+            wanted: How many samples the caller wants to run together.
+
+        Returns:
+            That many, or as many as fit into `MAX_BATCH_BYTES`, but at least one.
+        """
+        return max(1, min(wanted, MAX_BATCH_BYTES // max(self.live_bytes, 1)))
+
+
+def load_graphs(files: BundleFiles, manifest: Manifest, num_threads: int, *, allow_large: bool) -> StageSessions:
     """Check every file of a bundle, and start its stages in onnxruntime.
 
     Args:
@@ -25,13 +54,13 @@ def load_graphs(files: BundleFiles, manifest: Manifest, num_threads: int, *, all
         allow_large: Whether a graph may take more than `USUAL_LIMIT`.
 
     Returns:
-        The sessions of the stages, in order.
+        The stages.
 
     Raises:
         BundleError: If a file is not the one that was exported, or is not safe to run.
     """
     stage_files = {item.file for item in manifest.exits}
-    sessions = {}
+    sessions, live_bytes = {}, 0
     for file in manifest.files:
         if not file.name.endswith(".onnx") and file.name not in stage_files:
             checked_content(files, manifest, file.name)
@@ -40,11 +69,12 @@ def load_graphs(files: BundleFiles, manifest: Manifest, num_threads: int, *, all
         where = files.where(file.name)
         if file.name in stage_files:
             sessions[file.name] = start_graph(graph, where, num_threads)
+            live_bytes = max(live_bytes, graph.demand.live_bytes)
         if file.name == MODEL_FILE:
             _check_values(graph, where, *_joined_values(manifest))
         if file.name == EARLY_EXIT_FILE:
             _check_values(graph, where, *_early_exit_values(manifest))
-    return [sessions[item.file] for item in manifest.exits]
+    return StageSessions(tuple(sessions[item.file] for item in manifest.exits), live_bytes)
 
 
 def _joined_values(manifest: Manifest) -> tuple[Values, Values]:

@@ -83,7 +83,8 @@ class EarlyExitSession:
                 f"The exit rule must have {early} threshold{'' if early == 1 else 's'}, one for each early exit of "
                 f"{str(self.path)!r}, but rule {self._rule.name!r} has {given}."
             )
-        self._stages = load_graphs(files, self.manifest, num_threads, allow_large=allow_large)
+        loaded = load_graphs(files, self.manifest, num_threads, allow_large=allow_large)
+        self._stages, self._fitting = loaded.sessions, loaded.batch_size
         self._check_shapes()
         self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
 
@@ -97,7 +98,7 @@ class EarlyExitSession:
 
         Args:
             images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
-            batch_size: How many samples are run together, >= 1.
+            batch_size: How many samples are run together, >= 1; fewer where they would take more than 2 GiB.
 
         Returns:
             One prediction per sample, in order.
@@ -107,6 +108,7 @@ class EarlyExitSession:
         """
         inputs = self.prepare(images)
         _check_batch_size(batch_size)
+        batch_size = self._fitting(batch_size)
         runner = Regrouper(len(self._stages), batch_size, self.run_stage, self._rule.leaves)
         left: list[Left] = []
         for start in range(0, len(inputs), batch_size):
@@ -199,13 +201,14 @@ class EarlyExitSession:
 
         Args:
             images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
-            batch_size: How many samples are run together, >= 1.
+            batch_size: How many samples are run together, >= 1; fewer where they would take more than 2 GiB.
 
         Returns:
             Logits (samples, classes) of every exit.
         """
         inputs = self.prepare(images)
         _check_batch_size(batch_size)
+        batch_size = self._fitting(batch_size)
         collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]
         for start in range(0, len(inputs), batch_size):
             features = inputs[start : start + batch_size]
