@@ -25,7 +25,7 @@ from offramp.cost.pricing import build_cost_model
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.settings.cost_config import CostConfig
-from offramp.workload.from_onnx.conversion import workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.graph import Workload
 
 DEFAULT_FOLDER = Path(__file__).parents[2] / "shared" / "reference" / "eenn"
@@ -214,7 +214,7 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
     Returns:
         One row of the table.
     """
-    workload = workload_from_onnx(folder / name / "model.onnx")
+    workload = network_from_onnx(folder / name / "model.onnx").workload
     stats = json.loads((folder / name / "stats.json").read_text(encoding="utf-8"))
     rates = tuple(float(rate) for rate in stats["exits_ratios"])
     products = {}

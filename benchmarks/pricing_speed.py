@@ -23,7 +23,7 @@ from benchmarks.record import save_result
 from offramp.cost.pricing import build_cost_model, price_onnx
 from offramp.hardware.loader import load_accelerator
 from offramp.settings.cost_config import CostConfig
-from offramp.workload.from_onnx.conversion import workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.graph import Role, Workload
 
 COLD_S, WARM_S, SHARED_S = 5.0, 0.5, 0.05
@@ -72,7 +72,7 @@ def variants(folder: Path) -> list[Workload]:
     """``MANY`` networks with other sets of exits, the first ones again if there are too few."""
     found = []
     for name in NETWORKS:
-        workload = workload_from_onnx(folder / name / "model.onnx")
+        workload = network_from_onnx(folder / name / "model.onnx").workload
         early = range(workload.num_stages - 1)
         for count in range(1, len(early) + 1):
             found += [with_exits(workload, kept) for kept in itertools.combinations(early, count)]

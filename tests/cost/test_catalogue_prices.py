@@ -16,8 +16,8 @@ from offramp.cost.report import Convention, CostReport
 from offramp.errors import AcceleratorError, UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import accelerator_names, load_accelerator
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 NETWORKS = ("nas/iter_0/net_1", "nas/iter_0/net_3", "nas/iter_0/net_8")
 FOCUS = ("focus/0_2_6", "focus/0_4_8", "focus/1_2_4", "focus/3_5_8")

@@ -10,8 +10,8 @@ import pytest
 from offramp.cost.pricing import build_cost_model, price_onnx
 from offramp.errors import ConfigError, InputError
 from offramp.settings.cost_config import CostConfig
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import Op
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 
 def test_the_settings_choose_engine_and_convention(reference: Path) -> None:

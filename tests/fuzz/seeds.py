@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from scipy.io import savemat
 
 from offramp.hardware.loader import CATALOG as CATALOG
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 from tests.data.readers.test_cifar import archive, cifar10_files
 from tests.data.readers.test_parquet import structs
@@ -18,6 +17,7 @@ from tests.data.samples import random_images, write_class_folders
 from tests.hardware import samples
 from tests.hardware.formats.test_stream_yaml import stream
 from tests.workload.from_onnx import onnx_samples
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ import pytest
 from offramp.nn.lowering.lower import lower
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer, Role, Workload
 from offramp.workload.layer import Op
 from tests.nn.members import family_space, member
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "eenn"
 GRAPHS = sorted(REFERENCE.glob("**/model.onnx"))

@@ -19,11 +19,10 @@ from offramp.cost.price_cache import cached_engines
 from offramp.cost.report import CostModel, CostReport
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Workload
 from offramp.workload.layer import Op
 from tests.cost.mapping.optimized.checker import faults
-from tests.workload.from_onnx.onnx_samples import Net, save
+from tests.workload.from_onnx.onnx_samples import Net, save, workload_from_onnx
 
 QUIET = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 KINDS = (

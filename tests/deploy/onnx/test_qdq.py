@@ -28,10 +28,10 @@ from offramp.run.checks.settings_checks import check_settings
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.space.architecture import Precision
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from tests.deploy import toys
 from tests.deploy.conftest import export
 from tests.nn import members
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 WEIGHT_ENDS = ("weight.whole", "weight.whole_int4", "weight.whole_int2")
 

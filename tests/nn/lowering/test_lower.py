@@ -21,10 +21,10 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, ExitChoice, Precision, StageChoice
 from offramp.space.early_exit_space import EarlyExitSpace
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import GRAPH_INPUT, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.nn.members import BRANCHES, SMALL, family_space, member, small_supernet
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 
 class Function(nn.Module):

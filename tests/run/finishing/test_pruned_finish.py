@@ -26,10 +26,10 @@ from offramp.run.finishing.targets import Selection
 from offramp.run.summarize import summarize
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.trainer import TrainingLog
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import MATRIX_OPS
 from tests.conftest import small_config
 from tests.nn.random_networks import random_network
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 
 @pytest.fixture(scope="module")

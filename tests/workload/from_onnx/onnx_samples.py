@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.graph import Workload
 
 Size = int | str
@@ -76,3 +77,20 @@ def two_exits() -> Net:
 
 def places(workload: Workload) -> dict[str, tuple[int, str]]:
     return {layer.name: (layer.stage, layer.role.value) for layer in workload.layers}
+
+
+def workload_from_onnx(
+    path: Path,
+    *,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    branch_weight_bits: int | None = None,
+    branch_activation_bits: int | None = None,
+    read_weights: bool = False,
+    final: str | None = None,
+) -> Workload:
+    """The network in a file with these bit widths, those of branches as in the backbone if they are left out."""
+    workload = network_from_onnx(path, final=final, read_weights=read_weights).workload
+    branch_weights = weight_bits if branch_weight_bits is None else branch_weight_bits
+    branch_activations = activation_bits if branch_activation_bits is None else branch_activation_bits
+    return workload.with_bits(weight_bits, activation_bits, branch_weights, branch_activations)

@@ -22,9 +22,9 @@ from offramp.nn.quantization.quantize import prepare_
 from offramp.nn.supernet.supernet import Supernet
 from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import Op
 from tests.nn.analog.test_analog_convolution import ARRAY, NAME, prepared
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 
 def exported(network: EarlyExitNetwork, path: Path, change: Callable[[Any], None] | None = None) -> Path:
@@ -43,7 +43,7 @@ def exported(network: EarlyExitNetwork, path: Path, change: Callable[[Any], None
 def test_layers_shapes_and_price_are_those_of_the_network(channels: int, width: int, rows: int, tmp_path: Path) -> None:
     network = prepared(channels, width=width, array=replace(ARRAY, rows=rows))
     expected = lower(network).with_analog_channels({NAME: channels})
-    found = workload_from_onnx(exported(network, tmp_path / "m.onnx"), allow_single_exit=True)
+    found = workload_from_onnx(exported(network, tmp_path / "m.onnx"))
     assert [x.shape for x in found.layers] == [x.shape for x in expected.layers]
     assert [x.analog_channels for x in found.layers] == [0, channels, 0, 0]
     assert [x.role for x in found.layers] == [x.role for x in expected.layers]
@@ -72,7 +72,7 @@ def test_layers_that_read_the_same_values_are_told_apart(rows: int, tmp_path: Pa
 
 def test_a_network_without_analog_layers_is_left_to_the_mapper(tmp_path: Path) -> None:
     network = prepared(0)
-    found = workload_from_onnx(exported(network, tmp_path / "m.onnx"), allow_single_exit=True)
+    found = workload_from_onnx(exported(network, tmp_path / "m.onnx"))
     assert [x.analog_channels for x in found.layers] == [None] * 4
 
 
@@ -102,7 +102,7 @@ def another_function(graph: Any) -> None:
 def test_what_is_not_an_analog_layer_step_by_step_is_refused(change: Callable[[Any], None], tmp_path: Path) -> None:
     path = exported(prepared(6), tmp_path / "m.onnx", change)
     with pytest.raises(UnsupportedLayerError, match="Round"):
-        workload_from_onnx(path, allow_single_exit=True)
+        workload_from_onnx(path)
 
 
 def test_an_accelerator_without_such_a_core_says_so(tmp_path: Path) -> None:

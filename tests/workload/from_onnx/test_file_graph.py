@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from offramp.errors import WorkloadError
-from offramp.workload.from_onnx.conversion import network_from_onnx, workload_from_onnx
+from offramp.workload.from_onnx.conversion import network_from_onnx
 from offramp.workload.from_onnx.file_graph import read_onnx
-from tests.workload.from_onnx.onnx_samples import Net, save, two_exits
+from tests.workload.from_onnx.onnx_samples import Net, save, two_exits, workload_from_onnx
 
 
 def test_nodes_shapes_and_small_constants(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="is a folder"):
         workload_from_onnx(tmp_path)
     with pytest.raises(WorkloadError, match="cannot be read"):
-        workload_from_onnx("a\0b.onnx")
+        workload_from_onnx(Path("a\0b.onnx"))
 
 
 def test_every_truncation_is_a_sentence_or_a_smaller_graph(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from offramp.errors import UnsupportedLayerError
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.from_onnx.file_graph import read_onnx
 from offramp.workload.from_onnx.found_layers import Treatment, find_layers
 from offramp.workload.layer import Op
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, workload_from_onnx
 
 CONV_1, CONV_2, CONV_3 = 16 * 3 * 9 * 256, 16 * 16 * 9 * 256, 32 * 16 * 9 * 256
 BASE = CONV_1 + 160 + CONV_2 + CONV_3 + 320
@@ -174,6 +173,4 @@ def test_a_layer_of_which_only_the_shape_is_needed_is_unused(tmp_path: Path) -> 
     seen = net.op("Shape", net.conv(net.input, 4, 3, name="seen"))
     zero = net.op("ConstantOfShape", seen, value=onnx.numpy_helper.from_array(np.zeros(1, np.float32)))
     out = net.op("Add", net.conv(net.input, 4, 3, name="conv"), zero)
-    assert [
-        layer.name for layer in workload_from_onnx(net.exit(out).save(tmp_path), allow_single_exit=True).layers
-    ] == ["conv"]
+    assert [layer.name for layer in workload_from_onnx(net.exit(out).save(tmp_path)).layers] == ["conv"]

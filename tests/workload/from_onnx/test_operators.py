@@ -8,16 +8,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer
 from offramp.workload.layer import LayerShape, Op
-from tests.workload.from_onnx.onnx_samples import Net, save
+from tests.workload.from_onnx.onnx_samples import Net, save, workload_from_onnx
 
 Build = Callable[[Net], str]
 
 
 def layers(net: Net, tmp_path: Path) -> tuple[Layer, ...]:
-    return workload_from_onnx(net.save(tmp_path), allow_single_exit=True).layers
+    return workload_from_onnx(net.save(tmp_path)).layers
 
 
 def only(net: Net, output: str, tmp_path: Path) -> LayerShape:
@@ -247,7 +246,7 @@ def test_a_weight_that_does_not_fit_is_a_contradiction(tmp_path: Path) -> None:
     model = net.exit(net.conv(net.input, 4, 3, name="conv")).model()
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("t0", TensorProto.FLOAT, (1, 5, 8, 8)))
     with pytest.raises(WorkloadError, match=r"contradicts itself: conv \(Conv\): its weight has shape \(4, 3, 3, 3\)"):
-        workload_from_onnx(save(model, tmp_path), allow_single_exit=True)
+        workload_from_onnx(save(model, tmp_path))
 
 
 def test_a_window_that_does_not_fit_is_a_contradiction(tmp_path: Path) -> None:
@@ -255,7 +254,7 @@ def test_a_window_that_does_not_fit_is_a_contradiction(tmp_path: Path) -> None:
     model = net.exit(net.conv(net.input, 4, 3, name="conv")).model()
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("t0", TensorProto.FLOAT, (1, 4, 7, 8)))
     with pytest.raises(WorkloadError, match="its window makes 8 into 8, but its output has size 7"):
-        workload_from_onnx(save(model, tmp_path), allow_single_exit=True)
+        workload_from_onnx(save(model, tmp_path))
 
 
 @pytest.mark.parametrize("change", [{"strides": [0, 1]}, {"dilations": [1]}, {"group": 2}, {"pads": [-1, 0, 0, 0]}])
@@ -267,4 +266,4 @@ def test_impossible_attributes_are_sentences(tmp_path: Path, change: dict[str, o
     node.attribute.extend(helper.make_attribute(key, value) for key, value in ({"pads": [1] * 4} | change).items())
     net.outputs[0].CopyFrom(helper.make_tensor_value_info("t0", TensorProto.FLOAT, (1, 4, 8, 8)))
     with pytest.raises(WorkloadError, match="conv"):
-        workload_from_onnx(net.save(tmp_path), allow_single_exit=True)
+        workload_from_onnx(net.save(tmp_path))

@@ -7,9 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.from_onnx.shape_propagation import propagate_shapes
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, workload_from_onnx
 
 
 def padded_as_in_tensorflow(net: Net, x: str) -> str:
@@ -31,7 +30,7 @@ def test_padding_that_is_computed_from_a_shape_has_a_known_size(tmp_path: Path) 
     net = Net((1, 3, 8, 8))
     padded = padded_as_in_tensorflow(net, net.input)
     out = net.conv(padded, 4, 3, strides=[2, 2], pads=[0] * 4)
-    (layer,) = workload_from_onnx(net.exit(out).save(tmp_path), allow_single_exit=True).layers
+    (layer,) = workload_from_onnx(net.exit(out).save(tmp_path)).layers
     assert (layer.shape.iy, layer.shape.ix, layer.shape.oy, layer.shape.ox) == (9, 9, 4, 4)
     assert layer.shape.macs == 4 * 3 * 9 * 16
 
@@ -115,7 +114,7 @@ def test_shapes_that_were_inferred_one_row_too_large_are_corrected_behind_the_po
     net = Net((1, 3, 6, 6), opset=19)
     pooled = net.op("MaxPool", net.input, kernel_shape=[2, 2], strides=[2, 2], pads=[1] * 4, ceil_mode=1)
     path = net.exit(net.op("Flatten", net.conv(pooled, 4, 3, name="conv"))).save(tmp_path, infer=True)
-    (pool, conv) = workload_from_onnx(path, allow_single_exit=True).layers
+    (pool, conv) = workload_from_onnx(path).layers
     assert (pool.shape.oy, pool.shape.ox, conv.shape.oy, conv.shape.macs) == (4, 4, 4, 16 * 4 * 27)
 
 

@@ -9,9 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.from_onnx.file_graph import read_onnx
-from tests.workload.from_onnx.onnx_samples import Net, save, two_exits
+from tests.workload.from_onnx.onnx_samples import Net, save, two_exits, workload_from_onnx
 
 
 def thin(shape: tuple[int, ...], nonzero: int, kind: type = np.float32, zero: int = 0) -> NDArray[Any]:
@@ -41,8 +40,8 @@ def test_they_are_only_read_where_it_is_asked_for(tmp_path: Path) -> None:
     net = Net()
     path = classifier(net, net.constant(thin((4, 3, 3, 3), 27))).save(tmp_path)
     assert read_onnx(path).weight_densities == {}
-    plain = workload_from_onnx(path, allow_single_exit=True)
-    read = workload_from_onnx(path, allow_single_exit=True, read_weights=True, weight_bits=4)
+    plain = workload_from_onnx(path)
+    read = workload_from_onnx(path, read_weights=True, weight_bits=4)
     assert [x.shape.weight_density for x in plain.layers] == [1.0] * 3
     assert [(x.shape.weight_density, x.shape.weight_bits) for x in read.layers] == [(0.25, 4), (1.0, 4), (0.5, 4)]
     assert read.weight_density == (27 + 20) / (108 + 40)

@@ -21,8 +21,8 @@ from offramp.cost.price_cache import CachedEngine
 from offramp.cost.report import Convention, CostReport, LayerCost, LayerEngine, MemoryEnergy
 from offramp.hardware.accelerator import Core
 from offramp.hardware.loader import load_accelerator
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import LayerShape, Op
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 TESTS = Path(__file__).parents[3]
 REFERENCE = TESTS.parents[1] / "shared" / "reference" / "eenn"

@@ -17,13 +17,13 @@ from offramp.cost.price_cache import CachedEngine
 from offramp.cost.schedule import TransferKind
 from offramp.errors import InputError, UnsupportedLayerError
 from offramp.hardware.loader import load_accelerator
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 from tests.cost.mapping.optimized.checker import early_work, faults
 from tests.cost.mapping.optimized.networks import branch, conv, quad, team_of
 from tests.cost.mapping.optimized.planning.test_plan_optimizer import chain
 from tests.cost.toys import ToyEngine
+from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 NATIVE = NativeEngine(goal="energy_delay_product", num_spatial_mappings=1)
 # All models share the prices of layers.

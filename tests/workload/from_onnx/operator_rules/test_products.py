@@ -13,10 +13,9 @@ from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
 from offramp.errors import UnsupportedLayerError, WorkloadError
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
-from tests.workload.from_onnx.onnx_samples import Net, save
+from tests.workload.from_onnx.onnx_samples import Net, save, workload_from_onnx
 from tests.workload.from_onnx.small_vit import CLASSES, HEADS, SIZE, WIDTH, small_vit
 
 TOKENS = 6
@@ -68,9 +67,7 @@ def macs_of_the_first_stage() -> int:
 
 def layers(net: Net, tmp_path: Path, weight_bits: int = 8, activation_bits: int = 8) -> tuple[Layer, ...]:
     path = net.save(tmp_path)
-    return workload_from_onnx(
-        path, allow_single_exit=True, weight_bits=weight_bits, activation_bits=activation_bits
-    ).layers
+    return workload_from_onnx(path, weight_bits=weight_bits, activation_bits=activation_bits).layers
 
 
 def tokens(batch: int | str = 1) -> Net:

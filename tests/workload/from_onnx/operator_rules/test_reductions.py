@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer
 from offramp.workload.layer import LayerShape, Op
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, workload_from_onnx
 
 
 def layers(net: Net, output: str, tmp_path: Path) -> tuple[Layer, ...]:
-    return workload_from_onnx(net.exit(output).save(tmp_path), allow_single_exit=True).layers
+    return workload_from_onnx(net.exit(output).save(tmp_path)).layers
 
 
 @pytest.mark.parametrize(

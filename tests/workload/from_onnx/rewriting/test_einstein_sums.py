@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import UnsupportedLayerError
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import LayerShape, Op
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, workload_from_onnx
 
 
 def shapes(net: Net, output: str, tmp_path: Path) -> list[LayerShape]:
-    workload = workload_from_onnx(net.exit(output).save(tmp_path), allow_single_exit=True)
+    workload = workload_from_onnx(net.exit(output).save(tmp_path))
     return [layer.shape for layer in workload.layers]
 
 

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer
 from offramp.workload.layer import Op
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, workload_from_onnx
 
 Build = Callable[[Net, str], str]
 WIDTH = 8
 
 
 def layers(net: Net, output: str, tmp_path: Path) -> tuple[Layer, ...]:
-    return workload_from_onnx(net.exit(output).save(tmp_path), allow_single_exit=True).layers
+    return workload_from_onnx(net.exit(output).save(tmp_path)).layers
 
 
 def scaled(net: Net, x: str) -> str:

@@ -11,9 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.layer import LayerShape, Op
-from tests.workload.from_onnx.onnx_samples import Net, save
+from tests.workload.from_onnx.onnx_samples import Net, save, workload_from_onnx
 
 MICROSOFT = "com.microsoft"
 
@@ -149,7 +148,7 @@ def test_an_operator_of_onnxruntime_is_the_standard_one(name: str, tmp_path: Pat
         a, b = net.conv(net.input, 4, 3), net.conv(net.input, 4, 3)
         out = build(net, a, b)
         last = out if "Global" in name else net.conv(out, 2, 8 if "Concat" in name else 4, kernel=1)
-        workload = workload_from_onnx(net.exit(last).save(tmp_path), allow_single_exit=True)
+        workload = workload_from_onnx(net.exit(last).save(tmp_path))
         found.append([layer.shape for layer in workload.layers])
     assert found[0] == found[1]
 
@@ -158,7 +157,7 @@ def test_a_dense_layer_in_integers_is_a_dense_layer(tmp_path: Path) -> None:
     net = Net((1, 12))
     weight = quantized(net, net.weight(7, 12, kind=np.uint8))
     out = net.op("QGemm", *quantized(net, net.input), *weight, "", transB=1, domain=MICROSOFT)
-    (layer,) = workload_from_onnx(net.exit(out).save(tmp_path), allow_single_exit=True).layers
+    (layer,) = workload_from_onnx(net.exit(out).save(tmp_path)).layers
     assert layer.shape == LayerShape(Op.DENSE, k=7, c=12)
 
 
@@ -169,7 +168,7 @@ def test_scales_of_values_that_are_quantised_as_they_come_are_no_layers(tmp_path
     weight, point = net.weight(5, 4, 3, 3, kind=np.uint8), net.constant(0, np.uint8)
     sums = net.op("Cast", net.op("ConvInteger", "xq", weight, "zero", point, name="integer"), to=TensorProto.FLOAT)
     out = net.op("Mul", sums, net.op("Mul", "scale", net.constant(0.1)))
-    found = workload_from_onnx(net.exit(out).save(tmp_path), allow_single_exit=True).layers
+    found = workload_from_onnx(net.exit(out).save(tmp_path)).layers
     assert [(layer.name, layer.inputs) for layer in found] == [("conv", ("input",)), ("integer", ("conv",))]
 
 
@@ -180,7 +179,7 @@ def test_quantisation_in_the_dialects_of_qonnx_is_free(domain: str, tmp_path: Pa
     weight = net.op("Quant", net.weight(4, 3, 3, 3), *scales, domain=domain, signed=1, narrow=1)
     x = net.op("Conv", net.op("Quant", net.input, *scales, domain=domain), weight, name="conv")
     x = net.op("Trunc", net.op("BipolarQuant", x, scales[0], domain=domain), *scales, scales[0], domain=domain)
-    found = workload_from_onnx(net.exit(net.head(x, 4, name="head")).save(tmp_path), allow_single_exit=True)
+    found = workload_from_onnx(net.exit(net.head(x, 4, name="head")).save(tmp_path))
     assert [layer.name for layer in found.layers] == ["conv", "head/pool", "head/fc"]
     assert found.layers[0].shape.macs == 36 * 4 * 27
 
@@ -193,6 +192,6 @@ def test_integer_operators_of_deeploy(domain: str, tmp_path: Path) -> None:
     mean = net.op("IntegerMean", x, axes=1, keepdims=0, domain=domain, name="mean")
     model = net.exit(net.op("MatMul", mean, net.weight(8, 3), name="last")).model()
     model.graph.value_info.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, (1, 8)))
-    found = workload_from_onnx(save(model, tmp_path), allow_single_exit=True).layers
+    found = workload_from_onnx(save(model, tmp_path)).layers
     assert [layer.name for layer in found] == ["first", "mean", "last"]
     assert found[1].shape == LayerShape(Op.AVG_POOL, g=8, fy=6, iy=6)

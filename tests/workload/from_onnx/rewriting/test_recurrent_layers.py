@@ -8,17 +8,16 @@ import pytest
 from onnx import helper
 
 from offramp.errors import UnsupportedLayerError
-from offramp.workload.from_onnx.conversion import workload_from_onnx
 from offramp.workload.graph import Layer
 from offramp.workload.layer import Op
-from tests.workload.from_onnx.onnx_samples import Net
+from tests.workload.from_onnx.onnx_samples import Net, workload_from_onnx
 
 STEPS, INPUTS, UNITS = 5, 3, 4
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def layers(net: Net, output: str, tmp_path: Path) -> tuple[Layer, ...]:
-    return workload_from_onnx(net.exit(output).save(tmp_path), allow_single_exit=True).layers
+    return workload_from_onnx(net.exit(output).save(tmp_path)).layers
 
 
 def sequence(net: Net) -> str:
