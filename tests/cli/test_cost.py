@@ -59,3 +59,23 @@ def test_the_final_exit_can_be_named(tmp_path: Path) -> None:
         assert [stage["exit"] for stage in json.loads(done.stdout)["stages"]] == exits
     shown = CliRunner().invoke(app, ["cost", path], env={"COLUMNS": "200"}).output
     assert [line.split()[0] for line in shown.splitlines() if line.strip().startswith((early, last))] == [early, last]
+
+
+def test_what_a_mapping_of_a_layer_may_do_is_an_option(tmp_path: Path) -> None:
+    options = ["--loads", "overlap", "--unrolling", "zigzag", "--memory-fill", "best"]
+    done = CliRunner().invoke(app, ["cost", str(two_exits().save(tmp_path)), "--json", *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["engine_version"].endswith(".overlap.zigzag.fill")
+
+
+def test_what_does_not_fit_the_memories_is_told(tmp_path: Path) -> None:
+    # 8 x 512 x 512 values of 8 bits are 2 MiB, four times the SRAM of the microcontroller.
+    net = Net((1, 3, 512, 512))
+    net.exit(net.head(net.conv(net.input, 8, 3), 8))
+    path = str(net.save(tmp_path))
+    done = CliRunner().invoke(app, ["cost", path, "--accelerator", "mcu", "--json"])
+    found = json.loads(done.stdout)
+    assert [(need["content"], need["fits"]) for need in found["memory"]] == [("weights", True), ("activations", False)]
+    assert any("The activations do not fit" in warning for warning in found["warnings"])
+    shown = CliRunner().invoke(app, ["cost", path, "--accelerator", "mcu"], env={"COLUMNS": "200"}).output
+    assert "The activations do not fit: they need" in shown

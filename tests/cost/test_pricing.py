@@ -106,3 +106,32 @@ def test_a_chip_with_formulas_has_one_engine() -> None:
         build_cost_model(CostConfig(accelerator="diana", engine="zigzag"))
     with pytest.raises(ConfigError, match="convention 'offramp'"):
         build_cost_model(CostConfig(accelerator="diana", convention="published"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"loads": "overlap"}, ".overlap"),
+        ({"unrolling": "zigzag"}, ".zigzag"),
+        ({"memory_fill": "best"}, ".fill"),
+    ],
+)
+def test_every_choice_of_a_layer_engine_is_a_setting_and_part_of_the_key_of_stored_prices(
+    tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    chosen = build_cost_model(CostConfig.model_validate(settings), cache=tmp_path / "c.sqlite")
+    plain = build_cost_model(CostConfig(), cache=tmp_path / "c.sqlite")
+    assert words in chosen.name
+    assert words not in plain.name
+
+
+def test_loads_are_an_option_of_the_zigzag_engine_too(tmp_path: Path) -> None:
+    pytest.importorskip("zigzag")
+    model = build_cost_model(CostConfig(engine="zigzag", loads="overlap"), cache=tmp_path / "c.sqlite")
+    assert ".overlap" in model.name
+
+
+@pytest.mark.parametrize("settings", [{"loads": "overlap"}, {"unrolling": "zigzag"}, {"memory_fill": "best"}])
+def test_a_chip_with_formulas_knows_no_choices_of_a_mapping(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="know no loads, unrolling or memory_fill"):
+        build_cost_model(CostConfig.model_validate({"accelerator": "diana", **settings}))

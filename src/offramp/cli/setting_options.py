@@ -89,6 +89,7 @@ COST_OPTIONS = (
     SettingOption("--convention", "cost.convention", COST),
     SettingOption("--loads", "cost.loads", COST),
     SettingOption("--unrolling", "cost.unrolling", COST),
+    SettingOption("--memory-fill", "cost.memory_fill", COST),
     SettingOption("--mapping", "cost.mapping", COST),
 )
 """The options of `offramp cost` that give a setting."""

@@ -63,7 +63,9 @@ def build_cost_model(
         return ChannelSplitModel(free=free_assignment, overlapping=cost.mapping == "optimized", exit_rates=rates)
     optimized = cost.mapping == "optimized"
     goals: tuple[Goal, ...] = ("energy_delay_product", "energy") if optimized else ("latency",)
-    built = build_engines(cost.engine, EngineOptions(goals, coarse, accelerator, cost.loads, cost.unrolling))
+    built = build_engines(
+        cost.engine, EngineOptions(goals, coarse, accelerator, cost.loads, cost.unrolling, cost.memory_fill)
+    )
     engines = cached_engines(built, cache or default_cache_path())
     if optimized:
         steps = frozenset(MappingStep(name) for name in cost.mapping_steps)
@@ -85,10 +87,11 @@ def check_engine(cost: CostConfig, accelerator: Accelerator) -> None:
     COST_ENGINES.get(cost.engine)
     if accelerator.formulas is None:
         return
-    if cost.loads != "before" or cost.unrolling != "best":
+    if (cost.loads, cost.unrolling, cost.memory_fill) != ("before", "best", "full"):
         raise ConfigError(
-            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which know neither loads nor "
-            f"unrollings, got loads {cost.loads!r} and unrolling {cost.unrolling!r}. Leave both at their defaults."
+            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which know no loads, unrolling "
+            f"or memory_fill, got {cost.loads!r}, {cost.unrolling!r} and {cost.memory_fill!r}. Leave them at their "
+            "defaults."
         )
     if cost.engine not in (DEFAULT_ENGINE, FORMULA_ENGINE) or cost.convention != "offramp":
         raise ConfigError(

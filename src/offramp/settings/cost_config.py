@@ -33,6 +33,10 @@ class CostConfig(Section):
         default="best",
         description="How the native engine cuts a core's dataflow down to a smaller layer: best, or as zigzag.",
     )
+    memory_fill: Literal["full", "best"] = Field(
+        default="full",
+        description="How much of a core's memories the native engine fills: full, or best (slower, never worse).",
+    )
     mapping: Literal["layer_by_layer", "optimized"] = Field(
         default="layer_by_layer", description="Mapping: layer_by_layer (one core) or optimized (all cores)."
     )

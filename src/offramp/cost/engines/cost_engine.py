@@ -16,6 +16,9 @@ Loads = Literal["before", "overlap"]
 Unrolling = Literal["best", "zigzag"]
 """How a dataflow's loop on several array dimensions is divided for a smaller layer: the best way, or zigzag-dse's."""
 
+MemoryFill = Literal["full", "best"]
+"""How much of the memories a mapping fills: as much as it can, or as much as is best."""
+
 
 @runtime_checkable
 class MultiGoalEngine(LayerEngine, Protocol):
@@ -68,6 +71,7 @@ class EngineOptions:
         accelerator: The accelerator whose cores are priced, for engines that need more of it than the core.
         loads: When data that is loaded once arrives. Engines without that choice ignore it.
         unrolling: How a dataflow is cut down to a smaller layer. Engines without that choice ignore it.
+        memory_fill: How much of the memories a mapping fills. Engines without that choice ignore it.
     """
 
     goals: tuple[Goal, ...] = ("latency",)
@@ -75,6 +79,7 @@ class EngineOptions:
     accelerator: Accelerator | None = None
     loads: Loads = "before"
     unrolling: Unrolling = "best"
+    memory_fill: MemoryFill = "full"
 
     def __post_init__(self) -> None:
         if not self.goals:

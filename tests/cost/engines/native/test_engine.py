@@ -218,6 +218,7 @@ def test_every_setting_is_in_the_version() -> None:
         NativeEngine(mixed_spatial_mappings=True),
         NativeEngine(loads_overlap_computation=True),
         NativeEngine(unrolling="zigzag"),
+        NativeEngine(memory_fill="best"),
     ]
     assert len({engine.version for engine in engines}) == len(engines)
     assert {engine.name for engine in engines} == {"native"}

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions, Unrolling
+from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions, MemoryFill, Unrolling
 from offramp.cost.engines.native.in_memory_arrays import ImcGeometry, why_not
 from offramp.cost.engines.native.intra_core import MappingCosts, evaluate_orderings
 from offramp.cost.engines.native.loop_mapping import (
@@ -18,7 +18,7 @@ from offramp.cost.engines.native.loop_mapping import (
     temporal_loops,
 )
 from offramp.cost.engines.native.loop_nest import LoopNest, loop_nest, sparse_nest
-from offramp.cost.engines.native.memory_levels import CoreView, unserved_movement, view_core
+from offramp.cost.engines.native.memory_levels import CoreView, partly_used, unserved_movement, view_core
 from offramp.cost.engines.native.spatial_unrolling import SpatialCandidate, SpatialSearch, spatial_candidates
 from offramp.cost.operator_rules import RULE_OPS, rule_cost
 from offramp.cost.report import Goal, LayerCost, LayerEngine, MemoryEnergy
@@ -29,6 +29,9 @@ from offramp.workload.layer import LayerShape
 
 MODEL_VERSION = 4
 """To be raised whenever a figure may change."""
+
+MANY_SPATIAL_MAPPINGS = 48
+"""Spatial mappings that are tried where no loop order fits the memories under the best-ranked ones."""
 
 BLOCK = 5040
 """Loop orders priced at once: what 7 different loops have. Bounds the memory that a layer takes."""
@@ -62,7 +65,10 @@ class NativeEngine:
             networks.
         unrolling: How a loop that a dataflow has on several array dimensions is divided where the layer is smaller:
             ``best``, or ``zigzag`` as zigzag-dse 3.9.1 does, which takes the loop off some of these dimensions. Other
-            layers and cores cost the same under both, and ``best`` is never worse.
+            layers and cores cost the same under both, and ``best`` is never worse. With ``best``, more mappings are
+            tried for a layer that zigzag-dse refuses because none fits the memories.
+        memory_fill: How much of the memories a mapping fills: ``full`` as much as it can, as zigzag-dse does, or
+            ``best`` as much as is best, which takes several times as long.
     """
 
     goal: Goal = "latency"
@@ -71,6 +77,7 @@ class NativeEngine:
     mixed_spatial_mappings: bool = False
     loads_overlap_computation: bool = False
     unrolling: Unrolling = "best"
+    memory_fill: MemoryFill = "full"
 
     def __post_init__(self) -> None:
         for name in ("loma_lpf_limit", "num_spatial_mappings"):
@@ -98,7 +105,8 @@ class NativeEngine:
         mixed = ".mixed" if self.mixed_spatial_mappings else ""
         loads = ".overlap" if self.loads_overlap_computation else ""
         search = f"lpf{self.loma_lpf_limit}.spatial{self.num_spatial_mappings}{mixed}"
-        return f"{MODEL_VERSION}.{self.goal}.{search}{loads}.{self.unrolling}"
+        fill = ".fill" if self.memory_fill == "best" else ""
+        return f"{MODEL_VERSION}.{self.goal}.{search}{loads}.{self.unrolling}{fill}"
 
     def price(self, jobs: Sequence[tuple[LayerShape, Core]]) -> list[LayerCost]:
         """Price layers on cores.
@@ -150,25 +158,36 @@ class NativeEngine:
             return fault
         nest = sparse_nest(loop_nest(shape), gain_of(shape, core))
         best: dict[Goal, _Best] = {}
-        search = SpatialSearch(self.num_spatial_mappings, self.mixed_spatial_mappings, self.unrolling == "best")
-        for candidate in spatial_candidates(nest, view, search):
-            for goal, found in self._best_orders(candidate, view, goals):
-                if goal not in best or found.rank < best[goal].rank:
-                    best[goal] = found
+        for used, count in self._attempts(core):
+            search = SpatialSearch(count, self.mixed_spatial_mappings, self.unrolling == "best")
+            for candidate in spatial_candidates(nest, view, search):
+                for goal, found in self._best_orders(candidate, view, _view(used), goals):
+                    if goal not in best or found.rank < best[goal].rank:
+                        best[goal] = found
+            if best and self.memory_fill == "full":
+                break
         if not best:
             sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
             return f"no loop order fits its memories ({sizes})"
         return {goal: _layer_cost(nest, view, found) for goal, found in best.items()}
 
+    def _attempts(self, core: Core) -> Iterator[tuple[Core, int]]:
+        """What of the memories is used, with how many spatial mappings; later ones where no order fits before."""
+        yield core, self.num_spatial_mappings
+        if self.memory_fill == "full" and self.unrolling == "best":
+            yield core, MANY_SPATIAL_MAPPINGS
+        for used in partly_used(core) if self.memory_fill == "best" or self.unrolling == "best" else ():
+            yield used, self.num_spatial_mappings
+
     def _best_orders(
-        self, candidate: SpatialCandidate, view: CoreView, goals: Sequence[Goal]
+        self, candidate: SpatialCandidate, view: CoreView, used: CoreView, goals: Sequence[Goal]
     ) -> Iterator[tuple[Goal, _Best]]:
         """For each goal the best order of each block of orders, earlier ones first."""
         nest = candidate.nest
         plan = plan_spatial(nest, view, candidate.mapping)
         orderings = all_orderings(temporal_loops(nest, plan, self.loma_lpf_limit))
         for block in orderings.blocks(BLOCK):
-            costs = evaluate_orderings(nest, view, plan, block, fill_early=self.loads_overlap_computation)
+            costs = evaluate_orderings(nest, view, plan, block, self.loads_overlap_computation, used)
             if costs.count == 0:
                 continue
             for goal in goals:
@@ -232,7 +251,9 @@ def _describe_order(nest: LoopNest, costs: MappingCosts, column: int) -> str:
 def _build(options: EngineOptions) -> tuple[LayerEngine, ...]:
     overlap = options.loads == "overlap"
     return tuple(
-        NativeEngine(goal=goal, loads_overlap_computation=overlap, unrolling=options.unrolling)
+        NativeEngine(
+            goal=goal, loads_overlap_computation=overlap, unrolling=options.unrolling, memory_fill=options.memory_fill
+        )
         for goal in options.goals
     )
 

@@ -57,6 +57,7 @@ def evaluate_orderings(
     plan: SpatialPlan,
     orderings: Orderings,
     fill_early: bool,
+    used: CoreView | None = None,
 ) -> MappingCosts:
     """Price loop orders under one spatial mapping. Orders that do not fit the memories are left out.
 
@@ -67,13 +68,14 @@ def evaluate_orderings(
         orderings: The loop orders.
         fill_early: Whether data that is loaded once may arrive during the computation; see
             `offramp.cost.engines.native.latency.latency_of`.
+        used: The core with as much of its memories as is filled; None for all of them.
 
     Returns:
         Costs of the orders that fit.
     """
     sizes = _tensor_sizes(nest, plan, orderings)
     prefix = _prefix(orderings)
-    allocation = Allocator(nest, view, orderings, sizes, prefix).run()
+    allocation = Allocator(nest, used or view, orderings, sizes, prefix).run()
     bounds = allocation.bounds
     if not allocation.valid.all():
         kept = np.flatnonzero(allocation.valid)

@@ -1,6 +1,7 @@
 """Memory levels and ports of a core, per operand, for the native engine."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from offramp.hardware.accelerator import Core, MemoryLevel, MemoryOperand
@@ -166,6 +167,28 @@ def _operand_level(memory: int, duties: tuple[PortDuty, ...], operand: MemoryOpe
                 widest[item.direction] = duty.bandwidth_bits
                 shared[item.direction] = duty.shared_by_inputs
     return OperandLevel(memory, tuple(smallest), tuple(widest), tuple(shared))
+
+
+def partly_used(core: Core) -> Iterator[Core]:
+    """Leave a part of the memories unused: all but the outermost of each operand are cut to the same size.
+
+    Args:
+        core: The core.
+
+    Yields:
+        The core with memories of at most a power of two of bits, the largest first, as long as a memory changes.
+    """
+    outermost = {core.outermost_memory(operand).name for memory in core.memories for operand in memory.operands}
+    inner = [memory for memory in core.memories if memory.name not in outermost]
+    size = max((memory.size_bits for memory in inner), default=0)
+    limit = 1 << max(0, size - 1).bit_length() >> 1
+    while limit:
+        cut = tuple(
+            memory if memory.name in outermost else replace(memory, size_bits=min(memory.size_bits, limit))
+            for memory in core.memories
+        )
+        yield replace(core, memories=cut)
+        limit >>= 1
 
 
 _WORDS = {
