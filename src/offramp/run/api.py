@@ -25,7 +25,14 @@ from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
-from offramp.run.input_fingerprints import LOCATIONS, check_inputs, check_trusted, input_facts, with_absolute_paths
+from offramp.run.input_fingerprints import (
+    LOCATIONS,
+    check_inputs,
+    check_places,
+    check_trusted,
+    input_facts,
+    with_absolute_paths,
+)
 from offramp.run.larger_budget import check_budget, continue_search
 from offramp.run.pipeline import Pipeline
 from offramp.settings.by_name import dotted, with_settings
@@ -251,6 +258,7 @@ def _resumed(
         goes_on = check_budget(store, changed) if any(name.startswith("budget") for name in lasting) else False
         complete = with_settings(changed, **settings)
         check_trusted(store, complete, given, trust=trust)
+        check_places(complete)
         _say_what_is_left_out(store, complete, reporter)
         context = _context(complete, reporter, model)
         check_inputs(store, context, accept_changes=accept_changes)

@@ -34,8 +34,14 @@ from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.version import __version__
 
-LOCATIONS = ("data.source", "cost.accelerator", "space.weights", "deploy.licence")
-"""Settings that may name a file or folder; a resumed run may be given another place of the same content."""
+LOCATIONS = {
+    "data.source": "--data",
+    "cost.accelerator": "--accelerator",
+    "space.weights": "--weights",
+    "deploy.licence": "--licence",
+}
+"""Settings that may name a file or folder, with their options; a resumed run may be given another place of the same
+content."""
 
 _INPUTS, _ACCEPTED = "inputs", "accepted changes"
 _PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "pillow", "scipy", "scikit-learn", "pymoo")
@@ -110,6 +116,25 @@ def check_trusted(store: RunStore, config: Config, given: Iterable[str], *, trus
             f"Run {str(store.folder)!r} was begun by somebody else, or with another cache folder, or its settings were "
             f"changed. It would read {shown}. If that is right, resume it with --trust (trust=True)."
         )
+
+
+def check_places(config: Config) -> None:
+    """Check that the files and folders of a run that goes on are there.
+
+    Args:
+        config: Its settings, with absolute paths.
+
+    Raises:
+        RunError: One is missing.
+    """
+    for name, option in LOCATIONS.items():
+        section, _, field = name.partition(".")
+        value = getattr(getattr(config, section), field)
+        if value is not None and Path(value).is_absolute() and not Path(value).exists():
+            raise RunError(
+                f"The run rests on {value!r} ({name}), which is not there any more. If it moved, give its new place "
+                f"with {option}; its content must be the same."
+            )
 
 
 def input_fingerprints(context: Context) -> RunInputs:
