@@ -69,8 +69,8 @@ def test_what_a_mapping_of_a_layer_may_do_is_an_option(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_the_memories_is_told(tmp_path: Path) -> None:
-    # 8 x 512 x 512 values of 8 bits are 2 MiB, four times the SRAM of the microcontroller.
-    net = Net((1, 3, 512, 512))
+    # 3 + 8 maps of 256 x 256 values of 8 bits are 704 KiB at once, more than the 512 KiB of the microcontroller.
+    net = Net((1, 3, 256, 256))
     net.exit(net.head(net.conv(net.input, 8, 3), 8))
     path = str(net.save(tmp_path))
     done = CliRunner().invoke(app, ["cost", path, "--accelerator", "mcu", "--json"])
