@@ -179,7 +179,7 @@ def test_bad_input_is_one_sentence(  # type: ignore[no-untyped-def]
     assert not (tmp_path / "runs").exists(), "a run that cannot start must leave nothing behind"
 
 
-def test_cost_of_a_file_that_is_no_early_exit_network(offramp, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_without_early_exits_is_priced_as_one_stage(offramp, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     import onnx
     from onnx import TensorProto, helper
 
@@ -191,9 +191,9 @@ def test_cost_of_a_file_that_is_no_early_exit_network(offramp, tmp_path: Path) -
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1, 1])],
     )
     onnx.save(helper.make_model(graph), tmp_path / "plain.onnx")
-    outcome = offramp("cost", tmp_path / "plain.onnx")
-    assert outcome.code == 2
-    assert "exit" in outcome.err
+    outcome = offramp("cost", tmp_path / "plain.onnx", "--json")
+    assert outcome.code == 0
+    assert [stage["exit"] for stage in json.loads(outcome.out)["stages"]] == ["y"]
 
 
 def test_cost_of_a_reference_graph(offramp, reference: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,7 +10,8 @@ import pytest
 from offramp.errors import InputError, UnknownNameError
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import ExitRule, PerExitThresholds, RuleNotation, Score
+from offramp.exits.exit_rule import ExitRule, RuleNotation, Score
+from offramp.exits.per_exit_thresholds import PerExitThresholds
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 from offramp.exits.rule_text import parse_rule
 from offramp.exits.rules.cumulative import CumulativeConfidence

@@ -15,7 +15,8 @@ from offramp.deploy.bundle import export_bundle as bundle_module
 from offramp.deploy.onnx.stage_graphs import stage_models
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import EXIT_RULES, PerExitThresholds, RuleNotation, Score
+from offramp.exits.exit_rule import EXIT_RULES, RuleNotation, Score
+from offramp.exits.per_exit_thresholds import PerExitThresholds
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 from offramp.exits.rules.cumulative import CumulativeConfidence
 from offramp.testing.exit_rule_conformance import check_decisions, check_exit_rule

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.exits.confidence_measures import Measure, confidence, tempered
-from offramp.exits.exit_rule import ExitRule, PerExitThresholds, Score
+from offramp.exits.exit_rule import ExitRule, Score
+from offramp.exits.per_exit_thresholds import PerExitThresholds
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 
 

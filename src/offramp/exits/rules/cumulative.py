@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from offramp.exits.confidence_measures import Measure
-from offramp.exits.exit_rule import EXIT_RULES, PerExitThresholds, Score
+from offramp.exits.exit_rule import EXIT_RULES, Score
+from offramp.exits.per_exit_thresholds import PerExitThresholds
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 
 
