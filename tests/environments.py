@@ -85,8 +85,10 @@ def python_of(environment: Environment) -> Path:
         venv.create(folder, clear=True, with_pip=True)
         # The versions of constraints.txt, where pip is told of it, are not those to be tried.
         variables = {**os.environ, "PIP_CONSTRAINT": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        command = [str(python), "-m", "pip", "install", "--quiet", *environment.packages]
-        subprocess.run(command, check=True, env=variables)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, *environment.packages], check=True, env=variables)
+        # The package states its version; its requirements are those to be tried.
+        subprocess.run([*install, "--no-deps", "--editable", str(ROOT)], check=True, env=variables)
         stamp.write_text(wanted)
     return python
 

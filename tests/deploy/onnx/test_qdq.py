@@ -14,7 +14,6 @@ from onnx import TensorProto
 
 from offramp.deploy.onnx.finish_model import opset_of
 from offramp.deploy.onnx.integer_weights import OPSET_INT2, OPSET_INT4
-from offramp.deploy.onnx.qdq import to_qdq_
 from offramp.deploy.onnx.stage_graphs import joined_model, stage_models
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import ExportError
@@ -210,18 +209,12 @@ def test_a_wrong_file_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "bundle").exists()
 
 
-def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.onnx.ops, "symbolic")
-    with pytest.raises(ExportError, match=r"torch 2\.8 or newer is needed"):
-        to_qdq_(prepared(Precision(8, 8), Precision(8, 8)))
-
-
 QUANTISED = {"fine_tune.quantize": True, "cost.weight_bits": 4, "cost.branch_weight_bits": 2}
 SEARCHED = {"space.precision": "layer", "space.precisions": ("8/8", "ternary/8")}
 
 
 @pytest.mark.parametrize("changes", [QUANTISED, SEARCHED])
-def test_what_is_too_old_to_export_a_quantised_network_is_named_before_a_search(
+def test_an_onnxruntime_that_cannot_run_a_quantised_network_is_named_before_a_search(
     changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = with_settings(Config(), changes)
@@ -231,10 +224,6 @@ def test_what_is_too_old_to_export_a_quantised_network_is_named_before_a_search(
         check_settings(config)
     check_settings(with_settings(Config(), {"fine_tune.quantize": True, "cost.weight_bits": 6}))
     check_settings(with_settings(Config(), {"cost.weight_bits": 4}))
-    monkeypatch.delattr(torch.onnx.ops, "symbolic")
-    with pytest.raises(ExportError, match=r"torch 2\.8 or newer is needed"):
-        check_settings(config)
-    check_settings(Config())
 
 
 def test_bits_of_every_kind_in_one_network(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def check_settings(config: Config) -> Accelerator:
 
     Raises:
         InputError: A setting is unknown, or contradicts another one or the accelerator.
-        ExportError: The installed torch or onnxruntime is too old to export quantised networks.
+        ExportError: The installed onnxruntime is too old for quantised networks.
     """
     accelerator = load_accelerator(config.cost.accelerator)
     _check_backbone(config)
