@@ -1,6 +1,7 @@
 """Builds the parts of a run from its settings."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from offramp.exits.quality.quality_measures import RECALL, QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
+from offramp.nn.adoption.onnx_models import adopt_onnx, is_onnx_file
 from offramp.nn.adoption.timm_models import PREFIX as TIMM
 from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm
 from offramp.nn.backbone import BACKBONES, BackboneFamily
@@ -64,6 +66,8 @@ def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -
             space.backbone.removeprefix(TIMM), space.weights, space.freeze, space.max_taps, config.seed
         )
         return adopt_timm(settings, dataset.input_shape, dataset.num_classes)
+    if is_onnx_file(space.backbone):
+        return adopt_onnx(Path(space.backbone), dataset.input_shape, max_taps=space.max_taps, freeze=space.freeze)
     if space.backbone.startswith(ADOPTED):
         raise ConfigError(
             f"Backbone {space.backbone!r} is a model that was given in Python. Give it again: "

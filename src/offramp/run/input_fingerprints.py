@@ -24,6 +24,7 @@ from offramp.errors import RunError, UntrustedRunError
 from offramp.hardware.loader import accelerator_names
 from offramp.jsonio import dumps, loads
 from offramp.nn.adoption.adopted_model import AdoptedModel
+from offramp.nn.adoption.onnx_models import is_onnx_file
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.branches.branch_layer import BRANCH_LAYERS
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
@@ -37,6 +38,7 @@ from offramp.version import __version__
 LOCATIONS = {
     "data.source": "--data",
     "cost.accelerator": "--accelerator",
+    "space.backbone": "--backbone",
     "space.weights": "--weights",
     "deploy.licence": "--licence",
 }
@@ -63,6 +65,8 @@ def with_absolute_paths(config: Config) -> Config:
         value = getattr(getattr(config, section), field)
         if value is None or value in DATA_SETS or value in accelerator_names():
             continue
+        if name == "space.backbone" and not is_onnx_file(value):
+            continue
         try:
             path = Path(value).expanduser()
             if path.exists():
@@ -86,6 +90,8 @@ def paths_of(config: Config) -> dict[str, str]:
         section, _, field = name.partition(".")
         value = getattr(getattr(config, section), field)
         if value is None or value in DATA_SETS or value in accelerator_names():
+            continue
+        if name == "space.backbone" and not is_onnx_file(value):
             continue
         try:
             if name != "deploy.licence" or os.path.lexists(value):

@@ -37,10 +37,10 @@ class KeywordSettings(TypedDict, total=False):
         data__long_sounds: Part of a sound longer than a second: the loudest second, the first, or one every half
             second.
         data__augment: Whether training images are cropped and mirrored at random, where that suits the data.
-        space__backbone: Backbone family (see `offramp list backbones`), or timm:NAME for a timm model.
+        space__backbone: Backbone family (see `offramp list backbones`), timm:NAME for a timm model, or an ONNX file.
         space__weights: Weights of a timm backbone: a safetensors file (default: random weights).
-        space__freeze: Whether only the branches are trained, not the timm backbone.
-        space__max_taps: Largest number of places for exits in a timm backbone.
+        space__freeze: Whether only the branches are trained, not a timm or ONNX backbone.
+        space__max_taps: Largest number of places for exits in a timm or ONNX backbone.
         space__branches: Types of exit branches (see `offramp list branches`); `searched` is built layer by layer.
         space__measures: Confidence measures to choose from.
         space__accuracy_drops: Shares of accuracy that leaving early may cost, to choose from.

@@ -15,13 +15,16 @@ class SpaceConfig(Section):
     """What may be built: backbone, exit branches, exit rules and bit widths."""
 
     backbone: str = Field(
-        default="resnet", description="Backbone family (see `offramp list backbones`), or timm:NAME for a timm model."
+        default="resnet",
+        description="Backbone family (see `offramp list backbones`), timm:NAME for a timm model, or an ONNX file.",
     )
     weights: str | None = Field(
         default=None, description="Weights of a timm backbone: a safetensors file (default: random weights)."
     )
-    freeze: bool = Field(default=False, description="Whether only the branches are trained, not the timm backbone.")
-    max_taps: Count = Field(default=8, description="Largest number of places for exits in a timm backbone.")
+    freeze: bool = Field(
+        default=False, description="Whether only the branches are trained, not a timm or ONNX backbone."
+    )
+    max_taps: Count = Field(default=8, description="Largest number of places for exits in a timm or ONNX backbone.")
     branches: tuple[str, ...] = Field(
         default=("pool_linear", "pool_mlp", "depthwise_separable", "conv", "global_pool"),
         description="Types of exit branches (see `offramp list branches`); `searched` is built layer by layer.",

@@ -1,5 +1,7 @@
 """Checks of settings that span several parts, before data are read."""
 
+from pathlib import Path
+
 from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.cost.pricing import check_engine
@@ -12,6 +14,7 @@ from offramp.exits.quality.quality_measures import ACCURACY
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption.adopted_model import ADOPTED
+from offramp.nn.adoption.onnx_models import check_onnx_backbone, is_onnx_file
 from offramp.nn.adoption.timm_models import PREFIX as TIMM
 from offramp.nn.adoption.timm_models import check_timm
 from offramp.nn.backbone import BACKBONES
@@ -128,12 +131,17 @@ def _check_backbone(config: Config) -> None:
     if space.backbone.startswith(TIMM):
         check_timm(space.backbone.removeprefix(TIMM))
         return
+    if is_onnx_file(space.backbone):
+        check_onnx_backbone(Path(space.backbone))
+        if space.weights is not None:
+            raise ConfigError("space.weights are for backbones from timm; an ONNX file holds its own. Leave them out.")
+        return
     if not space.backbone.startswith(ADOPTED):
         BACKBONES.get(space.backbone)
     if space.weights is not None or space.freeze:
         raise ConfigError(
-            f"space.weights and space.freeze are for backbones from timm (timm:...), got {space.backbone!r}. A model "
-            "of your own is frozen by offramp.adopt(..., freeze=True)."
+            f"space.weights and space.freeze are for backbones from timm (timm:...); freeze also for ONNX files. Got "
+            f"{space.backbone!r}. A model of your own is frozen by offramp.adopt(..., freeze=True)."
         )
 
 
