@@ -89,6 +89,17 @@ def test_integer_layers_have_zero_points_of_their_own(tmp_path: Path) -> None:
     assert densities(net, tmp_path) == {"conv": 0.25}
 
 
+def test_dense_integer_layers_of_onnxruntime(tmp_path: Path) -> None:
+    net = Net((1, 12))
+    scale, point = net.constant(1.0), net.constant(0, np.uint8)
+    weight, zero = net.constant(thin((12, 9), 27, np.int8, 5), np.int8), net.constant(5, np.int8)
+    first = net.op("QGemm", net.input, scale, point, weight, scale, zero, "", scale, point, domain="com.microsoft",
+                   name="first")  # fmt: skip
+    square = net.constant(thin((9, 12), 54, np.int8, 5), np.int8)
+    net.exit(net.op("DynamicQuantizeMatMul", first, square, scale, zero, domain="com.microsoft", name="second"))
+    assert densities(net, tmp_path) == {"first": 0.25, "second": 0.5}
+
+
 def test_layers_without_weights_to_be_seen_are_left_out(tmp_path: Path) -> None:
     """Zeros alone are no weights; neither are computed or external ones."""
     assert densities(two_exits(), tmp_path) == {}

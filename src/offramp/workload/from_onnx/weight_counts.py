@@ -14,10 +14,24 @@ WEIGHTS = {
     "MatMulInteger": 1,
     "QLinearConv": 3,
     "QLinearMatMul": 3,
+    "QGemm": 3,
+    "MatMulIntegerToFloat": 1,
+    "DynamicQuantizeMatMul": 1,
+    "FusedConv": 1,
+    "FusedGemm": 1,
+    "FusedMatMul": 1,
 }
 """Position of the weights among a layer's inputs."""
 
-_ZERO_POINTS = {"ConvInteger": 3, "MatMulInteger": 3, "QLinearConv": 5, "QLinearMatMul": 5}
+_ZERO_POINTS = {
+    "ConvInteger": 3,
+    "MatMulInteger": 3,
+    "DynamicQuantizeMatMul": 3,
+    "QLinearConv": 5,
+    "QLinearMatMul": 5,
+    "QGemm": 5,
+    "MatMulIntegerToFloat": 5,
+}
 _SAME_VALUES = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 Array = NDArray[Any]

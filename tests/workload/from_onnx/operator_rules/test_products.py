@@ -1,5 +1,7 @@
 """Transformers as ONNX files: the same layers as of the torch network, and counts worked out by hand."""
 
+import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,24 @@ def plainly(network: EarlyExitNetwork) -> Any:
     return program.model_proto
 
 
-@pytest.mark.parametrize(("fused", "export"), [(True, bundled), (False, plainly)])
+def by_the_older_exporter(opset: int) -> Callable[[EarlyExitNetwork], Any]:
+    """Before opset 17 norms are written in parts; from then on as operators."""
+
+    def export(network: EarlyExitNetwork) -> Any:
+        content = io.BytesIO()
+        images = (torch.zeros(1, 3, SIZE, SIZE),)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter is deprecated, and files of it remain
+            torch.onnx.export(network, images, content, dynamo=False, opset_version=opset)
+        return onnx.load_model_from_string(content.getvalue())
+
+    return export
+
+
+@pytest.mark.parametrize(
+    ("fused", "export"),
+    [(True, bundled), (False, plainly), (False, by_the_older_exporter(14)), (False, by_the_older_exporter(17))],
+)
 def test_a_vit_has_the_layers_of_its_torch_network(
     tmp_path: Path, fused: bool, export: Callable[[EarlyExitNetwork], Any]
 ) -> None:
