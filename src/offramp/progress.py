@@ -9,6 +9,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from offramp.files.safe_console import SafeConsole
+
 
 class Task(Protocol):
     """Receives the progress of one task."""
@@ -106,7 +108,7 @@ class TerminalReporter:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stderr)
+        self._console = console or SafeConsole(file=sys.stderr)
 
     @contextmanager
     def task(self, title: str) -> Iterator[Task]:

@@ -25,6 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[distributed.L
         n_workers=1,
         threads_per_worker=2,
         processes=False,
+        protocol="tcp://",
         dashboard_address=None,
         resources={"GPU": 1},
         local_directory=str(tmp_path_factory.mktemp("dask")),
@@ -85,7 +86,7 @@ def test_no_scheduler_there(files: WorkerFolder, monkeypatch: pytest.MonkeyPatch
 def test_a_cluster_without_workers(files: WorkerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offramp.distributed.dask_cluster._CONNECT_S", 1.0)
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
+        distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None) as empty,
         pytest.raises(InputError, match="must have workers"),
     ):
         DaskExecutor(files, empty.scheduler_address)

@@ -39,9 +39,9 @@ def check(
     if as_json:
         print(json.dumps(accelerator_json(accelerator, rows), indent=2))
     else:
-        from rich.console import Console
+        from offramp.files.safe_console import SafeConsole
 
-        console = Console()
+        console = SafeConsole()
         console.print(accelerator_tree(accelerator))
         if rows:
             console.print(reference_table(rows))

@@ -76,9 +76,9 @@ def cost(
     if as_json:
         print(json.dumps(cost_json(priced), indent=2))
         return
-    from rich.console import Console
+    from offramp.files.safe_console import SafeConsole
 
-    Console().print(cost_table(priced))
+    SafeConsole().print(cost_table(priced))
 
 
 def _settings(

@@ -73,11 +73,10 @@ def bench(
 
 
 def _print_bench(result: "BenchResult") -> None:
-    from rich.console import Console
-
+    from offramp.files.safe_console import SafeConsole
     from offramp.report.terminal.bench_table import bench_notes, bench_table
 
-    console = Console()
+    console = SafeConsole()
     console.print(bench_table(result))
     for note in bench_notes(result):
         console.print(note, highlight=False, markup=False)

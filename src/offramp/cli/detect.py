@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offramp.errors import InputError
+from offramp.files.escaped_text import escaped
 
 if TYPE_CHECKING:
     from offramp.anomaly.detector_training import DetectorRecord
@@ -57,7 +58,7 @@ def predict_sounds(detector: Path, sounds: list[Path], *, allow_large: bool, as_
         return
     for path, verdict in zip(sounds, verdicts, strict=True):
         word = "anomalous" if verdict.anomalous else "normal"
-        print(f"{path}: {word} (score {verdict.score:.2f}, left at exit {verdict.exit}, {verdict.heard})")
+        print(f"{escaped(str(path))}: {word} (score {verdict.score:.2f}, left at exit {verdict.exit}, {verdict.heard})")
 
 
 def _lines(record: "DetectorRecord") -> list[str]:

@@ -21,6 +21,8 @@ from offramp.cli.runs import export_results, front, report, watch
 from offramp.cli.search import search
 from offramp.cli.setting_options import GroupedCommand
 from offramp.errors import InputError, Interrupted, OfframpError
+from offramp.files.escaped_text import escaped
+from offramp.files.escaping_stream import escape_output
 from offramp.registry import PluginWarning
 from offramp.version import __version__
 
@@ -63,6 +65,15 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     warnings.formatwarning = _format_warning
     accept_all_characters()
+    plain = sys.stdout, sys.stderr
+    escape_output()
+    try:
+        _run()
+    finally:
+        sys.stdout, sys.stderr = plain
+
+
+def _run() -> None:
     try:
         app()
     except SystemExit as exc:
@@ -94,12 +105,12 @@ def _format_warning(
 ) -> str:
     """Plug-ins that are skipped concern the user, who has no use for the line that looked them up."""
     if issubclass(category, PluginWarning):
-        return f"offramp: {message}\n"
+        return f"offramp: {escaped(str(message))}\n"
     return _FORMAT_OTHERS(message, category, filename, lineno, line)
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"offramp: {message}", file=sys.stderr)
+    print(f"offramp: {escaped(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from offramp.cli.detect import predict_sounds
 from offramp.errors import InputError
+from offramp.files.escaped_text import csv_cell, escaped
 
 if TYPE_CHECKING:
     from offramp.deploy.runtime.sample_inputs import LoadedSample
@@ -93,7 +94,7 @@ def predict(
         print(json.dumps([{"image": str(path), **to_data(answer)} for path, answer in answers], indent=2))
     else:
         for path, answer in answers:
-            print(f"{path}: {_described(answer)}")
+            print(f"{escaped(str(path))}: {escaped(_described(answer))}")
 
 
 def _expanded(files: list[Path], suffixes: tuple[str, ...] | frozenset[str], kind: str) -> list[Path]:
@@ -109,7 +110,7 @@ def _expanded(files: list[Path], suffixes: tuple[str, ...] | frozenset[str], kin
         if not listing.files:
             raise InputError(f"Folder {str(path)!r} must hold {kind} ({', '.join(sorted(suffixes))}), but it has none.")
         for note in listing.notes(path, kind):
-            print(f"offramp: {note}", file=sys.stderr)
+            print(f"offramp: {escaped(note)}", file=sys.stderr)
         found += listing.files
     return found
 
@@ -153,8 +154,8 @@ def _write_table(table: Path, answers: Iterator[tuple[Path, "Prediction"]]) -> i
 def _row(path: Path, answer: "Prediction") -> dict[str, object]:
     heard, cost = answer.heard, answer.cost
     return {
-        "file": str(path),
-        "class_name": answer.class_name,
+        "file": csv_cell(str(path)),
+        "class_name": csv_cell(answer.class_name),
         "label": answer.label,
         "confidence": answer.confidence,
         "exit": answer.exit,

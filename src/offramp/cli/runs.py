@@ -55,9 +55,9 @@ def front(
     if as_json:
         print(json.dumps(front_json(members), indent=2))
         return
-    from rich.console import Console
+    from offramp.files.safe_console import SafeConsole
 
-    Console().print(evaluations_table(members))
+    SafeConsole().print(evaluations_table(members))
 
 
 def watch(
@@ -70,12 +70,12 @@ def watch(
     Args:
         run: The run folder.
     """
-    from rich.console import Console
     from rich.live import Live
 
+    from offramp.files.safe_console import SafeConsole
     from offramp.report.terminal.live import live_view
 
-    console = Console()
+    console = SafeConsole()
     state = look_at(run)
     if once:
         console.print(live_view(state))

@@ -105,12 +105,11 @@ def _may_change(name: str) -> bool:
 
 
 def _print_result(result: "SearchResult") -> None:
-    from rich.console import Console
-
+    from offramp.files.safe_console import SafeConsole
     from offramp.records.run_summary import load_summary
     from offramp.report.terminal.run_tables import chosen_table, front_table
 
-    console, folder = Console(), result.folder
+    console, folder = SafeConsole(), result.folder
     summary = load_summary(folder / "summary.json")
     console.print(front_table(summary))
     if summary.chosen:

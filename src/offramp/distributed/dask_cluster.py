@@ -8,10 +8,44 @@ from typing import Any
 
 from offramp.distributed.executor import Job, Progress, Reply, WorkerFolder
 from offramp.errors import InputError, WorkerError
+from offramp.jsonio import dumps, loads
 
 _CONNECT_S = 20.0
 _RETRIES = 2
 """Further attempts at a task that ended with an error of the cluster. Dask itself moves the tasks of lost workers."""
+
+
+class _ReplyFuture(Future[Reply]):
+    """The reply that the text of a task becomes."""
+
+    def __init__(self, task: "Future[Any]") -> None:
+        super().__init__()
+        self._task = task
+        task.add_done_callback(self._take)
+
+    def cancel(self) -> bool:
+        return self._task.cancel() and super().cancel()
+
+    def _take(self, task: "Future[Any]") -> None:
+        if task.cancelled():
+            super().cancel()
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            self.set_result(_reply_of(task.result()))
+        except Exception as exc:
+            self.set_exception(exc)
+
+
+def _reply_of(answer: object) -> Reply:
+    if not isinstance(answer, str):
+        raise WorkerError(
+            f"A worker of the cluster must answer with text, got {type(answer).__name__}; is its offramp the same?"
+        )
+    try:
+        return loads(Reply, answer, what="The answer of a worker of the cluster")
+    except InputError as exc:
+        raise WorkerError(str(exc)) from exc
 
 
 class DaskExecutor:
@@ -81,7 +115,7 @@ class DaskExecutor:
         if job.kind not in self._executors:
             needs = self._resources.get(job.kind) or None
             self._executors[job.kind] = self._client.get_executor(pure=False, retries=_RETRIES, resources=needs)
-        return self._executors[job.kind].submit(run_job, self._plugin.name, job)
+        return _ReplyFuture(self._executors[job.kind].submit(run_job, self._plugin.name, dumps(job)))
 
     def close(self) -> None:
         """Give up running jobs and disconnect; the cluster keeps running."""
@@ -143,9 +177,20 @@ def _client(distributed: Any, address: str) -> Any:
     A client that the garbage collector closes takes a lock of Dask. If this happens in the thread of an event loop that
     is starting, the starter holds that lock and both wait for ever.
     """
+    from offramp.distributed.plain_messages import plain_address
+
+    plain = plain_address(address)
     client: Any = distributed.Client.__new__(distributed.Client)
     try:
-        client.__init__(address, timeout=_CONNECT_S, set_as_default=False)
+        # Answers are plain values: what an object would load is code of whoever answers.
+        client.__init__(
+            plain,
+            timeout=_CONNECT_S,
+            set_as_default=False,
+            direct_to_workers=False,
+            serializers=["msgpack"],
+            deserializers=["msgpack"],
+        )
     except BaseException:
         client.close()
         raise

@@ -14,6 +14,7 @@ from distributed import Worker, get_worker
 from offramp.distributed.executor import Job, Reply, WorkerFolder
 from offramp.distributed.process_pool import ProcessPool
 from offramp.errors import WorkerError
+from offramp.jsonio import dumps, loads
 from offramp.version import __version__
 
 
@@ -100,15 +101,15 @@ class WorkerFolderPlugin(WorkerPlugin):  # type: ignore[misc]
         return Reply(reply.payload, reply.error, reply.seconds, f"{self._worker} {reply.worker}".strip())
 
 
-def run_job(plugin_name: str, job: Job) -> Reply:
-    """The task of the cluster: one job.
+def run_job(plugin_name: str, job: str) -> str:
+    """The task of the cluster: one job. Text in and text out, so that neither side has to load objects.
 
     Args:
         plugin_name: The name of the `WorkerFolderPlugin` that does the job.
-        job: The job.
+        job: The `Job` as JSON.
 
     Returns:
-        The reply.
+        The `Reply` as JSON.
 
     Raises:
         WorkerError: The plugin is not on this Dask worker.
@@ -116,4 +117,4 @@ def run_job(plugin_name: str, job: Job) -> Reply:
     plugin = get_worker().plugins.get(plugin_name)
     if not isinstance(plugin, WorkerFolderPlugin):
         raise WorkerError("A Dask worker began a job before it had the files of the worker folder; the task is lost.")
-    return plugin.run(job)
+    return dumps(plugin.run(loads(Job, job, what="job of a worker")))

@@ -150,13 +150,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
     Args:
         path: The file; its folder must exist.
-        content: The whole new content; text is written as UTF-8.
+        content: The whole new content; text is written as UTF-8, halves of surrogate pairs as escapes.
 
     Raises:
         OSError: Something else than a regular file is at the path, or it cannot be written.
     """
     with replacing(path) as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def sync_folder(folder: Path) -> None:

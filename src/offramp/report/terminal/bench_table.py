@@ -4,6 +4,7 @@ from rich.table import Table
 
 from offramp.deploy.bench.latency_bench import BenchResult
 from offramp.deploy.bench.paired_timing import Estimate
+from offramp.files.escaped_text import escaped
 
 
 def bench_table(result: BenchResult) -> Table:
@@ -15,7 +16,7 @@ def bench_table(result: BenchResult) -> Table:
     Returns:
         The table.
     """
-    table = Table("", "rate", *(f"{form.form}, ms" for form in result.forms), "MACs", title=result.name)
+    table = Table("", "rate", *(f"{form.form}, ms" for form in result.forms), "MACs", title=escaped(result.name))
     for column in table.columns:
         column.no_wrap = True
     for index, rate in enumerate(result.exit_rates):

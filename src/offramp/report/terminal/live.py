@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from offramp.files.escaped_text import escaped
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front
 from offramp.report.terminal.run_tables import evaluations_table
@@ -62,7 +63,7 @@ def live_view(state: LiveState) -> "Group":
     from rich.text import Text
 
     failed = [evaluation for evaluation in state.evaluations if evaluation.status is Status.FAILED]
-    phase = _PHASES.get(state.phase, str(state.phase))
+    phase = _PHASES.get(state.phase, escaped(str(state.phase)))
     if not state.running and state.phase not in ("ended", "stopped"):
         phase = f"not running any more; it was {phase}"
     open_now = state.num_proposed - len(state.evaluations)
@@ -71,7 +72,7 @@ def live_view(state: LiveState) -> "Group":
     )
     parts: list[object] = [Text(head)]
     if failed:
-        parts.append(Text(f"Last failure: {failed[-1].error}"))
+        parts.append(Text(f"Last failure: {escaped(failed[-1].error or '')}"))
     front = pareto_front(state.evaluations, state.objectives).evaluations
     if front:
         table = evaluations_table(front[:_MOST_ROWS])
