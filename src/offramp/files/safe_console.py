@@ -6,6 +6,7 @@ from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from offramp.files.escaped_text import escaped_lines
 from offramp.files.escaping_stream import EscapingStream
@@ -24,6 +25,18 @@ class SafeConsole(Console):
         target = file or sys.stdout
         inner = target.stream if isinstance(target, EscapingStream) else target
         super().__init__(file=inner, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a styled text of a string, as rich does, with what would steer the terminal written out.
+
+        Args:
+            text: The string, such as a cell of a table.
+            **options: Options of rich.
+
+        Returns:
+            The text.
+        """
+        return super().render_str(escaped_lines(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render to segments, as rich does, and escape their text.
