@@ -68,7 +68,8 @@ def fuzz(
         raise AssertionError(f"The undamaged files of {target.name!r} must be readable: {outcome.message}")
     for number in range(count):
         name = target.damage[int(rng.integers(len(target.damage)))]
-        content = mutate(kept[name][int(rng.integers(len(kept[name])))], target.is_text, rng)
+        source = kept[name][int(rng.integers(len(kept[name])))]
+        content = target.mutation(source, rng) if target.mutation else mutate(source, target.is_text, rng)
         outcome = _read(target, sound, scratch / "read", name, content, limits)
         if tally.add(outcome):
             if outcome.good and len(kept[name]) < _MOST_KEPT and len(content) < 10_000_000:

@@ -12,20 +12,27 @@ from offramp.settings.config_file import load_config
 from offramp.settings.cost_config import CostConfig
 from tests.data import image_samples
 from tests.data.sounds import tone, write_sound
+from tests.deploy.resealed import replace_file
 from tests.fuzz import seeds
+from tests.fuzz.graph_mutations import mutate_graph
+from tests.fuzz.mutations import Mutation
 
 Read = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
 class Target:
-    """``prepare`` fills an empty folder, of whose files those in ``damage`` get changed; ``read`` gets the folder."""
+    """``prepare`` fills an empty folder, of whose files those in ``damage`` get changed; ``read`` gets the folder.
+
+    ``mutation`` changes a file in place of the usual damage to bytes or to text.
+    """
 
     name: str
     prepare: Callable[[Path], None]
     damage: tuple[str, ...]
     read: Read
     is_text: bool = False
+    mutation: Mutation | None = None
 
 
 def _config(folder: Path) -> None:
@@ -113,6 +120,13 @@ def _bundle(folder: Path) -> None:
     session.predict(np.zeros((2, *session.manifest.input_shape), np.float32))
 
 
+def _resealed_bundle(folder: Path) -> None:
+    """A bundle whose checksums agree with whatever is in its files."""
+    for path in (folder / "bundle").glob("*.onnx"):
+        replace_file(folder / "bundle", path.name, path.read_bytes())
+    _bundle(folder)
+
+
 def _manifest(folder: Path) -> None:
     from offramp.deploy.bundle.manifest import parse_manifest
 
@@ -159,6 +173,7 @@ def targets(run: Path) -> tuple[Target, ...]:
     bundle = next(run.glob("chosen/*/bundle"))
     chip = _accelerator("chip.yaml")
     files = tuple(f"bundle/{path.name}" for path in sorted(bundle.iterdir()))
+    graphs = tuple(name for name in files if name.endswith(".onnx"))
     return (
         Target("config", _settings, ("config.yaml",), _config, is_text=True),
         Target("accelerator mcu", _copy(seeds.CATALOG / "mcu.yaml", "chip.yaml"), ("chip.yaml",), chip, is_text=True),
@@ -184,6 +199,7 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("run database", _copy(run, "run"), ("run/run.sqlite",), _run),
         Target("run summary", _copy(run / "summary.json", "summary.json"), ("summary.json",), _summary, is_text=True),
         Target("bundle manifest", _copy(bundle, "bundle"), ("bundle/manifest.json",), _bundle, is_text=True),
+        Target("bundle graphs", _copy(bundle, "bundle"), graphs, _resealed_bundle, mutation=mutate_graph),
         Target("bundle files", _copy(bundle, "bundle"), files, _bundle),
         Target("manifest", _copy(bundle / "manifest.json", "manifest.json"), ("manifest.json",), _manifest, True),
     )

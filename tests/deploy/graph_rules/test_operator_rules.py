@@ -220,3 +220,9 @@ def test_shapes_of_attention_follow_the_batch() -> None:
     assert checked.outputs["y"].shape == (Batched(1), 2, 3, 5)
     session = onnxruntime.InferenceSession(checked.content(), providers=["CPUExecutionProvider"])
     assert session.run(None, {"x": np.ones((4, 2, 5, 3), np.float32)})[0].shape == (4, 2, 3, 5)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (8, 4)])
+def test_a_weight_without_a_window_is_refused(shape: Shape) -> None:
+    with pytest.raises(BundleError, match="must have a weight with a window"):
+        check_graph(made("Conv", Case(constants=(floats(*shape),))).SerializeToString(), "Conv")

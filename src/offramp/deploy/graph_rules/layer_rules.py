@@ -75,6 +75,8 @@ def _feature_map(tensor: TensorFacts) -> tuple[int, tuple[int, ...]]:
 def _conv(call: OperatorCall) -> OperatorResult:
     element = same_type(call)
     (channels, before), weight = _feature_map(call.tensor(0)), call.tensor(1).shape
+    if len(weight) < 3:
+        raise RefusedGraph(f"must have a weight with a window, got the shape {shown(weight)}")
     filters, depth, *kernel = (fixed(size) for size in weight)
     groups = call.integer("group", 1)
     if groups < 1 or channels != depth * groups or filters % groups or len(kernel) != len(before):

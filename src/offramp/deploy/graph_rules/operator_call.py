@@ -191,7 +191,11 @@ class OperatorRule:
                 f"but it has {len(inputs)} and {len(node.output)}"
             )
         call = OperatorCall(node.op_type, inputs, self._attributes(node), len(node.output))
-        result = self.result(call)
+        try:
+            result = self.result(call)
+        # A rule reads what a file says: where that is so odd that its arithmetic fails, the node is refused.
+        except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
+            raise RefusedGraph(f"is not as the operator demands ({exc})") from exc
         if len(result.outputs) < len(node.output):
             raise RefusedGraph(f"must have {len(result.outputs)} outputs, but it has {len(node.output)}")
         return result
