@@ -17,7 +17,9 @@ from tests.data.samples import random_images, write_class_folders
 from tests.hardware import samples
 from tests.hardware.formats.test_stream_yaml import stream
 from tests.workload.from_onnx import onnx_samples
+from tests.workload.from_onnx.batch.test_sample_shapes import time_first
 from tests.workload.from_onnx.onnx_samples import workload_from_onnx
+from tests.workload.from_onnx.subgraphs.test_written_out import three_exits
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +53,14 @@ def mesh(folder: Path) -> None:
 
 def onnx_graph(folder: Path) -> None:
     shutil.move(onnx_samples.two_exits().save(folder), folder / "model.onnx")
+
+
+def onnx_control_flow(folder: Path) -> None:
+    shutil.move(three_exits().save(folder), folder / "model.onnx")
+
+
+def onnx_batch(folder: Path) -> None:
+    shutil.move(time_first(4).save(folder), folder / "model.onnx")
 
 
 def workload(folder: Path) -> Workload:

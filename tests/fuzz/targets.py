@@ -183,6 +183,8 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("accelerator in-memory", seeds.imc_core, ("chip.yaml",), _accelerator("chip.yaml", price=False), True),
         Target("accelerator stream", seeds.mesh, ("mesh.yaml", "mac.yaml"), _accelerator("mesh.yaml"), is_text=True),
         Target("onnx", seeds.onnx_graph, ("model.onnx",), _onnx("layer_by_layer")),
+        Target("onnx control flow", seeds.onnx_control_flow, ("model.onnx",), _onnx("layer_by_layer")),
+        Target("onnx batch", seeds.onnx_batch, ("model.onnx",), _onnx("layer_by_layer")),
         Target("onnx optimized", seeds.onnx_graph, ("model.onnx",), _onnx("optimized")),
         Target("parquet", seeds.parquet, ("data/train.parquet",), _dataset("data")),
         Target("npz", seeds.npz, ("data.npz",), _dataset("data.npz")),

@@ -227,6 +227,26 @@ def test_a_batch_that_cannot_be_followed_is_refused_with_the_node(tmp_path: Path
         network_from_onnx(save(model, tmp_path))
 
 
+def test_a_constant_that_the_graph_computes_for_the_batch_is_followed_to_its_source(tmp_path: Path) -> None:
+    """Too large to be computed here: what was expanded is the same for all samples, a triangle is not."""
+    sizes = (8, 1, 16384)
+    for op, priced in (("Cos", True), ("Trilu", False)):
+        net = Net((8, 5, 16384))
+        token = net.op("Expand", net.constant(np.ones((1, 1, 16384))), ints(net, *sizes))
+        if op == "Trilu":
+            token = net.op(
+                "Reshape", net.op("Trilu", net.op("Reshape", token, ints(net, 1, 8, 16384))), ints(net, *sizes)
+            )
+        else:
+            token = net.op(op, token)
+        net.exit(net.op("MatMul", net.op("Concat", token, net.input, axis=1), net.weight(16384, 2)))
+        if priced:
+            assert read(net, tmp_path).workload.macs_to_exit() == (6 * 16384 * 2,)
+        else:
+            with pytest.raises(WorkloadError, match="which cannot be followed through"):
+                read(net, tmp_path)
+
+
 def test_a_tensor_whose_size_at_the_batch_is_unknown_has_no_shape_for_a_sample(tmp_path: Path) -> None:
     net = Net((4, 8))
     kept = net.op("NonZero", net.input)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from offramp.workload.from_onnx.batch.kept_axes import ELEMENT_BY_ELEMENT
 from offramp.workload.from_onnx.constant_folding import constant_tensor
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.shape_propagation import TensorFacts
@@ -154,4 +155,4 @@ class BatchAxes:
         if node.op == "Expand" and before is not None:
             own = axis - len(sizes) + len(before)
             return True if own < 0 or before[own] == 1 else self._repeats(node.inputs[0], own, inner)
-        return self._repeats(node.inputs[0], axis, inner) if before == sizes and len(node.reads) == 1 else None
+        return self._repeats(node.inputs[0], axis, inner) if node.op in ELEMENT_BY_ELEMENT and before == sizes else None

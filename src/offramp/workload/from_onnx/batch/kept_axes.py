@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from offramp.workload.from_onnx.constant_folding import Array
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 
-_ELEMENT_BY_ELEMENT = frozenset(
+ELEMENT_BY_ELEMENT = frozenset(
     {"Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu", "Swish"}
     | {"Tanh", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal"}
     | {
@@ -25,6 +25,8 @@ _ELEMENT_BY_ELEMENT = frozenset(
     }
     | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Shrink"}
 )
+"""Operators whose result has the shape of the input and depends on no other value."""
+
 _ELSEWHERE_ONLY = frozenset({"Slice", "Split", "Pad", "Tile", "Resize", "Upsample"})
 """They move entries along other axes; a change of the batch axis would change its size."""
 
@@ -48,7 +50,7 @@ def combined_axes(node: OnnxNode, op: str, rank: int, values: Mapping[str, Array
         The axes. All but the first for an operator that is not known: the first axis of images, sequences and volumes
         is the batch.
     """
-    if op in _ELEMENT_BY_ELEMENT or op in _ELSEWHERE_ONLY:
+    if op in ELEMENT_BY_ELEMENT or op in _ELSEWHERE_ONLY:
         return frozenset()
     if op in _ONE_AXIS:
         return frozenset({node.integer("axis", _ONE_AXIS[op]) % rank})
