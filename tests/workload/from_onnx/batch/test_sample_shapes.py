@@ -290,3 +290,13 @@ def test_zero_and_minus_one_are_an_open_batch(tmp_path: Path, batch: int) -> Non
     net = Net((batch, 5, 8))
     network = read(net.exit(net.op("MatMul", net.input, net.weight(8, 3))), tmp_path)
     assert network.workload.macs_to_exit() == (5 * 8 * 3,)
+
+
+def test_rows_of_images_that_a_recurrent_layer_reads_belong_to_their_sample(tmp_path: Path) -> None:
+    """(3 samples, 4 rows, 7 times, 5 features), read as 12 sequences."""
+    net = Net((3, 4, 7, 5))
+    rows = net.op("Transpose", net.op("Reshape", net.input, ints(net, 12, 7, 5)), perm=[1, 0, 2])
+    net.nodes.append(helper.make_node("LSTM", [rows, net.weight(1, 24, 5), net.weight(1, 24, 6)], ["y"], hidden_size=6))
+    samples = net.op("Reshape", net.op("Transpose", "y", perm=[2, 0, 1, 3]), ints(net, 3, 4, 7, 6))
+    graph = read_onnx(net.exit(samples).save(tmp_path))
+    assert (graph.shapes["y"], graph.shapes[samples]) == ((7, 1, 4, 6), (1, 4, 7, 6))

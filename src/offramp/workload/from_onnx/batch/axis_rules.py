@@ -165,9 +165,9 @@ def _recurrent(axes: BatchAxes, step: Step) -> BatchAxis:
     """Sequences (time, batch, features), or batch first with layout 1; states have the directions first."""
     place = axes.place(step.names[0])
     batch_first = step.node.integer("layout", 0)
-    if place != BatchAxis(0 if batch_first else 1):
+    if place is None or place.axis != (0 if batch_first else 1):
         raise step.combines
-    return BatchAxis(0 if batch_first else (2 if step.position == 0 else 1))
+    return BatchAxis(0 if batch_first else (2 if step.position == 0 else 1), place.inner)
 
 
 def _summed(axes: BatchAxes, step: Step) -> BatchAxis:
