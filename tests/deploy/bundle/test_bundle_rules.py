@@ -154,4 +154,4 @@ def test_predict_decides_by_the_rule_given(record: ExportRecord, tmp_path: Path)
     assert exit_by("--rule", "threshold:2,-1") == 1
     refused = CliRunner().invoke(app, ["predict", str(record.path), file, "--rule", "threshold:0.5"])
     assert isinstance(refused.exception, InputError)
-    assert "3 exits" in str(refused.exception)
+    assert "must have 2 thresholds" in str(refused.exception)

@@ -117,7 +117,7 @@ def test_rules_decide_as_on_the_networks_own_logits(
 
 def test_a_rule_for_another_number_of_exits_is_refused(record: ExportRecord) -> None:
     for rule in (ExitPolicy("margin", (0.5,)), CumulativeConfidence((0.5, 0.5, 0.5))):
-        with pytest.raises(InputError, match="3 exits"):
+        with pytest.raises(InputError, match="must have 2 thresholds"):
             EarlyExitSession(record.path, rule=rule)
 
 
