@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -112,3 +113,22 @@ def test_a_file_without_early_exits_is_a_network_of_one_stage(tmp_path: Path) ->
     assert (workload.num_stages, network.outputs) == (1, (net.outputs[0].name,))
     assert workload.static().macs_to_exit() == workload.macs_to_exit() == (4 * 27 * 64 + 40,)
     assert network.notes == ("The file has no early exits: its whole network is one stage.",)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17])
+def test_rows_that_a_graph_counts_itself_are_one_sample_of_an_open_batch(tmp_path: Path, opset: int) -> None:
+    """``view(x.size(0), -1)`` of a batch of open size, as the script-based exporter writes it."""
+    net = Net(("b", 3, 32, 32), opset=opset)
+
+    def head(x: str) -> str:
+        pooled = net.op("AveragePool", x, kernel_shape=[32, 32], strides=[32, 32])
+        size = net.op("Gather", net.op("Shape", pooled), net.constant(0, np.int64), axis=0)
+        # The axes of Unsqueeze are an input from opset 13 on.
+        axes = {"axes": [0]} if opset < 13 else {}
+        rows = net.op("Unsqueeze", size, *([] if axes else [net.constant([0], np.int64)]), **axes)
+        flat = net.op("Reshape", pooled, net.op("Concat", rows, net.constant([-1], np.int64), axis=0))
+        return net.op("Gemm", flat, net.weight(10, 8), net.weight(10), transB=1)
+
+    first = net.op("Relu", net.conv(net.input, 8, 3))
+    net.exit(head(first), head(net.op("Relu", net.conv(first, 8, 8))))
+    assert network_from_onnx(net.save(tmp_path)).workload.macs_to_exit() == (221_264, 811_168)
