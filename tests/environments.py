@@ -35,11 +35,13 @@ class Environment:
         name: Its name.
         packages: Requirements for pip.
         script: A script of this folder. It is given the path of a folder with bundles.
+        installs_offramp: Whether offramp is installed, too, as a search needs for its version; else its source is used.
     """
 
     name: str
     packages: tuple[str, ...]
     script: str
+    installs_offramp: bool = False
 
 
 def environments() -> dict[str, Environment]:
@@ -56,8 +58,8 @@ def environments() -> dict[str, Environment]:
     ]
     made.append(Environment("tools", _TOOLS, "smoke_tools.py"))
     made.append(Environment("session-newest", _SESSION, "smoke_session.py"))
-    made.append(Environment("search-oldest", tuple(f"{n}=={v}" for n, v in bounds.items()), "smoke_search.py"))
-    made.append(Environment("search-newest", tuple(bounds), "smoke_search.py"))
+    made.append(Environment("search-oldest", tuple(f"{n}=={v}" for n, v in bounds.items()), "smoke_search.py", True))
+    made.append(Environment("search-newest", tuple(bounds), "smoke_search.py", True))
     return {item.name: item for item in made}
 
 
@@ -87,8 +89,9 @@ def python_of(environment: Environment) -> Path:
         variables = {**os.environ, "PIP_CONSTRAINT": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         install = [str(python), "-m", "pip", "install", "--quiet"]
         subprocess.run([*install, *environment.packages], check=True, env=variables)
-        # The package states its version; its requirements are those to be tried.
-        subprocess.run([*install, "--no-deps", "--editable", str(ROOT)], check=True, env=variables)
+        if environment.installs_offramp:
+            # Without its requirements, which are those to be tried.
+            subprocess.run([*install, "--no-deps", "--editable", str(ROOT)], check=True, env=variables)
         stamp.write_text(wanted)
     return python
 
