@@ -71,8 +71,7 @@ class StreamFile(Block):
         bandwidth: Bits per cycle of the connections that are text.
         unit_energy_cost: pJ per cycle that a connection is active.
         core_connectivity: The connections of today's files.
-        graph: The interconnect of older files.
-        mesh: The same; the key is ``2d_mesh``.
+        graph: The interconnect of older files; ``2d_mesh`` in some.
         bus: The same.
         core_memory_sharing: Must be empty.
         core_coordinates: Not used.

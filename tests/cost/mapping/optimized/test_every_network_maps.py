@@ -21,7 +21,7 @@ from tests.cost.mapping.optimized.checker import faults
 from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, team_of
 
 ENGINE = CachedEngine(NativeEngine(goal="energy_delay_product", loma_lpf_limit=3, num_spatial_mappings=1), None)
-RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+RELAXED = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 BARE = Accelerator("bare", team_of(1).cores[:1], ())
 
 
