@@ -1,8 +1,11 @@
 """Operating points worked out by hand for two exits and four samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from offramp.cost.capacity import MemoryNeed
 from offramp.cost.report import CostReport, StageCost
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.calibration import fit_temperatures
@@ -219,3 +222,13 @@ def test_a_guarantee_for_a_class_is_tested_on_its_samples() -> None:
 def confusion_of(policy: ExitPolicy, logits: tuple[np.ndarray, ...], labels: np.ndarray) -> ConfusionMatrix:
     answers = np.stack([item.argmax(1) for item in logits])[policy.decide(logits), np.arange(len(labels))]
     return confusion_matrix(labels, answers, 2)
+
+
+def test_what_a_network_needs_of_a_memory_is_the_same_at_all_points() -> None:
+    fits = Constraint("memory_use", "<=", 1.0)
+    need = MemoryNeed("weights", "memory 'flash' of core 'flash'", 300, 200)
+    choice = PolicyChoice("max_probability", 0.25)
+    point = choose_operating_point(LOGITS, LABELS, replace(COST, memory=(need,)), choice, [fits])
+    assert point.policy == choose_operating_point(LOGITS, LABELS, COST, choice).policy
+    assert point.values()["memory_use"] == 1.5
+    assert point.violations([fits]) == (0.5,)
