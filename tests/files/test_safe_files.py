@@ -9,6 +9,7 @@ import pytest
 from offramp.files.safe_files import (
     check_replaceable,
     irregular_entries,
+    new_folder,
     open_to_update,
     read_file,
     remove,
@@ -134,3 +135,16 @@ def test_every_entry_that_is_no_file_or_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "a/b/link").symlink_to("/")
     os.mkfifo(tmp_path / "pipe")
     assert irregular_entries(tmp_path) == ["a/b/link (a link)", "pipe (a pipe)"]
+
+
+def test_a_folder_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("page", "empty"):
+        with new_folder(tmp_path / name) as draft:
+            (draft / "index.html").write_text("x")
+            assert not (tmp_path / name / "index.html").exists()
+        assert (tmp_path / name / "index.html").read_text() == "x"
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o755
+    with pytest.raises(OSError, match="not empty"), new_folder(tmp_path / "page") as draft:
+        (draft / "other").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "index.html", "index.html", "page"]

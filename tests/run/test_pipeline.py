@@ -216,3 +216,21 @@ def test_a_network_of_narrow_weights_gets_a_copy_in_8_bits_beside_its_bundle(tmp
     assert search(run=tmp_path / "run", resume=True).written_targets == result.written_targets
     assert EarlyExitSession(wide).predict(pixels) == EarlyExitSession(narrow).predict(pixels)
     assert search(run=tmp_path / "run", resume=True).written_targets == result.written_targets
+
+
+def test_a_full_disk_while_a_bundle_is_written_is_said_like_everywhere_else(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    for bundle in run.glob("chosen/*/bundle"):
+        shutil.rmtree(bundle)
+
+    def no_room(path: Path, content: bytes | str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("offramp.deploy.bundle.bundle_folder.write_atomically", no_room)
+        with pytest.raises(RunError, match=r"No space left on device.*All that was recorded before is kept.*--resume"):
+            search(run=run, resume=True)
+    assert search(run=run, resume=True).summary is not None
+    assert list(run.glob("chosen/*/bundle/manifest.json"))

@@ -97,9 +97,12 @@ class WorkerProcess:
             message = self._receive(end)
             if "progress" in message:
                 if progress is not None:
-                    progress(float(message["progress"]), str(message["note"]))
+                    progress(_number(message["progress"]), str(message.get("note", "")))
                 continue
-            return Reply(message.get("payload", ""), message.get("error"), message["seconds"], f"process {self.pid}")
+            payload, error = message.get("payload", ""), message.get("error")
+            if not isinstance(payload, str) or not isinstance(error, str | None):
+                raise WorkerDied("answered with something else than a reply")
+            return Reply(payload, error, _number(message.get("seconds")), f"process {self.pid}")
 
     def kill(self) -> None:
         """End the process at once; a caller that waits for its answer gets WorkerDied."""
@@ -127,7 +130,12 @@ class WorkerProcess:
                 raise WorkerDied(self._exit_reason())
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            raise WorkerDied("answered with something else than a message")
         return message
 
     def _exit_reason(self) -> str:
@@ -140,3 +148,9 @@ class WorkerProcess:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f"{how}; its last words: {lines[-1][:200]}" if lines else how
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise WorkerDied("answered with something else than a number")
+    return float(value)

@@ -159,6 +159,34 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         stream.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder beside its place and rename it at the end, so that it is there as a whole or not at all.
+
+    Args:
+        target: The folder; it must be absent or empty.
+
+    Yields:
+        The empty folder to fill. Where the body raises, nothing is left of it.
+
+    Raises:
+        OSError: The target holds something, or the folder cannot be written.
+    """
+    place = target.absolute()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".part"))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if kind_of(place) == "a folder":
+            place.rmdir()
+        draft.rename(place)
+        sync_folder(place.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Write the names in a folder to disk, so that created and removed files survive a power cut.
 

@@ -174,6 +174,12 @@ def search(
         if not is_disk_fault(exc):
             raise
         raise folder_error(store.folder, exc) from exc
+    except InputError as exc:
+        # A bundle that cannot be written says so itself; here the run is named, too, and how to go on with it.
+        cause = exc.__cause__
+        if not isinstance(cause, OSError) or not is_disk_fault(cause):
+            raise
+        raise folder_error(store.folder, cause) from exc
     except Interrupted as exc:
         raise Interrupted(f"{exc} Go on with: offramp search --run {store.folder} --resume") from exc
     except KeyboardInterrupt as exc:

@@ -124,4 +124,8 @@ def _save_files(reply: Reply, folder: Path) -> None:
     for file in files:
         if file.name not in RETURNED_FILES:
             raise WorkerError(f"A worker sent a file that was not asked for: {file.name!r}.")
-        write_atomically(folder / file.name, base64.b64decode(file.base64))
+        try:
+            content = base64.b64decode(file.base64, validate=True)
+        except ValueError as exc:
+            raise WorkerError(f"A worker must send {file.name} as base64 text, but: {exc}.") from exc
+        write_atomically(folder / file.name, content)

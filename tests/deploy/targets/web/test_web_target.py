@@ -25,6 +25,7 @@ from offramp.cli.main import app
 from offramp.deploy.bundle.export_bundle import ExportRecord
 from offramp.deploy.runtime.sample_inputs import load_image
 from offramp.deploy.runtime.session import EarlyExitSession
+from offramp.deploy.targets.web import web_target
 from offramp.deploy.targets.web.web_target import export_web
 from offramp.errors import BundleError, InputError
 from offramp.nn.network import EarlyExitNetwork
@@ -242,3 +243,18 @@ def test_other_folders_and_packages_are_refused(record: ExportRecord, bundle: Pa
     with pytest.raises(BundleError, match="model_early_exit"):
         export_web(bundle, tmp_path / "page", runtime=runtime)
     assert not (tmp_path / "page").exists()
+
+
+def test_a_page_whose_writing_was_killed_leaves_its_place_free(
+    record: ExportRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, real = fake_runtime(tmp_path / "runtime"), web_target.write_atomically
+    place = tmp_path / "page"
+
+    def seen(path: Path, content: bytes | str) -> None:
+        assert not place.exists()  # so that a kill at this moment leaves no half of a page
+        real(path, content)
+
+    monkeypatch.setattr(web_target, "write_atomically", seen)
+    export_web(record.path, place, runtime=runtime)
+    assert (place / "index.html").is_file()

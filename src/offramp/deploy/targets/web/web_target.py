@@ -18,7 +18,7 @@ from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, TargetAnswers
 from offramp.deploy.targets.onnx.onnx_target import early_exit_answers
 from offramp.errors import InputError
-from offramp.files.safe_files import write_atomically
+from offramp.files.safe_files import kind_of, new_folder, write_atomically
 
 _PAGE = ("index.html", "style.css", "preprocess.js", "app.js")
 _RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -63,11 +63,11 @@ def export_web(bundle: Path | str, folder: Path, *, runtime: Path, seed: int = 0
     contents[MANIFEST_FILE] = manifest_text(replace(session.manifest, files=listed)).encode()
     contents["samples.json"] = json.dumps(_samples(session, seed)).encode()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if kind_of(folder) is not None and (kind_of(folder) != "a folder" or any(folder.iterdir())):
             raise InputError(f"{str(folder)!r} must be a new or empty folder, but it holds files.")
-        for name, content in contents.items():
-            write_atomically(folder / name, content)
+        with new_folder(folder) as draft:
+            for name, content in contents.items():
+                write_atomically(draft / name, content)
     except OSError as exc:
         raise InputError(f"The page cannot be written to {str(folder)!r}: {exc.strerror or exc}.") from exc
     return folder / "index.html"
