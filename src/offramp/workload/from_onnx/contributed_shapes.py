@@ -20,7 +20,12 @@ def contributed_shape(op: str, attributes: dict[str, Any], inputs: Sequence[Size
         The shape; None if there is no rule or not enough is known.
     """
     rule = _RULES.get(op)
-    return None if rule is None or not inputs or inputs[0] is None else rule(attributes, inputs)
+    if rule is None or not inputs or inputs[0] is None:
+        return None
+    try:
+        return rule(attributes, inputs)
+    except LookupError:  # an input is missing; whoever needs the shape names it
+        return None
 
 
 def _same(_: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
@@ -99,6 +104,8 @@ def rounded_up_pooling(op: str, attributes: dict[str, Any], source: Sizes, resul
     ones, zeros = (1,) * len(kernel), (0,) * (2 * len(kernel))
     strides, dilations, pads = (attributes.get(key) or default for key, default in
                                 (("strides", ones), ("dilations", ones), ("pads", zeros)))  # fmt: skip
+    if min(strides, default=0) < 1 or not len(kernel) == len(strides) == len(dilations) == len(pads) // 2:
+        return result
     sizes = []
     for axis, size in enumerate(spatial):
         if size is None:

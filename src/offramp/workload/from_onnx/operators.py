@@ -150,6 +150,8 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         return rule(node, graph, data)
     except ValueError as exc:
         raise Contradiction(str(exc).rstrip(".")) from exc
+    except (LookupError, ArithmeticError, TypeError) as exc:
+        raise Contradiction("its inputs, attributes and shapes do not fit each other") from exc
 
 
 _Rule = Callable[[OnnxNode, OnnxGraph, tuple[str, ...]], LayerShape]

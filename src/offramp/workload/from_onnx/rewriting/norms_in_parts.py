@@ -36,7 +36,7 @@ def fold_norms(graph: OnnxGraph) -> OnnxGraph:
     folded: set[str] = set()
     norms: dict[str, OnnxNode] = {}
     for node in graph.nodes:
-        if node.op not in _REDUCTIONS or node.name in folded or node.inputs[0] not in search.active:
+        if node.op not in _REDUCTIONS or node.name in folded or search.active.isdisjoint(node.inputs[:1]):
             continue
         for base in search.bases(node):
             parts = search.norm(base, node)

@@ -71,6 +71,8 @@ def _written(
         return _kept(writer, {REASON: str(exc)})
     except UnknownShape as exc:
         return _kept(writer, {UNKNOWN_TENSOR: str(exc)})
+    except (LookupError, ValueError, ArithmeticError, TypeError):
+        return _kept(writer, {REASON: "has inputs, attributes and shapes that do not fit each other"})
 
 
 def _kept(writer: NodeWriter, reason: dict[str, str]) -> NodeWriter:
