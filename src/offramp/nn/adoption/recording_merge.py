@@ -20,6 +20,12 @@ class UnfollowedCodeError(Exception):
     """
 
     def __init__(self, reason: str, module: str) -> None:
+        """Keep the path beside the message.
+
+        Args:
+            reason: Why the code cannot be recorded, a sentence.
+            module: Path of the module; empty for the root.
+        """
         super().__init__(reason)
         self.module = module
 

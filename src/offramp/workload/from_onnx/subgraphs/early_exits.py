@@ -26,6 +26,11 @@ class EarlyExits:
     """
 
     def __init__(self, graph: Any) -> None:
+        """Begin without notes.
+
+        Args:
+            graph: The ONNX graph, which will be changed in place.
+        """
         self.graph = graph
         self.notes: tuple[str, ...] = ()
         self._left_by: dict[str, list[str]] = {}

@@ -28,6 +28,11 @@ class GraphWriter:
     """
 
     def __init__(self, graph: Any) -> None:
+        """Collect the names that are taken.
+
+        Args:
+            graph: The ONNX graph to change.
+        """
         self.graph = graph
         self._taken = {item.name for item in (*graph.input, *graph.output, *graph.initializer)}
         self._taken |= {name for node in graph.node for name in (*node.input, *node.output)}
