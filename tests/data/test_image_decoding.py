@@ -1,6 +1,8 @@
 """Every format, colour mode and orientation ends as the same pixels, whoever reads the file."""
 
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from offramp.data.image_decoding import EncodedImage, ImageForm, decode_image, orientation_of, upright_size
+from offramp.data.image_decoding import (
+    EncodedImage,
+    ImageForm,
+    decode_image,
+    orientation_of,
+    read_image_file,
+    upright_size,
+)
+from offramp.errors import DataError
 from tests.data import image_samples
 from tests.data.image_samples import Sample
 
@@ -95,3 +105,9 @@ def test_the_bits_of_the_file_are_told() -> None:
         data = image_samples.encode(image_samples.image_of(mode), "PNG", "none", 1)
         assert data is not None
         assert decode_image(EncodedImage("x", data)).bits == bits
+
+
+def test_a_pipe_in_place_of_an_image_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="is a pipe"):
+        read_image_file(tmp_path / "pipe.png")

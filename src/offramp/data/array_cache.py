@@ -10,6 +10,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from offramp.files.safe_files import open_to_read
+
 _FORMAT = "1"
 _BLOCK_BYTES = 1 << 20
 
@@ -67,7 +69,7 @@ def content_key(path: Path, *settings: object) -> str:
         The key, 40 hexadecimal digits.
     """
     digest = _digest_of(settings)
-    with path.open("rb") as stream:
+    with open_to_read(path) as stream:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()[:40]

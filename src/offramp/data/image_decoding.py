@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from offramp.errors import DataError
+from offramp.files.safe_files import read_file
 
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 256 * 2**20
@@ -96,7 +97,7 @@ def read_image_file(path: Path) -> EncodedImage:
             raise DataError(
                 f"Image {str(path)!r} must have at most {MAX_FILE_BYTES} bytes. Scale it down or remove it."
             )
-        return EncodedImage(repr(str(path)), path.read_bytes())
+        return EncodedImage(repr(str(path)), read_file(path))
     except FileNotFoundError as exc:
         raise DataError(f"Image {str(path)!r} does not exist.") from exc
     except OSError as exc:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import DataError
+from offramp.files.safe_files import read_file
 
 _HEADER_BYTES = 128
 _HDF5_VERSION = 2
@@ -53,7 +54,7 @@ def load_mat(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: The file is damaged or of another version, or an array is of another kind.
     """
-    content = memoryview(path.read_bytes())
+    content = memoryview(read_file(path))
     try:
         order = _byte_order(path, content)
         arrays = {}

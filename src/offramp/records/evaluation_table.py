@@ -1,13 +1,11 @@
 """Export of the evaluations of a run as a Parquet table, one row per evaluation."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from offramp.errors import InputError
-from offramp.files.safe_files import sync_folder
+from offramp.files.safe_files import replacing
 from offramp.jsonio import to_data
 from offramp.objectives.evaluation import METRICS, Evaluation
 from offramp.objectives.pareto import pareto_front
@@ -66,17 +64,8 @@ def export_results(store: RunStore, path: Path) -> int:
     )
     table = pa.Table.from_pylist(rows, schema=schema)
     try:
-        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, suffix=".part", delete=False) as stream:
-            try:
-                pq.write_table(table, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-                Path(stream.name).chmod(0o644)
-                Path(stream.name).replace(path)
-            except BaseException:
-                Path(stream.name).unlink(missing_ok=True)
-                raise
-        sync_folder(path.absolute().parent)
+        with replacing(path) as stream:
+            pq.write_table(table, stream)
     except OSError as exc:
         raise InputError(f"The table cannot be written to {str(path)!r}: {exc.strerror or exc}.") from exc
     return len(rows)

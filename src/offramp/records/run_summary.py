@@ -13,7 +13,7 @@ from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.exits.quality.class_profiles import ClassProfiles
-from offramp.files.safe_files import write_atomically
+from offramp.files.safe_files import read_file, write_atomically
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
 from offramp.space.architecture import Architecture, ExitChoice
 
@@ -349,7 +349,7 @@ def load_summary(path: Path) -> RunSummary:
         RunError: The file is missing, cannot be read, or is not a summary.
     """
     try:
-        text = path.read_bytes()
+        text = read_file(path, follow_links=False)
     except OSError as exc:
         raise RunError(f"The run summary '{path}' cannot be read ({exc}); is this a finished run folder?") from exc
     return jsonio.loads(RunSummary, text, what=f"Run summary '{path}'", error=RunError)

@@ -21,6 +21,7 @@ from offramp.data.raw_data import DATA_SETS, READERS
 from offramp.deploy.bundle.licence import read_licence
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
 from offramp.errors import RunError, UntrustedRunError
+from offramp.files.safe_files import open_to_read
 from offramp.hardware.loader import accelerator_names
 from offramp.jsonio import dumps, loads
 from offramp.nn.adoption.adopted_model import AdoptedModel
@@ -303,7 +304,7 @@ def _source_sha256(home: Any) -> str:
 
 def _file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_to_read(path) as stream:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from offramp.errors import ConfigError
+from offramp.files.safe_files import read_file
 from offramp.jsonio import loads
 from offramp.records import RunStore
 from offramp.records.run_summary import ChosenNetwork
@@ -69,7 +70,7 @@ def remove_other_networks(store: RunStore, targets: Sequence[FinishTarget]) -> N
             continue  # the reference
         file = folder / RECORD
         if selection is not None and file.exists():
-            record = loads(ChosenNetwork, file.read_bytes(), what=f"Record {file}")
+            record = loads(ChosenNetwork, read_file(file, follow_links=False), what=f"Record {file}")
             if record.candidate == selection.evaluation.architecture:
                 continue
         elif selection is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
+from offramp.files.safe_files import read_file
 
 _PIXELS = 3 * 32 * 32
 _MAX_MEMBER_BYTES = 256 * 2**20
@@ -101,7 +102,7 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
         raise _pickle_refusal(folder)
     for name in sorted(names & _WANTED):
         _check_size(f"{folder / name}", (folder / name).stat().st_size)
-    return {name: (folder / name).read_bytes() for name in sorted(names & _WANTED)}
+    return {name: read_file(folder / name) for name in sorted(names & _WANTED)}
 
 
 def _from_archive(path: Path) -> dict[str, bytes]:

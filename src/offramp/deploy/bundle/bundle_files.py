@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from offramp.errors import BundleError
+from offramp.files.safe_files import open_to_read
 
 MANIFEST_FILE = "manifest.json"
 
@@ -150,7 +151,7 @@ def read_limited(path: Path, limit_bytes: int) -> bytes:
         BundleError: If the file cannot be read, or is larger.
     """
     try:
-        with path.open("rb") as stream:
+        with open_to_read(path) as stream:
             content = stream.read(limit_bytes + 1)
     except OSError as exc:
         raise BundleError(f"{str(path)!r} cannot be read: {exc.strerror or exc}.") from exc

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from offramp.errors import InputError
+from offramp.files.safe_files import open_to_read
 from offramp.jsonio import shortened
 
 LICENCE_FILE: Final = "LICENCE.txt"
@@ -66,7 +67,7 @@ def read_licence(given: str | None) -> Licence:
 
 
 def _from_file(path: Path) -> Licence:
-    with path.open("rb") as stream:
+    with open_to_read(path) as stream:
         content = stream.read(_MAX_BYTES + 1)
     if not content.strip() or len(content) > _MAX_BYTES:
         raise InputError(f"The licence file {str(path)!r} must hold 1 byte to 1 MiB of text.")

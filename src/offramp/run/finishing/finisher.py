@@ -15,7 +15,7 @@ from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee, parse_target
 from offramp.exits.quality.class_profiles import class_profiles
 from offramp.exits.quality.quality_measures import ConfusionMatrix, confusion_matrix
-from offramp.files.safe_files import write_atomically
+from offramp.files.safe_files import read_file, write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
@@ -377,7 +377,7 @@ class Finisher:
 
 def _read_record(kind: type[Record], folder: Path) -> Record:
     file = folder / RECORD
-    return loads(kind, file.read_bytes(), what=f"Record {file}", error=RunError)
+    return loads(kind, read_file(file, follow_links=False), what=f"Record {file}", error=RunError)
 
 
 def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExitNetwork:

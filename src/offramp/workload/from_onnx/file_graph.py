@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from offramp.errors import WorkloadError
+from offramp.files.safe_files import read_file
 from offramp.workload.from_onnx.batch.sample_shapes import sample_shapes
 from offramp.workload.from_onnx.onnx_node import OnnxNode, read_nodes
 from offramp.workload.from_onnx.shape_propagation import Shape, propagate_shapes
@@ -133,7 +134,7 @@ def _parse(path: Path) -> Any:
                 f"ONNX file '{path}' must be below 2 GiB, got {size / 1024**3:.1f} GiB. Save its weights as external "
                 "data or strip them; a price needs only the shapes."
             )
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(read_file(path))
     except (OSError, ValueError) as exc:
         raise WorkloadError(f"ONNX file '{path}' cannot be read: {getattr(exc, 'strerror', None) or exc}.") from exc
     except DecodeError as exc:
