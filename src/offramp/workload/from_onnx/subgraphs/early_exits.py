@@ -20,8 +20,11 @@ class EarlyExits:
     outputs of the graph. Both branches are written out: what the one hands on becomes an output of its own, and the
     results of the other stay the output. In this form the graph is the early-exit network with all its exits.
 
-    Attributes:
+    Args:
         graph: The ONNX graph, which is changed in place.
+
+    Attributes:
+        graph: The ONNX graph.
         notes: Sentences about how the `If` nodes were read.
     """
 

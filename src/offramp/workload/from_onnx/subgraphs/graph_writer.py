@@ -23,8 +23,11 @@ def subgraphs_of(node: Any) -> list[Any]:
 class GraphWriter:
     """Writes the nodes of subgraphs into the graph around them, under names that are not taken.
 
-    Attributes:
+    Args:
         graph: The ONNX graph to change.
+
+    Attributes:
+        graph: The ONNX graph.
     """
 
     def __init__(self, graph: Any) -> None:
