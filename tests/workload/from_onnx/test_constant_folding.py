@@ -57,3 +57,11 @@ def test_stripped_and_external_constants_have_no_value() -> None:
     external = helper.make_tensor("w", TensorProto.INT64, (2,), [1, 2])
     external.data_location = TensorProto.EXTERNAL
     assert constant_tensor(external) is None
+
+
+@pytest.mark.parametrize("kind", [object, np.str_])
+def test_text_is_not_computed(kind: type) -> None:
+    """Joined with itself again and again, it would double each time, which no shape shows."""
+    node = helper.make_node("StringConcat", ["a", "a"], ["y"])
+    text = np.array(["ab"], dtype=kind)
+    assert folded(node, [text, text], [(1,)], [helper.make_opsetid("", 20)]) is None

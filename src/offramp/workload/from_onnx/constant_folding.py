@@ -97,6 +97,9 @@ def folded(
     """
     if node.op_type in _NOT_FOLDED or node.domain not in ("", "ai.onnx"):
         return None
+    # Text has no size that its shape bounds, and no layer needs it.
+    if any(value is not None and value.dtype.kind in "OSUT" for value in inputs):
+        return None
     read = sum(value.size for value in inputs if value is not None)
     if read > _MAX_READ_VALUES or not (node.op_type in _SIZE_BOUND_BY_INPUT or all(map(_is_small, sizes))):
         return None
