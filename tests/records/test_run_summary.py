@@ -140,3 +140,9 @@ def test_a_sample_leaves_at_an_exit_that_can_be(summary: RunSummary) -> None:
     assert not summary.samples[4].correct
     with pytest.raises(ValueError, match="exit_index"):
         replace(sample, exit_index=-1)
+
+
+@pytest.mark.parametrize("bundle", ["/etc", "../elsewhere", "chosen/knee/../../../elsewhere"])
+def test_a_bundle_outside_the_run_folder_is_refused(summary: RunSummary, bundle: str) -> None:
+    with pytest.raises(ValueError, match="must lie inside the run folder"):
+        replace(summary.chosen[0], bundle=bundle)

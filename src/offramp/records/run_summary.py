@@ -3,7 +3,7 @@
 import base64
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from offramp import jsonio
@@ -138,6 +138,9 @@ class ChosenNetwork:
             raise ValueError("`test` and `expected_test` must be given together or not at all.")
         if {choice.tap for choice in self.dropped} & {choice.tap for choice in self.architecture.exits}:
             raise ValueError("`dropped` must be of taps without an exit.")
+        place = PurePosixPath(self.bundle)
+        if place.is_absolute() or ".." in place.parts:
+            raise ValueError(f"`bundle` must lie inside the run folder, got {self.bundle!r}.")
 
     @property
     def num_exits(self) -> int:
