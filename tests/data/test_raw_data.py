@@ -66,11 +66,11 @@ def test_a_folder_of_two_formats_is_ambiguous(tmp_path: Path) -> None:
 def test_what_the_system_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_class_folders(tmp_path / "pets", {"a": 1, "b": 1})
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, **_: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(DataError, match=r"Data set '.*pets' cannot be read: .*Permission denied: '.*/a/000\.png'"):
+    monkeypatch.setattr("offramp.data.image_decoding.read_file", refuse)
+    with pytest.raises(DataError, match=r"Image '.*/pets/a/000\.png' cannot be read: Permission denied"):
         read_raw(str(root), options(tmp_path / "cache"))
 
 

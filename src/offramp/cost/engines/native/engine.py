@@ -158,7 +158,7 @@ class NativeEngine:
             return fault
         nest = sparse_nest(loop_nest(shape), gain_of(shape, core))
         best: dict[Goal, _Best] = {}
-        for used, count in self._attempts(core):
+        for used, count in () if _holds_no_element(nest, view) else self._attempts(core):
             search = SpatialSearch(count, self.mixed_spatial_mappings, self.unrolling == "best")
             for candidate in spatial_candidates(nest, view, search):
                 for goal, found in self._best_orders(candidate, view, _view(used), goals):
@@ -194,6 +194,16 @@ class NativeEngine:
                 ranks = _ranks(costs, goal)
                 column = int(np.lexsort(ranks[::-1])[0])
                 yield goal, _Best(costs, column, plan, tuple(float(rank[column]) for rank in ranks))
+
+
+def _holds_no_element(nest: LoopNest, view: CoreView) -> bool:
+    """Whether a memory is smaller than one element of an operand that passes it: then no mapping can fit."""
+    return any(
+        min(operand.bits, operand.partial_bits) > use.level.size_bits
+        for operand in nest.operands
+        for use in view.memories
+        if operand.memory_operand in use.level.operands
+    )
 
 
 def _ranks(costs: MappingCosts, goal: Goal) -> tuple[FloatArray, ...]:
