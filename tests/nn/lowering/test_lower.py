@@ -190,6 +190,11 @@ def test_a_fused_product_and_sum_is_both() -> None:
     assert ops == [Op.CONV, Op.CONV, Op.MULTIPLY, Op.ADD]
 
 
+def test_the_type_of_another_layer_is_no_operand() -> None:
+    conv = nn.Conv2d(3, 3, 1)
+    assert [shape.op for shape in layers_of(lambda x, c: c(x).type_as(c(x)), conv)] == [Op.CONV, Op.CONV]
+
+
 def test_unfolding_and_shuffling_move_values_and_cost_nothing() -> None:
     def unfolded(x: Tensor, dense: nn.Module) -> Tensor:
         return dense(F.unfold(F.pixel_unshuffle(x.flip(-1), 2), 3).transpose(1, 2))

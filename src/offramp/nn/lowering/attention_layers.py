@@ -20,7 +20,7 @@ MOVES = frozenset({
     "getitem", "get", "permute", "transpose", "swapaxes", "swapdims", "movedim", "t", "unbind", "chunk", "split",
     "tensor_split", "narrow", "select", "unflatten", "expand", "expand_as", "view_as", "reshape_as", "pad", "roll",
     "index_select", "flip", "repeat", "repeat_interleave", "tile", "unfold", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle",
+    "channel_shuffle", "type_as",
 })
 # fmt: on
 

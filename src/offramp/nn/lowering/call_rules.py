@@ -329,7 +329,7 @@ ACTIVATIONS = frozenset({
 })
 RESHAPES = frozenset({
     "flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to", "float", "half",
-    "bfloat16", "double", "type", "type_as", "dropout", "dropout2d", "feature_dropout", "alpha_dropout",
+    "bfloat16", "double", "type", "dropout", "dropout2d", "feature_dropout", "alpha_dropout",
 })
 # With one operand from the image and one constant, these are folded into the layer before.
 AFFINE = frozenset({
