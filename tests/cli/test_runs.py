@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,16 @@ def test_results_as_parquet(tmp_path: Path) -> None:
     assert b"edge-tpu-quad" in table.schema.metadata[b"offramp_settings"]
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
     store.close()
+
+
+def test_the_table_holds_every_metric_that_the_run_measured(tmp_path: Path) -> None:
+    store = create_run(tmp_path / "run", Config())
+    plain, *_, member = some_evaluations(2)
+    append_all(store, 0, [plain, replace(member, values=member.values | {"recall:cat": 0.125})])
+    store.close()
+    done = RUNNER.invoke(app, ["export-results", str(tmp_path / "run"), str(tmp_path / "table.parquet")])
+    assert done.exit_code == 0, done.output
+    assert pq.read_table(tmp_path / "table.parquet").column("recall:cat").to_pylist() == [None, 0.125]
 
 
 def test_a_table_that_cannot_be_written(tmp_path: Path) -> None:

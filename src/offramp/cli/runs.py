@@ -57,7 +57,7 @@ def front(
         return
     from offramp.files.safe_console import SafeConsole
 
-    SafeConsole().print(evaluations_table(members))
+    SafeConsole().print(evaluations_table(members, objectives=objectives))
 
 
 def watch(

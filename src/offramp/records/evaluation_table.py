@@ -1,13 +1,14 @@
 """Export of the evaluations of a run as a Parquet table, one row per evaluation."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from offramp.errors import InputError
 from offramp.files.safe_files import replacing
 from offramp.jsonio import to_data
-from offramp.objectives.evaluation import METRICS, Evaluation
+from offramp.objectives.evaluation import METRICS, Evaluation, Metric
 from offramp.objectives.pareto import pareto_front
 from offramp.objectives.parse import parse_objectives
 from offramp.records.run_record import EvaluationOrigin, RunStore
@@ -17,8 +18,8 @@ def export_results(store: RunStore, path: Path) -> int:
     """Write all evaluations of a run as a Parquet table.
 
     Columns: ``batch`` and ``position`` of the proposal; ``status``, ``error``; one column per metric (validation
-    split); ``feasible``, ``on_front``; ``violations``, ``exit_taps``, ``thresholds``, ``exit_rates`` as lists;
-    ``seconds`` and ``worker``; ``architecture`` as JSON.
+    split), and per ``recall:NAME`` that the run measured; ``feasible``, ``on_front``; ``violations``, ``exit_taps``,
+    ``thresholds``, ``exit_rates`` as lists; ``seconds`` and ``worker``; ``architecture`` as JSON.
 
     Args:
         store: The run.
@@ -38,8 +39,9 @@ def export_results(store: RunStore, path: Path) -> int:
     evaluations, origins = store.evaluations(), store.origins()
     objectives = parse_objectives(store.config.search.objectives)
     members = {id(member) for member in pareto_front(evaluations, objectives).evaluations}
+    metrics = dict.fromkeys((*METRICS, *(name for evaluation in evaluations for name in evaluation.values)))
     rows = [
-        _row(evaluation, origin, on_front=id(evaluation) in members)
+        _row(evaluation, origin, metrics, on_front=id(evaluation) in members)
         for evaluation, origin in zip(evaluations, origins, strict=True)
     ]
     numbers, texts = pa.float64(), pa.string()
@@ -49,7 +51,7 @@ def export_results(store: RunStore, path: Path) -> int:
             ("position", pa.int64()),
             ("status", texts),
             ("error", texts),
-            *((metric, numbers) for metric in METRICS),
+            *((metric, numbers) for metric in metrics),
             ("feasible", pa.bool_()),
             ("on_front", pa.bool_()),
             ("violations", pa.list_(numbers)),
@@ -71,14 +73,16 @@ def export_results(store: RunStore, path: Path) -> int:
     return len(rows)
 
 
-def _row(evaluation: Evaluation, origin: EvaluationOrigin, *, on_front: bool) -> dict[str, Any]:
+def _row(
+    evaluation: Evaluation, origin: EvaluationOrigin, metrics: Iterable[Metric], *, on_front: bool
+) -> dict[str, Any]:
     details = evaluation.details
     return {
         "batch": origin.batch,
         "position": origin.position,
         "status": evaluation.status.value,
         "error": evaluation.error,
-        **{metric: evaluation.values.get(metric) for metric in METRICS},
+        **{metric: evaluation.values.get(metric) for metric in metrics},
         "feasible": evaluation.feasible,
         "on_front": on_front,
         "violations": list(evaluation.violations),

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from offramp.cost.capacity import MemoryNeed
+from offramp.objectives.evaluation import Objective
 from offramp.records.run_summary import RunSummary
 from offramp.report.terminal import run_tables
 from tests.report import fake
@@ -55,6 +56,19 @@ def test_evaluations_table_tells_taps_where_depths_are_unknown(summary: RunSumma
     assert "cycles cycles" not in output
     without = replace(summary.front[0], architecture=summary.front[0].architecture.without_exits())
     assert "none" in printed(run_tables.evaluations_table([without]))
+
+
+def test_the_front_shows_the_measures_of_classes_that_were_optimised(summary: RunSummary) -> None:
+    values = {"accuracy": 0.5, "recall:cat": 0.125, "balanced_accuracy": 0.75}
+    member = replace(summary.front[0], values=values)
+    metrics = ("recall:cat", "balanced_accuracy", "accuracy")
+    objectives = (*(Objective(metric, "maximize") for metric in metrics), Objective("macs", "minimize"))
+    output = printed(run_tables.evaluations_table([member], objectives=objectives), 200)
+    shares = [word for word in output.split() if word in ("50.0", "12.5", "75.0")]
+    assert shares == ["50.0", "12.5", "75.0"]
+    assert "recall of" in output
+    assert "Bal. acc." in output
+    assert run_tables.front_json([member])[0]["values"] == values
 
 
 def test_evaluations_without_values_show_dashes(summary: RunSummary) -> None:

@@ -75,7 +75,7 @@ def live_view(state: LiveState) -> "Group":
         parts.append(Text(f"Last failure: {escaped(failed[-1].error or '')}"))
     front = pareto_front(state.evaluations, state.objectives).evaluations
     if front:
-        table = evaluations_table(front[:_MOST_ROWS])
+        table = evaluations_table(front[:_MOST_ROWS], objectives=state.objectives)
         parts += [Text(scatter(state.evaluations, front, state.objectives)), table]
         if len(front) > _MOST_ROWS:
             parts.append(Text(f"and {len(front) - _MOST_ROWS} more on the front"))

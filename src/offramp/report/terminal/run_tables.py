@@ -8,13 +8,15 @@ from offramp import jsonio
 from offramp.cost.capacity import MemoryNeed
 from offramp.cost.expected import ExpectedCost
 from offramp.cost.report import CostReport
-from offramp.objectives.evaluation import Evaluation
+from offramp.exits.quality.quality_measures import ACCURACY
+from offramp.objectives.evaluation import Evaluation, Objective, is_quality
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
 from offramp.report.architecture_layout import layout_of
 from offramp.report.figures.front_data import cost_of
 from offramp.report.terminal.terminal_style import plain_text, simple_table
+from offramp.report.wording import metric_name
 from offramp.space.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ COST_HEADINGS = ("Energy", "Latency", "Product", "MACs")
 
 UNITS = "latency in cycles, energy-delay product in J·cycles"
 """Units that the cells of `cost_cells` leave out."""
+
+_SHORT_NAMES = {"balanced_accuracy": "Bal. acc."}
+"""Names of metrics that are too long for the heading of a narrow column."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class FrontPoint:
         exit_rates: Share of the samples that leave at each exit; empty = unknown.
         thresholds: Threshold of each early exit; empty = unknown.
         expected: Its expected costs.
+        values: All its metrics by name, among them those that the search optimised.
     """
 
     architecture: Architecture
@@ -61,6 +67,7 @@ class FrontPoint:
     exit_rates: tuple[float, ...]
     thresholds: tuple[float, ...]
     expected: FrontCosts
+    values: dict[str, float]
 
 
 def front_point(evaluation: Evaluation) -> FrontPoint:
@@ -84,6 +91,7 @@ def front_point(evaluation: Evaluation) -> FrontPoint:
             macs=cost_of(evaluation, "macs"),
             energy_delay_product_j_cycles=cost_of(evaluation, "energy_delay_product_j_cycles"),
         ),
+        values=dict(evaluation.values),
     )
 
 
@@ -99,24 +107,30 @@ def front_json(front: Sequence[Evaluation]) -> list[Any]:
     return [jsonio.to_data(front_point(evaluation)) for evaluation in front]
 
 
-def evaluations_table(front: Sequence[Evaluation], max_depths: Sequence[int] = ()) -> "RichTable":
+def evaluations_table(
+    front: Sequence[Evaluation], max_depths: Sequence[int] = (), objectives: Sequence[Objective] = ()
+) -> "RichTable":
     """Table of evaluations.
 
     Args:
         front: The evaluations.
         max_depths: Largest depth of each stage in the search space; empty = exits are given as tap numbers.
+        objectives: Objectives of the search; each measure of classes among them gets a column.
 
     Returns:
         The table, one row per evaluation in the given order.
     """
     table = simple_table(f"Pareto front: validation accuracy, expected costs per image; {UNITS}")
-    for heading in ("Accuracy", *COST_HEADINGS, "Exit rates (%)", "Exits at"):
-        table.add_column(heading, justify="right", overflow="fold")
+    measures = [item.metric for item in objectives if is_quality(item.metric) and item.metric != ACCURACY]
+    names = [_SHORT_NAMES.get(name, metric_name(name)) for name in measures]
+    for heading in ("Accuracy", *names, *COST_HEADINGS, "Exit rates (%)", "Exits at"):
+        table.add_column(plain_text(heading), justify="right", overflow="fold")
     for evaluation in front:
         point = front_point(evaluation)
-        accuracy = units.NO_VALUE if point.validation_accuracy is None else units.percent(point.validation_accuracy)
+        shares = (point.values.get(name) for name in (ACCURACY, *measures))
+        quality = (units.NO_VALUE if share is None else units.percent(share) for share in shares)
         rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NO_VALUE
-        cells = (accuracy, *cost_cells(point.expected), rates, _places(point.architecture, max_depths))
+        cells = (*quality, *cost_cells(point.expected), rates, _places(point.architecture, max_depths))
         table.add_row(*map(plain_text, cells))
     _note_what_does_not_fit(table, (item.details.cost for item in front if item.details is not None))
     return table
@@ -173,7 +187,7 @@ def front_table(summary: RunSummary) -> "RichTable":
         The table, from the most to the least accurate member.
     """
     members = sorted(summary.front, key=lambda item: -item.values.get("accuracy", 0.0))
-    return evaluations_table(members, summary.max_depths)
+    return evaluations_table(members, summary.max_depths, summary.objectives)
 
 
 def chosen_table(summary: RunSummary) -> "RichTable":
