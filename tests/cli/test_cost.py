@@ -61,6 +61,12 @@ def test_the_final_exit_can_be_named(tmp_path: Path) -> None:
     assert [line.split()[0] for line in shown.splitlines() if line.strip().startswith((early, last))] == [early, last]
 
 
+def test_an_empty_name_of_the_final_exit_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["cost", str(two_exits().save(tmp_path)), "--final", ""])
+    assert done.exit_code
+    assert "final exit must be an output" in str(done.exception)
+
+
 def test_what_a_mapping_of_a_layer_may_do_is_an_option(tmp_path: Path) -> None:
     options = ["--loads", "overlap", "--unrolling", "zigzag", "--memory-fill", "best"]
     done = CliRunner().invoke(app, ["cost", str(two_exits().save(tmp_path)), "--json", *options])

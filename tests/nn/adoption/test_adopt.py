@@ -342,6 +342,10 @@ def function(forward: Callable[[nn.Module, Tensor], object], *parts: nn.Module) 
         (torch.jit.script(plain()), "module of torch.jit"),
         (nn.Sequential(*plain()[:6], torch.jit.script(nn.Sequential(*plain()[6:]))), "its part '6' is a module of"),
         (torch.compile(plain()), "compiled with torch.compile"),
+        (function(lambda m, x: m.parts[0](F.dropout(x)), Toy()), "draws random numbers"),
+        (nn.Sequential(nn.LazyConv2d(4, 3), *plain()[1:]), "'0.weight' has none: it belongs to a lazy module"),
+        (nn.Sequential(*plain()[:6], nn.LazyLinear(CLASSES)), "'6.weight' has none: it belongs to a lazy module"),
+        (plain().to("meta"), "'0.weight' lies on the device 'meta'"),
     ],
 )
 def test_a_model_that_cannot_be_cut_says_why(model: nn.Module, message: str) -> None:

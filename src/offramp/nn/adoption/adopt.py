@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 from offramp.errors import AdoptError, OfframpError
 from offramp.nn.adoption.adopted_model import ADOPTED, AdoptedModel, Tap
@@ -134,6 +135,7 @@ def copied_model(module: nn.Module, example: Tensor) -> nn.Module:
     if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
         given = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
         raise AdoptError(f"The example must be a tensor (batch, channels, height, width) of images, got {given}.")
+    _check_initialized(module)
     return _copied(_plain(module))
 
 
@@ -171,6 +173,21 @@ def _check_uncompiled(module: nn.Module) -> None:
             raise AdoptError(
                 f"The model must be one of plain torch code, but {where} was compiled with torch.compile. Give the "
                 "model as it was before; of a compiled one that is `model._orig_mod`."
+            )
+
+
+def _check_initialized(module: nn.Module) -> None:
+    """Check that all weights have values; those of lazy modules and of the device meta have none."""
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(value):
+            raise AdoptError(
+                f"All weights of the model must have a shape, but {name!r} has none: it belongs to a lazy module that "
+                "has not run yet. Run the model once on the example, or load its weights, before it is adopted."
+            )
+        if value.is_meta:
+            raise AdoptError(
+                f"All weights of the model must have values, but {name!r} lies on the device 'meta', which holds none. "
+                "Use `model.to_empty(device='cpu')` and load the weights."
             )
 
 
@@ -257,7 +274,8 @@ def _check_same(model: nn.Module, pieces: Sequence[nn.Module], example: Tensor, 
             )
             raise AdoptError(
                 f"The model cannot be cut: its pieces do not give exactly what it gives ({difference}). Its code "
-                "decides by the values of its input, or keeps a state between calls."
+                "decides by the values of its input, draws random numbers (such as dropout in evaluation mode), or "
+                "keeps a state between calls."
             )
     if are_probabilities(torch.cat(all_logits)):
         raise AdoptError(

@@ -170,5 +170,6 @@ def _check_same(
             if not torch.allclose(given, expected[place], rtol=tolerance, atol=tolerance, equal_nan=True):
                 raise AdoptError(
                     f"The model cannot be cut: the parts of its output {place} do not give exactly what it gives. Its "
-                    "code decides by the values of its input, or keeps a state between calls."
+                    "code decides by the values of its input, draws random numbers (such as dropout in evaluation "
+                    "mode), or keeps a state between calls."
                 )

@@ -62,7 +62,7 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
     graph = folded.graph
     found = find_layers(graph, path)
     check_coverage(file_graph, graph, found, path)
-    placed = place_layers(graph, found, path, final or graph.final)
+    placed = place_layers(graph, found, path, graph.final if final is None else final)
     try:
         workload = Workload(name=path.stem, layers=placed.layers, exits=placed.exits)
     except ValueError as exc:

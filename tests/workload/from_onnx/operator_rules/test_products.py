@@ -226,3 +226,25 @@ def test_a_vector_without_a_batch_axis_is_a_column(tmp_path: Path) -> None:
     net = Net((8,))
     (layer,) = layers(net.exit(net.op("MatMul", net.weight(5, 8), net.input)), tmp_path)
     assert layer.shape == LayerShape(Op.DENSE, k=5, c=8)
+
+
+def test_a_vector_without_a_batch_axis_is_a_row_on_the_left(tmp_path: Path) -> None:
+    net = Net((8,))
+    hidden = net.op("MatMul", net.input, net.weight(8, 6))
+    product = net.op("MatMul", net.op("Relu", hidden), net.weight(6, 5))
+    first, second = layers(net.exit(net.op("MatMul", product, net.weight(5))), tmp_path)[:2]
+    assert first.shape == LayerShape(Op.DENSE, k=6, c=8)
+    assert second.shape == LayerShape(Op.DENSE, k=5, c=6)
+
+
+def test_two_computed_vectors_have_one_product_per_value(tmp_path: Path) -> None:
+    net = Net((8,))
+    products = [net.op("MatMul", net.input, net.weight(8, 6)) for _ in range(2)]
+    assert layers(net.exit(net.op("MatMul", *products)), tmp_path)[-1].shape.macs == 6
+
+
+@pytest.mark.parametrize("batch", [1, 3, "batch"])
+def test_a_vector_of_weights_makes_one_output_per_row(tmp_path: Path, batch: int | str) -> None:
+    net = Net((batch, TOKENS, 8))
+    (layer,) = layers(net.exit(net.op("MatMul", net.input, net.weight(8))), tmp_path)
+    assert layer.shape == LayerShape(Op.DENSE, b=TOKENS, k=1, c=8)

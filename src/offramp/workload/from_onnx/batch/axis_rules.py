@@ -72,14 +72,18 @@ def _joined(axes: BatchAxes, step: Step) -> BatchAxis:
 
 
 def _product(axes: BatchAxes, step: Step) -> BatchAxis:
-    """Matrices: the inner axes are summed over, the leading ones are aligned."""
+    """Matrices: the inner axes are summed over, the leading ones are aligned. The axis of a vector is summed over."""
     left, right = step.names[:2]
     summed = {left: -1, right: -2}
     for name in (left, right):
         place, sizes = axes.place(name), axes.sizes(name)
         if place is not None and sizes is not None and place.axis == max(len(sizes) + summed[name], 0):
             raise step.combines
-    rank = max(len(axes.sizes(name) or ()) for name in (left, right))
+    ranks = {name: len(axes.sizes(name) or ()) for name in (left, right)}
+    rank = max(ranks.values())
+    if sorted(ranks.values()) == [1, rank] and rank > 1:
+        place, sizes = _operand(axes, step, 0 if ranks[right] == 1 else 1)
+        return BatchAxis(place.axis - (ranks[left] == 1 and place.axis == len(sizes) - 1), place.inner)
     if len(step.result) != rank:
         raise step.unknown
     for name, other, own in ((left, right, -2), (right, left, -1)):

@@ -36,7 +36,8 @@ def product_layer(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> La
         raise Unpriceable("transposes its activations")
     left, right = node.inputs[:2]
     if left in data and right in data:
-        return _stacked(_of_sample(graph, left), _of_sample(graph, right))
+        first, second = _of_sample(graph, left), _of_sample(graph, right)
+        return _stacked(_row(first), second if len(second) > 1 else (*second, 1))
     if left in data:
         return _weights_second(node, graph)
     if len(graph.shapes.get(left, ())) == 0:
@@ -52,7 +53,7 @@ def product_layer(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> La
 
 
 def _weights_second(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
-    values = _of_sample(graph, node.inputs[0])
+    values = _row(_of_sample(graph, node.inputs[0]))
     shape = graph.shapes.get(node.inputs[1], ())
     if not shape:
         result = sizes(graph, node.outputs[0])
@@ -63,11 +64,10 @@ def _weights_second(node: OnnxNode, graph: OnnxGraph) -> LayerShape:
     if node.integer("transB", 0):
         weight = (*weight[:-2], weight[-1], weight[-2])
     if len(weight) == 1:
-        weight = (*weight, 1)
-    result = sizes(graph, node.outputs[0])
-    if len(weight) == 2 and len(shape) > 1 and result[-1:] != weight[-1:]:
-        wanted = (values[-1], result[-1]) if result else (values[-1],)
-        raise Contradiction(f"its weight has shape {weight}, its tensors need {wanted}")
+        return _with_weights(values, (*weight, 1))
+    result = _of_sample(graph, node.outputs[0])
+    if len(weight) == 2 and result[-1] != weight[-1]:
+        raise Contradiction(f"its weight has shape {weight}, its tensors need {(values[-1], result[-1])}")
     return _with_weights(values, weight)
 
 
@@ -77,6 +77,11 @@ def _with_weights(values: _Sizes, weight: _Sizes) -> LayerShape:
     if len(weight) == 2:
         return dense(math.prod(values[:-1]), values[-1], weight[-1])
     return _stacked(values, weight)
+
+
+def _row(values: _Sizes) -> _Sizes:
+    """The matrix that a vector on the left is: one row."""
+    return values if len(values) > 1 else (1, *values)
 
 
 def _weight(shape: tuple[int | None, ...]) -> _Sizes:
