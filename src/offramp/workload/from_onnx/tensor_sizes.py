@@ -24,7 +24,7 @@ def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
         tensor: Name of the tensor.
 
     Returns:
-        The sizes, at least 1.
+        The sizes, at least 1; none for a scalar.
 
     Raises:
         UnknownShape: The shape is missing, or a size is not fixed.
@@ -33,7 +33,7 @@ def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
     if shape is None:
         raise UnknownShape(tensor)
     found = tuple(size for size in shape[1:] if size is not None)
-    if len(found) != len(shape) - 1 or min(found, default=1) < 1:
+    if len(found) != len(shape[1:]) or min(found, default=1) < 1:
         raise UnknownShape(tensor)
     return found
 
@@ -61,8 +61,8 @@ def per_sample(graph: OnnxGraph, tensor: str) -> int:
 def feature_map(graph: OnnxGraph, tensor: str) -> FeatureMap:
     """Read a tensor as a feature map.
 
-    Two axes are flat features, four are (batch, C, H, W). Three axes are tokens (batch, N, C), one column, or (batch,
-    C, W).
+    One axis holds the values of a vector, and a scalar is one value. Two axes are flat features, four are (batch, C, H,
+    W). Three axes are tokens (batch, N, C), one column, or (batch, C, W).
 
     Args:
         graph: The graph.
@@ -76,6 +76,8 @@ def feature_map(graph: OnnxGraph, tensor: str) -> FeatureMap:
         Unpriceable: The tensor has more than four axes.
     """
     found, batch = sizes(graph, tensor), per_sample(graph, tensor)
+    if not found:
+        return FeatureMap(batch)
     if len(found) == 1:
         return FeatureMap(found[0], batch=batch)
     if len(found) == 2:

@@ -35,6 +35,25 @@ def test_two_layers_are_combined_value_by_value(tmp_path: Path, kind: str, op: O
     assert last.inputs == ("a", "b")
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (3, 8), ("batch", 8), (8,)])
+def test_one_value_per_sample_is_a_layer_of_one_value(tmp_path: Path, shape: tuple[int | str, ...]) -> None:
+    """The similarity of two embeddings, as its last steps are written: with one axis or, without a batch, with none."""
+    net = Net(shape)
+    means = [
+        net.op("ReduceMean", net.op("MatMul", net.input, net.weight(8, 6)), axes=[-1], keepdims=0) for _ in range(2)
+    ]
+    last = layers(net, net.op("Div", *means), tmp_path)[-1]
+    assert last.shape == LayerShape(Op.MULTIPLY)
+
+
+def test_a_vector_without_a_batch_axis_has_one_operation_per_value(tmp_path: Path) -> None:
+    net = Net((8,))
+    a, b = (net.op("MatMul", net.input, net.weight(8, 6)) for _ in range(2))
+    *dense, last = layers(net, net.op("Softmax", net.op("Add", a, b), axis=-1), tmp_path)
+    assert [layer.shape.op for layer in dense] == [Op.DENSE, Op.DENSE]
+    assert last.shape == LayerShape(Op.ADD, g=6)  # the softmax of a vector is free, as that of logits
+
+
 @pytest.mark.parametrize("kind", ["Floor", "Ceil", "Round", "Sign", "Log", "Not"])
 def test_functions_of_one_value_are_free(tmp_path: Path, kind: str) -> None:
     net = Net((1, 3, 8, 8))

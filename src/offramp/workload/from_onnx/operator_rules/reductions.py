@@ -61,7 +61,8 @@ def finds_a_class(node: OnnxNode, graph: OnnxGraph) -> bool:
         UnknownShape: The shape of the input is not known.
     """
     found = sizes(graph, node.inputs[0])
-    return max(found, default=1) == math.prod(found) and per_sample(graph, node.inputs[0]) == 1
+    is_vector = not found  # without a batch axis
+    return is_vector or (max(found) == math.prod(found) and per_sample(graph, node.inputs[0]) == 1)
 
 
 def _reduced_axes(node: OnnxNode, graph: OnnxGraph, rank: int) -> tuple[int, ...]:
