@@ -112,6 +112,11 @@ def test_predict_takes_folders_and_writes_a_table(offramp, finished_run: Path, t
     said = offramp("predict", bundle, tmp_path / "images", "--csv", table)
     assert (said.code, said.out) == (0, f"{table}: 2 answers\n")
     assert "1 images that are hidden" in said.err
+    image = tmp_path / "images" / "a" / "1.png"
+    before = image.read_bytes()
+    said = offramp("predict", bundle, image, "--csv", image)
+    assert (said.code, image.read_bytes()) == (2, before)
+    assert "is a file already" in said.err
     rows = list(csv.DictReader(table.open(newline="")))
     assert [row["file"] for row in rows] == [str(tmp_path / "images" / name) for name in ("a/1.png", "b/2.png")]
     answers = json.loads(offramp("predict", bundle, tmp_path / "images", "--json").out)

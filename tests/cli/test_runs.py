@@ -100,6 +100,20 @@ def test_the_table_holds_every_metric_that_the_run_measured(tmp_path: Path) -> N
     assert pq.read_table(tmp_path / "table.parquet").column("recall:cat").to_pylist() == [None, 0.125]
 
 
+def test_a_table_replaces_no_file_of_another_kind(tmp_path: Path) -> None:
+    a_run(tmp_path / "run").close()
+    record = tmp_path / "run" / "run.sqlite"
+    before = record.read_bytes()
+    for path in (record, tmp_path / "all.csv"):
+        done = RUNNER.invoke(app, ["export-results", str(tmp_path / "run"), str(path)])
+        assert "must end in .parquet" in str(done.exception)
+    assert record.read_bytes() == before
+    assert not (tmp_path / "all.csv").exists()
+    done = RUNNER.invoke(app, ["report", str(tmp_path / "run"), "--output", str(record)])
+    assert "is a file already" in str(done.exception)
+    assert record.read_bytes() == before
+
+
 def test_a_table_that_cannot_be_written(tmp_path: Path) -> None:
     a_run(tmp_path / "run").close()
     done = RUNNER.invoke(app, ["export-results", str(tmp_path / "run"), str(tmp_path / "no" / "table.parquet")])

@@ -12,6 +12,7 @@ import typer
 from offramp.cli.detect import predict_sounds
 from offramp.errors import InputError
 from offramp.files.escaped_text import csv_cell, escaped
+from offramp.files.output_names import check_output_name
 
 if TYPE_CHECKING:
     from offramp.deploy.runtime.sample_inputs import LoadedSample
@@ -66,7 +67,7 @@ def predict(
 
     Raises:
         InputError: An exit rule or a table is asked of a detector, a folder holds no fitting file, or the table cannot
-            be written.
+            be written or would replace a file that is no table.
     """
     if (bundle / "detector.json").is_file():
         if rule is not None or table is not None:
@@ -75,6 +76,8 @@ def predict(
             )
         predict_sounds(bundle, _expanded(files, (".wav",), "sounds"), allow_large=allow_large, as_json=as_json)
         return
+    if table is not None:
+        check_output_name(table, ".csv")
     from offramp.data.image_files import IMAGE_SUFFIXES
     from offramp.deploy.bundle.manifest import load_manifest
     from offramp.deploy.runtime.session import EarlyExitSession

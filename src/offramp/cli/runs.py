@@ -24,10 +24,12 @@ def report(
     Args:
         run: The run folder.
     """
+    from offramp.files.output_names import check_output_name
     from offramp.records.run_summary import load_summary
     from offramp.report.pages.run_page import write_page
 
     target = output or run / "report.html"
+    check_output_name(target, ".html", ".htm")
     write_page(load_summary(run / "summary.json"), target)
     print(target)
 
@@ -123,7 +125,7 @@ def look_at(run: Path) -> "LiveState":
 
 def export_results(
     run: _Run,
-    file: Annotated[Path, typer.Argument(help="The Parquet file to write; an existing one is replaced.")],
+    file: Annotated[Path, typer.Argument(help="The Parquet file to write, *.parquet; an existing one is replaced.")],
 ) -> None:
     """Write all evaluations of a run as a Parquet table, one row each.
 

@@ -23,14 +23,17 @@ def export_results(store: RunStore, path: Path) -> int:
 
     Args:
         store: The run.
-        path: The file; an existing one is replaced.
+        path: The file, ``*.parquet``; an existing one is replaced.
 
     Returns:
         Number of evaluations written.
 
     Raises:
-        InputError: pyarrow is not installed, or the file cannot be written.
+        InputError: pyarrow is not installed, the name does not end in ``.parquet`` or ``.pq``, or the file cannot be
+            written.
     """
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        raise InputError(f"The table is written as Parquet: its name must end in .parquet or .pq, got {str(path)!r}.")
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
