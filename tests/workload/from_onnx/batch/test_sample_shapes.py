@@ -300,3 +300,17 @@ def test_rows_of_images_that_a_recurrent_layer_reads_belong_to_their_sample(tmp_
     samples = net.op("Reshape", net.op("Transpose", "y", perm=[2, 0, 1, 3]), ints(net, 3, 4, 7, 6))
     graph = read_onnx(net.exit(samples).save(tmp_path))
     assert (graph.shapes["y"], graph.shapes[samples]) == ((7, 1, 4, 6), (1, 4, 7, 6))
+
+
+@pytest.mark.parametrize(("first", "told"), [((1, 16), True), (("batch", 16), False), ((16,), False)])
+def test_a_batch_of_one_is_told_where_another_input_is_larger(
+    tmp_path: Path, first: tuple[int | str, ...], told: bool
+) -> None:
+    """Either the second input holds 4 samples, or the one sample has 4 rows: the file leaves it open."""
+    net = Net(first)
+    net.inputs.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, (4, 8)))
+    scaled = net.op("Mul", net.op("MatMul", "rows", net.weight(8, 16)), net.input)
+    path = net.exit(net.op("MatMul", scaled, net.weight(16, 4))).save(tmp_path)
+    notes = [note for note in network_from_onnx(path).notes if "batch of 1" in note]
+    assert len(notes) == told
+    assert all("larger axis 0: 'rows' (4)." in note for note in notes)

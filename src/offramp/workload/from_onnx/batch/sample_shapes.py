@@ -38,7 +38,7 @@ def sample_shapes(
     in (time, batch, channels). If that is no batch axis either, the whole input is one sample.
 
     With several inputs, the first one with at least two axes decides; others that have an axis of the same size at the
-    same place are followed with it.
+    same place are followed with it. If the first one has a batch of 1, a note names those that are larger there.
 
     Args:
         nodes: Nodes in topological order.
@@ -56,7 +56,7 @@ def sample_shapes(
     source = next((name for name in sources if len(facts.shapes.get(name, ())) > 1), sources[0])
     shape = facts.shapes.get(source, ())
     if source in facts.open_batches or not shape or (shape[0] or 0) <= 1:
-        return SampleShapes(facts.shapes)
+        return SampleShapes(facts.shapes, _larger_inputs(source, sources, facts))
     needed = _needed(nodes, outputs)
     told = None
     for axis, size in enumerate(shape[: 2 if len(shape) > 2 else 1]):
@@ -83,6 +83,20 @@ def sample_shapes(
             f"Axis 0 of input '{source}' is no batch axis, since {told} combines its entries; the price is that of the "
             f"whole input, {sizes}.",
         ),
+    )
+
+
+def _larger_inputs(source: str, sources: Sequence[str], facts: TensorFacts) -> tuple[str, ...]:
+    """What is said of inputs that may hold several samples, where the one that decides holds one."""
+    if source in facts.open_batches or facts.shapes.get(source, ())[:1] != (1,):
+        return ()
+    first = {name: shape[0] for name in sources if len(shape := facts.shapes.get(name, ())) > 1}
+    larger = ", ".join(f"'{name}' ({size})" for name, size in first.items() if size is not None and size > 1)
+    if not larger:
+        return ()
+    return (
+        f"Input '{source}' has a batch of 1 (axis 0), so every input is taken for one sample; the price is that of the "
+        f"whole inputs, also of those with a larger axis 0: {larger}.",
     )
 
 
