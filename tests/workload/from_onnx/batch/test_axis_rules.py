@@ -71,6 +71,11 @@ ROWS = np.ones((5, 4), np.float32)
         ("LayerNormalization", (4, 3, 5), 1, [np.ones(5, np.float32)], {}, (4, 1, 5)),
         ("LayerNormalization", (4, 3, 5), 1, [np.ones((3, 5), np.float32)], {"axis": 1}, None),
         ("CumSum", (4, 3), 1, [np.array(0)], {}, (4, 1)),
+        # Samples that are picked by number are no batch, unless each stays in its place.
+        ("GatherND", (3, 5), 0, [np.array([[0], [0], [1]])], {}, None),
+        ("GatherND", (3, 5), 0, [np.array([[0], [1], [2]])], {}, (1, 5)),
+        ("GatherElements", (3, 5), 0, [np.array([[0, 1]] * 3)], {"axis": 1}, (1, 2)),
+        ("GatherElements", (3, 5), 0, [np.array([[0, 1, 2, 0, 0]] * 3)], {"axis": 0}, None),
         ("CumSum", (4, 3), 1, [np.array(1)], {}, None),
         ("Slice", (4, 3), 1, [np.array([1]), np.array([3]), np.array([0])], {}, (2, 1)),
         ("Slice", (4, 3), 1, [np.array([0]), np.array([2]), np.array([1])], {}, None),

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from offramp.workload.from_onnx.constant_folding import Array
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 
@@ -60,4 +62,15 @@ def combined_axes(node: OnnxNode, op: str, rank: int, values: Mapping[str, Array
         return frozenset({1})
     if op == "CumSum" and len(node.inputs) > 1 and node.inputs[1] in values:
         return frozenset({int(values[node.inputs[1]].reshape(-1)[0]) % rank})
+    if op == "GatherElements":
+        return frozenset({node.integer("axis", 0) % rank})
+    if op == "GatherND" and len(node.inputs) > 1 and node.inputs[1] in values:
+        return _gathered_axes(values[node.inputs[1]], node.integer("batch_dims", 0))
     return frozenset(range(1, rank))
+
+
+def _gathered_axes(indices: Array, first: int) -> frozenset[int]:
+    """The axes along which entries are picked; one that stays in its place is none, as in `x[arange(len(x)), i]`."""
+    axes = frozenset(range(first, first + indices.shape[-1]))
+    rows = np.arange(indices.shape[0]).reshape(-1, *(1,) * (indices.ndim - 2))
+    return axes - {0} if first == 0 and indices.ndim > 1 and (indices[..., 0] == rows).all() else axes
