@@ -7,7 +7,7 @@ import pytest
 
 import offramp
 from offramp.data.labelled_data import load_dataset
-from offramp.errors import ConstraintError, InputError, Interrupted, RunError
+from offramp.errors import ConfigError, ConstraintError, InputError, Interrupted, RunError
 from offramp.objectives.evaluation import Status
 from offramp.progress import SilentReporter
 from offramp.records import read_run
@@ -143,6 +143,12 @@ def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypa
     assert not done.interrupted
     assert len(done.chosen) >= 1
     assert len(load_summary(tmp_path / "run" / "summary.json").evaluations) == 12
+
+
+def test_bit_widths_to_search_among_need_a_granularity(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\(8/8, 4/8\) need a granularity: set space\.precision"):
+        search(small_config(space__precisions=("8/8", "4/8")), run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_resume_and_overwrite_exclude_each_other(finished_run: Path) -> None:

@@ -26,6 +26,7 @@ from offramp.objectives.picking import check_rule
 from offramp.run.factory import fixed_precisions, searched_precisions
 from offramp.run.trackers.tracker import TRACKERS
 from offramp.settings.config import Config
+from offramp.settings.space_config import SpaceConfig
 from offramp.workload.layer import LayerShape, Op
 
 
@@ -45,6 +46,11 @@ def check_settings(config: Config) -> Accelerator:
     accelerator = load_accelerator(config.cost.accelerator)
     _check_backbone(config)
     _check_execution(config)
+    if not config.searches_precision and config.space.precisions != SpaceConfig().precisions:
+        raise ConfigError(
+            f"Bit widths to search among ({', '.join(config.space.precisions)}) need a granularity: set "
+            "space.precision (--precision) to network, stage or layer, or leave space.precisions (--bits) out."
+        )
     for branch in config.space.branches:
         EXIT_BRANCHES.get(branch)
     ALGORITHMS.get(config.search.algorithm)
