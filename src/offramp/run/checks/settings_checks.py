@@ -41,6 +41,7 @@ def check_settings(config: Config) -> Accelerator:
 
     Raises:
         InputError: A setting is unknown, or contradicts another one or the accelerator.
+        ConfigError: Bit widths to search among are given without a granularity.
         ExportError: The installed onnxruntime is too old for quantised networks.
     """
     accelerator = load_accelerator(config.cost.accelerator)
