@@ -25,43 +25,8 @@ MOVES = frozenset({
 # fmt: on
 
 
-def _layer_norm(
-    call: Call, input: Tensor, normalized_shape: object, weight: object = None, bias: object = None, eps: float = 0.0
-) -> LayerShape:
-    return normalization(written_values(call), call.bits)
-
-
-def _rms_norm(
-    call: Call, input: Tensor, normalized_shape: object, weight: object = None, eps: object = 0
-) -> LayerShape:
-    return normalization(written_values(call), call.bits)
-
-
-def _group_norm(
-    call: Call, input: Tensor, num_groups: int, weight: object = None, bias: object = None, eps: float = 0.0
-) -> LayerShape:
-    return normalization(written_values(call), call.bits)
-
-
-def _instance_norm(call: Call, input: Tensor, *_: object, **__: object) -> LayerShape:
-    return normalization(written_values(call), call.bits)
-
-
-def _local_response_norm(
-    call: Call, input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> LayerShape:
-    return normalization(written_values(call), call.bits)
-
-
-def _normalize(
-    call: Call, input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 0.0, out: None = None
-) -> LayerShape:
-    return normalization(written_values(call), call.bits)
-
-
-def _softmax(
-    call: Call, input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: object = None
-) -> LayerShape:
+def _normalization(call: Call, *_: object, **__: object) -> LayerShape:
+    """A norm or a softmax: all its values are needed before the first result."""
     return normalization(written_values(call), call.bits)
 
 
@@ -105,13 +70,8 @@ def _product(call: Call, left: tuple[int, ...], right: tuple[int, ...]) -> Layer
 
 
 ATTENTION_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
-    "layer_norm": _layer_norm,
-    "rms_norm": _rms_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
-    "local_response_norm": _local_response_norm,
-    "normalize": _normalize,
-    "softmax": _softmax,
+    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm", "local_response_norm"), _normalization),
+    **dict.fromkeys(("normalize", "softmax"), _normalization),
     "matmul": _matmul,
     "bmm": _matmul,
     "rmatmul": lambda call, input, other: _matmul(call, other, input),

@@ -239,10 +239,6 @@ def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
     return elementwise(Op.CONCAT, written_values(call), call.bits)
 
 
-def _stack(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
-    return _cat(call, tensors, dim)
-
-
 def _setitem(call: Call, target: Tensor, place: object, values: Tensor) -> LayerShape:
     """What is written into a tensor that has other layers' values, too, is joined to them."""
     return elementwise(Op.CONCAT, written_values(call), call.bits)
@@ -250,13 +246,6 @@ def _setitem(call: Call, target: Tensor, place: object, values: Tensor) -> Layer
 
 def _pool(call: Call, op: Op, window: Window) -> LayerShape:
     return pooling(op, feature_map(call.single_input), feature_map(call.output), window, call.bits)
-
-
-def _global_pool(call: Call, op: Op) -> LayerShape:
-    source = feature_map(call.single_input)
-    if call.output.numel() == source.batch * source.width != source.batch * source.channels:
-        source = FeatureMap(source.width, source.channels, source.height, source.batch)  # channels are the last axis
-    return global_pooling(op, source, call.bits)
 
 
 def _adaptive_avg_pool1d(call: Call, input: Tensor, output_size: object) -> LayerShape:
@@ -269,7 +258,7 @@ def _adaptive_avg_pool1d(call: Call, input: Tensor, output_size: object) -> Laye
 def _adaptive_pool(call: Call, op: Op) -> LayerShape:
     source, result = feature_map(call.single_input), feature_map(call.output)
     if (result.height, result.width) == (1, 1):
-        return _global_pool(call, op)
+        return global_pooling(op, source, call.bits)
     if source.height % result.height or source.width % result.width:
         raise NotPriceableError(
             f"windows differ in size where {source.height}x{source.width} is pooled to {result.height}x{result.width}"
@@ -314,7 +303,7 @@ LAYER_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
     "cat": _cat,
     "concat": _cat,
     "concatenate": _cat,
-    "stack": _stack,
+    "stack": _cat,
     "setitem": _setitem,
 }
 

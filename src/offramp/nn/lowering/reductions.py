@@ -12,7 +12,7 @@ from torch import Tensor
 
 from offramp.nn.lowering.call_rules import Call, NotPriceableError, feature_map, written_values
 from offramp.workload.layer import LayerShape, Op
-from offramp.workload.layer_constructors import FeatureMap, elementwise, global_pooling, normalization
+from offramp.workload.layer_constructors import FeatureMap, elementwise, global_pooling
 
 Axes = int | Sequence[int] | None
 
@@ -33,10 +33,6 @@ def _extreme(op: Op, call: Call, input: Tensor, other: object = None, *_: object
     if isinstance(other, Tensor):
         raise NotPriceableError("must not compare with a constant; write it as a clamp")
     return _pooled(op, call, other if isinstance(other, int) else None)
-
-
-def _normalize(call: Call, input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 0.0) -> LayerShape:
-    return normalization(written_values(call), call.bits)
 
 
 def _pooled(op: Op, call: Call, dim: Axes) -> LayerShape:
@@ -61,6 +57,5 @@ REDUCTION_RULES: dict[str, Callable[..., LayerShape]] = {
     **dict.fromkeys(("amax", "amin"), partial(_reduce, Op.MAX_POOL)),
     **dict.fromkeys(("max", "min"), partial(_extreme, Op.MAX_POOL)),
     **dict.fromkeys(("norm", "linalg_norm", "linalg_vector_norm"), _norm),
-    "normalize": _normalize,
 }
 """The rule of each function, as in `offramp.nn.lowering.call_rules`."""
