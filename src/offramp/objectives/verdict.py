@@ -1,0 +1,195 @@
+"""Whether early exits pay: an early-exit network against a static network, sample by sample."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.cost.report import CostReport
+from offramp.exits.quality.sample_outcomes import SampleOutcomes
+from offramp.numerics.paired_bootstrap import Estimate, paired_bootstrap
+
+Answer = Literal["pay", "do not pay", "undecided"]
+GainMetric = Literal["energy_pj", "latency_cycles", "energy_delay_product_j_cycles"]
+ENERGY: GainMetric = "energy_pj"
+LATENCY: GainMetric = "latency_cycles"
+PRODUCT: GainMetric = "energy_delay_product_j_cycles"
+GAIN_METRICS: tuple[GainMetric, ...] = (ENERGY, LATENCY, PRODUCT)
+"""What gains are stated for, in the order in which they are shown."""
+ACCURACY_MARGIN = 0.01
+"""Accuracy that the early-exit network may lose against its match, a share."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much less of something the early-exit network takes than its match.
+
+    Attributes:
+        metric: What it takes less of.
+        ratio: Mean cost of the match over mean cost of the early-exit network, with its interval of 95 %; above 1, the
+            early-exit network is cheaper.
+    """
+
+    metric: GainMetric
+    ratio: Estimate
+
+    def __post_init__(self) -> None:
+        if not self.ratio.low > 0.0:
+            raise ValueError(f"a gain must be above 0, got {self.ratio}.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether early exits pay, from one comparison on the same test samples.
+
+    The rule, with intervals of 95 %:
+
+    - **pay**: the product of energy and latency is certainly lower (its gain's interval lies above 1), neither energy
+      nor latency is certainly higher, and the accuracy is certainly not more than the margin lower (the interval of the
+      difference lies above minus the margin).
+    - **do not pay**: the product is certainly not lower (its gain's interval does not reach above 1), and the accuracy
+      is not certainly higher.
+    - **undecided**: everything else.
+
+    Attributes:
+        answer: The verdict.
+        accuracy_difference: Accuracy of the early-exit network minus that of its match, with its interval.
+        gains: One per metric of `GAIN_METRICS`, in that order.
+        num_samples: Number of test samples.
+        margin: Accuracy that may be lost, a share.
+    """
+
+    answer: Answer
+    accuracy_difference: Estimate
+    gains: tuple[Gain, ...]
+    num_samples: int
+    margin: float = ACCURACY_MARGIN
+
+    def __post_init__(self) -> None:
+        if tuple(gain.metric for gain in self.gains) != GAIN_METRICS:
+            raise ValueError(f"`gains` must be of {', '.join(GAIN_METRICS)}, got {[g.metric for g in self.gains]}.")
+        if not (0.0 <= self.margin < 1.0 and self.num_samples > 0):
+            raise ValueError(
+                f"`margin` must be from 0 to below 1 and `num_samples` above 0, got {self.margin} and "
+                f"{self.num_samples}."
+            )
+        expected = answer_of(self.accuracy_difference, self.gains, self.margin)
+        if self.answer != expected:
+            raise ValueError(f"`answer` must be {expected!r} by these intervals, got {self.answer!r}.")
+
+    def gain(self, metric: GainMetric) -> Estimate:
+        """The gain in one metric.
+
+        Args:
+            metric: The metric.
+
+        Returns:
+            Its ratio with the interval.
+        """
+        return self.gains[GAIN_METRICS.index(metric)].ratio
+
+    @property
+    def samples_to_decide(self) -> int | None:
+        """About how many test samples would settle the accuracy; None where their number is not what is missing.
+
+        The width of the interval falls with the square root of the number of samples.
+        """
+        difference = self.accuracy_difference
+        if self.answer != "undecided" or self.gain(PRODUCT).low <= 1.0 or not difference.value > -self.margin:
+            return None
+        if difference.low >= -self.margin:
+            return None
+        wanted = (difference.value - difference.low) / (difference.value + self.margin)
+        return int(np.ceil(self.num_samples * wanted**2))
+
+
+def answer_of(accuracy_difference: Estimate, gains: tuple[Gain, ...], margin: float) -> Answer:
+    """Apply the rule that `Verdict` states.
+
+    Args:
+        accuracy_difference: Accuracy of the early-exit network minus that of its match.
+        gains: One per metric of `GAIN_METRICS`, in that order.
+        margin: Accuracy that may be lost, a share.
+
+    Returns:
+        The verdict.
+    """
+    energy, latency, product = (gain.ratio for gain in gains)
+    dearer = energy.high < 1.0 or latency.high < 1.0
+    if product.low > 1.0 and not dearer and accuracy_difference.low >= -margin:
+        return "pay"
+    if product.high <= 1.0 and accuracy_difference.low <= 0.0:
+        return "do not pay"
+    return "undecided"
+
+
+@dataclass(frozen=True)
+class ComparedNetwork:
+    """A network and what it did to the test samples.
+
+    Attributes:
+        outcomes: What it did to each sample.
+        cost: Its cost, one stage per exit.
+    """
+
+    outcomes: SampleOutcomes
+    cost: CostReport
+
+    def __post_init__(self) -> None:
+        if self.outcomes.num_exits != len(self.cost.stages):
+            raise ValueError(
+                f"outcomes and cost must have the same exits, got {self.outcomes.num_exits} and "
+                f"{len(self.cost.stages)}."
+            )
+
+
+def compare(
+    network: ComparedNetwork, match: ComparedNetwork, *, seed: int = 0, margin: float = ACCURACY_MARGIN
+) -> Verdict:
+    """Compare an early-exit network with its match on the same test samples, with paired bootstraps.
+
+    Args:
+        network: The early-exit network.
+        match: The static network.
+        seed: Seed of the resamples.
+        margin: Accuracy that the early-exit network may lose, a share.
+
+    Returns:
+        Accuracy difference, gains and verdict.
+
+    Raises:
+        ValueError: If the networks were tested on different numbers of samples.
+    """
+    samples = network.outcomes.num_samples
+    if match.outcomes.num_samples != samples:
+        raise ValueError(
+            f"both networks must be tested on the same samples, got {samples} and {match.outcomes.num_samples}."
+        )
+    difference = _accuracy_difference(network.outcomes, match.outcomes, seed)
+    gains = tuple(Gain(metric, _cost_ratio(network, match, metric, seed)) for metric in GAIN_METRICS)
+    return Verdict(answer_of(difference, gains, margin), difference, gains, samples, margin)
+
+
+def _accuracy_difference(network: SampleOutcomes, match: SampleOutcomes, seed: int) -> Estimate:
+    cells = 2 * network.is_correct.astype(np.intp) + match.is_correct
+    differences = np.array([0.0, -1.0, 1.0, 0.0])
+    return paired_bootstrap(np.bincount(cells, minlength=4), lambda shares: shares @ differences, seed=seed)
+
+
+def _cost_ratio(network: ComparedNetwork, match: ComparedNetwork, metric: GainMetric, seed: int) -> Estimate:
+    own, other = _costs(network.cost, metric), _costs(match.cost, metric)
+    cells = network.outcomes.exit_indices.astype(np.intp) * len(other) + match.outcomes.exit_indices
+    of_network, of_match = np.repeat(own, len(other)), np.tile(other, len(own))
+    counts = np.bincount(cells, minlength=len(of_network))
+    return paired_bootstrap(counts, lambda shares: (shares @ of_match) / (shares @ of_network), seed=seed)
+
+
+def _costs(cost: CostReport, metric: GainMetric) -> NDArray[np.float64]:
+    """What a sample costs that leaves at each exit."""
+    figures = {
+        ENERGY: [stage.energy_to_exit_pj for stage in cost.stages],
+        LATENCY: [stage.latency_to_exit_cycles for stage in cost.stages],
+        PRODUCT: [stage.product_to_exit_j_cycles for stage in cost.stages],
+    }
+    return np.array(figures[metric])
