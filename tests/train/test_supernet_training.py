@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.supernet.supernet import Supernet
+from offramp.nn.tap_gradient import TapGradient
 from offramp.space.architecture import Architecture
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
@@ -138,3 +139,36 @@ class TwoExits(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         values = self.norm(images).flatten(1)
         return self.early(values), self.final(values)
+
+
+def test_the_backbone_is_trained_alone_and_the_exits_on_it_as_it_is() -> None:
+    """The first phase has no gradient for early exits, the second none for the backbone and the final classifier."""
+    supernet, space = small_supernet()
+    for part, trained in (("final", {"backbone", "final"}), ("early", {"taps"})):
+        supernet.zero_grad(set_to_none=True)
+        losses = LossSettings(trained_exits=part)  # type: ignore[arg-type]
+        step = sandwich_step(supernet, space, losses, Compute(), random_subnets=1)
+        assert step(*some_batch(), np.random.default_rng(0)) > 0
+        with_gradient = {name.split(".")[0] for name, item in supernet.named_parameters() if item.grad is not None}
+        assert with_gradient == trained
+
+
+def test_exits_share_the_gradient_of_a_supernet_equally() -> None:
+    """With branches whose loss is all there is, the first block has the mean gradient in place of the sum."""
+    supernet, space = small_supernet()
+    architecture = space.with_all_exits(space.max_architecture(), np.random.default_rng(0))
+    images, _ = some_batch()
+    stem = next(supernet.backbone.parameters())
+
+    def gradient(mode: TapGradient) -> Tensor:
+        supernet.zero_grad(set_to_none=True)
+        supernet.activate(architecture)
+        supernet.tap_gradient = mode
+        logits = supernet.eval()(images)
+        torch.stack([item.square().sum() for item in logits]).sum().backward()
+        assert stem.grad is not None
+        return stem.grad
+
+    full, equal = gradient("full"), gradient("equilibrium")
+    assert torch.allclose(equal * (len(architecture.exits) + 1), full, rtol=1e-3, atol=1e-5)
+    assert full.abs().sum() > 0

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from offramp.nn.tap_gradient import TapGradient, split_gradient
 from offramp.space.architecture import Architecture
 
 
@@ -86,6 +87,9 @@ class EarlyExitNetwork(nn.Module):
     ``stages[i]`` computes the features of exit ``i`` from those of exit ``i - 1``, the first one from the images.
     ``branches[i]`` turns them into logits (batch, classes). The last branch is the final classifier.
 
+    Attributes:
+        tap_gradient: How gradients of the exits pass into the backbone in training.
+
     Args:
         architecture: The architecture that the network has.
         stages: The backbone, one part per exit.
@@ -113,6 +117,7 @@ class EarlyExitNetwork(nn.Module):
         self.branches = nn.ModuleList(branches)
         self.input_shape = input_shape
         self.num_classes = num_classes
+        self.tap_gradient: TapGradient = "full"
 
     @property
     def num_exits(self) -> int:
@@ -123,9 +128,9 @@ class EarlyExitNetwork(nn.Module):
         """Logits (batch, classes) of every exit for ``images`` (batch, channels, height, width)."""
         features = images
         logits = []
-        for stage, branch in zip(self.stages, self.branches, strict=True):
-            features = stage(features)
-            logits.append(branch(features))
+        for index, (stage, branch) in enumerate(zip(self.stages, self.branches, strict=True)):
+            entering, features = split_gradient(stage(features), self.tap_gradient, self.num_exits - 1 - index)
+            logits.append(branch(entering))
         return tuple(logits)
 
     def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.settings.config import Config
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
-from offramp.train.loss import LossSettings, balanced_weights
+from offramp.train.loss import LossSettings, TrainedExits, balanced_weights
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,27 @@ class Context:
     fine_tune_epochs: int
     evaluator: SupernetEvaluator
 
-    def losses(self, early_exit_weight: float = 1.0) -> LossSettings:
-        """The losses of the supernet and of fine-tuned networks.
+    def losses(self, *, fine_tuning: bool = False, trained_exits: TrainedExits = "all") -> LossSettings:
+        """The losses of the supernet or of fine-tuned networks.
 
         Args:
-            early_exit_weight: What the loss of each early exit counts; other values than 1 are for fine-tuning.
+            fine_tuning: Whether a network is fine-tuned, which has a weight of early exits and a teacher of its own.
+            trained_exits: Which exits have a loss.
 
         Returns:
             The settings of the losses.
         """
-        train = self.config.train
+        train, fine_tune = self.config.train, self.config.fine_tune
         return LossSettings(
-            train.label_smoothing,
-            train.distillation_weight,
-            train.distillation_temperature,
-            early_exit_weight,
-            balanced_weights(self.dataset.splits.train.labels, self.dataset.num_classes)
+            label_smoothing=train.label_smoothing,
+            distillation_weight=train.distillation_weight,
+            temperature=train.distillation_temperature,
+            early_exit_weight=fine_tune.early_exit_weight if fine_tuning else 1.0,
+            class_weights=balanced_weights(self.dataset.splits.train.labels, self.dataset.num_classes)
             if train.class_weights == "balanced"
             else (),
+            sample_weighting=train.sample_weighting,
+            later_exits_teach=fine_tuning and fine_tune.teacher == "later_exits",
+            gradient_equilibrium=train.gradient_equilibrium,
+            trained_exits=trained_exits,
         )

@@ -7,6 +7,7 @@ from offramp.deadline import Deadline
 from offramp.nn.supernet.channel_sorting import channel_groups, sort_channels_
 from offramp.progress import Task
 from offramp.run.context import Context
+from offramp.train.loss import TrainedExits
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLog, TrainingLoop, WarmUp
 
@@ -40,26 +41,30 @@ def train_supernet(
         seed=context.config.seed,
         checkpoint=checkpoint,
     )
-    return loop.run(_step(context), task, resume=resume, warm_up=_full_width_warm_up(context))
+    exits_after = settings.exit_training == "after_backbone"
+    step = _step(context, trained_exits="early" if exits_after else "all")
+    return loop.run(step, task, resume=resume, warm_up=_first_phase(context))
 
 
-def _step(context: Context, *, full_widths: bool = False) -> Step:
+def _step(context: Context, *, full_widths: bool = False, trained_exits: TrainedExits = "all") -> Step:
     return sandwich_step(
         context.supernet,
         context.space,
-        context.losses(),
+        context.losses(trained_exits=trained_exits),
         context.compute,
         random_subnets=context.config.train.random_subnets,
         full_widths=full_widths,
     )
 
 
-def _full_width_warm_up(context: Context) -> WarmUp | None:
-    """Training at full widths, after which channels are sorted by importance.
+def _first_phase(context: Context) -> WarmUp | None:
+    """Training of the backbone alone, or at full widths, after which channels are sorted by importance.
 
-    None where no width is searched or the settings do not sort channels.
+    None where the settings ask for neither, and for the sorting where no width is searched.
     """
     settings, supernet = context.config.train, context.supernet
+    if settings.exit_training == "after_backbone":
+        return WarmUp(settings.backbone_share, _step(context, trained_exits="final"), finish=lambda: None)
     if not (settings.sort_channels and context.space.has_elastic_widths and channel_groups(supernet)):
         return None
     return WarmUp(settings.full_width_share, _step(context, full_widths=True), partial(sort_channels_, supernet))

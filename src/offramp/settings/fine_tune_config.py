@@ -25,9 +25,10 @@ class FineTuneConfig(Section):
         default=True,
         description="Whether the static reference is fine-tuned and tested, too; false is for comparisons of runs.",
     )
-    teacher: Literal["final_exit", "reference"] = Field(
+    teacher: Literal["final_exit", "later_exits", "reference"] = Field(
         default="final_exit",
-        description="What exits learn from beside the labels: final_exit (early exits only) or reference (all exits).",
+        description="What exits learn from beside the labels: final_exit or later_exits (early exits only), or "
+        "reference (all exits).",
     )
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
         default=1.0, description="Weight of the loss of each early exit, relative to that of the final exit."

@@ -75,6 +75,12 @@ class KeywordSettings(TypedDict, total=False):
         train__full_width_share: Share of the training at full widths, where channels are sorted.
         train__distillation_weight: Weight of distillation in the loss; the labels have the rest.
         train__distillation_temperature: Temperature that softens the outputs for distillation.
+        train__sample_weighting: Weights of samples in each exit's loss: equal, or larger where exits before are unsure
+            (reaching) or the one before is wrong (boosting).
+        train__gradient_equilibrium: Whether all exits have the same share of the gradient of the backbone.
+        train__exit_training: Whether early exits are trained with the backbone (joint) or on a finished one
+            (after_backbone).
+        train__backbone_share: Share of the training in which after_backbone trains the backbone alone.
         train__device: Device to train on, as torch names it: cpu, cuda, cuda:1.
         train__precision: Number format of the training: auto (bf16 where it is fast), fp32 or bf16.
         train__channels_last: Whether feature maps are laid out with channels last.
@@ -94,8 +100,8 @@ class KeywordSettings(TypedDict, total=False):
         fine_tune__learning_rate: Largest learning rate of the schedule.
         fine_tune__reference: Whether the static reference is fine-tuned and tested, too; false is for comparisons of
             runs.
-        fine_tune__teacher: What exits learn from beside the labels: final_exit (early exits only) or reference (all
-            exits).
+        fine_tune__teacher: What exits learn from beside the labels: final_exit or later_exits (early exits only), or
+            reference (all exits).
         fine_tune__early_exit_weight: Weight of the loss of each early exit, relative to that of the final exit.
         fine_tune__drop_exits: Whether exits that do not pay for their branches are removed from a trained network.
         fine_tune__picks: Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds
@@ -180,6 +186,10 @@ class KeywordSettings(TypedDict, total=False):
     train__full_width_share: float
     train__distillation_weight: float
     train__distillation_temperature: float
+    train__sample_weighting: Literal["equal", "reaching", "boosting"]
+    train__gradient_equilibrium: bool
+    train__exit_training: Literal["joint", "after_backbone"]
+    train__backbone_share: float
     train__device: str
     train__precision: Literal["auto", "fp32", "bf16"]
     train__channels_last: bool
@@ -196,7 +206,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__epochs: int | None
     fine_tune__learning_rate: float
     fine_tune__reference: bool
-    fine_tune__teacher: Literal["final_exit", "reference"]
+    fine_tune__teacher: Literal["final_exit", "later_exits", "reference"]
     fine_tune__early_exit_weight: float
     fine_tune__drop_exits: bool
     fine_tune__picks: tuple[str, ...] | list[str]

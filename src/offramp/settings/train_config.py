@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from offramp.settings.section import ClosedShare, Count, Section, Share
 
@@ -41,9 +41,32 @@ class TrainConfig(Section):
     distillation_temperature: Annotated[float, Field(gt=0.0)] = Field(
         default=1.0, description="Temperature that softens the outputs for distillation."
     )
+    sample_weighting: Literal["equal", "reaching", "boosting"] = Field(
+        default="equal",
+        description="Weights of samples in each exit's loss: equal, or larger where exits before are unsure (reaching) "
+        "or the one before is wrong (boosting).",
+    )
+    gradient_equilibrium: bool = Field(
+        default=False, description="Whether all exits have the same share of the gradient of the backbone."
+    )
+    exit_training: Literal["joint", "after_backbone"] = Field(
+        default="joint",
+        description="Whether early exits are trained with the backbone (joint) or on a finished one (after_backbone).",
+    )
+    backbone_share: Share = Field(
+        default=0.6, description="Share of the training in which after_backbone trains the backbone alone."
+    )
     device: str = Field(default="cpu", description="Device to train on, as torch names it: cpu, cuda, cuda:1.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Number format of the training: auto (bf16 where it is fast), fp32 or bf16."
     )
     channels_last: bool = Field(default=True, description="Whether feature maps are laid out with channels last.")
     threads: Count | None = Field(default=None, description="Threads of torch (default: what suits the images' size).")
+
+    @model_validator(mode="after")
+    def _one_first_phase(self) -> "TrainConfig":
+        if self.exit_training == "after_backbone" and self.sort_channels:
+            raise ValueError(
+                "exit_training after_backbone and sort_channels each need a first phase of their own: choose one"
+            )
+        return self

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
@@ -54,7 +55,9 @@ def sandwich_step(
         teacher: Tensor | None = None
         reported = torch.zeros(())
         for candidate in candidates:
-            supernet.activate(space.with_all_exits(candidate, rng))
+            exits_train = losses.trained_exits != "final"
+            supernet.activate(space.with_all_exits(candidate, rng) if exits_train else candidate.without_exits())
+            supernet.tap_gradient = losses.tap_gradient
             with compute.autocast():
                 logits = supernet(images)
             loss = multi_exit_loss(logits, labels, losses, teacher)
@@ -90,6 +93,8 @@ def plain_step(network: nn.Module, losses: LossSettings, compute: Compute, teach
             if teacher is not None:
                 with torch.no_grad():
                     taught = teacher(images)[-1]
+            if isinstance(network, EarlyExitNetwork):
+                network.tap_gradient = losses.tap_gradient
             logits = network(images)
         loss = multi_exit_loss(logits, labels, losses, taught)
         torch.autograd.backward(loss)

@@ -17,6 +17,7 @@ from offramp.nn.quantization.precision_marks import mark_precision_, marked_prec
 from offramp.nn.supernet.active_analog_shares import SupernetAnalogChannels
 from offramp.nn.supernet.active_bit_widths import SupernetQuantizers
 from offramp.nn.supernet.membership import check_architecture
+from offramp.nn.tap_gradient import TapGradient, split_gradient
 from offramp.space.architecture import Architecture, Precision
 from offramp.space.search_space import BackboneSpace
 
@@ -48,6 +49,7 @@ class Supernet(nn.Module):
         final: final classifiers by name.
         quantizers: quantisers between the parts; None = floating point.
         analog: analog channels of the layers; None = all channels are digital.
+        tap_gradient: how gradients of the exits pass into the backbone in training.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Supernet(nn.Module):
             self.final.update(self.backbone.own_heads(num_classes))
         self.quantizers = SupernetQuantizers(self, precisions, len(features)) if precisions else None
         self.analog = None if analog is None else SupernetAnalogChannels(self.backbone, self.taps, analog)
+        self.tap_gradient: TapGradient = "full"
         self._active: _ActiveSubnet | None = None
 
     def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
@@ -154,14 +157,17 @@ class Supernet(nn.Module):
         """
         active = self._subnet()
         features = self.backbone.stem(active.resize(images))
-        logits = []
+        logits: list[Tensor] = []
         for step in active.blocks:
             features = step.block(features)
             if self.quantizers is not None:
                 features = self.quantizers.block_output(step, features)
             branch = active.branches.get(step.tap)
             if branch is not None:
-                entering = features if self.quantizers is None else self.quantizers.branch_input(step.tap, features)
+                num_behind = len(active.branches) - 1 - len(logits)
+                entering, features = split_gradient(features, self.tap_gradient, num_behind)
+                if self.quantizers is not None:
+                    entering = self.quantizers.branch_input(step.tap, entering)
                 logits.append(branch(entering))
         return tuple(logits)
 

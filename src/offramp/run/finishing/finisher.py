@@ -34,8 +34,9 @@ from offramp.run.finishing.targets import FinishTarget, Selection
 from offramp.run.network_preparation import assign_analog_, calibrate_, calibration_images, quantize_
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.checkpoint import LoopState, load_checkpoint
+from offramp.train.loss import TrainedExits
 from offramp.train.supernet_training import plain_step
-from offramp.train.trainer import Schedule, TrainingData, TrainingLog, TrainingLoop, collect_logits
+from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLog, TrainingLoop, WarmUp, collect_logits
 from offramp.workload.graph import Workload
 
 WEIGHTS, RECORD = "weights.safetensors", "network.json"
@@ -195,14 +196,20 @@ class Finisher:
             seed=context.config.seed + 1,
             checkpoint=weights,
         )
-        losses = context.losses(context.config.fine_tune.early_exit_weight)
         if epochs == 0:
             loop.save(LoopState(0, 1.0))
             return TrainingLog((), 1.0)
         density = context.config.fine_tune.weight_density
         pruner = None if density is None else WeightPruner(network, density)
-        step = plain_step(network, losses, context.compute, teacher)
-        return loop.run(step, task, resume=resume, rule=pruner)
+
+        def step(trained_exits: TrainedExits) -> Step:
+            losses = context.losses(fine_tuning=True, trained_exits=trained_exits)
+            return plain_step(network, losses, context.compute, teacher)
+
+        if settings.exit_training == "joint" or network.num_exits == 1:
+            return loop.run(step("all"), task, resume=resume, rule=pruner)
+        backbone_alone = WarmUp(settings.backbone_share, step("final"), finish=lambda: None)
+        return loop.run(step("early"), task, resume=resume, warm_up=backbone_alone, rule=pruner)
 
     def _quantize(self, network: EarlyExitNetwork) -> None:
         """Make a network compute at the bit widths and analog channels that it is priced at, if the settings say so."""
