@@ -64,3 +64,29 @@ def test_resize_leaves_images_of_the_right_size_alone() -> None:
     assert Resize(12, 12)(batch) is batch
     constant = torch.full((1, 2, 5, 7), 3.0)
     assert torch.equal(Resize(4, 9)(constant), torch.full((1, 2, 4, 9), 3.0))
+
+
+@pytest.mark.parametrize(("places", "end"), [((), 0), ((), 1), ((0,), 1), ((0, 1), 2), ((), 2), ((1,), 2)])
+def test_a_network_cut_behind_an_exit_is_the_extracted_one(places: tuple[int, ...], end: int) -> None:
+    """Taps of SMALL: 0 | 1, 2 | 3, 4. The exit at tap 1 lies inside a stage, that at tap 2 at its end."""
+    choices = ((0, "conv"), (1, "pool_linear"), (2, "pool_mlp"))
+    supernet = small_supernet().eval()
+    network = supernet.extract(member(SMALL, max, choices))
+    cut = network.with_exits(places, end, (1, 2, 2))
+    assert [choice.tap for choice in cut.architecture.exits] == list(places)
+    assert cut.architecture.head is not None
+    assert (cut.architecture.head.tap, cut.architecture.head.branch) == choices[end]
+    extracted = supernet.extract(cut.architecture)
+    answers = network(images())
+    for expected, logits, again in zip(
+        [*(answers[place] for place in places), answers[end]], cut(images()), extracted(images()), strict=True
+    ):
+        assert torch.equal(logits, expected)
+        assert torch.equal(again, expected)
+    assert lower(cut).macs_to_exit() == lower(extracted).macs_to_exit()
+    assert [layer.shape for layer in lower(cut).layers] == [layer.shape for layer in lower(extracted).layers]
+    # Nothing behind the cut is extracted: as many parameters as the parts in front of it have.
+    parts = [*list(network.stages)[: end + 1], *(network.branches[place] for place in (*places, end))]
+    assert sum(p.numel() for p in extracted.parameters()) == sum(p.numel() for x in parts for p in x.parameters())
+    # Cutting the cut network at its own end changes nothing.
+    assert cut.with_exits(range(len(places))) is cut

@@ -153,7 +153,8 @@ class Backbone(nn.Module, ABC):
         """Compute with the chosen member from now on.
 
         Args:
-            stages: The choices of each stage; they must lie in the space.
+            stages: The choices of each stage; they must lie in the space. A network that ends early has fewer stages,
+                and its last stage may have any depth up to the largest.
         """
 
     @abstractmethod
@@ -229,7 +230,7 @@ class ElasticBackbone(Backbone):
         self.stem.norm.activate(channels)
         active = []
         first_tap = 0
-        for stage, choice, blocks in zip(self.space.stages, stages, self.stages, strict=True):
+        for stage, choice, blocks in zip(self.space.stages, stages, self.stages, strict=False):
             for index in range(choice.depth):
                 block = cast(ElasticBlock, cast(nn.ModuleList, blocks)[index])
                 sizes = BlockSizes(channels, choice.width, choice.kernel_sizes[index], choice.expansions[index])

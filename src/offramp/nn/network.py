@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from offramp.nn.tap_gradient import TapGradient, split_gradient
 from offramp.space.architecture import Architecture
+from offramp.space.cut_networks import cut_at
 
 
 @dataclass(frozen=True)
@@ -146,37 +147,50 @@ class EarlyExitNetwork(nn.Module):
         features = cast(Tensor, self.stages[index](features))
         return features, cast(Tensor, self.branches[index](features))
 
-    def with_exits(self, indices: Sequence[int]) -> "EarlyExitNetwork":
-        """This network with only some of its early exits, and its final classifier.
+    def with_exits(
+        self, indices: Sequence[int], end: int | None = None, max_depths: Sequence[int] = ()
+    ) -> "EarlyExitNetwork":
+        """This network with only some of its early exits, perhaps cut behind one of its exits.
 
-        The stage of an exit that is left out becomes part of the next stage.
+        The stage of an exit that is left out becomes part of the next stage. All that lies behind the end is removed.
 
         Args:
             indices: Numbers of the early exits to keep, from 0, in increasing order.
+            end: Number of the exit whose branch becomes the classifier at the end; None: the last one.
+            max_depths: Largest depth of each stage in the space, by which taps are numbered; see `cut_at`.
 
         Returns:
             A network that shares its modules with this one; this network itself if all exits are kept.
 
         Raises:
-            ValueError: The numbers do not increase, or one is not that of an early exit.
+            ValueError: The numbers do not increase, or one is not that of an early exit before the end.
         """
-        final = self.num_exits - 1
+        final = self.num_exits - 1 if end is None else end
         ends = [*indices, final]
-        if not all(0 <= first < second for first, second in itertools.pairwise(ends)):
+        if not 0 <= final < self.num_exits or not all(0 <= a < b for a, b in itertools.pairwise(ends)):
             raise ValueError(
-                f"`indices` must be increasing numbers of early exits, 0 to {final - 1}, got {list(indices)}."
+                f"`indices` must be increasing numbers of early exits, 0 to {final - 1}, got {list(indices)}; the end "
+                f"must be one of {self.num_exits} exits, got {final}."
             )
         if len(ends) == self.num_exits:
             return self
-        starts = [0, *(end + 1 for end in ends[:-1])]
-        parts = [list(self.stages)[start : end + 1] for start, end in zip(starts, ends, strict=True)]
+        starts = [0, *(place + 1 for place in ends[:-1])]
+        parts = [list(self.stages)[start : place + 1] for start, place in zip(starts, ends, strict=True)]
         return EarlyExitNetwork(
-            replace(self.architecture, exits=tuple(self.architecture.exits[index] for index in indices)),
+            self._architecture_with(indices, final, max_depths),
             [_joined(part) for part in parts],
-            [self.branches[end] for end in ends],
+            [self.branches[place] for place in ends],
             self.input_shape,
             self.num_classes,
         ).train(self.training)
+
+    def _architecture_with(self, indices: Sequence[int], end: int, max_depths: Sequence[int]) -> Architecture:
+        whole = self.architecture
+        if end < self.num_exits - 1:
+            whole = cut_at(whole, whole.exits[end], max_depths)
+        if not indices:
+            return whole.without_exits()
+        return replace(whole, exits=tuple(whole.exits[index] for index in indices))
 
     def example_input(self, batch: int = 1) -> Tensor:
         """A batch of zeros in the input shape of the network.

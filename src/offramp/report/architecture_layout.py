@@ -93,7 +93,7 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
         )
         for index, choice in enumerate(architecture.exits)
     ]
-    exits.append(ExitPlace(exit_label(num_exits - 1, num_exits), len(blocks), architecture.final_branch, True))
+    exits.append(ExitPlace(exit_label(num_exits - 1, num_exits), len(blocks), architecture.classifier_branch, True))
     return Layout(tuple(blocks), tuple(exits))
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from offramp.errors import InputError
@@ -126,6 +126,24 @@ class StageChoice:
         """
         return _of_block(self.precisions, block, self.depth) or (default,)
 
+    def first_blocks(self, depth: int) -> "StageChoice":
+        """Keep the first blocks.
+
+        Args:
+            depth: Number of blocks to keep, from 1 to `depth`.
+
+        Returns:
+            The stage with these blocks alone.
+        """
+        return replace(
+            self,
+            depth=depth,
+            kernel_sizes=self.kernel_sizes[:depth],
+            expansions=self.expansions[:depth],
+            precisions=self.precisions[: len(self.precisions) // self.depth * depth],
+            analog_shares=self.analog_shares[: len(self.analog_shares) // self.depth * depth],
+        )
+
     def block_analog_shares(self, block: int) -> tuple[float, ...]:
         """Select the analog shares of one block.
 
@@ -216,15 +234,21 @@ class Architecture:
     Taps have the numbers of the deepest network of the family: block ``j`` of stage ``s`` has the number
     ``sum(max_depth[:s]) + j``.
 
+    A network with a head ends at the head's tap: ``stages`` holds nothing behind it, so the last stage may be shallower
+    than the family allows and later stages are missing. `offramp.space.cut_networks` cuts networks.
+
     Attributes:
         backbone: Registered name of the backbone family.
         resolution: Height and width of the input in pixels, at least 1.
         stages: Choices of each stage, at least one stage.
-        exits: The early exits, at strictly increasing taps. The final classifier is implied.
-        final_branch: Registered branch type of the final classifier.
+        exits: The early exits, at strictly increasing taps. The classifier at the end is implied.
+        final_branch: Registered branch type of the final classifier of the family; without meaning where there is a
+            head.
         policy: How thresholds are chosen.
         precision: Precision of the stem and of every block without its own.
         branch_precision: Precision of the final classifier and of every branch without its own.
+        head: Tap and branch at which the network ends, behind all early exits; None: it ends with the final classifier
+            of the family.
     """
 
     backbone: str
@@ -235,35 +259,54 @@ class Architecture:
     policy: PolicyChoice = PolicyChoice()
     precision: Precision = Precision()
     branch_precision: Precision = Precision()
+    head: ExitChoice | None = None
 
     def __post_init__(self) -> None:
         taps = [choice.tap for choice in self.exits]
         if any(later <= earlier for earlier, later in itertools.pairwise(taps)):
             raise ValueError(f"taps of the exits must strictly increase, got {taps}.")
+        if self.head is not None and taps and taps[-1] >= self.head.tap:
+            raise ValueError(f"the head must lie behind all exits, got tap {self.head.tap} and exits at {taps}.")
         if self.resolution < 1:
             raise ValueError(f"`resolution` must be >= 1, got {self.resolution}.")
         if not self.stages:
             raise ValueError("an architecture must have at least one stage.")
 
     @property
+    def is_static(self) -> bool:
+        """Whether all samples are answered by one classifier: there are no early exits."""
+        return not self.exits
+
+    @property
+    def classifier_branch(self) -> str:
+        """Branch type of the classifier at the end: of the head, or of the family's final classifier."""
+        return self.final_branch if self.head is None else self.head.branch
+
+    @property
+    def analog_shares_of_branches(self) -> tuple[float, ...]:
+        """Analog share of each early exit and of the classifier at the end; the family's final classifier has none."""
+        last = 0.0 if self.head is None else self.head.analog_share
+        return (*(choice.analog_share for choice in self.exits), last)
+
+    @property
     def has_analog_shares(self) -> bool:
-        """Whether any block or exit gives a share of its channels to an analog core."""
-        return any(stage.analog_shares for stage in self.stages) or any(choice.analog_share for choice in self.exits)
+        """Whether any block or branch gives a share of its channels to an analog core."""
+        return any(stage.analog_shares for stage in self.stages) or any(self.analog_shares_of_branches)
 
     def exit_precision(self, index: int) -> Precision:
         """Find the precision of the branch of an exit.
 
         Args:
-            index: Index of the exit, from 0; indices past the early exits mean the final classifier.
+            index: Index of the exit, from 0; indices past the early exits mean the classifier at the end.
 
         Returns:
             The precision of the branch.
         """
-        own = self.exits[index].precision if index < len(self.exits) else None
-        return own or self.branch_precision
+        choice = self.exits[index] if index < len(self.exits) else self.head
+        return (choice and choice.precision) or self.branch_precision
 
     def without_exits(self) -> "Architecture":
-        """The same backbone with its final classifier alone: the static network."""
+        """The same backbone with the classifier at its end alone: the static network."""
         return Architecture(
             backbone=self.backbone,
             resolution=self.resolution,
@@ -271,4 +314,5 @@ class Architecture:
             final_branch=self.final_branch,
             precision=self.precision,
             branch_precision=self.branch_precision,
+            head=self.head,
         )

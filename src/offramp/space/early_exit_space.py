@@ -223,6 +223,11 @@ class EarlyExitSpace:
         )
 
     def _check_fixed_parts(self, architecture: Architecture) -> None:
+        if architecture.head is not None:
+            raise InputError(
+                "genes describe networks with the final classifier of the family, "
+                f"got one that ends at tap {architecture.head.tap}."
+            )
         expected: dict[str, object] = {"backbone": self.backbone.name, "final_branch": self.final_branch}
         if not self.precisions.choices:
             expected |= {"precision": self.precision, "branch_precision": self.branch_precision}
@@ -253,6 +258,11 @@ class EarlyExitSpace:
         exits = self._exits.sample(rng, self._legal_taps(stages))
         policy = self._policy.sample(rng, len(exits))
         return self._architecture(resolution, stages, exits, policy, self._end_precisions.sample(rng, 2))
+
+    @property
+    def max_depths(self) -> tuple[int, ...]:
+        """Largest depth of each stage, by which taps are numbered."""
+        return tuple(stage.slots for stage in self._stages)
 
     def max_architecture(self) -> Architecture:
         """The largest member with the most bits and the least analog shares, without early exits."""

@@ -13,6 +13,7 @@ from numpy.random import default_rng
 from offramp.errors import ConfigError, InputError, UnknownNameError
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, ExitChoice
+from offramp.space.cut_networks import cut_at
 from offramp.space.early_exit_space import EarlyExitSpace
 from tests.nn.members import BRANCHES, SMALL, family_space, images, member, small_supernet
 
@@ -216,3 +217,24 @@ def test_autocast_and_channels_last(name: str) -> None:
     assert network.branches[0] is not None
     for exact, extracted in zip(supernet(batch), network(batch), strict=True):
         torch.testing.assert_close(exact, extracted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tap", "branch", "message"),
+    [(4, "conv", "before the last tap of the family"), (2, "conv", "last block of the network"), (1, "x", "exit branch.*x")],
+)
+def test_a_head_outside_the_space_is_refused(supernet: Supernet, tap: int, branch: str, message: str) -> None:
+    whole = member(SMALL, max)
+    cut = {
+        4: whole,
+        2: cut_at(whole, ExitChoice(1, "conv"), (1, 2, 2)),
+        1: cut_at(whole, ExitChoice(1, "x"), (1, 2, 2)),
+    }
+    with pytest.raises(InputError, match=message):
+        supernet.extract(replace(cut[tap], head=ExitChoice(tap, branch)))
+
+
+def test_fewer_stages_need_a_head(supernet: Supernet) -> None:
+    cut = cut_at(member(SMALL, max), ExitChoice(1, "conv"), (1, 2, 2))
+    with pytest.raises(ConfigError, match="must have 3 stages, got 2"):
+        supernet.extract(replace(cut, head=None))

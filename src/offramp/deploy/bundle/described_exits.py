@@ -23,7 +23,7 @@ def described_exits(
     """
     architecture = network.architecture
     taps = [*(choice.tap for choice in architecture.exits), None]
-    branches = [*(choice.branch for choice in architecture.exits), architecture.final_branch]
+    branches = [*(choice.branch for choice in architecture.exits), architecture.classifier_branch]
     thresholds = [*rule.thresholds, None]
     result = []
     for index, (tap, branch, threshold) in enumerate(zip(taps, branches, thresholds, strict=True)):

@@ -167,7 +167,7 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
     if last.threshold is not None or last.tap is not None:
         yield "the final exit must have neither a threshold nor a tap"
     chosen = [(choice.tap, choice.branch) for choice in manifest.architecture.exits]
-    if chosen != [(e.tap, e.branch) for e in early] or last.branch != manifest.architecture.final_branch:
+    if chosen != [(e.tap, e.branch) for e in early] or last.branch != manifest.architecture.classifier_branch:
         yield "`exits` must be those of `architecture`"
 
 

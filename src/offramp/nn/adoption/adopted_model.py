@@ -101,7 +101,7 @@ class _Image(nn.Module):
 
 
 class AdoptedBackbone(Backbone):
-    """The pieces of a model, all of which are always active.
+    """The pieces of a model, all of which are active but those behind the end of a network that ends early.
 
     Args:
         space: The search space of the model.
@@ -121,7 +121,7 @@ class AdoptedBackbone(Backbone):
 
     def activate(self, stages: tuple[StageChoice, ...]) -> None:
         active = []
-        for tap, block in enumerate(self.blocks):
+        for tap, block in enumerate(list(self.blocks)[: len(stages)]):
             assert isinstance(block, AdoptedBlock)
             active.append(ActiveBlock(tap, block, self.layouts[tap].features.channels))
         self.active_blocks = tuple(active)
@@ -137,7 +137,8 @@ class AdoptedBackbone(Backbone):
         return {OWN_HEAD: self._head[0]} if num_classes == self.num_classes else {}
 
     def extract(self) -> ExtractedBackbone:
-        blocks = copy.deepcopy(list(self.blocks))
+        # One deep copy of all, so that layers which several pieces share stay shared.
+        blocks = copy.deepcopy([active.block for active in self.active_blocks])
         return ExtractedBackbone(nn.Identity(), tuple(blocks))
 
 

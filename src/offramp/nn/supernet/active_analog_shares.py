@@ -17,8 +17,8 @@ class SupernetAnalogChannels:
     """The analog channels of the convolutions in blocks and exit branches.
 
     Shares have the same meaning as for the extracted network (`offramp.cost.mapping.channel_split.analog_shares`): one
-    per block or per layer in the order in which layers were made, and one per exit. The stem and the final classifier
-    stay digital.
+    per block or per layer in the order in which layers were made, and one per exit or head. The stem and the final
+    classifier of the family stay digital.
     """
 
     def __init__(self, backbone: nn.Module, branches: nn.Module, rule: AnalogChannelRule) -> None:
@@ -50,8 +50,7 @@ class SupernetAnalogChannels:
             shares = stage.block_analog_shares(index) or (0.0,)
             for number, layer in enumerate(_layers(active.block)):
                 _set_share(layer, shares[min(number, len(shares) - 1)])
-        shares_of_exits = (*(choice.analog_share for choice in architecture.exits), 0.0)
-        for branch, share in zip(branches.values(), shares_of_exits, strict=True):
+        for branch, share in zip(branches.values(), architecture.analog_shares_of_branches, strict=True):
             for layer in _layers(branch):
                 _set_share(layer, share)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from offramp.errors import ConfigError, UnknownNameError
 from offramp.registry import unknown_name_message
-from offramp.space.architecture import Architecture, StageChoice
+from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.space.search_space import BackboneSpace, StageSpace
 
 
@@ -27,20 +27,23 @@ def check_architecture(
         raise ConfigError(f"the architecture must be of backbone {space.name!r}, got {architecture.backbone!r}.")
     if architecture.resolution not in space.resolutions:
         raise ConfigError(f"`resolution` must be one of {space.resolutions}, got {architecture.resolution}.")
-    if len(architecture.stages) != len(space.stages):
+    head = architecture.head
+    if len(architecture.stages) > len(space.stages) or (head is None and len(architecture.stages) < len(space.stages)):
         raise ConfigError(
             f"an architecture of {space.name!r} must have {len(space.stages)} stages, got {len(architecture.stages)}."
         )
-    for index, (choice, stage) in enumerate(zip(architecture.stages, space.stages, strict=True)):
-        _check_stage(index, choice, stage)
+    for index, (choice, stage) in enumerate(zip(architecture.stages, space.stages, strict=False)):
+        # A network that ends at a head may end inside a stage.
+        ends_inside = head is not None and index == len(architecture.stages) - 1
+        _check_stage(index, choice, stage, tuple(range(1, max(stage.depths) + 1)) if ends_inside else stage.depths)
     _check_exits(architecture, space, branches)
     if architecture.final_branch not in final_branches:
         raise UnknownNameError(unknown_name_message("final branch", architecture.final_branch, list(final_branches)))
 
 
-def _check_stage(index: int, choice: StageChoice, stage: StageSpace) -> None:
+def _check_stage(index: int, choice: StageChoice, stage: StageSpace, depths: tuple[int, ...]) -> None:
     choices: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
-        ("depth", (choice.depth,), stage.depths),
+        ("depth", (choice.depth,), depths),
         ("width", (choice.width,), stage.widths),
         ("kernel size", choice.kernel_sizes, stage.kernel_sizes),
         ("expansion", choice.expansions, stage.expansions),
@@ -61,9 +64,10 @@ def _check_stage(index: int, choice: StageChoice, stage: StageSpace) -> None:
 def _check_exits(architecture: Architecture, space: BackboneSpace, branches: Sequence[str]) -> None:
     active: list[int] = []
     first = 0
-    for choice, stage in zip(architecture.stages, space.stages, strict=True):
+    for choice, stage in zip(architecture.stages, space.stages, strict=False):
         active += range(first, first + choice.depth)
         first += max(stage.depths)
+    _check_head(architecture.head, active[-1], space.num_taps - 1, branches)
     for exit_choice in architecture.exits:
         if exit_choice.branch not in branches:
             raise UnknownNameError(unknown_name_message("exit branch", exit_choice.branch, list(branches)))
@@ -77,3 +81,15 @@ def _check_exits(architecture: Architecture, space: BackboneSpace, branches: Seq
                 f"an exit must sit at the end of an active block, got tap {exit_choice.tap}; "
                 f"early exits may sit at {active[:-1]}."
             )
+
+
+def _check_head(head: ExitChoice | None, end: int, final_tap: int, branches: Sequence[str]) -> None:
+    if head is None:
+        return
+    if head.branch not in branches:
+        raise UnknownNameError(unknown_name_message("exit branch", head.branch, list(branches)))
+    if head.tap != end or head.tap == final_tap:
+        raise ConfigError(
+            f"a head must sit at the last block of the network (tap {end}) and before the last tap of the family "
+            f"({final_tap}), got tap {head.tap}."
+        )

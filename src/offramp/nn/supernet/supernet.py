@@ -18,7 +18,7 @@ from offramp.nn.supernet.active_analog_shares import SupernetAnalogChannels
 from offramp.nn.supernet.active_bit_widths import SupernetQuantizers
 from offramp.nn.supernet.membership import check_architecture
 from offramp.nn.tap_gradient import TapGradient, split_gradient
-from offramp.space.architecture import Architecture, Precision
+from offramp.space.architecture import Architecture, ExitChoice, Precision
 from offramp.space.search_space import BackboneSpace
 
 DEFAULT_FINAL_BRANCH = "global_pool"
@@ -127,15 +127,12 @@ class Supernet(nn.Module):
         features = self.backbone.features(self.input_shape, architecture.resolution)
         chosen: dict[int, ElasticBranch] = {}
         for choice in architecture.exits:
-            branch = cast(ElasticBranch, cast(nn.ModuleDict, self.taps[choice.tap])[choice.branch])
-            if isinstance(branch, LayeredBranch):
-                branch.choose(choice.layers)
-            elif choice.layers:
-                raise ConfigError(
-                    f"a branch of type {choice.branch!r} must have no choice of layers, got {choice.layers}."
-                )
-            chosen[choice.tap] = branch
-        chosen[blocks[-1].tap] = cast(ElasticBranch, self.final[architecture.final_branch])
+            chosen[choice.tap] = self._chosen_branch(choice)
+        head = architecture.head
+        if head is None:
+            chosen[blocks[-1].tap] = cast(ElasticBranch, self.final[architecture.final_branch])
+        else:
+            chosen[head.tap] = self._chosen_branch(head)
         channels = {active.tap: active.channels for active in blocks}
         for tap, branch in chosen.items():
             branch.activate(channels[tap], features[tap].height, features[tap].width)
@@ -145,6 +142,14 @@ class Supernet(nn.Module):
         if self.analog is not None:
             self.analog.choose(architecture, blocks, chosen)
         self._active = _ActiveSubnet(architecture, resize, blocks, chosen)
+
+    def _chosen_branch(self, choice: ExitChoice) -> ElasticBranch:
+        branch = cast(ElasticBranch, cast(nn.ModuleDict, self.taps[choice.tap])[choice.branch])
+        if isinstance(branch, LayeredBranch):
+            branch.choose(choice.layers)
+        elif choice.layers:
+            raise ConfigError(f"a branch of type {choice.branch!r} must have no choice of layers, got {choice.layers}.")
+        return branch
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the active architecture.

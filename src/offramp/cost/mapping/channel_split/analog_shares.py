@@ -81,7 +81,7 @@ def plan_analog(workload: Workload, architecture: Architecture, accelerator: Acc
 
     Channels are rounded to what the chip divides layers into, halves up. The layers of a block take its values in the
     order in which they run; where a block has more layers than values, the last value holds for the rest. All layers of
-    an exit's branch have the exit's share; the final classifier has none.
+    an exit's branch have the exit's share, also where it is the head; the final classifier of the family has none.
 
     Args:
         workload: The network that the architecture describes.
@@ -106,14 +106,15 @@ def plan_analog(workload: Workload, architecture: Architecture, accelerator: Acc
 
 
 def _shares(workload: Workload, architecture: Architecture) -> Iterator[tuple[Layer, float]]:
-    """Matrix layers of blocks and early exits, each with its share."""
+    """Matrix layers of blocks and branches, each with its share."""
     shares = [stage.block_analog_shares(block) for stage in architecture.stages for block in range(stage.depth)]
     for own, values in zip(_blocks(workload), shares, strict=False):
         for index, layer in enumerate(own):
             yield layer, values[min(index, len(values) - 1)] if values else 0.0
+    of_branches = architecture.analog_shares_of_branches
     for layer in workload.layers:
-        if layer.role is Role.BRANCH and layer.shape.op in MATRIX_OPS and layer.stage < len(architecture.exits):
-            yield layer, architecture.exits[layer.stage].analog_share
+        if layer.role is Role.BRANCH and layer.shape.op in MATRIX_OPS:
+            yield layer, of_branches[layer.stage]
 
 
 def _blocks(workload: Workload) -> list[list[Layer]]:
