@@ -221,7 +221,11 @@ def test_autocast_and_channels_last(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("tap", "branch", "message"),
-    [(4, "conv", "before the last tap of the family"), (2, "conv", "last block of the network"), (1, "x", "exit branch.*x")],
+    [
+        (4, "conv", "before the last tap of the family"),
+        (2, "conv", "last block of the network"),
+        (1, "x", "exit branch.*x"),
+    ],
 )
 def test_a_head_outside_the_space_is_refused(supernet: Supernet, tap: int, branch: str, message: str) -> None:
     whole = member(SMALL, max)
