@@ -1,27 +1,33 @@
 """Which models of timm can be adopted and priced, and for what reason the others are refused.
 
-Every model is built with random weights at the smallest square input that it takes, in a process of its own. Its
-MACs from `offramp.adopt` and `lower` are compared with torch's FlopCounterMode on the uncut model. The rows are kept
-as they come, so that a run which was stopped goes on. Needs timm and torchvision (extra `timm`).
+First, every model is built on the device "meta", which needs no memory for weights: that finds the smallest square
+input that it takes, its weights and its MACs by torch's FlopCounterMode. Then, in order of size, each is built with
+random weights in a process of its own, adopted, lowered and priced; the MACs of both ways are compared. All rows are
+kept as they come, so that a run which was stopped goes on. Needs timm and torchvision (extra `timm`).
 """
 
 import argparse
+import contextlib
+import gc
 import json
 import multiprocessing
 import time
 import traceback
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from tests.nn.adoption.timm_here import import_timm
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import save_result
@@ -30,13 +36,18 @@ from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLaye
 from offramp.cost.price_cache import CachedEngine
 from offramp.errors import OfframpError
 from offramp.hardware.loader import load_accelerator
+from offramp.nn.adoption import adopt as adoption
 from offramp.nn.adoption.adopt import adopt
+from offramp.nn.adoption.adopted_model import ADOPTED, AdoptedModel
 from offramp.nn.lowering.lower import lower
+from offramp.nn.network import evaluating
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.early_exit_space import EarlyExitSpace
 
 SIZES = (32, 64, 96, 128, 160, 192, 224, 256)
 CHIP = "edge-tpu-quad"
+MOST_WITH_VALUES = 400_000_000
+"""Weights of the largest model that is tried with values where it cannot be priced without."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Row:
         macs: Multiply-accumulates of the lowered model.
         counted_macs: What FlopCounterMode counts, halved; None where it fails.
         seconds: Time that the model took.
+        device: "cpu", or "meta": adopted and priced without values of weights.
     """
 
     model: str
@@ -64,6 +76,24 @@ class Row:
     macs: int = 0
     counted_macs: int | None = None
     seconds: float = 0.0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a model without its weights.
+
+    Attributes:
+        model: Its name in timm.
+        size: The smallest height and width of an input that it takes, pixels; 0 if none was found.
+        parameters: Number of weights.
+        macs: Multiply-accumulates by FlopCounterMode.
+    """
+
+    model: str
+    size: int = 0
+    parameters: int = 0
+    macs: int | None = None
 
 
 def create(name: str, size: int) -> nn.Module:
@@ -78,19 +108,18 @@ def create(name: str, size: int) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def smallest(name: str) -> tuple[int, int, int | None]:
+def measure(name: str) -> Measured:
     """Input size, number of weights and counted MACs, found without memory for weights; size 0 if none works."""
-    sizes = [*SIZES, *(s for s in (_own_size(name),) if s > max(SIZES))]
-    for size in sizes:
+    for size in [*SIZES, *(s for s in (_own_size(name),) if s > max(SIZES))]:
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), cheap_weights(_untouched):
                 model, images = create(name, size), torch.empty(1, 3, size, size)
                 with FlopCounterMode(display=False) as counter, torch.no_grad():
                     model(images)
         except Exception:  # whatever timm raises, this size is none
             continue
-        return size, sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
-    return 0, 0, None
+        return Measured(name, size, sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+    return Measured(name)
 
 
 def _own_size(name: str) -> int:
@@ -100,58 +129,134 @@ def _own_size(name: str) -> int:
     return int(configuration.input_size[-1]) if configuration is not None else 0
 
 
-def examine(name: str, most_parameters: int) -> Row:
-    size, parameters, counted = smallest(name)
-    if not size:
-        # Some models cannot be built on the meta device; they are tried at their own size.
-        size = _own_size(name) or 224
-    elif parameters > most_parameters:
-        return Row(name, "too large", f"{parameters:,} weights", size, parameters)
+_NOISE = torch.rand(1 << 16, generator=torch.Generator().manual_seed(0)) - 0.5
+
+
+def _untouched(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+    return tensor
+
+
+def _noisy(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Weights of the usual size from a short row of random numbers: drawing them takes longer than the pricing."""
+    values = _NOISE.repeat(tensor.numel() // len(_NOISE) + 1)[: tensor.numel()]
+    fan_in = max(1, tensor[0].numel() if tensor.dim() > 1 else 1)
+    return tensor.copy_(values.view(tensor.shape) * (3.0 / fan_in) ** 0.5)
+
+
+@contextlib.contextmanager
+def cheap_weights(draw: Callable[..., Tensor]) -> Iterator[None]:
+    """Draw all random weights of new layers by another function."""
+    names = ("uniform_", "normal_", "trunc_normal_", "erfinv_")
+    before = {name: getattr(Tensor, name) for name in names if hasattr(Tensor, name)}
+    drawn_by = before | dict.fromkeys(before, draw) | {"erfinv_": _untouched}
     try:
-        model, images = create(name, size), torch.randn(2, 3, size, size)
-        with torch.no_grad():
+        for name, function in drawn_by.items():
+            setattr(Tensor, name, function)
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(Tensor, name, function)
+
+
+def examine(known: Measured, most_parameters: int, prices: Path | None) -> Row:
+    """Adopt and price a model without memory for its weights; where that fails, with random weights."""
+    name, parameters = known.model, known.parameters
+    if parameters > most_parameters:
+        return Row(name, "too large", f"{parameters:,} weights", known.size, parameters)
+    if known.size:
+        try:
+            with torch.device("meta"), cheap_weights(_untouched):
+                row = _priced(_cut_without_values, create(name, known.size), known, prices)
+            return replace(row, device="meta")
+        except OfframpError as exc:
+            if parameters > MOST_WITH_VALUES:
+                return Row(name, "refused", str(exc), known.size, parameters, counted_macs=known.macs, device="meta")
+        # Only what needs the values of a tensor fails on the meta device.
+        except Exception as exc:
+            if parameters > MOST_WITH_VALUES:
+                return Row(name, "too large", f"needs its weights: {type(exc).__name__}: {exc}", known.size, parameters)
+    # Some models cannot be built on the meta device; they are tried at their own size.
+    size = known.size or _own_size(name) or 224
+    try:
+        with torch.no_grad(), cheap_weights(_noisy):
+            model, images = create(name, size), torch.randn(2, 3, size, size)
             model(images)
     except Exception as exc:
         return Row(name, "not built", f"{type(exc).__name__}: {str(exc)[:200]}", size, parameters)
+    counted = known.macs
     if counted is None:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(images[:1])
         counted, parameters = counter.get_total_flops() // 2, sum(p.numel() for p in model.parameters())
+    known = Measured(name, size, parameters, counted)
     try:
-        adopted = adopt(model, images, name=name)
-        classes, shape = adopted.num_classes, adopted.input_shape
-        space = EarlyExitSpace(adopted.space(shape), ("global_pool",), final_branch="own_head")
-        supernet = Supernet(adopted.space(shape), ("global_pool",), shape, classes, seed=0, family=adopted)
-        workload = lower(supernet.extract(space.max_architecture().without_exits()).eval())
-        LayerByLayerModel(CachedEngine(NativeEngine(), None)).estimate(workload, load_accelerator(CHIP))
+        with cheap_weights(_noisy):
+            return _priced(partial(adopt, name=name), model, known, prices)
     except OfframpError as exc:
         return Row(name, "refused", str(exc), size, parameters, counted_macs=counted)
+
+
+def _priced(
+    cut: Callable[[nn.Module, Tensor], AdoptedModel], model: nn.Module, known: Measured, prices: Path | None
+) -> Row:
+    adopted = cut(model, torch.randn(2, 3, known.size, known.size))
+    del model
+    classes, shape, taps = adopted.num_classes, adopted.input_shape, len(adopted.taps)
+    space = EarlyExitSpace(adopted.space(shape), ("global_pool",), final_branch="own_head")
+    supernet = Supernet(adopted.space(shape), ("global_pool",), shape, classes, seed=0, family=adopted)
+    del adopted
+    workload = lower(supernet.extract(space.max_architecture().without_exits()).eval())
+    LayerByLayerModel(CachedEngine(NativeEngine(), prices)).estimate(workload, load_accelerator(CHIP))
     macs = workload.macs_to_exit()[-1]
-    return Row(name, "priced", "", size, parameters, len(adopted.taps), macs, counted)
+    return Row(known.model, "priced", "", known.size, known.parameters, taps, macs, known.macs)
 
 
-def _in_child(name: str, most_parameters: int, answer: Connection) -> None:
+def _cut_without_values(model: nn.Module, example: Tensor) -> AdoptedModel:
+    """As `adopt`, but for the steps that need the values of weights: a comparison of the results, and a hash."""
+    with (
+        mock.patch.object(adoption, "_check_same", return_value=None),
+        mock.patch.object(adoption, "_fingerprint", return_value=""),
+        evaluating(model),
+    ):
+        adopted = adoption._cut(model, example, None, adoption.DEFAULT_MAX_TAPS)
+    model.train()
+    return replace(adopted, name=f"{ADOPTED}meta", description="a model without weights")
+
+
+def _in_child(task: Callable[[], Row | Measured], name: str, answer: Connection) -> None:
+    gc.disable()  # the process ends soon, and the collector takes a fifth of its time
     try:
-        answer.send(examine(name, most_parameters))
+        answer.send(task())
     except BaseException:
         answer.send(Row(name, "traceback", traceback.format_exc()[-1500:]))
 
 
-def isolated(name: str, most_parameters: int, limit_s: float) -> Row:
-    """Examine a model in a forked process, so that one that hangs or eats the memory ends nothing but itself."""
-    began = time.monotonic()
+def isolated(task: Callable[[], Row | Measured], name: str, limit_s: float) -> Row | Measured:
+    """Run a task in a forked process, so that one that hangs or eats the memory ends nothing but itself."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_in_child, args=(name, most_parameters, theirs))
+    child = context.Process(target=_in_child, args=(task, name, theirs))
     child.start()
     theirs.close()
     try:
-        row = ours.recv() if ours.poll(limit_s) else Row(name, "timeout", f"{limit_s:.0f} s")
+        row: Row | Measured = ours.recv() if ours.poll(limit_s) else Row(name, "timeout", f"{limit_s:.0f} s")
     except EOFError:
         row = Row(name, "traceback", "the process died")
     child.kill()
     child.join()
-    return Row(**(asdict(row) | {"seconds": round(time.monotonic() - began, 2)}))
+    return row
+
+
+def measured(names: list[str], path: Path) -> list[Measured]:
+    """The sizes of all models, the smallest first."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = {row.model: row for row in (Measured(**json.loads(line)) for line in lines)}
+    for name in track([name for name in names if name not in found], "sizes"):
+        row = isolated(partial(measure, name), name, 60.0)
+        found[name] = row if isinstance(row, Measured) else Measured(name)
+        with path.open("a") as file:
+            file.write(json.dumps(asdict(found[name])) + "\n")
+    return sorted((found[name] for name in names), key=lambda row: (row.parameters, row.model))
 
 
 def kept(path: Path) -> dict[str, Row]:
@@ -170,6 +275,7 @@ def figures(rows: dict[str, Row]) -> dict[str, Any]:
         "accelerator": CHIP,
         "tried": len(found),
         "outcomes": dict(Counter(row.outcome for row in found)),
+        "priced_without_values": sum(row.device == "meta" for row in priced),
         "priced_with_equal_macs": len(priced) - len(other),
         "priced_with_other_macs": other,
         "rows": [asdict(row) for row in found],
@@ -180,7 +286,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="names or patterns, such as 'resnet*' (default: all)")
     parser.add_argument("--rows", type=Path, default=Path("runs/timm_models.jsonl"), help="where rows are kept")
-    parser.add_argument("--most-parameters", type=int, default=1_000_000_000)
+    parser.add_argument("--prices", type=Path, help="file that keeps the prices of layers (default: none)")
+    parser.add_argument("--most-parameters", type=int, default=6_000_000_000, help="what fits into 24 GiB")
     parser.add_argument("--limit-s", type=float, default=600.0, help="time for one model, seconds")
     parser.add_argument("--stop-after-s", type=float, default=float("inf"), help="time for all of them, seconds")
     parser.add_argument("--one-of-each", action="store_true", help="only the first model of each module of timm")
@@ -193,12 +300,20 @@ def main() -> None:
         names = [min(timm.list_models(module=module), key=len) for module in timm.list_modules()]
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     rows, began = kept(arguments.rows), time.monotonic()
-    for name in track([name for name in names if name not in rows], "models of timm"):
+    # What torch imports and builds when it is used first is there for all forked processes.
+    examine(measure("resnet10t"), arguments.most_parameters, None)
+    gc.freeze()
+    todo = measured([name for name in names if name not in rows], arguments.rows.with_suffix(".sizes.jsonl"))
+    for known in track(todo, "models of timm"):
         if time.monotonic() - began > arguments.stop_after_s:
             break
-        rows[name] = isolated(name, arguments.most_parameters, arguments.limit_s)
+        start = time.monotonic()
+        task = partial(examine, known, arguments.most_parameters, arguments.prices)
+        row = isolated(task, known.model, arguments.limit_s)
+        assert isinstance(row, Row)
+        rows[known.model] = replace(row, seconds=round(time.monotonic() - start, 2))
         with arguments.rows.open("a") as file:
-            file.write(json.dumps(asdict(rows[name])) + "\n")
+            file.write(json.dumps(asdict(rows[known.model])) + "\n")
     result = figures(rows)
     Console().print({key: value for key, value in result.items() if key != "rows"})
     print(save_result("timm_models", result))

@@ -109,7 +109,8 @@ def first_line(exc: BaseException) -> str:
 
 def _training_notes(root: LogitsOf, calls: RecordedCalls, example: Tensor) -> tuple[str, ...]:
     """Replace dropout functions by modules, which also work in training; note other code that trains differently."""
-    training = copy.deepcopy(root).train()
+    # Running a model in training mode changes its buffers, but no weights: these need no copy.
+    training = copy.deepcopy(root, {id(weight): weight for weight in root.parameters()}).train()
     try:
         other = record_calls(training, training.model, example)
     # The code can be followed in evaluation mode, but not in training mode.
