@@ -37,6 +37,7 @@ from offramp.cost.price_cache import CachedEngine
 from offramp.errors import OfframpError
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption import adopt as adoption
+from offramp.nn.adoption import tracing
 from offramp.nn.adoption.adopt import adopt
 from offramp.nn.adoption.adopted_model import ADOPTED, AdoptedModel
 from offramp.nn.lowering.lower import lower
@@ -158,6 +159,22 @@ def cheap_weights(draw: Callable[..., Tensor]) -> Iterator[None]:
             setattr(Tensor, name, function)
 
 
+def quick_batch_norm() -> torch.library.Library:
+    """A batch norm on the device "meta" that gives shapes alone; torch's own goes through all its sums and products.
+
+    Returns:
+        What holds the function: it is in use as long as this object lives.
+    """
+    library = torch.library.Library("aten", "IMPL")
+
+    def shapes(inputs: Tensor, weight: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.empty_like(inputs), inputs.new_empty(0), inputs.new_empty(0)
+
+    for name in ("native_batch_norm", "_native_batch_norm_legit_no_training"):
+        library.impl(name, shapes, "Meta", allow_override=True)
+    return library
+
+
 def examine(known: Measured, most_parameters: int, prices: Path | None) -> Row:
     """Adopt and price a model without memory for its weights; where that fails, with random weights."""
     name, parameters = known.model, known.parameters
@@ -212,10 +229,11 @@ def _priced(
 
 
 def _cut_without_values(model: nn.Module, example: Tensor) -> AdoptedModel:
-    """As `adopt`, but for the steps that need the values of weights: a comparison of the results, and a hash."""
+    """As `adopt`, but for the steps that need the values of weights, and for the notes about training."""
     with (
         mock.patch.object(adoption, "_check_same", return_value=None),
         mock.patch.object(adoption, "_fingerprint", return_value=""),
+        mock.patch.object(tracing, "_training_notes", return_value=()),
         evaluating(model),
     ):
         adopted = adoption._cut(model, example, None, adoption.DEFAULT_MAX_TAPS)
@@ -300,6 +318,7 @@ def main() -> None:
         names = [min(timm.list_models(module=module), key=len) for module in timm.list_modules()]
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     rows, began = kept(arguments.rows), time.monotonic()
+    batch_norm = quick_batch_norm()
     # What torch imports and builds when it is used first is there for all forked processes.
     examine(measure("resnet10t"), arguments.most_parameters, None)
     gc.freeze()
@@ -314,6 +333,7 @@ def main() -> None:
         rows[known.model] = replace(row, seconds=round(time.monotonic() - start, 2))
         with arguments.rows.open("a") as file:
             file.write(json.dumps(asdict(rows[known.model])) + "\n")
+    del batch_norm
     result = figures(rows)
     Console().print({key: value for key, value in result.items() if key != "rows"})
     print(save_result("timm_models", result))
