@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multinomial
 
-from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet, betting_p_value, binomial_p_value
+from offramp.exits.hypothesis_tests import (
+    LossCounts,
+    RiskTest,
+    best_bet,
+    betting_p_value,
+    binomial_p_value,
+    fewest_samples,
+)
 
 NUM = 25
 OUTCOMES = [(lost, gained) for lost in range(NUM + 1) for gained in range(NUM + 1 - lost)]
@@ -98,3 +105,29 @@ def test_counts_that_cannot_be(lost: int, gained: int, samples: int) -> None:
     with pytest.raises(ValueError, match="counts must"):
         LossCounts(lost, gained, samples)
     assert math.isclose(LossCounts(1, 3, 10).drop, -0.2)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "expected"),
+    [(0.01, 0.05, 299), (0.05, 0.1, 45), (0.5, 0.5, 1), (0.5, 0.25, 2), (0.5, 0.125, 3), (0.1, 0.1**2, 44)],
+)
+def test_the_fewest_samples_by_hand(epsilon: float, delta: float, expected: int) -> None:
+    """ln 0.05 / ln 0.99 = 298.07; ln 0.1 / ln 0.95 = 44.9; 0.5 ** 2 = 0.25 exactly."""
+    assert fewest_samples(epsilon, delta) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(epsilon=st.floats(1e-3, 0.9), delta=st.floats(1e-3, 0.9))
+def test_neither_test_passes_a_policy_that_changes_nothing_on_fewer_samples(epsilon: float, delta: float) -> None:
+    needed = fewest_samples(epsilon, delta)
+    assert needed is not None
+    largest = 1.0 / (1.0 - epsilon)
+    assert binomial_p_value(LossCounts(0, 0, needed), epsilon) <= delta
+    assert betting_p_value(LossCounts(0, 0, needed), epsilon, largest) <= delta * (1 + 1e-9)
+    if needed > 1:
+        assert binomial_p_value(LossCounts(0, 0, needed - 1), epsilon) > delta
+        assert betting_p_value(LossCounts(0, 0, needed - 1), epsilon, largest) > delta * (1 - 1e-9)
+
+
+def test_no_number_of_samples_shows_that_nothing_is_lost() -> None:
+    assert fewest_samples(0.0, 0.5) is None

@@ -9,7 +9,7 @@ from offramp.errors import InputError
 from offramp.exits import risk_control as module
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.exit_policy import ExitPolicy, profile
-from offramp.exits.risk_control import CertifiedPolicy, certified_policies
+from offramp.exits.risk_control import CertifiedPolicy, certified_policies, fewest_validation_samples
 from offramp.exits.score_thresholds import NEVER, ThresholdGrid
 from tests.exits.synthetic import Outputs, outputs
 
@@ -173,3 +173,16 @@ def test_the_same_seed_gives_the_same_policies() -> None:
     sample = outputs(500, np.random.default_rng(6))
     assert certify(sample, WIDE, seed=1) == certify(sample, WIDE, seed=1)
     assert certify(sample, WIDE, seed=1) != certify(sample, WIDE, seed=2)
+
+
+@pytest.mark.parametrize("target", [GuaranteeTarget(0.05, 0.1), GuaranteeTarget(0.1, 0.05)])
+def test_the_fewest_samples_suffice_for_exits_that_agree_and_two_fewer_do_not(target: GuaranteeTarget) -> None:
+    """ln 0.1 / ln 0.95 = 44.9 and ln 0.05 / ln 0.9 = 28.4: 45 and 29 tested samples, 89 and 57 in all."""
+    needed = fewest_validation_samples(target)
+    assert needed == {0.05: 89, 0.1: 57}[target.epsilon]
+    rng = np.random.default_rng(0)
+    for count, early in ((needed, True), (needed - 2, False)):
+        labels = rng.integers(0, 3, count)
+        logits = [4.0 * np.eye(3)[labels]] * 3
+        found = certified_policies(logits, labels, COSTS, "max_probability", target, seed=0, grid=GRID)[-1]
+        assert found.guarantee.leaves_early is early

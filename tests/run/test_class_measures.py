@@ -55,7 +55,7 @@ def test_a_search_for_a_rare_class_measures_and_reports_it(data: str, tmp_path: 
         search__objectives=("balanced_accuracy", "recall:1", "macs"),
         search__constraints=("recall:1>=0.01",),
         train__class_weights="balanced",
-        fine_tune__guarantee="0.2@0.8",
+        fine_tune__guarantee="0.5@0.6",
         fine_tune__guarantee_measure="recall:1",
         **QUICK,
     )

@@ -5,7 +5,7 @@ is the accuracy drop. A small p-value speaks against "the drop is above epsilon"
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scipy.optimize import brentq, minimize_scalar
@@ -145,6 +145,29 @@ def best_bet(counts: LossCounts, epsilon: float) -> float:
         lambda bet: -_log_wealth(counts, epsilon, bet), bounds=(0.0, 1.0 / (1.0 - epsilon)), method="bounded"
     )
     return float(found.x)
+
+
+def fewest_samples(epsilon: float, delta: float) -> int | None:
+    """Count the samples that a certificate needs: the fewest on which a policy passes that changes no answer.
+
+    With neither losses nor gains both tests have the p-value (1 - epsilon) ** samples: the binomial one by definition,
+    the betting one with its largest bet, 1 / (1 - epsilon). A policy that loses answers needs more.
+
+    Args:
+        epsilon: The accuracy drop that is asked about, a share.
+        delta: The probability of a false promise that is allowed, between 0 and 1.
+
+    Returns:
+        The smallest number of samples to test on; None for an epsilon of 0, for which no number suffices.
+    """
+    if epsilon == 0.0:
+        return None
+    count = max(1, math.ceil(math.log(delta) / math.log1p(-epsilon)))
+    unchanged = LossCounts(0, 0, count)
+    # The logarithms may be off by a rounding error where the number is whole.
+    if count > 1 and binomial_p_value(replace(unchanged, num_samples=count - 1), epsilon) <= delta:
+        return count - 1
+    return count if binomial_p_value(unchanged, epsilon) <= delta else count + 1
 
 
 def _log_wealth(counts: LossCounts, epsilon: float, bet: float) -> float:

@@ -16,12 +16,25 @@ from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget, Method
 from offramp.exits.calibration import calibrated, fit_temperatures
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet
+from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet, fewest_samples
 from offramp.exits.score_thresholds import NEVER, ThresholdGrid, score_curve, score_samples
 from offramp.exits.threshold_combinations import ScoredSamples
 
 # Policies more cautious than the first of the trade-off curve, so that one unlucky test does not end everything.
 _CAUTIOUS_SHARES = tuple(step / 8 for step in range(1, 8))
+
+
+def fewest_validation_samples(target: GuaranteeTarget) -> int | None:
+    """Count the samples that `certified_policies` must be given, of which it tests on half.
+
+    Args:
+        target: The bound and its confidence.
+
+    Returns:
+        The smallest number with which a policy that leaves early can pass; None where no number suffices.
+    """
+    tested = fewest_samples(target.epsilon, target.delta)
+    return None if tested is None else 2 * tested - 1
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from offramp.records.disk_faults import check_can_be_made, folder_error, is_disk
 from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report.pages.run_page import render_page
 from offramp.run.checks.dry_run import check_whole_way
+from offramp.run.checks.guarantee_check import check_guarantee
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
@@ -234,6 +235,7 @@ def _begun(
     context = _context(chosen, reporter, model)
     folder = Path(run) if run else default_run_folder(chosen)
     check_can_be_made(folder)
+    check_guarantee(chosen, context.dataset)
     check_whole_way(context, reporter)
     store = create_run(folder, chosen, overwrite=overwrite, facts=input_facts(context))
     return context, store

@@ -18,6 +18,7 @@ from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.objectives.parse import parse_constraints
 from offramp.progress import Reporter, SilentReporter
+from offramp.run.checks.guarantee_check import check_guarantee
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.evaluators.operating_point import (
     OperatingPoint,
@@ -92,6 +93,7 @@ def deploy_exits(
     shown, chosen = reporter or SilentReporter(), with_settings(config or Config(), **settings)
     accelerator = check_settings(chosen)
     dataset = _normalised(build_dataset(chosen, shown), mean, std)
+    check_guarantee(chosen, dataset)
     network = _at_precision(copy.deepcopy(model.network), chosen)
     _check_fits(network, dataset)
     measures = quality_measures(chosen, dataset, dataset.splits.validation.labels)
