@@ -135,6 +135,8 @@ class Evaluation:
         violations: relative violation of each constraint, 0 where it holds.
         details: measurements behind the values; None if the evaluation failed.
         error: the reason of a failure.
+        statics: evaluations of static networks that came along: for an early-exit network, one per exit in order, each
+            of the static network that ends there (`offramp.space.cut_networks.static_at`); perhaps more behind these.
     """
 
     architecture: Architecture
@@ -143,10 +145,13 @@ class Evaluation:
     violations: tuple[float, ...] = ()
     details: Details | None = None
     error: str | None = None
+    statics: tuple["Evaluation", ...] = ()
 
     def __post_init__(self) -> None:
         if self.status is Status.COMPLETE and not all(math.isfinite(v) for v in self.values.values()):
             raise ValueError(f"values of a complete evaluation must be finite, got {self.values}.")
+        if not all(item.architecture.is_static for item in self.statics):
+            raise ValueError("`statics` must be evaluations of networks without early exits.")
 
     @property
     def feasible(self) -> bool:

@@ -1,7 +1,7 @@
 """The summary of a run: all values that the report needs, convertible to JSON and back."""
 
 import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -13,8 +13,10 @@ from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.exits.quality.class_profiles import ClassProfiles
+from offramp.exits.quality.sample_outcomes import SampleOutcomes
 from offramp.files.safe_files import read_file, write_atomically
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
+from offramp.records.static_match import StaticMatch
 from offramp.space.architecture import Architecture, ExitChoice
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -107,6 +109,13 @@ class ChosenNetwork:
         weight_density: The counted share of nonzero weights; None where the accelerator gains nothing from zeros.
         dropped: Exits of the candidate that were removed after fine-tuning.
         classes: What each class gets on the test samples; None = not measured.
+        searched: The candidate as the search found it, with its figures before fine-tuning; None = not recorded.
+        values: Metrics on the validation samples, after fine-tuning.
+        outcomes: What it did to each test sample; None = not measured.
+        match: The cheapest static network that is at least as accurate on validation; None = there is none, or the
+            network is static itself. Where none of the trained ones is as accurate, the one that was chosen for it in
+            the search, and its `as_accurate` is false.
+        match_at_cost: The most accurate static network that costs no more, likewise.
     """
 
     rule: str
@@ -123,6 +132,11 @@ class ChosenNetwork:
     weight_density: float | None = None
     dropped: tuple[ExitChoice, ...] = ()
     classes: ClassProfiles | None = None
+    searched: Evaluation | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    outcomes: SampleOutcomes | None = None
+    match: StaticMatch | None = None
+    match_at_cost: StaticMatch | None = None
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)
@@ -149,7 +163,9 @@ class ChosenNetwork:
 
     @property
     def candidate(self) -> Architecture:
-        """The architecture that the search found, with the exits that were removed later."""
+        """The architecture that the search found, with all that was removed later."""
+        if self.searched is not None:
+            return self.searched.architecture
         exits = sorted((*self.architecture.exits, *self.dropped), key=lambda choice: choice.tap)
         return replace(self.architecture, exits=tuple(exits))
 
@@ -263,7 +279,7 @@ class RunSummary:
         max_depths: Largest depth of each backbone stage in the search space; it maps taps of an architecture to its
             blocks.
         evaluations: All evaluations in the order of the proposals.
-        front_indices: Indices into ``evaluations`` of the members of the Pareto front.
+        front_indices: Indices into ``evaluations`` of the members of the Pareto front of early-exit networks.
         chosen: The networks picked from the front.
         static_reference: The network to which all costs are compared.
         training: Curves of the supernet's training and of fine-tuning.
@@ -274,6 +290,11 @@ class RunSummary:
         core_names: Names of the accelerator's cores, without its off-chip memories.
         environment: Facts about the machine and the software.
         warnings: Warnings of the run.
+        static_front: The Pareto front of static networks, in the search.
+        num_static_candidates: Number of static networks that the search judged.
+        static_networks: The static networks that were fine-tuned as matches of the chosen ones, each of one stage.
+        volume_beyond_static: What early exits add to the front: see `offramp.objectives.fronts.Fronts.volume_beyond`;
+            None = not computed.
         format_version: Version of the format; 1.
     """
 
@@ -302,6 +323,10 @@ class RunSummary:
     core_names: tuple[str, ...] = ()
     environment: tuple[EnvironmentItem, ...] = ()
     warnings: tuple[str, ...] = ()
+    static_front: tuple[Evaluation, ...] = ()
+    num_static_candidates: int = 0
+    static_networks: tuple[ChosenNetwork, ...] = ()
+    volume_beyond_static: float | None = None
     format_version: int = 1
 
     def __post_init__(self) -> None:
@@ -313,7 +338,7 @@ class RunSummary:
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
-        """The members of the Pareto front."""
+        """The members of the Pareto front of early-exit networks."""
         return tuple(self.evaluations[index] for index in self.front_indices)
 
     @property
