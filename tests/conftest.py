@@ -1,11 +1,13 @@
 """Settings that hold for all tests, and a small finished run that several of them look at."""
 
 import functools
+import gc
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -40,16 +42,31 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OFFRAMP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-def pytest_runtest_setup() -> None:
-    """Build the operator table of torch's exporter once: it is built at every call, longer than a small graph takes.
+def pytest_collection_finish() -> None:
+    """Spend less on the search for unreachable objects: the modules of torch and its exporter stay until the end.
 
-    The table is a function of the opset alone, and nobody changes it. Where torch keeps it elsewhere, nothing is done.
+    With the thresholds of Python, this search takes up to a third of an export.
     """
-    module = sys.modules.get("torch.onnx._internal.exporter._registration")
-    registry = getattr(module, "ONNXRegistry", None)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def pytest_runtest_setup() -> None:
+    """Build two tables of torch's exporter once: they are built at every call, longer than a small graph takes.
+
+    The table of operators is a function of the opset alone, that of decompositions a function of the namespace, and
+    nobody changes them. Where torch keeps them elsewhere, nothing is done.
+    """
+    registry = getattr(sys.modules.get("torch.onnx._internal.exporter._registration"), "ONNXRegistry", None)
     build = getattr(registry, "from_torchlib", None)
     if build is not None and not hasattr(build, "cache_info"):
         registry.from_torchlib = staticmethod(functools.cache(build))
+        gc.freeze()
+    tables: Any = sys.modules.get("torch._export.utils")
+    collect = getattr(tables, "_collect_all_valid_cia_ops_for_namespace", None)
+    if collect is not None and not hasattr(collect, "cache_info"):
+        tables._collect_all_valid_cia_ops_for_namespace = functools.cache(collect)
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
