@@ -11,14 +11,23 @@ def test_a_clock_without_limit_has_no_phases() -> None:
     assert Clock(None).phase(0.5) is None
 
 
-def test_a_phase_ends_at_its_share_of_the_whole() -> None:
+def test_a_phase_ends_at_its_share_of_what_is_left_when_the_clock_is_made() -> None:
+    """20 of 100 seconds are over: the first half of the phases has 40 of the other 80, the last ends at 100."""
     clock = Clock(100.0, started=time.monotonic() - 20.0)
-    phase = clock.phase(0.5)
+    phase, last = clock.phase(0.5), clock.phase(1.0)
     assert phase is not None
-    assert abs(phase.end - phase.start - 30.0) < 0.5
+    assert last is not None
+    assert abs(phase.end - phase.start - 40.0) < 0.5
+    assert abs(last.end - clock.started - 100.0) < 0.5
     assert not phase.passed()
     assert phase.fraction() < 0.05
     assert abs(clock.elapsed_s() - 20.0) < 0.5
+
+
+def test_a_budget_that_is_over_leaves_phases_that_have_passed() -> None:
+    phase = Clock(5.0, started=time.monotonic() - 20.0).phase(0.5)
+    assert phase is not None
+    assert phase.passed()
 
 
 def test_a_phase_that_should_have_ended_is_over() -> None:

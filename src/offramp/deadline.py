@@ -42,11 +42,12 @@ class Deadline:
 
 
 class Clock:
-    """The time budget of a command.
+    """The time budget of a command, whose phases share what is left of it when the clock is made.
 
     Attributes:
         seconds: The budget; None = no limit.
         started: When it began, in seconds of the monotonic clock.
+        made: When the clock was made; what was prepared before takes nothing from the first phase alone.
     """
 
     def __init__(self, seconds: float | None, started: float | None = None) -> None:
@@ -57,7 +58,8 @@ class Clock:
             started: When it began, in seconds of the monotonic clock; None = now.
         """
         self.seconds = seconds
-        self.started = time.monotonic() if started is None else started
+        self.made = time.monotonic()
+        self.started = self.made if started is None else started
 
     def elapsed_s(self) -> float:
         """Seconds since the start."""
@@ -67,11 +69,12 @@ class Clock:
         """Begin a phase.
 
         Args:
-            end_fraction: Share of the whole budget at which the phase must end, 0..1.
+            end_fraction: Share of the time that was left when the clock was made, at which the phase must end, 0..1.
 
         Returns:
             A phase from now to that time; None without a limit.
         """
         if self.seconds is None:
             return None
-        return Deadline(start=time.monotonic(), end=self.started + self.seconds * end_fraction)
+        left = max(0.0, self.started + self.seconds - self.made)
+        return Deadline(start=time.monotonic(), end=self.made + left * end_fraction)

@@ -13,7 +13,7 @@ from offramp.deploy.bundle.manifest import load_manifest
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, WrittenTarget
 from offramp.deploy.targets.onnx.onnx_target import OnnxTarget
-from offramp.errors import ConfigError, InputError, RunError, UnknownNameError
+from offramp.errors import InputError, RunError, UnknownNameError
 from offramp.files.safe_files import write_atomically
 from offramp.progress import SilentReporter
 from offramp.records import resume_run
@@ -21,23 +21,13 @@ from offramp.records.run_summary import load_summary
 from offramp.run.api import search
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.pipeline import Pipeline, RunEnd, _usable_seconds
+from offramp.run.pipeline import Pipeline, RunEnd
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.train import checkpoint
 from offramp.train.checkpoint import load_checkpoint
 from tests.conftest import small_config
 from tests.deploy.targets.web.test_web_target import fake_runtime
-
-
-@pytest.mark.parametrize(("budget", "usable"), [(None, None), (2400.0, 2232.0), (60.0, 40.0), (10.0, 0.0)])
-def test_time_is_kept_for_export_and_report(budget: float | None, usable: float | None) -> None:
-    assert _usable_seconds(budget) == (None if usable is None else pytest.approx(usable))
-
-
-def test_a_budget_that_is_too_short_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"budget \(1 s\).*--budget"):
-        search(small_config(budget__seconds=1.0, train__random_subnets=0), run=tmp_path / "run")
 
 
 def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(

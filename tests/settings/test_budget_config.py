@@ -35,3 +35,8 @@ def test_no_text_makes_a_budget_raise_anything_else(text: str) -> None:
     except ConfigError:
         return
     assert (budget.seconds is None) != (budget.evaluations is None)
+
+
+@pytest.mark.parametrize(("budget", "usable"), [(None, None), (2400.0, 2232.0), (60.0, 40.0), (10.0, 0.0)])
+def test_time_is_kept_for_export_and_report(budget: float | None, usable: float | None) -> None:
+    assert BudgetConfig(seconds=budget).usable_seconds == (None if usable is None else pytest.approx(usable))

@@ -20,6 +20,7 @@ from offramp.records import RunStore, create_run, resume_run
 from offramp.records.disk_faults import check_can_be_made, folder_error, is_disk_fault
 from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report.pages.run_page import render_page
+from offramp.run.checks.budget_check import check_time_budget
 from offramp.run.checks.dry_run import check_whole_way
 from offramp.run.checks.guarantee_check import check_guarantee
 from offramp.run.checks.settings_checks import check_settings
@@ -168,7 +169,7 @@ def search(
     if resume:
         context, store = _resumed(config, run, shown, model, settings, accept_changes, trust)
     else:
-        context, store = _begun(config or Config(), run, shown, model, settings, overwrite)
+        context, store = _begun(config or Config(), run, shown, model, settings, overwrite, began)
     try:
         end = Pipeline(context, store, shown, resume=resume, started=began).run()
     except OSError as exc:
@@ -219,6 +220,7 @@ def _begun(
     model: AdoptedModel | None,
     settings: KeywordSettings,
     overwrite: bool,
+    began: float,
 ) -> tuple[Context, RunStore]:
     """The parts and the record of a new run."""
     # An empty --run, such as that of an unset shell variable, is the current folder.
@@ -237,6 +239,7 @@ def _begun(
     check_can_be_made(folder)
     check_guarantee(chosen, context.dataset)
     check_whole_way(context, reporter)
+    check_time_budget(context, began)
     store = create_run(folder, chosen, overwrite=overwrite, facts=input_facts(context))
     return context, store
 

@@ -54,9 +54,6 @@ from offramp.train.trainer import TrainingLog
 
 BUNDLE_FOLDER = "bundle"
 """Folder of the bundle, inside that of a chosen network."""
-# Testing, export and report come after the last phase: this share of a time budget is kept for them, and at least
-# these seconds.
-_CLOSING_SHARE, _CLOSING_S = 0.07, 20.0
 # Shares of the remaining time at which a phase must have ended.
 _TRAINING_END, _SEARCH_END, _FINISHING_END = 0.48, 0.61, 1.0
 # With a time budget the clock ends the search, not the default number of evaluations.
@@ -121,7 +118,7 @@ class Pipeline:
         self.reporter = reporter
         self.resume = resume
         self.tracker = build_tracker(self.config.execution.tracker, store.folder)
-        self.clock = Clock(_usable_seconds(self.config.budget.seconds), started)
+        self.clock = Clock(self.config.budget.usable_seconds, started)
         self._remarks: tuple[str, ...] = ()
         self._failed_targets: list[str] = []
         self._written_targets: list[WrittenTarget] = []
@@ -133,7 +130,7 @@ class Pipeline:
             The results of the run.
 
         Raises:
-            ConfigError: The time budget was over before the first evaluation.
+            ConfigError: The search algorithm proposed no candidate.
             ConstraintError: No candidate keeps all constraints, or none could be evaluated.
             Interrupted: The user pressed Ctrl-C during the training of the supernet.
             RunError: A recorded checkpoint is missing or changed, too many candidates failed, or a worker failed.
@@ -148,10 +145,7 @@ class Pipeline:
         self.store.set("phase", "search")
         evaluations, interrupted = self._search()
         if not evaluations and not interrupted:
-            raise ConfigError(
-                f"The budget ({self.config.budget.seconds:g} s) must leave time to evaluate candidates; it was over "
-                "before the first one. Give more (--budget)."
-            )
+            raise ConfigError(f"The search algorithm {self.config.search.algorithm!r} proposed no candidate.")
         self.store.set("phase", "finish")
         front = self._front(evaluations)
         finisher = Finisher(context)
@@ -374,11 +368,6 @@ class Pipeline:
             save_summary(summary, self.store.summary)
             write_page(summary, self.store.report)
         return summary
-
-
-def _usable_seconds(budget_s: float | None) -> float | None:
-    """The part of a time budget that the phases may use."""
-    return None if budget_s is None else max(0.0, min(budget_s * (1 - _CLOSING_SHARE), budget_s - _CLOSING_S))
 
 
 def _too_large(evaluation: Evaluation) -> str:

@@ -139,7 +139,7 @@ class Study:
             evaluations: Number of evaluations at which the study ends, those of the record included.
             batch: Number of candidates that are proposed together.
             task: Receives the progress.
-            deadline: When the study must end; None = no limit.
+            deadline: When the study must end, but not before the first candidate is evaluated; None = no limit.
 
         Returns:
             The evaluations, and whether the user stopped the study.
@@ -148,7 +148,7 @@ class Study:
             RunError: Too many candidates failed.
         """
         try:
-            while self._num_done < evaluations and not (deadline and deadline.passed()):
+            while self._num_done < evaluations and not self._is_over(deadline):
                 current = self._open() or self._ask(min(batch, evaluations - self._num_done))
                 if not current.asked:
                     break
@@ -161,6 +161,10 @@ class Study:
     def evaluations(self) -> tuple[Evaluation, ...]:
         """All evaluations so far, in the order of the proposals."""
         return tuple(evaluation for batch in self._batches for evaluation in batch.in_order())
+
+    def _is_over(self, deadline: Deadline | None) -> bool:
+        """Whether the time is over and there is a candidate to go on with."""
+        return deadline is not None and deadline.passed() and self._num_done > self._num_failed
 
     def _open(self) -> _Batch | None:
         """The last batch if it is incomplete."""
@@ -178,7 +182,7 @@ class Study:
             # Before any evaluation begins. Recorded proposals stay as they are.
             self.store.propose(batch.number, batch.asked)
         results = self.evaluator.evaluate_all(
-            [batch.asked[position] for position in missing], lambda: deadline is not None and deadline.passed()
+            [batch.asked[position] for position in missing], lambda: self._is_over(deadline)
         )
         for item in results:
             position = missing[item.index]

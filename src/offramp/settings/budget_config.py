@@ -8,6 +8,9 @@ from pydantic import Field
 from offramp.errors import ConfigError
 from offramp.settings.section import Count, Section
 
+# Testing, export and report come after the last phase: this share of a time budget is kept for them, and at least
+# these seconds.
+CLOSING_SHARE, CLOSING_S = 0.07, 20.0
 _TIME_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -18,6 +21,13 @@ class BudgetConfig(Section):
         default=None, description="Wall time of the whole command in seconds (default: no limit)."
     )
     evaluations: Count | None = Field(default=None, description="Candidates to evaluate (default: search.evaluations).")
+
+    @property
+    def usable_seconds(self) -> float | None:
+        """The part of the wall time that training, search and fine-tuning may use; None without a limit."""
+        if self.seconds is None:
+            return None
+        return max(0.0, min(self.seconds * (1 - CLOSING_SHARE), self.seconds - CLOSING_S))
 
 
 def parse_budget(text: str) -> BudgetConfig:

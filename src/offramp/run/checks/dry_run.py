@@ -79,12 +79,12 @@ def _candidates(context: Context) -> tuple[_Candidate, ...]:
 
 
 def _check(context: Context, candidate: _Candidate, *, exports: bool) -> None:
-    images, labels = _samples(context)
+    images, labels = training_samples(context, _SAMPLES)
     with _step("built", candidate):
         network = context.supernet.extract(candidate.architecture)
         context.compute.place(network)
     with _step("trained", candidate):
-        _train_step(context, network, images, labels)
+        train_step(context, network, images, labels)
     with _step("run with the statistics of its batch norms", candidate):
         recalibrate_batch_norm_(network, [torch.cat([images, images])])
         _check_answers(network.eval(), images)
@@ -93,14 +93,22 @@ def _check(context: Context, candidate: _Candidate, *, exports: bool) -> None:
     if context.config.quantizes:
         with _step("quantised", candidate):
             prepare_(network, [images])
-            _train_step(context, network, images, labels)
+            train_step(context, network, images, labels)
             assigned_workload(network, context.accelerator)
     if exports:
         with _step("exported", candidate):
             _export(network, images)
 
 
-def _train_step(context: Context, network: EarlyExitNetwork, images: Tensor, labels: Tensor) -> None:
+def train_step(context: Context, network: EarlyExitNetwork, images: Tensor, labels: Tensor) -> None:
+    """Run a network forward and backward on a batch; its weights stay as they are.
+
+    Args:
+        context: The parts of a run.
+        network: The network, on the device of the run.
+        images: The inputs, (samples, channels, height, width).
+        labels: The classes, (samples,).
+    """
     network.train()
     with context.compute.autocast():
         logits = network(images)
@@ -167,10 +175,18 @@ def _first_line(exc: Exception) -> str:
     return f"Its code raised {type(exc).__name__}: {line}.{hint}"
 
 
-def _samples(context: Context) -> tuple[Tensor, Tensor]:
-    """A few training samples; as few as a training step has where that is less."""
+def training_samples(context: Context, count: int) -> tuple[Tensor, Tensor]:
+    """The first training samples; as few as a training step has where that is less.
+
+    Args:
+        context: The parts of a run.
+        count: Number of samples.
+
+    Returns:
+        Images (samples, channels, height, width) and classes (samples,), on the device of the run.
+    """
     train = context.dataset.splits.train
-    count = min(_SAMPLES, context.config.train.batch_size, len(train.labels))
+    count = min(count, context.config.train.batch_size, len(train.labels))
     images = to_tensor(train.images[:count], context.dataset.preprocessing)
     labels = torch.from_numpy(np.asarray(train.labels[:count], dtype=np.int64))
     return context.compute.place_images(images), labels.to(context.compute.device)
