@@ -136,7 +136,8 @@ class Evaluation:
         details: measurements behind the values; None if the evaluation failed.
         error: the reason of a failure.
         statics: evaluations of static networks that came along: for an early-exit network, one per exit in order, each
-            of the static network that ends there (`offramp.space.cut_networks.static_at`); perhaps more behind these.
+            of the static network that ends there (`offramp.space.cut_networks.static_at`); none where the evaluator
+            gives none.
     """
 
     architecture: Architecture

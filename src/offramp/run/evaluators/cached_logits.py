@@ -20,9 +20,11 @@ from offramp.objectives.evaluation import Details, Evaluation, Status
 from offramp.run.evaluators.exit_costs import exit_costs
 from offramp.run.evaluators.exit_workloads import ExitWorkloads, exit_groups
 from offramp.run.evaluators.operating_point import OperatingPoint, choose_operating_point
-from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator, failed
+from offramp.run.evaluators.static_candidates import failed
+from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.network_preparation import calibrate_
 from offramp.space.architecture import Architecture, ExitChoice
+from offramp.space.cut_networks import cut_at
 from offramp.train.compute import one_thread
 from offramp.train.trainer import collect_logits
 
@@ -142,7 +144,41 @@ class CachedLogitsEvaluator:
             values=point.values(),
             violations=point.violations(direct.constraints),
             details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
+            statics=()
+            if architecture.is_static
+            else tuple(
+                self._static(architecture.without_exits(), head, cached) for head in (*architecture.exits, None)
+            ),
         )
+
+    def statics(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+        """Evaluate all static networks of a backbone: cut at every tap with every branch, and as it is.
+
+        Args:
+            backbone: The architecture without exits.
+
+        Returns:
+            The evaluations; none if the backbone cannot be run or priced, or candidates are quantised.
+        """
+        if self._direct.quantize:
+            return ()
+        try:
+            with one_thread():
+                cached = self._backbone(backbone)
+                return tuple(self._static(backbone, head, cached) for head in (*cached.options, None))
+        except (OfframpError, ArithmeticError, ValueError, RuntimeError):
+            # The evaluation of a candidate with this backbone will say why.
+            return ()
+
+    def _static(self, backbone: Architecture, head: ExitChoice | None, cached: _Cached) -> Evaluation:
+        direct = self._direct
+        architecture = backbone if head is None else cut_at(backbone, head, direct.max_depths)
+        logits = cached.final if head is None else cached.logits[head]
+
+        def price() -> CostReport:
+            return direct.cost_model.estimate(cached.workloads.workload((), head), direct.accelerator)
+
+        return direct.static_candidates.evaluation(architecture, logits, price)
 
     def table(self, backbone: Architecture) -> ExitTable | None:
         """Build the table from which all early-exit networks of a backbone are evaluated.

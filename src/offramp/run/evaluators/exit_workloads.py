@@ -49,11 +49,12 @@ class ExitWorkloads:
                 layers = workload.stage_layers(stage, Role.BRANCH)
                 self._branches.setdefault(options[place], (layers, workload.exits[stage]))
 
-    def workload(self, exits: Sequence[ExitChoice]) -> Workload:
+    def workload(self, exits: Sequence[ExitChoice], head: ExitChoice | None = None) -> Workload:
         """Assemble the workload that `lower` would return for the network with some of the exits.
 
         Args:
             exits: The early exits of the network.
+            head: The option at which the network ends, behind these exits; None: it ends with the final classifier.
 
         Returns:
             The workload.
@@ -61,10 +62,11 @@ class ExitWorkloads:
         Raises:
             InputError: An exit is not among the options of the backbone.
         """
-        unknown = [choice for choice in exits if choice not in self._branches]
+        ends_at = () if head is None else (head,)
+        unknown = [choice for choice in (*exits, *ends_at) if choice not in self._branches]
         if unknown:
             raise InputError(f"exits must be among the options of the backbone, got {unknown}.")
-        at_tap = {choice.tap: choice for choice in exits}
+        at_tap = {choice.tap: choice for choice in (*exits, *ends_at)}
         layers: list[Layer] = []
         ends: list[str] = []
         names = {GRAPH_INPUT: GRAPH_INPUT}
@@ -79,6 +81,8 @@ class ExitWorkloads:
                 branch, end = self._branches[at_tap[tap]]
                 layers += [_renamed(layer, number, names) for layer in branch]
                 ends.append(names[end])
+            if head is not None and tap == head.tap:
+                break
         return Workload(self._full.name, tuple(layers), tuple(ends))
 
 

@@ -1,25 +1,28 @@
 """Evaluation of a candidate without training: weights come from the supernet, costs from the cost model."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from offramp.cost.report import CostModel
+from offramp.cost.report import CostModel, CostReport
 from offramp.exits.quality.quality_measures import QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Status
 from offramp.run.evaluators.operating_point import choose_operating_point
+from offramp.run.evaluators.static_candidates import StaticCandidates, failed
 from offramp.run.network_preparation import EvaluationData, assign_analog_, calibrate_, calibration_images, quantize_
 from offramp.run.workloads import planned_workload
 from offramp.space.architecture import Architecture
+from offramp.space.cut_networks import static_at
 from offramp.train.compute import Compute, one_thread
 from offramp.train.trainer import collect_logits
 from offramp.workload.graph import Workload
 
 _NOISE_SEED = 0
-_LONGEST_REASON = 500
 
 
 class SupernetEvaluator:
@@ -37,6 +40,8 @@ class SupernetEvaluator:
         weight_density: Share of nonzero weights after fine-tuning, 0..1, with which candidates are priced; None = they
             are priced as they are.
         measures: The measures of good answers that thresholds are chosen by.
+        max_depths: Largest depth of each stage of the space, by which taps are numbered.
+        static_candidates: Evaluates the static networks that come along with candidates.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class SupernetEvaluator:
         self.quantize = quantize
         self.weight_density = weight_density
         self.measures = measures or QualityMeasures()
+        self.max_depths = tuple(max(stage.depths) for stage in supernet.space.stages)
+        self.static_candidates = StaticCandidates(data.validation.labels, self.constraints, self.measures)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """Evaluate a candidate.
@@ -125,6 +132,23 @@ class SupernetEvaluator:
             violations=point.violations(self.constraints),
             # Costs per layer would be nine tenths of the record. They can be computed again from the architecture.
             details=Details(point.policy, point.profile, point.expected, cost.per_exit()),
+            statics=self._statics(network, logits),
+        )
+
+    def _statics(self, network: EarlyExitNetwork, logits: Sequence[NDArray[np.floating]]) -> tuple[Evaluation, ...]:
+        """The static network of each exit of an early-exit network."""
+        if network.architecture.is_static:
+            return ()
+
+        def priced(index: int) -> CostReport:
+            cut = network.with_exits((), index, self.max_depths)
+            return self.cost_model.estimate(self.workload(cut), self.accelerator)
+
+        return tuple(
+            self.static_candidates.evaluation(
+                static_at(network.architecture, index, self.max_depths), item, partial(priced, index)
+            )
+            for index, item in enumerate(logits)
         )
 
     def workload(self, network: EarlyExitNetwork) -> Workload:
@@ -137,17 +161,3 @@ class SupernetEvaluator:
             Its layers, pruned as fine-tuning will do.
         """
         return planned_workload(network, self.accelerator, self.weight_density)
-
-
-def failed(architecture: Architecture, exc: Exception) -> Evaluation:
-    """The evaluation of a candidate that could not be judged.
-
-    Args:
-        architecture: The candidate.
-        exc: The error that it caused.
-
-    Returns:
-        A failed evaluation with the error as its reason.
-    """
-    reason = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_REASON]
-    return Evaluation(architecture, Status.FAILED, {}, error=reason)
