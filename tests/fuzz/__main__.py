@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import multiprocessing
 import os
 import pkgutil
 import subprocess
@@ -14,7 +15,6 @@ from pathlib import Path
 from benchmarks.record import save_result
 
 import offramp
-from offramp.progress import TerminalReporter
 from tests.fuzz.fuzzer import Tally, fuzz, replay
 from tests.fuzz.isolation import Limits
 from tests.fuzz.targets import Target, targets
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="targets whose name contains this")
     parser.add_argument("--keep", type=Path, default=REGRESSIONS, help="where findings go")
     parser.add_argument("--run", type=Path, help="a finished search to take files from; without, a small one is made")
+    parser.add_argument("--jobs", type=int, default=1, help="readers that are tried at the same time")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/fuzz.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -40,18 +41,14 @@ def main() -> None:
         began = time.monotonic()
         tallies: dict[str, Tally] = {}
         share = -(-arguments.count // len(chosen))
-        for index, target in enumerate(chosen):
-            with TerminalReporter().task(target.name) as task:
-                tallies[target.name] = fuzz(
-                    target,
-                    share,
-                    arguments.seed,
-                    Path(scratch) / f"target{index}",
-                    Limits(),
-                    lambda done, task=task: task.update(done / share),  # type: ignore[misc]
-                )
-            _show_and_keep(target.name, tallies[target.name], arguments.keep)
+        # The processes are forked, as each forks readers of its own that must have everything imported.
+        with multiprocessing.get_context("fork").Pool(arguments.jobs, maxtasksperchild=1) as pool:
+            jobs = [(target.name, share, arguments.seed, run, Path(scratch)) for target in chosen]
+            for name, tally in pool.imap_unordered(_fuzz_one, jobs, chunksize=1):
+                tallies[name] = tally
+                _show_and_keep(name, tally, arguments.keep)
     if arguments.save:
+        tallies = {target.name: tallies[target.name] for target in chosen}
         rows = [
             {
                 "reader": name,
@@ -65,6 +62,13 @@ def main() -> None:
         figures = {"seed": arguments.seed, "inputs": share * len(chosen), "seconds": time.monotonic() - began}
         print(save_result("fuzz", {**figures, "readers": rows}))
     sys.exit(1 if again or any(tally.findings for tally in tallies.values()) else 0)
+
+
+def _fuzz_one(job: tuple[str, int, int, Path, Path]) -> tuple[str, Tally]:
+    """In a process of its own: damaged files for the reader of a name."""
+    name, count, seed, run, scratch = job
+    (target,) = [target for target in targets(run) if target.name == name]
+    return name, fuzz(target, count, seed, scratch / name.replace(" ", "_"), Limits())
 
 
 def _replay(chosen: Sequence[Target], scratch: Path) -> int:
@@ -105,7 +109,7 @@ def _import_everything() -> None:
 def _show_and_keep(name: str, tally: Tally, folder: Path) -> None:
     counts = ", ".join(f"{kind} {count}" for kind, count in tally.kinds.most_common())
     print(f"{name}: {counts}; {len(tally.messages)} different answers, slowest {tally.slowest_s:.1f} s, ", end="")
-    print(f"most memory {tally.most_memory_bytes >> 20} MiB")
+    print(f"most memory {tally.most_memory_bytes >> 20} MiB", flush=True)
     for finding in tally.findings:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / finding.file_name).write_bytes(finding.content)

@@ -12,7 +12,7 @@ import pytest
 from offramp.errors import DataError
 from tests.fuzz import mutations
 from tests.fuzz.fuzzer import fuzz
-from tests.fuzz.isolation import Limits, read_isolated
+from tests.fuzz.isolation import Limits, ReaderProcess, read_isolated
 from tests.fuzz.targets import Target
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +65,37 @@ def test_what_a_reading_ends_with(read: object, kind: str, words: str, tmp_path:
     assert outcome.kind == kind
     assert words in outcome.message
     assert outcome.good == (kind in ("read", "refused"))
+
+
+def test_one_process_reads_many_folders_and_a_new_one_follows_a_fault(tmp_path: Path) -> None:
+    """The memory of a reading is that of the reading, whatever an earlier one took."""
+    processes = tmp_path / "processes"
+
+    def read(folder: Path) -> None:
+        with processes.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        {"hoard": hoard, "fail": fail}.get(folder.name, lambda path: None)(folder)
+
+    reader = ReaderProcess(read, Limits(memory_bytes=2**28))
+    outcomes = [reader.outcome(tmp_path / name) for name in ("hoard", "sound", "fail", "sound")]
+    reader.close()
+    assert [outcome.kind for outcome in outcomes] == ["read", "read", "traceback", "read"]
+    assert outcomes[0].memory_bytes >= 2**26 > 2**24 > outcomes[1].memory_bytes
+    first, second, third, fourth = processes.read_text().split()
+    assert first == second == third != fourth
+
+
+def test_a_reader_that_damaged_files_leave_unable_to_read_sound_ones_is_told(tmp_path: Path) -> None:
+    seen = []
+
+    def read(folder: Path) -> None:
+        seen.append((folder / "size.txt").read_text(errors="replace"))
+        if any(text != "12" for text in seen):
+            raise DataError(f"Not read, after {len(seen)} readings.")
+
+    target = Target("sizes", lambda folder: (folder / "size.txt").write_text("12"), ("size.txt",), read, True)
+    with pytest.raises(AssertionError, match="must be readable: Not read, after"):
+        fuzz(target, 20, 5, tmp_path / "a", Limits())
 
 
 def read_number(folder: Path) -> None:
