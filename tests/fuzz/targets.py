@@ -1,5 +1,7 @@
 """What is read: for each reader some sound files, and the call that a user's command makes on them."""
 
+import io
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from tests.deploy.resealed import replace_file
 from tests.fuzz import seeds
 from tests.fuzz.graph_mutations import mutate_graph
 from tests.fuzz.mutations import Mutation
+from tests.fuzz.record_mutations import mutate_record
 
 Read = Callable[[Path], None]
 
@@ -94,15 +97,30 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    """What `offramp front` and `--resume` read of a run folder."""
-    from offramp.records.run_folder import read_run, resume_run
+    """What `offramp watch`, `offramp front`, `export-results` and `--resume` read of a run folder."""
+    from rich.console import Console
 
-    store = read_run(folder / "run")
-    store.batches()
-    store.close()
-    store = resume_run(folder / "run")
-    store.batches()
-    store.close()
+    from offramp.cli.runs import look_at
+    from offramp.objectives.pareto import pareto_front
+    from offramp.objectives.parse import parse_objectives
+    from offramp.records.evaluation_table import export_results
+    from offramp.records.run_folder import read_run, resume_run
+    from offramp.report.terminal.live import live_view
+    from offramp.report.terminal.run_tables import evaluations_table, front_json
+
+    console = Console(file=io.StringIO(), width=100)
+    console.print(live_view(look_at(folder / "run")))
+    for opener in (read_run, resume_run):
+        store = opener(folder / "run")
+        try:
+            objectives = parse_objectives(store.config.search.objectives)
+            members = pareto_front(store.evaluations(), objectives).evaluations
+            json.dumps(front_json(members))
+            console.print(evaluations_table(members, objectives=objectives))
+            export_results(store, folder / "table.parquet")
+            store.verify_checkpoints()
+        finally:
+            store.close()
 
 
 def _summary(folder: Path) -> None:
@@ -199,6 +217,7 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("sound", _sound_file, ("sound.wav",), _sound),
         Target("checkpoint", seeds.checkpoint, ("weights.safetensors",), _checkpoint),
         Target("run database", _copy(run, "run"), ("run/run.sqlite",), _run),
+        Target("run record", _copy(run, "run"), ("run/run.sqlite",), _run, mutation=mutate_record),
         Target("run summary", _copy(run / "summary.json", "summary.json"), ("summary.json",), _summary, is_text=True),
         Target("bundle manifest", _copy(bundle, "bundle"), ("bundle/manifest.json",), _bundle, is_text=True),
         Target("bundle graphs", _copy(bundle, "bundle"), graphs, _resealed_bundle, mutation=mutate_graph),

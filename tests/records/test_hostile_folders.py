@@ -1,5 +1,6 @@
 """A run folder from elsewhere destroys nothing, hangs nothing, and says what is wrong with it."""
 
+import contextlib
 import os
 import sqlite3
 import struct
@@ -13,6 +14,7 @@ import pytest
 from offramp.errors import RunError
 from offramp.records import create_run, read_run, resume_run
 from offramp.records.folder_lock import search_is_running
+from offramp.records.record_rows import write_totals
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from tests.records.record_samples import append_all, some_evaluations
@@ -74,7 +76,7 @@ def test_a_foreign_file_in_a_run_makes_overwrite_refuse_and_is_named(run: Path, 
 
 def test_a_folder_with_a_database_of_something_else_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    change(tmp_path, "CREATE TABLE meta (key TEXT, value TEXT)", "INSERT INTO meta VALUES ('schema', '3')")
+    change(tmp_path, "CREATE TABLE meta (key TEXT, value TEXT)", "INSERT INTO meta VALUES ('schema', '4')")
     for overwrite in (False, True):
         with pytest.raises(RunError, match="not the record of a run"):
             create_run(tmp_path, Config(), overwrite=overwrite)
@@ -214,6 +216,89 @@ def test_rows_that_were_removed_or_added_are_noticed(run: Path, statement: str) 
     for opener in OPENERS:
         with pytest.raises(RunError, match="must hold every row that was written"):
             opener(run)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("UPDATE evaluations SET payload = (SELECT payload FROM evaluations WHERE position = 1) WHERE position = 0",),
+        ("UPDATE evaluations SET seconds = 99 WHERE position = 2",),
+        (
+            "UPDATE evaluations SET position = 99 WHERE position = 0",
+            "UPDATE evaluations SET position = 0 WHERE position = 1",
+            "UPDATE evaluations SET position = 1 WHERE position = 99",
+        ),
+        ("UPDATE batches SET asked = 7",),
+        ("DELETE FROM evaluations WHERE position = 3", "INSERT INTO evaluations VALUES (0, 3, '', '', '', 0, '')"),
+        ("UPDATE meta SET value = '00' WHERE key = 'digest'",),
+        ("DELETE FROM meta WHERE key = 'digest'",),
+    ],
+)
+def test_rows_that_were_changed_or_exchanged_are_noticed(run: Path, statements: tuple[str, ...]) -> None:
+    change(run, *statements)
+    for opener in OPENERS:
+        with pytest.raises(RunError, match="must hold every row as it was written"):
+            opener(run)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE evaluations SET seconds = 'yes' WHERE position = 2", "table evaluations holds 'yes'"),
+        ("UPDATE evaluations SET seconds = 9e999 WHERE position = 2", "table evaluations holds inf"),
+        ("UPDATE evaluations SET worker = x'00' WHERE position = 2", "table evaluations holds b"),
+        ("UPDATE batches SET asked = -1", "table batches holds -1"),
+        ("INSERT INTO checkpoints VALUES ('a', 'b', 'c', 0)", "table checkpoints holds 'c'"),
+        ("DELETE FROM proposals WHERE position = 1", "evaluations has a row without the row in proposals"),
+        ("DELETE FROM batches", "proposals has a row without the row in batches"),
+        ("UPDATE evaluations SET payload = CAST(x'ff22' AS TEXT)", "text that is not UTF-8|cannot be used"),
+    ],
+)
+def test_rows_that_no_search_writes_are_refused_also_with_the_right_digest(
+    run: Path, statement: str, words: str
+) -> None:
+    change(run, statement)
+    connection = sqlite3.connect(run / "run.sqlite")
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    with connection, contextlib.suppress(UnicodeEncodeError):
+        write_totals(connection)
+    connection.close()
+    for opener in OPENERS:
+        with pytest.raises(RunError, match=words):
+            opener(run)
+
+
+def test_an_error_of_sqlite_that_quotes_no_text_is_a_sentence(run: Path) -> None:
+    """The name of a table in the schema is no UTF-8, and SQLite quotes it."""
+    content = (run / "run.sqlite").read_bytes()
+    (run / "run.sqlite").write_bytes(content.replace(b"CREATE TABLE batches", b"CREATE TABLE b\xfftches"))
+    for opener in OPENERS:
+        with pytest.raises(RunError, match="cannot be used"):
+            opener(run)
+
+
+def test_the_digest_of_rows_follows_what_is_replaced_and_removed(run: Path) -> None:
+    """The same rows have the same digest, in whatever way they came to be there."""
+
+    def digest() -> str | None:
+        store = read_run(run)
+        try:
+            return store.get("digest")
+        finally:
+            store.close()
+
+    before = digest()
+    weights = run / "chosen/knee/weights.safetensors"
+    for text in ("one", "two"):
+        weights.write_text(text)
+        store = resume_run(run)
+        store.record_checkpoint(weights, 3)
+        store.close()
+        assert digest() != before
+    store = resume_run(run)
+    store.remove_network(run / "chosen/knee")
+    store.close()
+    assert digest() == before
 
 
 def test_pages_that_contain_themselves_are_refused_at_once(run: Path) -> None:

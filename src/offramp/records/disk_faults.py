@@ -24,7 +24,7 @@ def readable_errors(folder: Path) -> Iterator[None]:
         Nothing.
 
     Raises:
-        RunError: The body raised an `sqlite3.Error` or an `OSError`.
+        RunError: The body raised an `sqlite3.Error` or an `OSError`, or text of the database cannot be decoded.
     """
     try:
         yield
@@ -33,6 +33,10 @@ def readable_errors(folder: Path) -> Iterator[None]:
             raise RunError(_no_space(folder, "the disk is full")) from exc
         raise RunError(
             f"The record of run {str(folder)!r} cannot be used: {exc}. Check the disk and the file."
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise RunError(
+            f"The record of run {str(folder)!r} cannot be used: it holds text that is not UTF-8. Start a new run."
         ) from exc
     except OSError as exc:
         raise folder_error(folder, exc) from exc

@@ -44,7 +44,7 @@ def holds_record(folder: Path) -> bool:
             return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
         finally:
             connection.close()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return True
 
 
@@ -62,11 +62,11 @@ def is_record(folder: Path) -> bool:
     """
     try:
         connection = connect_to_read(folder, check=False)
-    except (sqlite3.Error, OSError):
+    except (sqlite3.Error, UnicodeDecodeError, OSError):
         return False
     try:
         return has_our_tables(connection)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
     finally:
         connection.close()

@@ -16,7 +16,7 @@ from offramp.objectives.evaluation import Evaluation
 from offramp.records.disk_faults import readable_errors
 from offramp.records.folder_lock import unlock_folder
 from offramp.records.own_runs import is_signed, signature
-from offramp.records.schema import note_rows
+from offramp.records.record_rows import delete_checkpoints, insert_row
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 
@@ -133,12 +133,9 @@ class RunStore:
             RunError: The record cannot be written.
         """
         with readable_errors(self.folder), self._connection:
-            self._connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?)", (batch, len(architectures)))
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO proposals VALUES (?, ?, ?)",
-                [(batch, position, dumps(item)) for position, item in enumerate(architectures)],
-            )
-            note_rows(self._connection)
+            insert_row(self._connection, "batches", (batch, len(architectures)), keep=True)
+            for position, item in enumerate(architectures):
+                insert_row(self._connection, "proposals", (batch, position, dumps(item)), keep=True)
 
     def append(
         self, batch: int, position: int, evaluation: Evaluation, *, seconds: float | None = None, worker: str = ""
@@ -156,19 +153,9 @@ class RunStore:
             RunError: The proposal has an evaluation already or is not recorded, or the record cannot be written.
         """
         with readable_errors(self.folder), self._connection:
-            self._connection.execute(
-                "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    batch,
-                    position,
-                    evaluation.status.value,
-                    evaluation.error,
-                    dumps(evaluation),
-                    seconds,
-                    worker,
-                ),
-            )
-            note_rows(self._connection)
+            status, payload = evaluation.status.value, dumps(evaluation)
+            row = (batch, position, status, evaluation.error, payload, seconds, worker)
+            insert_row(self._connection, "evaluations", row)
 
     def batches(self) -> tuple[StoredBatch, ...]:
         """All batches with their proposals and evaluations, in the order of the proposals.
@@ -236,8 +223,8 @@ class RunStore:
         """
         with readable_errors(self.folder), self._connection:
             row = (str(path.relative_to(self.folder)), _sha256(path), path.stat().st_size, epochs)
-            self._connection.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", row)
-            note_rows(self._connection)
+            delete_checkpoints(self._connection, row[0], whole=True)
+            insert_row(self._connection, "checkpoints", row)
 
     def checkpoints(self) -> tuple[StoredCheckpoint, ...]:
         """The recorded files of weights, in the order of their paths.
@@ -343,8 +330,7 @@ class RunStore:
         inside = f"{folder.relative_to(self.folder)}/"
         with readable_errors(self.folder):
             with self._connection:
-                self._connection.execute("DELETE FROM checkpoints WHERE substr(path, 1, ?) = ?", (len(inside), inside))
-                note_rows(self._connection)
+                delete_checkpoints(self._connection, inside)
             remove(folder)
 
     def close(self) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from offramp.errors import RunError
 from offramp.jsonio import shortened
+from offramp.records.record_rows import check_rows, write_totals
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the tables. A record of another version is refused."""
 
 _TABLES = (
@@ -35,9 +36,6 @@ _TABLES = (
         epochs INTEGER NOT NULL)""",
 )
 
-_COUNTED = ("batches", "proposals", "evaluations", "checkpoints")
-_COUNTS = " || ', ' || ".join(f"(SELECT count(*) FROM {table}) || ' {table}'" for table in _COUNTED)
-
 
 def create_tables(connection: sqlite3.Connection, facts: Mapping[str, str]) -> None:
     """Create all tables of an empty record in one transaction, so that a record is complete or absent.
@@ -52,7 +50,7 @@ def create_tables(connection: sqlite3.Connection, facts: Mapping[str, str]) -> N
             connection.execute(statement)
         rows = (("schema", str(SCHEMA_VERSION)), *facts.items())
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-        note_rows(connection)
+        write_totals(connection)
 
 
 def has_our_tables(connection: sqlite3.Connection) -> bool:
@@ -70,17 +68,8 @@ def has_our_tables(connection: sqlite3.Connection) -> bool:
     return statements == sorted(_TABLES)
 
 
-def note_rows(connection: sqlite3.Connection) -> None:
-    """Record how many rows each table has, in the transaction that changed them.
-
-    Args:
-        connection: The record, in a transaction.
-    """
-    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('rows', ?)", (_row_counts(connection),))
-
-
 def check_schema(connection: sqlite3.Connection, name: str) -> None:
-    """Refuse a record with other tables than those of this offramp, with missing rows, or with damaged pages.
+    """Refuse a record with other tables or rows than offramp wrote, or with damaged pages.
 
     Args:
         connection: The open record.
@@ -109,14 +98,4 @@ def check_schema(connection: sqlite3.Connection, name: str) -> None:
     faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
     if faults != ["ok"]:
         raise RunError(f"The record of run {name!r} cannot be used: {shortened(faults[0])}. Start a new run.")
-    # Both in one statement, so that a search that writes at this moment does not come between.
-    counted, noted = connection.execute(f"SELECT {_COUNTS}, (SELECT value FROM meta WHERE key = 'rows')").fetchone()
-    if counted != noted:
-        raise RunError(
-            f"The record of run {name!r} must hold every row that was written, but it has {counted} and "
-            f"{shortened(repr(noted))} were written: rows were removed or added. Restore it, or start a new run."
-        )
-
-
-def _row_counts(connection: sqlite3.Connection) -> str:
-    return str(connection.execute(f"SELECT {_COUNTS}").fetchone()[0])
+    check_rows(connection, name)
