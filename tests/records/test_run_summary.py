@@ -7,14 +7,8 @@ import pytest
 from offramp import jsonio
 from offramp.cost.expected import expected_cost
 from offramp.errors import InputError, RunError
-from offramp.records.run_summary import (
-    RunSummary,
-    SampleDecision,
-    StaticReference,
-    TrainingCurve,
-    load_summary,
-    save_summary,
-)
+from offramp.records.report_items import SampleDecision, TrainingCurve
+from offramp.records.run_summary import RunSummary, StaticReference, load_summary, save_summary
 from tests.report import fake
 
 

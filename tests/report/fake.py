@@ -12,15 +12,8 @@ from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import CostReport, LayerReport, MemoryEnergy, StageCost
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status
-from offramp.records.run_summary import (
-    ChosenNetwork,
-    DataSummary,
-    EnvironmentItem,
-    RunSummary,
-    SampleDecision,
-    StaticReference,
-    TrainingCurve,
-)
+from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
+from offramp.records.run_summary import ChosenNetwork, DataSummary, RunSummary, StaticReference
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, StageChoice
 from offramp.workload.graph import Role
 

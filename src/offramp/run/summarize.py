@@ -15,14 +15,8 @@ from offramp.data.labelled_data import Split
 from offramp.hardware.accelerator import CoreKind
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.pareto import ParetoFront
-from offramp.records.run_summary import (
-    DataSummary,
-    EnvironmentItem,
-    RunSummary,
-    SampleDecision,
-    StaticReference,
-    TrainingCurve,
-)
+from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
+from offramp.records.run_summary import DataSummary, RunSummary, StaticReference
 from offramp.run.context import Context
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.report_notes import report_notes

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from offramp.records.run_summary import RunSummary, TrainingCurve
+from offramp.records.report_items import TrainingCurve
+from offramp.records.run_summary import RunSummary
 from offramp.report.figures import exit_breakdown_data, front_data, palette
 from offramp.report.figures import run_figures as figures
 from offramp.report.figures.front_data import ProgressPoint

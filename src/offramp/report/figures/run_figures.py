@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from offramp.records.run_summary import TrainingCurve
+from offramp.records.report_items import TrainingCurve
 from offramp.report import units
 from offramp.report.figures import palette
 from offramp.report.figures.exit_breakdown_data import Breakdown, ExitBar, LayerRow, layer_note

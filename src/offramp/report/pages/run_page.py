@@ -10,7 +10,8 @@ from markupsafe import Markup
 from offramp.errors import RunError
 from offramp.files.safe_files import write_atomically
 from offramp.objectives.picking import rule_name
-from offramp.records.run_summary import ChosenNetwork, RunSummary, SampleDecision, TrainingCurve
+from offramp.records.report_items import SampleDecision, TrainingCurve
+from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report import units
 from offramp.report import wording as words
 from offramp.report.architecture_layout import exit_label
