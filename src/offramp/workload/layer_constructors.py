@@ -166,6 +166,35 @@ def global_pooling(op: Op, source: FeatureMap, bits: BitWidths = DEFAULT_BITS) -
     return pooling(op, source, FeatureMap(source.channels), Window(source.height, source.width), bits)
 
 
+def adaptive_pooling(op: Op, source: FeatureMap, result: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> LayerShape:
+    """Describe a pooling that divides a map into a given number of windows.
+
+    Window ``i`` of ``n`` over a size of ``s`` reaches from ``floor(i s / n)`` to ``ceil((i + 1) s / n)``, as torch
+    defines `AdaptiveAvgPool2d`. Where ``n`` does not divide ``s``, windows differ in size and overlap; all are priced
+    as the largest one.
+
+    Args:
+        op: ``Op.MAX_POOL`` or ``Op.AVG_POOL``.
+        source: Input.
+        result: Output, with the channels of the input.
+        bits: Bit widths.
+
+    Returns:
+        The layer shape.
+
+    Raises:
+        ValueError: A size is below 1.
+    """
+    (fy, stride_y), (fx, stride_x) = (
+        (
+            max(-(-(i + 1) * before // after) - i * before // after for i in range(after)),
+            max(1, (after > 1) * before // after),
+        )
+        for before, after in ((source.height, result.height), (source.width, result.width))
+    )
+    return pooling(op, source, result, Window(fy, fx, stride_y, stride_x), bits)
+
+
 INTERPOLATION_TAPS = {"linear": 2, "cubic": 4}
 """Neighbours per axis of which an interpolated value is a weighted mean."""
 

@@ -17,11 +17,19 @@ from offramp.workload.layer_constructors import (
 
 # fmt: off
 MOVES = frozenset({
-    "getitem", "get", "permute", "transpose", "swapaxes", "swapdims", "movedim", "t", "unbind", "chunk", "split",
-    "tensor_split", "narrow", "select", "unflatten", "expand", "expand_as", "view_as", "reshape_as", "pad", "roll",
-    "index_select", "flip", "repeat", "repeat_interleave", "tile", "unfold", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "type_as",
+    "getitem", "get", "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "adjoint", "unbind",
+    "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unflatten", "expand", "pad", "roll",
+    "index_select", "flip", "fliplr", "flipud", "rot90", "repeat", "repeat_interleave", "tile", "unfold", "im2col",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "diagonal", "diag_embed", "tril", "triu", "gather",
+    "take_along_dim", "take", "broadcast_to", "meshgrid", "hsplit", "vsplit",
 })
+SHAPES_OF_OTHERS = frozenset({"expand_as", "view_as", "reshape_as", "type_as"})
+"""They read no values of their second operand."""
+NEW_TENSORS = frozenset({
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_tensor",
+})
+"""Their results depend on no value of their operand."""
 # fmt: on
 
 

@@ -3,7 +3,6 @@
 A rule has the parameters of its torch function, after a `Call`: what was observed of the call.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,20 +10,7 @@ from torch import Tensor
 
 from offramp.space.architecture import Precision
 from offramp.workload.layer import LayerShape, Op
-from offramp.workload.layer_constructors import (
-    INTERPOLATION_TAPS,
-    BitWidths,
-    FeatureMap,
-    Window,
-    convolution,
-    dense,
-    elementwise,
-    global_pooling,
-    pooling,
-    resizing,
-)
-
-Pair = int | Sequence[int]
+from offramp.workload.layer_constructors import BitWidths, FeatureMap, dense, elementwise
 
 
 class NotPriceableError(Exception):
@@ -40,12 +26,14 @@ class Call:
         output: The result.
         precision: Bit widths of the layer.
         input_bits: The width at which it reads each of ``inputs``.
+        function: Name of the torch function, without underscores around it.
     """
 
     inputs: tuple[Tensor, ...]
     output: Tensor
     precision: Precision
     input_bits: tuple[int, ...] = ()
+    function: str = ""
 
     @property
     def single_input(self) -> Tensor:
@@ -86,136 +74,23 @@ def feature_map(tensor: Tensor) -> FeatureMap:
 
 
 def written_values(call: Call) -> FeatureMap:
-    """The sizes of a call's result, for layers that treat every value alike; more than four axes are tokens.
+    """The sizes of a call's result, for layers that treat every value alike.
 
     Args:
         call: The call.
 
     Returns:
-        The sizes of its result.
-
-    Raises:
-        NotPriceableError: The result has one axis.
+        The sizes of its result; more than four axes are tokens, and one axis holds the values of a vector.
     """
     sizes = tuple(call.output.shape)
+    if len(sizes) < 2:
+        return FeatureMap(call.output.numel())
     return FeatureMap.of_tokens(sizes) if len(sizes) > 4 else feature_map(call.output)
-
-
-def _conv2d(
-    call: Call,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Pair = 1,
-    padding: Pair | str = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> LayerShape:
-    kernel, spread = _pair(weight.shape[-2:]), _pair(dilation)
-    window = Window(*kernel, *_pair(stride), *spread, _padding(padding, kernel, spread))
-    return convolution(feature_map(call.single_input), feature_map(call.output), window, groups, call.bits)
-
-
-def _analog_conv2d(
-    call: Call,
-    inputs: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair | str,
-    dilation: Pair,
-    compute: object,
-) -> LayerShape:
-    """One convolution; its analog channels are no layer of their own."""
-    return _conv2d(call, inputs, weight, None, stride, padding, dilation)
-
-
-def _conv1d(
-    call: Call,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Pair = 1,
-    padding: Pair | str = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> LayerShape:
-    """A convolution of rows: one pixel high."""
-    kernel, spread = (1, weight.shape[-1]), (1, _pair(dilation)[0])
-    if not isinstance(padding, str):
-        padding = (0, _pair(padding)[0])
-    window = Window(*kernel, 1, _pair(stride)[0], *spread, _padding(padding, kernel, spread))
-    source, result = _row(call.single_input), _row(call.output)
-    return convolution(source, result, window, groups, call.bits)
-
-
-def _row(tensor: Tensor) -> FeatureMap:
-    batch, channels, width = tensor.shape if tensor.dim() == 3 else (1, *tensor.shape)
-    return FeatureMap(channels, 1, width, batch)
 
 
 def _linear(call: Call, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LayerShape:
     outputs, inputs = weight.shape
     return dense(call.single_input.numel() // inputs, inputs, outputs, call.bits)
-
-
-def _max_pool2d(
-    call: Call,
-    input: Tensor,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> LayerShape:
-    top, left = _pair(padding)
-    steps = _pair(stride or kernel_size)
-    return _pool(call, Op.MAX_POOL, Window(*_pair(kernel_size), *steps, *_pair(dilation), (top, left, top, left)))
-
-
-def _avg_pool2d(
-    call: Call,
-    input: Tensor,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> LayerShape:
-    top, left = _pair(padding)
-    steps = _pair(stride or kernel_size)
-    return _pool(call, Op.AVG_POOL, Window(*_pair(kernel_size), *steps, padding=(top, left, top, left)))
-
-
-def _adaptive_avg_pool2d(call: Call, input: Tensor, output_size: object) -> LayerShape:
-    return _adaptive_pool(call, Op.AVG_POOL)
-
-
-def _adaptive_max_pool2d(call: Call, input: Tensor, output_size: object, return_indices: bool = False) -> LayerShape:
-    return _adaptive_pool(call, Op.MAX_POOL)
-
-
-_INTERPOLATIONS = {"linear": "linear", "bilinear": "linear", "bicubic": "cubic"}
-
-
-def _interpolate(
-    call: Call,
-    input: Tensor,
-    size: object = None,
-    scale_factor: object = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None,
-    antialias: bool = False,
-) -> LayerShape | tuple[LayerShape, ...]:
-    if mode in ("nearest", "nearest-exact"):
-        return ()  # each value of the result is a copy of one
-    if mode not in _INTERPOLATIONS:
-        raise NotPriceableError(f"`mode` must be nearest, linear, bilinear or bicubic, got {mode!r}")
-    taps = INTERPOLATION_TAPS[_INTERPOLATIONS[mode]]
-    maps = (_row(input), _row(call.output)) if mode == "linear" else (feature_map(input), feature_map(call.output))
-    return resizing(*maps, taps, antialias=antialias, bits=call.bits)
 
 
 def _addcmul(call: Call, *_: object, **__: object) -> tuple[LayerShape, ...]:
@@ -234,77 +109,40 @@ def _mul(call: Call, *_: object, **__: object) -> LayerShape:
 
 
 def _cat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> LayerShape:
-    if dim % call.output.dim() == 0:
-        raise NotPriceableError(f"tensors can be concatenated behind the batch only, got `dim` {dim}")
     return elementwise(Op.CONCAT, written_values(call), call.bits)
 
 
-def _setitem(call: Call, target: Tensor, place: object, values: Tensor) -> LayerShape:
+def _setitem(call: Call, *_: object, **__: object) -> LayerShape:
     """What is written into a tensor that has other layers' values, too, is joined to them."""
     return elementwise(Op.CONCAT, written_values(call), call.bits)
 
 
-def _pool(call: Call, op: Op, window: Window) -> LayerShape:
-    return pooling(op, feature_map(call.single_input), feature_map(call.output), window, call.bits)
+def _scatter_add(call: Call, *_: object, **__: object) -> LayerShape:
+    """Values that are added to those of a tensor, at given places."""
+    return _add(call)
 
 
-def _adaptive_avg_pool1d(call: Call, input: Tensor, output_size: object) -> LayerShape:
-    if call.output.shape[-1] != 1:
-        raise NotPriceableError(f"tokens must be pooled to one, got {call.output.shape[-1]}")
-    _, channels, tokens = input.shape
-    return global_pooling(Op.AVG_POOL, FeatureMap(channels, tokens, 1), call.bits)
+def _running_sum(call: Call, *_: object, **__: object) -> LayerShape:
+    """Each value is added to the sum before it."""
+    return _add(call)
 
 
-def _adaptive_pool(call: Call, op: Op) -> LayerShape:
-    source, result = feature_map(call.single_input), feature_map(call.output)
-    if (result.height, result.width) == (1, 1):
-        return global_pooling(op, source, call.bits)
-    if source.height % result.height or source.width % result.width:
-        raise NotPriceableError(
-            f"windows differ in size where {source.height}x{source.width} is pooled to {result.height}x{result.width}"
-        )
-    kernel = (source.height // result.height, source.width // result.width)
-    return _pool(call, op, Window(*kernel, *kernel))
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    values = tuple(int(x) for x in value)
-    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
-
-
-def _padding(padding: Pair | str, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Padding as (top, left, bottom, right)."""
-    if padding == "valid":
-        return 0, 0, 0, 0
-    if isinstance(padding, str):  # "same": an odd pixel goes below and to the right
-        totals = [spread * (size - 1) for size, spread in zip(kernel, dilation, strict=True)]
-        return totals[0] // 2, totals[1] // 2, math.ceil(totals[0] / 2), math.ceil(totals[1] / 2)
-    top, left = _pair(padding)
-    return top, left, top, left
-
+_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne", "less", "less_equal", "greater", "greater_equal", "not_equal")
+_LOGICAL = ("logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "and", "or", "xor")
+_SHIFTS = ("lshift", "rshift", "bitwise_left_shift", "bitwise_right_shift")
+_SUMS = ("add", "iadd", "radd", "sub", "isub", "rsub", "subtract")
+_PRODUCTS = ("mul", "imul", "rmul", "multiply", "div", "idiv", "truediv", "itruediv", "divide")
+_POWERS = ("pow", "rpow", "ipow", "float_power", "fmod", "remainder", "mod", "rmod", "floor_divide", "floordiv")
 
 LAYER_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
-    "conv1d": _conv1d,
-    "conv2d": _conv2d,
-    "analog_conv2d": _analog_conv2d,
     "linear": _linear,
-    "max_pool2d": _max_pool2d,
-    "avg_pool2d": _avg_pool2d,
-    "adaptive_avg_pool1d": _adaptive_avg_pool1d,
-    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
-    "adaptive_max_pool2d": _adaptive_max_pool2d,
-    **dict.fromkeys(("add", "iadd", "radd", "sub", "isub", "rsub", "subtract"), _add),
-    **dict.fromkeys(("maximum", "minimum", "where", "masked_fill"), _add),
-    **dict.fromkeys(("mul", "imul", "rmul", "multiply", "div", "idiv", "truediv", "itruediv", "divide"), _mul),
-    "interpolate": _interpolate,
+    **dict.fromkeys((*_SUMS, "maximum", "minimum", "where", "masked_fill", *_COMPARISONS, *_LOGICAL, *_SHIFTS), _add),
+    **dict.fromkeys((*_PRODUCTS, *_POWERS), _mul),
     **dict.fromkeys(("addcmul", "addcdiv"), _addcmul),
-    "cat": _cat,
-    "concat": _cat,
-    "concatenate": _cat,
-    "stack": _cat,
-    "setitem": _setitem,
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"), _cat),
+    **dict.fromkeys(("setitem", "scatter", "index_put", "index_copy", "index_fill", "masked_scatter"), _setitem),
+    **dict.fromkeys(("scatter_add", "scatter_reduce", "index_add"), _scatter_add),
+    **dict.fromkeys(("cumsum", "cumprod"), _running_sum),
 }
 
 # fmt: off
@@ -312,19 +150,23 @@ LAYER_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
 ACTIVATIONS = frozenset({
     "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid",
     "hardsigmoid", "hardswish", "tanh", "softplus", "softmax", "log_softmax", "clamp", "clip", "clamp_min", "clamp_max",
-    "batch_norm", "round", "floor", "ceil", "sign", "abs", "neg", "exp", "sqrt", "rsqrt", "log", "erf", "square",
-    "reciprocal", "pow", "logsigmoid", "softsign", "threshold", "fake_quantize_per_tensor_affine",
+    "batch_norm", "round", "floor", "ceil", "trunc", "frac", "sign", "abs", "neg", "negative", "positive", "exp",
+    "exp2", "expm1", "sqrt", "rsqrt", "log", "log2", "log10", "log1p", "erf", "erfc", "square", "reciprocal", "pow",
+    "logsigmoid", "softsign", "threshold", "rrelu", "glu", "hardshrink", "softshrink", "tanhshrink", "sin", "cos",
+    "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "arcsin", "arccos", "arctan", "isnan",
+    "isinf", "isfinite", "logical_not", "bitwise_not", "invert", "nan_to_num", "fake_quantize_per_tensor_affine",
     "fake_quantize_per_channel_affine",
 })
 RESHAPES = frozenset({
     "flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to", "float", "half",
-    "bfloat16", "double", "type", "dropout", "dropout2d", "feature_dropout", "alpha_dropout",
+    "bfloat16", "double", "type", "int", "long", "bool", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "feature_dropout", "alpha_dropout", "ravel", "embedding",
 })
 # With one operand from the image and one constant, these are folded into the layer before.
 AFFINE = frozenset({
-    "add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "mul", "imul", "rmul", "multiply", "div", "idiv",
-    "truediv", "itruediv", "divide", "addcmul", "addcdiv", "rdiv", "rtruediv", "maximum", "minimum", "where",
-    "masked_fill",
+    *_SUMS, *_PRODUCTS, *_POWERS, *_COMPARISONS, *_LOGICAL, *_SHIFTS, "addcmul", "addcdiv", "rdiv", "rtruediv",
+    "maximum", "minimum", "where", "masked_fill", "scatter", "index_put", "index_copy", "index_fill", "masked_scatter",
+    "scatter_add", "index_add",
 })
 # fmt: on
 PASS_THROUGH = ACTIVATIONS | RESHAPES | AFFINE

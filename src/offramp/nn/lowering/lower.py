@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from offramp.errors import UnsupportedLayerError, WorkloadError
-from offramp.nn.lowering.attention_layers import ATTENTION_RULES, MOVES
+from offramp.nn.lowering.attention_layers import ATTENTION_RULES, MOVES, NEW_TENSORS, SHAPES_OF_OTHERS
 from offramp.nn.lowering.call_rules import LAYER_RULES, PASS_THROUGH, Call, NotPriceableError
+from offramp.nn.lowering.operator_calls import OPERATOR_RULES, OperatorGraph
 from offramp.nn.lowering.reductions import REDUCTION_RULES
+from offramp.nn.lowering.window_calls import WINDOW_RULES
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.nn.quantization.precision_marks import IMAGE_BITS, marked_precision
 from offramp.space.architecture import FLOAT_BITS, Precision
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
-from offramp.workload.layer import Op
+from offramp.workload.layer import LayerShape, Op
 
-_RULES = LAYER_RULES | REDUCTION_RULES | ATTENTION_RULES
+_RULES = LAYER_RULES | WINDOW_RULES | REDUCTION_RULES | ATTENTION_RULES
 
 
 def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
@@ -155,7 +157,7 @@ class _Watcher(TorchFunctionMode):
         tracked = [x for x in _tensors((*args, *kwargs.values())) if id(x) in self._producers]
         # `x[...] = y` returns nothing and changes x.
         results = list(_tensors((args[0] if func.__name__ == "__setitem__" else output,)))
-        if tracked and results:
+        if tracked and results and func.__name__ not in NEW_TENSORS:
             self._record(str(func.__name__), args, kwargs, tracked, results)
         return output
 
@@ -164,27 +166,49 @@ class _Watcher(TorchFunctionMode):
     ) -> None:
         operator = function.strip("_")
         producers = tuple(self.producer(x) for x in tracked)
-        producer = producers[0]
-        if not self._is_free(operator, producers, results[0]):
-            try:
-                if operator not in _RULES or len(results) != 1:
-                    raise NotPriceableError("no such layer in a workload")
+        written = producers[:1]
+        try:
+            if not self._is_free(operator, producers, results[0]):
                 precision = self._precision()
                 read = tuple(self._read_bits(name, precision) for name in producers)
-                call = Call(tuple(tracked), results[0], precision, read)
-                shapes = _RULES[operator](call, *args, **kwargs)
-                for shape in shapes if isinstance(shapes, tuple) else (shapes,):
-                    if shape.op is Op.MAX_POOL:
-                        # Max-pooling selects values and changes none.
-                        shape = replace(shape, activation_bits=read[0], input_bits=())
-                    producer = self._unused_name(operator)
-                    self.layers.append(Layer(producer, shape, producers, self._place.stage, self._place.role))
-                    self._written[producer] = _Written(shape.activation_bits, self._place.role)
-                    producers = (producer,)
-            except (NotPriceableError, ValueError) as reason:
-                self.faults.append(f"{self._module} ({operator}: {reason})")
-        for result in results:
-            self.remember(result, producer)
+                call = Call(tuple(tracked), results[0], precision, read, operator)
+                if operator in OPERATOR_RULES:
+                    written = self._write_graph(OperatorGraph(call, producers), args, kwargs)
+                elif operator in _RULES:
+                    shapes = _RULES[operator](call, *args, **kwargs)
+                    written = (self._write(call, shapes if isinstance(shapes, tuple) else (shapes,), producers),)
+                else:
+                    raise NotPriceableError("no such layer in a workload")
+        except (NotPriceableError, ValueError) as reason:
+            self.faults.append(f"{self._module} ({operator}: {reason})")
+        for index, result in enumerate(results):
+            self.remember(result, written[min(index, len(written) - 1)])
+
+    def _write(self, call: Call, shapes: tuple[LayerShape, ...], producers: tuple[str, ...]) -> str:
+        """Append layers that follow each other; the name of the last one."""
+        for shape in shapes:
+            if shape.op is Op.MAX_POOL:
+                # Max-pooling selects values and changes none.
+                shape = replace(shape, activation_bits=call.input_bits[0], input_bits=())
+            producers = (self._append(self._unused_name(call.function), shape, producers),)
+        return producers[0]
+
+    def _write_graph(self, graph: OperatorGraph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+        """Append the layers of a call that is priced as a graph; for each result, the layer that computes it."""
+        operator = graph.call.function
+        OPERATOR_RULES[operator](graph, *args, **kwargs)
+        layers, results = graph.layers()
+        base = self._unused_name(operator)
+        names = {layer.name: base if len(layers) == 1 else f"{base}/{layer.name}" for layer in layers}
+        for layer in layers:
+            inputs = tuple(names.get(name, name) for name in layer.inputs)
+            self._append(names[layer.name], layer.shape, inputs)
+        return tuple(names.get(name, name) for name in results)
+
+    def _append(self, name: str, shape: LayerShape, inputs: tuple[str, ...]) -> str:
+        self.layers.append(Layer(name, shape, inputs, self._place.stage, self._place.role))
+        self._written[name] = _Written(shape.activation_bits, self._place.role)
+        return name
 
     def _precision(self) -> Precision:
         """Bit widths of the innermost running module that states them, otherwise those of the part."""
@@ -204,7 +228,11 @@ class _Watcher(TorchFunctionMode):
         if operator == "interpolate":
             # Resizing the image belongs to its preparation, not to the network; resizing features is a layer.
             return producers == (GRAPH_INPUT,)
-        if operator in MOVES or (operator == "setitem" and len(set(producers)) == 1):
+        if operator in SHAPES_OF_OTHERS or (operator == "setitem" and len(set(producers)) == 1):
+            return True
+        if operator in MOVES:
+            if len(set(producers)) > 1:
+                raise NotPriceableError(f"moves values to places that another layer computes ({', '.join(producers)})")
             return True
         if operator not in PASS_THROUGH or (operator == "softmax" and result.dim() > 2):
             return False

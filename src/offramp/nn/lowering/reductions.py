@@ -35,12 +35,17 @@ def _extreme(op: Op, call: Call, input: Tensor, other: object = None, *_: object
     return _pooled(op, call, other if isinstance(other, int) else None)
 
 
-def _pooled(op: Op, call: Call, dim: Axes) -> LayerShape:
+def _largest(call: Call, input: Tensor, k: int, dim: int = -1, *_: object, **__: object) -> LayerShape:
+    """A search for the k largest values along an axis, whose values are read once."""
+    return _pooled(Op.MAX_POOL, call, dim, kept=call.output.numel() // k)
+
+
+def _pooled(op: Op, call: Call, dim: Axes, kept: int = 0) -> LayerShape:
     source = call.single_input
     axes = {axis % source.dim() for axis in ([dim] if isinstance(dim, int) else dim or range(source.dim()))}
-    if 0 in axes and source.shape[0] * call.output.numel() != 1:
+    if axes == {0} and source.shape[0] == 1 and source.dim() > 1:
         raise NotPriceableError(f"axes of one image can be reduced, not the batch (axis 0), got `dim` {dim}")
-    return global_pooling(op, _windows(source, tuple(sorted(axes)), call.output.numel()), call.bits)
+    return global_pooling(op, _windows(source, tuple(sorted(axes)), kept or call.output.numel()), call.bits)
 
 
 def _windows(source: Tensor, axes: tuple[int, ...], kept: int) -> FeatureMap:
@@ -53,8 +58,10 @@ def _windows(source: Tensor, axes: tuple[int, ...], kept: int) -> FeatureMap:
 
 
 REDUCTION_RULES: dict[str, Callable[..., LayerShape]] = {
-    **dict.fromkeys(("mean", "sum", "nansum", "var", "std"), partial(_reduce, Op.AVG_POOL)),
-    **dict.fromkeys(("amax", "amin"), partial(_reduce, Op.MAX_POOL)),
+    **dict.fromkeys(("mean", "sum", "nansum", "nanmean", "prod", "var", "std"), partial(_reduce, Op.AVG_POOL)),
+    **dict.fromkeys(("logsumexp", "any", "all", "count_nonzero"), partial(_reduce, Op.AVG_POOL)),
+    **dict.fromkeys(("amax", "amin", "argmax", "argmin"), partial(_reduce, Op.MAX_POOL)),
+    "topk": _largest,
     **dict.fromkeys(("max", "min"), partial(_extreme, Op.MAX_POOL)),
     **dict.fromkeys(("norm", "linalg_norm", "linalg_vector_norm"), _norm),
 }

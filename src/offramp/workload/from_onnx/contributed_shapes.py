@@ -62,7 +62,7 @@ _SAME_SHAPE = (
     {f"com.microsoft.{op}" for op in ("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "QLinearLeakyRelu")}
     | {f"com.microsoft.{op}" for op in ("QLinearSigmoid", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding")}
     | {f"com.microsoft.{op}" for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")}
-    | {"SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization"}
+    | {"GroupNormalization", "SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization"}
     | {
         f"{domain}i{op}"
         for domain in ("", "PACTOps.")

@@ -30,7 +30,10 @@ WEIGHT_POSITIONS = {
     "ConvTranspose": (1, 2),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2, 3, 7)),
 }
-_WINDOW_OPS = ("Conv", "QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_WINDOW_OPS = (
+    *("Conv", "QLinearConv", "ConvInteger", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"),
+    *("ConvTranspose", "Col2Im"),
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The layers of an ONNX graph: every node is priced, known to be free, or refused."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -86,13 +87,38 @@ def find_layers(graph: OnnxGraph, path: Path) -> FoundLayers:
         UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
         WorkloadError: Shapes are not known or contradict each other, or there is no layer.
     """
-    search = _Search(graph)
-    for node in graph.nodes:
-        search.treat(node)
+    search = _searched(graph, dict.fromkeys(graph.inputs, GRAPH_INPUT))
     search.problems.raise_if_any(path)
     if not search.layers:
         raise WorkloadError(f"'{path}' has no layer between its input and its outputs.")
     return FoundLayers(tuple(search.layers), search.origin, search.treatments)
+
+
+def layers_between(graph: OnnxGraph, origins: Mapping[str, str]) -> FoundLayers:
+    """Find the layers of a part of a network, which may have none.
+
+    Args:
+        graph: The part as a graph.
+        origins: For each of its inputs, the layer that computes it, or `GRAPH_INPUT`.
+
+    Returns:
+        The layers.
+
+    Raises:
+        UnsupportedLayerError: Some operators cannot be priced; the message is a list of the reasons.
+    """
+    search = _searched(graph, origins)
+    reasons = search.problems.all
+    if reasons:
+        raise UnsupportedLayerError(listed(reasons))
+    return FoundLayers(tuple(search.layers), search.origin, search.treatments)
+
+
+def _searched(graph: OnnxGraph, origins: Mapping[str, str]) -> "_Search":
+    search = _Search(graph, _needed_nodes(graph), dict(origins))
+    for node in graph.nodes:
+        search.treat(node)
+    return search
 
 
 @dataclass
@@ -102,6 +128,11 @@ class _Problems:
     unsupported: list[str] = field(default_factory=list)
     shapeless: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[str]:
+        """All problems as clauses of a message."""
+        return [*self.unsupported, *(f"the shape of '{name}' is not known" for name in self.shapeless), *self.wrong]
 
     def raise_if_any(self, path: Path) -> None:
         if self.unsupported:
@@ -123,15 +154,11 @@ class _Search:
     """The nodes of a graph so far: their layers, the origins of their tensors, and their problems."""
 
     graph: OnnxGraph
-    needed: set[str] = field(default_factory=set)
+    needed: set[str]
+    origin: dict[str, str]
     layers: list[FoundLayer] = field(default_factory=list)
-    origin: dict[str, str] = field(default_factory=dict)
     treatments: dict[str, Treatment] = field(default_factory=dict)
     problems: _Problems = field(default_factory=_Problems)
-
-    def __post_init__(self) -> None:
-        self.origin |= dict.fromkeys(self.graph.inputs, GRAPH_INPUT)
-        self.needed = _needed_nodes(self.graph)
 
     def treat(self, node: OnnxNode) -> None:
         """Record a node as a layer, as free, or as a problem."""

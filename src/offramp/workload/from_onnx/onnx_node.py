@@ -75,7 +75,9 @@ def read_nodes(graph: Any) -> list[OnnxNode]:
             name, copy = f"{base}#{copy}", copy + 1
         seen.add(name)
         op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        nodes.append(OnnxNode(name, op, tuple(node.input), tuple(node.output), _attributes(node), _captured(node)))
+        # Of the second input of a cast, only the type is read.
+        inputs = tuple(node.input[:1] if op == "CastLike" else node.input)
+        nodes.append(OnnxNode(name, op, inputs, tuple(node.output), _attributes(node), _captured(node)))
     return nodes
 
 

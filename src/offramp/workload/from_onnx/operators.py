@@ -24,9 +24,12 @@ from offramp.workload.from_onnx.operator_rules.reductions import (
 )
 from offramp.workload.from_onnx.operator_rules.windows import (
     POOL_OPS,
+    blocks_overlap,
     convolution_layer,
+    overlapping_sum_layer,
     pooling_layer,
     resizing_layer,
+    sampling_layer,
 )
 from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable
 from offramp.workload.graph import GRAPH_INPUT
@@ -40,6 +43,7 @@ _ACTIVATION_FUNCTIONS = frozenset(
 )
 _OTHER_VIEWS = frozenset(
     {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast", "Transpose", "Pad", "Slice", "Split"}
+    | {"CastLike"}
     | {"Gather", "GatherElements", "GatherND", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Trilu"}
     | {"ReverseSequence", "CenterCropPad", "OneHot"}
 )
@@ -92,6 +96,8 @@ def is_free(node: OnnxNode, graph: OnnxGraph, sources: tuple[str, ...]) -> bool:
     if node.op in RESIZE_OPS:
         # Resizing the image belongs to its preparation; the nearest value is another view of the tensor.
         return of_input or node.attributes.get("mode", "nearest") == "nearest"
+    if node.op == "Col2Im":
+        return len(set(sources)) == 1 and not blocks_overlap(node, graph)
     return node.op in BINARY_OPS and (len(sources) == 1 or (len(set(sources)) == 1 and not of_input))
 
 
@@ -118,9 +124,9 @@ def operand_positions(node: OnnxNode) -> tuple[int, ...]:
     Returns:
         Positions among the node's inputs.
     """
-    if node.op == "Conv" or node.op in DENSE_OPS:
+    if node.op in ("Conv", "GridSample") or node.op in DENSE_OPS:
         return (0, 1)
-    if node.op in ELEMENTWISE_OPS or node.op in SCATTERS or node.op == "Concat" or node.op not in _RULES:
+    if node.op in ELEMENTWISE_OPS or node.op in SCATTERS or node.op == "Concat" or node.op not in RULES:
         return tuple(range(len(node.inputs)))
     return (0,)
 
@@ -141,7 +147,7 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
         UnknownShape: The shape of a tensor is not known.
         Contradiction: Two statements of the file about the node cannot both hold.
     """
-    rule = _RULES.get(node.op)
+    rule = RULES.get(node.op)
     if UNKNOWN_TENSOR in node.attributes:
         raise UnknownShape(node.attributes[UNKNOWN_TENSOR])
     if rule is None:
@@ -156,7 +162,7 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
 
 _Rule = Callable[[OnnxNode, OnnxGraph, tuple[str, ...]], LayerShape]
 
-_RULES: dict[str, _Rule] = {
+RULES: dict[str, _Rule] = {
     "Conv": convolution_layer,
     **dict.fromkeys(DENSE_OPS, product_layer),
     **dict.fromkeys(POOL_OPS, pooling_layer),
@@ -165,6 +171,8 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(NORM_OPS | SOFTMAX_OPS, normalization_layer),
     **dict.fromkeys(SCATTERS, scatter_layer),
     **dict.fromkeys(RESIZE_OPS, resizing_layer),
+    "GridSample": sampling_layer,
+    "Col2Im": overlapping_sum_layer,
     "CumSum": running_sum_layer,
     "Concat": concatenation_layer,
 }

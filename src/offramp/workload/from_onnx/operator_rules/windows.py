@@ -2,9 +2,17 @@
 
 from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.from_onnx.onnx_node import OnnxNode
-from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, feature_map
+from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, feature_map, value_map
 from offramp.workload.layer import LayerShape, Op
-from offramp.workload.layer_constructors import INTERPOLATION_TAPS, FeatureMap, Window, convolution, pooling, resizing
+from offramp.workload.layer_constructors import (
+    INTERPOLATION_TAPS,
+    FeatureMap,
+    Window,
+    convolution,
+    elementwise,
+    pooling,
+    resizing,
+)
 
 POOL_OPS = {"MaxPool": Op.MAX_POOL, "AveragePool": Op.AVG_POOL, "LpPool": Op.AVG_POOL}
 
@@ -81,6 +89,69 @@ def resizing_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> Laye
     if mode not in INTERPOLATION_TAPS:
         raise Unpriceable(f"interpolates in mode '{mode}'; nearest, linear and cubic are understood")
     return resizing(source, result, INTERPOLATION_TAPS[mode], antialias=bool(node.integer("antialias", 0)))
+
+
+def sampling_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
+    """Describe the sampling of a map at given points: a mean of the 1, 2 x 2 or 4 x 4 neighbours of each point.
+
+    Source: the definition of `GridSample` in ONNX. The points are scaled to pixels by the layer that computes them.
+
+    Args:
+        node: The node.
+        graph: The graph.
+
+    Returns:
+        The shape of an average pooling on the larger of both maps.
+
+    Raises:
+        UnknownShape: A shape is not known.
+        Unpriceable: The kind of interpolation is not known.
+    """
+    source, result = feature_map(graph, node.inputs[0]), feature_map(graph, node.outputs[0])
+    mode = str(node.attributes.get("mode", "linear")).removeprefix("bi")
+    if mode == "nearest":
+        return elementwise(Op.CONCAT, result)
+    if mode not in INTERPOLATION_TAPS:
+        raise Unpriceable(f"interpolates in mode '{mode}'; nearest, linear and cubic are understood")
+    taps = INTERPOLATION_TAPS[mode]
+    larger = FeatureMap(
+        result.channels, max(source.height, result.height), max(source.width, result.width), result.batch
+    )
+    return pooling(Op.AVG_POOL, larger, result, Window(taps, taps, padding=(taps // 2, taps // 2, 0, 0)))
+
+
+def overlapping_sum_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
+    """Describe the sum of overlapping blocks: each value of the columns is added to one of the image.
+
+    Source: the definition of `Col2Im` in ONNX.
+
+    Args:
+        node: The node.
+        graph: The graph.
+
+    Returns:
+        The layer shape.
+
+    Raises:
+        UnknownShape: The shape of the input is not known.
+    """
+    return elementwise(Op.ADD, value_map(graph, node.inputs[0]))
+
+
+def blocks_overlap(node: OnnxNode, graph: OnnxGraph) -> bool:
+    """Check whether the blocks that `Col2Im` puts together share pixels.
+
+    Args:
+        node: The node.
+        graph: The graph.
+
+    Returns:
+        Whether they do; also True if their size is not known.
+    """
+    block = node.integers("block_shape") or graph.values.get(node.inputs[2] if len(node.inputs) > 2 else "", ())
+    strides = node.integers("strides", (1,) * len(block))
+    dilated = max(node.integers("dilations"), default=1) > 1
+    return not block or dilated or any(size > step for size, step in zip(block, strides, strict=False))
 
 
 def _window(node: OnnxNode, kernel: tuple[int, ...], source: FeatureMap, result: FeatureMap) -> Window:

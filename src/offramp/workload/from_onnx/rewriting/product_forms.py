@@ -46,18 +46,9 @@ def _choice(writer: NodeWriter) -> bool:
     return True
 
 
-def _as_type_of(writer: NodeWriter) -> bool:
-    """A cast to the type of another tensor, whose values are not read."""
-    if writer.input(0) not in writer.active:
-        return False
-    writer.finish("Cast", writer.node.inputs[:1])
-    return True
-
-
 PRODUCT_RULES: dict[str, RewriteRule] = {
     "Gemm": _general_product,
     **dict.fromkeys(("Sum", "Mean", "Max", "Min"), _sum_of_several),
     "Where": _choice,
-    "CastLike": _as_type_of,
 }
 """The rules by operator."""

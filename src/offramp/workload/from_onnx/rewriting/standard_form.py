@@ -17,7 +17,7 @@ from offramp.workload.from_onnx.rewriting.transposed_convolutions import TRANSPO
 from offramp.workload.from_onnx.tensor_sizes import UnknownShape, Unpriceable
 from offramp.workload.graph import GRAPH_INPUT
 
-_PASSES: tuple[Mapping[str, RewriteRule], ...] = (
+PASSES: tuple[Mapping[str, RewriteRule], ...] = (
     QUANTIZED_RULES,
     {**PRODUCT_RULES, **ATTENTION_RULES, **RECURRENT_RULES, **EINSUM_RULES, **TRANSPOSED_RULES},
 )
@@ -33,7 +33,7 @@ def standard_form(graph: OnnxGraph) -> OnnxGraph:
     Returns:
         The graph that computes the same.
     """
-    for rules in _PASSES:
+    for rules in PASSES:
         if any(node.op in rules for node in graph.nodes):
             graph = _rewritten(graph, rules)
     return fold_norms(graph)
