@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
 from benchmarks.supernets import prepare
+from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.algorithms.exact.exact import Exact
 from offramp.objectives.evaluation import Evaluation, Objective
 from offramp.objectives.pareto import pareto_front
@@ -58,7 +59,7 @@ def measure(variant: Variant, seed: int, arguments: argparse.Namespace) -> dict[
     space = prepared.context.space
     evaluator = CachedLogitsEvaluator(prepared.direct, space, shared_threshold=variant.shared_threshold)
     algorithm = Exact(space, OBJECTIVES, (), seed)
-    algorithm.use_tables(evaluator)
+    algorithm.use_solver(TableSolver(evaluator, space, OBJECTIVES, ()))
     told: list[Evaluation] = []
     while evaluator.num_forwards < arguments.candidates:
         asked = algorithm.ask(8)

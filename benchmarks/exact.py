@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.record import save_result
 from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.algorithms.exact.exact import Exact
 from offramp.algorithms.exact.exit_enumeration import Enumeration
 from offramp.algorithms.exact.exit_table import METRICS, ExitTable, metric_columns
@@ -129,7 +130,7 @@ def main() -> int:
         enumerated = time.process_time() - began
         evaluator = TableEvaluator(table)
         algorithm = Exact(space, OBJECTIVES, (), 0)
-        algorithm.use_tables(evaluator)
+        algorithm.use_solver(TableSolver(evaluator, space, OBJECTIVES, ()))
         began = time.process_time()
         asked = itertools.chain.from_iterable(iter(partial(algorithm.ask, 100_000), []))
         found = [evaluator.evaluate(item) for item in asked if item.without_exits() == table.backbone]

@@ -25,6 +25,7 @@ from benchmarks.curves import Curve, mean_and_interval, write_figure
 from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, prepare
 from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.algorithms.exact.exact import Exact
 from offramp.algorithms.peers.aebnas import Aebnas
 from offramp.algorithms.peers.edanas import Edanas
@@ -76,7 +77,7 @@ def run(name: str, prepared: Prepared, seed: int, budget: int, num_first: int) -
     algorithm = build(name, prepared, seed, num_first)
     evaluator = CachedLogitsEvaluator(prepared.direct, prepared.context.space)
     if isinstance(algorithm, Exact):
-        algorithm.use_tables(evaluator)
+        algorithm.use_solver(TableSolver(evaluator, prepared.context.space, OBJECTIVES, ()))
     tried: list[Tried] = []
     known = 0
     while True:

@@ -1,21 +1,26 @@
 """A search with a rare class: objectives, bounds, weights of classes and the report name what each class gets."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 import offramp
+from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.algorithms.exact.backbone_solver import BackboneSolver
+from offramp.algorithms.exact.exact import Exact
 from offramp.errors import ConfigError, InputError
 from offramp.exits.quality.class_profiles import ClassProfile, ClassProfiles
+from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.records import read_run
 from offramp.records.run_summary import load_summary
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.report_notes import worse_classes
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
+from offramp.testing.toys import small_space
 from tests.nn.toy_models import Toy
 
 QUICK: dict[str, Any] = {
@@ -95,8 +100,6 @@ def test_unknown_and_missing_classes_are_refused_before_a_run_is_made(data: str,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"search.algorithm": "exact", "search.objectives": ("macro_f1", "macs")}, "exact solves for accuracy alone"),
-        ({"search.algorithm": "exact", "search.constraints": ("recall:1>=0.5",)}, "got recall:1"),
         ({"fine_tune.guarantee_measure": "recall:1"}, "needs a guarantee"),
         (
             {
@@ -141,3 +144,17 @@ def test_a_class_that_even_the_reference_never_recognises_is_named() -> None:
     lost = ClassProfile(20, 0.0, None, 0.0, (1.0, 0.0), (0.0, 0.0), (0.0, 0.0))
     (note,) = worse_classes("knee", profiles(GOOD, lost), (0.96, 0.0), ("a", "b"), 0.954)
     assert "the recall of class “b” is 0.0%, far below the accuracy of 95.4%" in note
+
+
+@pytest.mark.parametrize(
+    "settings", [{"search.objectives": ("macro_f1", "macs")}, {"search.constraints": ("recall:1>=0.5",)}]
+)
+def test_exact_leaves_other_measures_than_accuracy_to_nsga2_and_says_so(settings: dict[str, Any]) -> None:
+    config = with_settings(Config(), {"search.algorithm": "exact", **settings})
+    objectives, constraints = parse_objectives(config.search.objectives), parse_constraints(config.search.constraints)
+    ours, theirs = (ALGORITHMS.get(name)(small_space(), objectives, constraints, 0) for name in ("exact", "nsga2"))
+    assert isinstance(ours, Exact)
+    ours.use_solver(cast(BackboneSolver, object()))
+    (remark,) = ours.remarks
+    assert remark.startswith("exact solves for accuracy alone, and this search goes by ")
+    assert ours.ask(20) == theirs.ask(20)

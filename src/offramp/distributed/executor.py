@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-EVALUATE, FINISH = "evaluate", "finish"
+EVALUATE, SOLVE, FINISH = "evaluate", "solve", "finish"
 """Kinds of jobs. A cluster may require resources for each kind."""
 
 Progress = Callable[[float, str], None]
@@ -18,7 +18,7 @@ class Job:
     """A request to a worker.
 
     Attributes:
-        kind: What is to be done, such as `EVALUATE` or `FINISH`.
+        kind: What is to be done, one of `EVALUATE`, `SOLVE` and `FINISH`.
         payload: The arguments as text, usually JSON.
         timeout_s: Seconds that the job may take, counted from when a worker begins it; None = no limit.
     """

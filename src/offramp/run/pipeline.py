@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.algorithms.algorithm import HasRemarks
-from offramp.algorithms.exact.exit_table import UsesExitTables
+from offramp.algorithms.exact.backbone_solver import BackboneSolver, TableSolver
 from offramp.data.mini_batches import to_tensor
 from offramp.deadline import Clock
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS
@@ -36,7 +36,9 @@ from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
 from offramp.run.evaluators.batch_evaluator import BatchEvaluator
 from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
+from offramp.run.evaluators.recorded_solver import RecordedSolver, SolvedCandidates
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
+from offramp.run.evaluators.remote_solver import RemoteSolver
 from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
 from offramp.run.finishing.remote_finishing import RemoteFinishing
 from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
@@ -215,13 +217,15 @@ class Pipeline:
 
     def _study(self, evaluator: Evaluator | BatchEvaluator) -> Study:
         """A study that continues from the end of the record."""
-        limit = FailureLimit(self.config.execution.max_failures)
-        cached = CachedLogitsEvaluator(self.context.evaluator, self.context.space)
-        algorithm = build_algorithm(self.context, cached)
-        if isinstance(algorithm, UsesExitTables) and not isinstance(evaluator, RemoteEvaluator):
-            # Attaching all exits to a backbone pays where many candidates share it; the figures are the same.
-            evaluator = cached
-        study = Study(algorithm, evaluator, self.store, failure_limit=limit, on_evaluation=self._track_evaluation)
+        context, limit = self.context, FailureLimit(self.config.execution.max_failures)
+        cached = CachedLogitsEvaluator(context.evaluator, context.space)
+        solver: BackboneSolver = TableSolver(cached, context.space, context.objectives, context.constraints)
+        if isinstance(evaluator, RemoteEvaluator):
+            solver = RemoteSolver(evaluator.executor, evaluator.timeout_s)
+        solver = RecordedSolver(solver, self.store)
+        algorithm = build_algorithm(context, solver)
+        candidates = SolvedCandidates(solver, evaluator)
+        study = Study(algorithm, candidates, self.store, failure_limit=limit, on_evaluation=self._track_evaluation)
         study.replay()
         return study
 

@@ -8,7 +8,7 @@ from offramp.settings.section import Count, Section
 class SearchConfig(Section):
     """Which candidates are tried, and what is better."""
 
-    algorithm: str = Field(default="nsga2", description="Search algorithm (see `offramp list algorithms`).")
+    algorithm: str = Field(default="exact", description="Search algorithm (see `offramp list algorithms`).")
     evaluations: Count = Field(default=200, description="Candidates to evaluate, where no budget says otherwise.")
     batch: Count = Field(default=20, description="Candidates proposed at a time.")
     objectives: tuple[str, ...] = Field(

@@ -8,6 +8,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.algorithms.exact.exact import Exact
 from offramp.algorithms.exact.exit_solver import solve
 from offramp.algorithms.exact.exit_table import ExitTable
@@ -32,6 +33,7 @@ from offramp.space.search_space import StageSpace
 from tests.conftest import small_config
 
 EXACT = import_module("offramp.algorithms.exact.exact")
+SOLVER = import_module("offramp.algorithms.exact.backbone_solver")
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +160,9 @@ def test_the_exact_front_of_one_backbone_is_that_of_all_its_candidates(context: 
     table = evaluator.table(space.max_architecture())
     assert table is not None
     truth = pareto_front([evaluator.evaluate(item) for item in every_candidate(context, table)], objectives)
-    algorithm = Exact(space, objectives, (), 0)
-    algorithm.use_tables(evaluator)
-    found = pareto_front(algorithm._solution(evaluator, table.backbone), objectives)
+    solution = TableSolver(evaluator, space, objectives, ()).solve(table.backbone)
+    assert solution is not None
+    found = pareto_front(solution.evaluations, objectives)
     assert points(found) == points(truth)
     assert len(found) > 3
 
@@ -169,8 +171,12 @@ def points(front: ParetoFront) -> list[tuple[float, float]]:
     return [(e.values["accuracy"], round(e.values["energy_pj"], 3)) for e in front]
 
 
+def solver_of(context: Context, evaluator: CachedLogitsEvaluator, space: EarlyExitSpace | None = None) -> TableSolver:
+    return TableSolver(evaluator, space or context.space, context.objectives, ())
+
+
 def test_exact_proposes_the_same_when_it_is_replayed(context: Context, cached: CachedLogitsEvaluator) -> None:
-    live, replayed = (build_algorithm(context, cached) for _ in range(2))
+    live, replayed = (build_algorithm(context, solver_of(context, cached)) for _ in range(2))
     told: list[list[Evaluation]] = []
     for count in (8, 3, 8):
         asked = live.ask(count)
@@ -202,7 +208,7 @@ def test_exact_ends_when_the_only_backbone_is_solved(context: Context) -> None:
     space = only_the_largest(context.space)
     evaluator = CachedLogitsEvaluator(direct(context), space)
     algorithm = Exact(space, context.objectives, (), 0)
-    algorithm.use_tables(evaluator)
+    algorithm.use_solver(solver_of(context, evaluator, space))
     asked = algorithm.ask(1000)
     assert 1 < len(asked) < 1000
     while asked:
@@ -216,7 +222,8 @@ def test_no_backbone_takes_up_the_whole_search(
     context: Context, cached: CachedLogitsEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EXACT, "_MAX_FIRST_CANDIDATES", 3)
-    algorithm = build_algorithm(context, cached)
+    monkeypatch.setattr(EXACT, "_MIN_FIRST_CANDIDATES", 3)
+    algorithm = build_algorithm(context, solver_of(context, cached))
     asked: list[Architecture] = []
     for _ in range(6):
         asked += algorithm.ask(8)
@@ -228,25 +235,27 @@ def test_no_backbone_takes_up_the_whole_search(
 
 def test_all_of_the_front_is_proposed_in_the_end(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EXACT, "_MAX_FIRST_CANDIDATES", 2)
+    monkeypatch.setattr(EXACT, "_MIN_FIRST_CANDIDATES", 2)
     space = only_the_largest(context.space)
     evaluator = CachedLogitsEvaluator(direct(context), space)
     algorithm = Exact(space, context.objectives, (), 0)
-    algorithm.use_tables(evaluator)
+    algorithm.use_solver(solver_of(context, evaluator, space))
     asked: list[Architecture] = []
     while batch := algorithm.ask(3):
         asked += batch
         algorithm.tell([evaluator.evaluate(item) for item in batch])
-    solved = algorithm._solution(evaluator, space.max_architecture())
-    assert set(asked) == {item.architecture for item in pareto_front(solved, context.objectives)}
+    solution = solver_of(context, evaluator, space).solve(space.max_architecture())
+    assert solution is not None
+    assert set(asked) == {item.architecture for item in pareto_front(solution.evaluations, context.objectives)}
     assert algorithm.remarks == ()
 
 
 def test_exact_says_where_it_was_not_complete(
     context: Context, cached: CachedLogitsEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EXACT, "solve", partial(solve, max_extensions=10))
+    monkeypatch.setattr(SOLVER, "solve", partial(solve, max_extensions=10))
     algorithm = Exact(context.space, context.objectives, (), 0)
-    algorithm.use_tables(cached)
+    algorithm.use_solver(solver_of(context, cached))
     algorithm.ask(2)
     (remark,) = algorithm.remarks
     assert "1 of 1 backbones have too many sets of exits" in remark

@@ -4,19 +4,18 @@ The outer search over backbones is evolutionary and led by predictors; the inner
 space with one backbone needs one pass: the algorithm proposes the front and ends.
 """
 
-from collections import Counter, defaultdict
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.algorithms.algorithm import ALGORITHMS, PATIENCE, AlgorithmFactory, HasStartingPoints, Proposals
-from offramp.algorithms.exact.exit_solver import cost_columns, solve
-from offramp.algorithms.exact.exit_table import ExitTables
+from offramp.algorithms.exact.backbone_solver import BackboneSolver
 from offramp.algorithms.nsga2 import Nsga2, mutate
 from offramp.algorithms.predictors import REGRESSORS, Features
-from offramp.algorithms.space_restriction import HasExitChoices
-from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, Status
+from offramp.exits.quality.quality_measures import ACCURACY
+from offramp.objectives.evaluation import Constraint, Evaluation, Metric, Objective, is_quality
 from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import SearchSpace
@@ -27,11 +26,16 @@ _RANDOM_SHARE = 0.2
 _MIN_SOLVED_BACKBONES = 6
 _MAX_FIRST_CANDIDATES = 16
 """Largest number of candidates of one backbone before all backbones are solved."""
+_MIN_FIRST_CANDIDATES = 4
+"""Each backbone gets so many candidates, where its own front has them, so that the record shows what it offers."""
+_BACKBONES_AT_ONCE = 8
+"""Backbones that are chosen together. It is no setting of the workers: their number must not change the proposals."""
 
 _WITHOUT_TABLES = (
     "Exits could not be solved from cached outputs (this is impossible for networks that are evaluated quantised or on "
     "analog cores), so NSGA-II chose the candidates."
 )
+_OTHER_MEASURE = "exact solves for accuracy alone, and this search goes by {}, so NSGA-II chose the candidates."
 _INCOMPLETE = (
     "{some} of {all} backbones have too many sets of exits to check all of them. For these, the most promising sets "
     "were extended (beam search), and better ones may exist. A smaller space.max_exits makes the search complete."
@@ -41,9 +45,9 @@ _INCOMPLETE = (
 class Exact:
     """Searches backbones and solves their exits exactly.
 
-    It needs the exit tables of an evaluator (`use_tables`); without them it proposes what NSGA-II does. Proposals
-    depend on
-    the space, the seed, the evaluations and the tables alone; each table depends on its backbone alone.
+    It needs a solver of backbones (`use_solver`); without one it proposes what NSGA-II does, and also where objectives
+    or constraints name another measure of good answers than accuracy. The sequence of backbones depends on the space,
+    the seed and the solutions alone.
     """
 
     def __init__(
@@ -59,28 +63,31 @@ class Exact:
         """
         self._space = space
         self._objectives = tuple(objectives)
-        self._columns = cost_columns(objectives, constraints)
         self._metrics: list[Metric] = [o.metric for o in objectives if o.direction == "minimize"]
+        named = [*(o.metric for o in objectives), *(c.metric for c in constraints)]
+        self._other_measure = next((item for item in named if is_quality(item) and item != ACCURACY), None)
         self._seed = seed
         self._features = Features(space.cardinalities)
         self._without_tables = Nsga2(space, objectives, constraints, seed)
-        self._tables: ExitTables | None = None
+        self._solver: BackboneSolver | None = None
         self._proposals = Proposals()
-        self._evaluations: list[Evaluation] = []
-        self._backbones: Iterator[list[Architecture]] | None = None
+        self._offers: Iterator[list[Architecture]] | None = None
         self._queue: Iterator[Architecture] = iter(())
+        self._offered: list[list[Architecture]] = []
+        self._planned: deque[Architecture] = deque()
         self._solved: dict[Architecture, tuple[Evaluation, ...]] = {}
+        self._front: ParetoFront = pareto_front([], objectives)
         self._num_incomplete = 0
 
-    def use_tables(self, tables: ExitTables) -> None:
-        """Solve backbones from these tables; call it before the first `ask`."""
-        self._tables = tables if isinstance(self._space, HasExitChoices) else None
+    def use_solver(self, solver: BackboneSolver) -> None:
+        """Solve backbones with this solver; call it before the first `ask`."""
+        self._solver = solver if self._other_measure is None else None
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """States where the search was not exact."""
-        if self._tables is None:
-            return (_WITHOUT_TABLES,)
+        if self._solver is None:
+            return (_OTHER_MEASURE.format(self._other_measure) if self._other_measure else _WITHOUT_TABLES,)
         if self._num_incomplete:
             return (_INCOMPLETE.format(some=self._num_incomplete, all=len(self._solved)),)
         return ()
@@ -90,90 +97,80 @@ class Exact:
 
         All belong to one backbone: solving takes long, and the caller can check the time limit between calls.
         """
-        if self._tables is None:
+        if self._solver is None:
             return self._without_tables.ask(count)
-        if self._backbones is None:
-            self._backbones, self._queue = self._candidates(self._tables), iter(())
+        if self._offers is None:
+            self._offers, self._queue = self._all_offers(self._solver), iter(())
         while not (found := self._proposals.take(self._queue, count)):
-            candidates = next(self._backbones, None)
+            candidates = next(self._offers, None)
             if candidates is None:
                 break
             self._queue = iter(candidates)
         return found
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Record evaluations; backbones of evaluated candidates that are not solved yet are solved first."""
-        if self._tables is None:
+        """Record evaluations, so that their candidates are not proposed again."""
+        if self._solver is None:
             self._without_tables.tell(evaluations)
             return
-        self._evaluations += self._proposals.record(evaluations)
-        self._backbones = None
+        self._proposals.record(evaluations)
+        self._offers = None
 
-    def _candidates(self, tables: ExitTables) -> Iterator[list[Architecture]]:
-        """Candidates backbone by backbone: members of the joint front of all solved backbones, then of new ones.
+    def _all_offers(self, solver: BackboneSolver) -> Iterator[list[Architecture]]:
+        """Candidates backbone by backbone, from the first one on; in the end all of the joint front.
 
         No backbone gets more than a few candidates before all are solved, so that one large front does not use up a
         search.
         """
-        rng = np.random.default_rng([self._seed, self._proposals.num_evaluations])
-        visited = dict.fromkeys(
-            e.architecture.without_exits() for e in self._evaluations if e.status is Status.COMPLETE
-        )
-        failed = {e.architecture.without_exits() for e in self._evaluations if e.status is Status.FAILED}
-        num_proposed = Counter(e.architecture.without_exits() for e in self._evaluations)
-        known = list(self._evaluations)
-        for each in visited:
-            known += self._solution(tables, each)
-        front = pareto_front(known, self._objectives)
-        members = _by_backbone(front)
-        for each in visited:
-            yield _spread(members[each], _MAX_FIRST_CANDIDATES - num_proposed[each])
-        while (backbone := self._next_backbone(rng, visited, failed)) is not None:
-            visited[backbone] = None
-            found = self._solution(tables, backbone)
-            if not found:
-                # The evaluation of the backbone states what is wrong with it.
-                yield [backbone]
-                continue
-            known += found
-            front = pareto_front([*front, *found], self._objectives)
-            nearest = least_violating(found)
-            own = _by_backbone(front)[backbone] or ([] if nearest is None else [nearest.architecture])
-            yield _spread(own, _MAX_FIRST_CANDIDATES)
-        yield [member.architecture for member in front]
+        yield from self._offered
+        while (backbone := self._next_backbone(solver)) is not None:
+            self._offered.append(self._offer(solver, backbone))
+            yield self._offered[-1]
+        yield [member.architecture for member in self._front]
 
-    def _solution(self, tables: ExitTables, backbone: Architecture) -> tuple[Evaluation, ...]:
-        """Evaluations of the candidates of one backbone that may be on the front, the same in every call."""
-        if backbone not in self._solved:
-            table = tables.table(backbone)
-            candidates: tuple[Architecture, ...] = ()
-            if table is not None and isinstance(self._space, HasExitChoices):
-                solution = solve(table, self._space.max_exits, self._space.accuracy_drops, self._columns)
-                candidates = solution.candidates
-                self._num_incomplete += not solution.complete
-            judged = [tables.evaluate(candidate) for candidate in candidates]
-            self._solved[backbone] = tuple(item for item in judged if item.status is Status.COMPLETE)
-        return self._solved[backbone]
+    def _offer(self, solver: BackboneSolver, backbone: Architecture) -> list[Architecture]:
+        """Solve a backbone and select its candidates: members of the joint front so far, then of its own front."""
+        solution = solver.solve(backbone)
+        found = () if solution is None else solution.evaluations
+        self._num_incomplete += solution is not None and not solution.complete
+        self._solved[backbone] = found
+        if not found:
+            # The evaluation of the backbone states what is wrong with it.
+            return [backbone]
+        self._front = pareto_front([*self._front, *found], self._objectives)
+        joint = [m.architecture for m in self._front if m.architecture.without_exits() == backbone]
+        chosen = _spread(joint, _MAX_FIRST_CANDIDATES)
+        if len(chosen) >= _MIN_FIRST_CANDIDATES:
+            return chosen
+        own = [member.architecture for member in pareto_front(found, self._objectives)]
+        nearest = least_violating(found)
+        if nearest is not None and not own:
+            own = [nearest.architecture]
+        others = [item for item in own if item not in chosen]
+        return [*chosen, *_spread(others, _MIN_FIRST_CANDIDATES - len(chosen))]
 
-    def _next_backbone(
-        self, rng: np.random.Generator, visited: dict[Architecture, None], failed: set[Architecture]
-    ) -> Architecture | None:
-        """Starting points first; then the most promising one among children of the front and random ones."""
-        if isinstance(self._space, HasStartingPoints):
-            for point in self._space.starting_points():
-                if point.without_exits() not in visited and point.without_exits() not in failed:
-                    return point.without_exits()
-        pool = self._pool(rng, visited, failed)
-        if len(pool) < 2 or len(visited) < _MIN_SOLVED_BACKBONES:
-            return pool[0] if pool else None
-        return pool[int(self._expected_gain(pool, list(visited)).argmax())]
+    def _next_backbone(self, solver: BackboneSolver) -> Architecture | None:
+        """The next backbone of the plan. An empty plan is filled again; None once there are no new backbones."""
+        if not self._planned:
+            self._planned.extend(self._plan())
+            solver.prepare(tuple(self._planned))
+        return self._planned.popleft() if self._planned else None
 
-    def _pool(
-        self, rng: np.random.Generator, visited: dict[Architecture, None], failed: set[Architecture]
-    ) -> list[Architecture]:
+    def _plan(self) -> list[Architecture]:
+        """Starting points first; then the most promising ones among children of the front and random ones."""
+        if isinstance(self._space, HasStartingPoints) and not self._solved:
+            return list(dict.fromkeys(point.without_exits() for point in self._space.starting_points()))
+        pool = self._pool(np.random.default_rng([self._seed, len(self._solved)]))
+        num_first = _MIN_SOLVED_BACKBONES - len(self._solved)
+        known = [backbone for backbone, found in self._solved.items() if found]
+        if num_first > 0 or not known:
+            return pool[: min(max(num_first, 1), _BACKBONES_AT_ONCE)]
+        order = np.argsort(-self._expected_gain(pool, known), kind="stable") if len(pool) > 1 else range(len(pool))
+        return [pool[int(place)] for place in order[:_BACKBONES_AT_ONCE]]
+
+    def _pool(self, rng: np.random.Generator) -> list[Architecture]:
         """New backbones: children of those on the joint front, and random ones."""
-        front = pareto_front([e for b in visited for e in self._solved.get(b, ())], self._objectives)
-        parents = list(dict.fromkeys(member.architecture.without_exits() for member in front))
+        parents = list(dict.fromkeys(member.architecture.without_exits() for member in self._front))
         cardinalities = np.asarray(self._space.cardinalities)
         pool: dict[Architecture, None] = {}
         misses = 0
@@ -185,15 +182,14 @@ class Exact:
                 genes = [np.asarray(self._space.encode(parents[place])) for place in pair]
                 mixed = np.where(rng.random(len(cardinalities)) < 0.5, genes[0], genes[1])
                 child = self._space.decode(tuple(mutate(mixed[None], cardinalities, rng)[0].tolist())).without_exits()
-            new = child not in visited and child not in failed and child not in pool
+            new = child not in self._solved and child not in pool
             misses = 0 if new else misses + 1
             if new:
                 pool[child] = None
         return list(pool)
 
-    def _expected_gain(self, pool: Sequence[Architecture], visited: Sequence[Architecture]) -> NDArray[np.float64]:
+    def _expected_gain(self, pool: Sequence[Architecture], known: Sequence[Architecture]) -> NDArray[np.float64]:
         """Gain in accuracy over the known backbones, optimistic by one deviation, summed over levels of cost."""
-        known = [backbone for backbone in visited if self._solved.get(backbone)]
         points = [self._points(backbone) for backbone in known]
         levels = np.quantile(np.concatenate([costs for costs, _ in points]), np.linspace(0.1, 1.0, _NUM_COST_LEVELS))
         reached = np.asarray(
@@ -214,14 +210,6 @@ class Exact:
         metrics = self._metrics or ["energy_delay_product_j_cycles"]
         costs = [float(np.prod([item[metric] for metric in metrics])) for item in values]
         return np.asarray(costs), np.asarray([item["accuracy"] for item in values])
-
-
-def _by_backbone(front: ParetoFront) -> defaultdict[Architecture, list[Architecture]]:
-    """Members of the front by backbone, in the order of the front."""
-    members: defaultdict[Architecture, list[Architecture]] = defaultdict(list)
-    for evaluation in front:
-        members[evaluation.architecture.without_exits()].append(evaluation.architecture)
-    return members
 
 
 def _spread(candidates: Sequence[Architecture], most: int) -> list[Architecture]:

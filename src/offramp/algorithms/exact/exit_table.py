@@ -6,7 +6,7 @@ validation samples with a branch of every type at every tap is therefore enough 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,19 +89,6 @@ class ExitTables(Protocol):
 
         Returns:
             Its evaluation.
-        """
-        ...
-
-
-@runtime_checkable
-class UsesExitTables(Protocol):
-    """A search algorithm that can use exit tables; its proposals then depend on them as well."""
-
-    def use_tables(self, tables: ExitTables) -> None:
-        """Use these tables.
-
-        Args:
-            tables: The tables.
         """
         ...
 

@@ -20,7 +20,6 @@ from offramp.nn.adoption.timm_models import check_timm
 from offramp.nn.backbone import BACKBONES
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantization.quantize import check_precision
-from offramp.objectives.evaluation import is_quality
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.objectives.picking import check_rule
 from offramp.run.factory import fixed_precisions, searched_precisions
@@ -75,14 +74,9 @@ def check_settings(config: Config) -> Accelerator:
 
 
 def _check_measures(config: Config) -> None:
-    """Objectives and constraints are understood, and the search algorithm and the guarantee can use them."""
-    objectives, constraints = parse_objectives(config.search.objectives), parse_constraints(config.search.constraints)
-    metrics = [*(item.metric for item in objectives), *(item.metric for item in constraints)]
-    named = [metric for metric in metrics if is_quality(metric) and metric != ACCURACY]
-    if named and config.search.algorithm == "exact":
-        raise ConfigError(
-            f"search.algorithm exact solves for accuracy alone, got {named[0]}. Choose another one, such as nsga2."
-        )
+    """Objectives and constraints are understood, and the guarantee can use them."""
+    parse_objectives(config.search.objectives)
+    parse_constraints(config.search.constraints)
     about = config.fine_tune.guarantee_measure
     if config.fine_tune.guarantee is None and about != ACCURACY:
         raise ConfigError(

@@ -14,7 +14,12 @@ _LOOK_AT_CLOCK_S = 0.5
 
 
 class RemoteEvaluator:
-    """Gives each candidate of a batch to an executor."""
+    """Gives each candidate of a batch to an executor.
+
+    Attributes:
+        executor: Does the jobs.
+        timeout_s: Seconds that the evaluation of one candidate may take; None = no limit.
+    """
 
     def __init__(self, executor: Executor, timeout_s: float | None = None) -> None:
         """Wrap an executor.
@@ -23,8 +28,8 @@ class RemoteEvaluator:
             executor: Does the jobs.
             timeout_s: Seconds that the evaluation of one candidate may take; None = no limit.
         """
-        self._executor = executor
-        self._timeout_s = timeout_s
+        self.executor = executor
+        self.timeout_s = timeout_s
 
     def evaluate_all(
         self, architectures: Sequence[Architecture], stop: Callable[[], bool]
@@ -44,8 +49,8 @@ class RemoteEvaluator:
         index_of: dict[Future[Reply], int] = {}
         try:
             for index, architecture in enumerate(architectures):
-                job = Job(EVALUATE, dumps(architecture), self._timeout_s)
-                index_of[self._executor.submit(job)] = index
+                job = Job(EVALUATE, dumps(architecture), self.timeout_s)
+                index_of[self.executor.submit(job)] = index
             pending = set(index_of)
             while pending:
                 done, pending = wait(pending, timeout=_LOOK_AT_CLOCK_S, return_when=FIRST_COMPLETED)

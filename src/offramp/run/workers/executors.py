@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from offramp.distributed.dask_cluster import DaskExecutor
-from offramp.distributed.executor import EVALUATE, FINISH, Executor
+from offramp.distributed.executor import EVALUATE, FINISH, SOLVE, Executor
 from offramp.distributed.process_pool import ProcessPool
 from offramp.run.context import Context
 from offramp.run.workers.worker_folder import prepare_worker_folder
@@ -55,7 +55,8 @@ def open_executor(context: Context, run_folder: Path, *, training: bool) -> Iter
     worker_folder = prepare_worker_folder(context, folder, training=training, threads=threads)
     executor: Executor
     if execution.cluster is not None:
-        needs = {EVALUATE: execution.evaluation_resources, FINISH: execution.training_resources}
+        needs = dict.fromkeys((EVALUATE, SOLVE), execution.evaluation_resources)
+        needs |= {FINISH: execution.training_resources}
         executor = DaskExecutor(worker_folder, execution.cluster, threads=threads, resources=needs)
     else:
         executor = ProcessPool(worker_folder, count or 1, threads)

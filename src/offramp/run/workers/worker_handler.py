@@ -1,13 +1,15 @@
-"""What a worker of a search does with its jobs: judge a candidate, or finish a network."""
+"""What a worker of a search does with its jobs: evaluate a candidate, solve a backbone, or finish a network."""
 
 import base64
 import tempfile
 import time
 from pathlib import Path
 
+from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.deadline import Deadline
-from offramp.distributed.executor import EVALUATE, Handler, Job, Progress
+from offramp.distributed.executor import EVALUATE, SOLVE, Handler, Job, Progress
 from offramp.jsonio import dumps, loads
+from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.finishing.finisher import Finisher
 from offramp.run.finishing.targets import FinishTarget
 from offramp.run.workers.finish_job import RETURNED_FILES, FinishJob, ReturnedFile
@@ -24,15 +26,21 @@ def make_handler(folder: Path) -> Handler:
         folder: The files that `prepare_worker_folder` wrote.
 
     Returns:
-        The handler. It answers a job of the kind ``evaluate``, an architecture, with its evaluation, and one of the
-        kind ``finish``, a `FinishJob`, with a list of `ReturnedFile`.
+        The handler. It answers a job of the kind ``evaluate``, an architecture, with its evaluation; one of the kind
+        ``solve``, a backbone, with its `BackboneSolution` or null; and one of the kind ``finish``, a `FinishJob`, with
+        a list of `ReturnedFile`.
     """
     context = read_worker_folder(folder)
     finisher = Finisher(context)
+    # A worker is asked for each backbone once.
+    cached = CachedLogitsEvaluator(context.evaluator, context.space, capacity=1)
+    solver = TableSolver(cached, context.space, context.objectives, context.constraints)
 
     def handle(job: Job, progress: Progress) -> str:
         if job.kind == EVALUATE:
             return dumps(context.evaluator.evaluate(loads(Architecture, job.payload, what="candidate")))
+        if job.kind == SOLVE:
+            return dumps(solver.solve(loads(Architecture, job.payload, what="backbone")))
         return _finish(finisher, loads(FinishJob, job.payload, what="job"), progress)
 
     return handle
