@@ -149,7 +149,10 @@ class KeywordSettings(TypedDict, total=False):
     space__freeze: bool
     space__max_taps: int
     space__branches: tuple[str, ...] | list[str]
-    space__measures: tuple[Literal["max_probability", "entropy", "margin"], ...] | list[Literal["max_probability", "entropy", "margin"]]
+    space__measures: (
+        tuple[Literal["max_probability", "entropy", "margin"], ...]
+        | list[Literal["max_probability", "entropy", "margin"]]
+    )
     space__accuracy_drops: tuple[float, ...] | list[float]
     space__max_exits: int
     space__elastic_widths: bool
@@ -163,7 +166,10 @@ class KeywordSettings(TypedDict, total=False):
     cost__unrolling: Literal["best", "zigzag"]
     cost__memory_fill: Literal["full", "best"]
     cost__mapping: Literal["layer_by_layer", "optimized"]
-    cost__mapping_steps: tuple[Literal["on_chip", "prefetch", "split", "beside", "fuse", "optimum"], ...] | list[Literal["on_chip", "prefetch", "split", "beside", "fuse", "optimum"]]
+    cost__mapping_steps: (
+        tuple[Literal["on_chip", "prefetch", "split", "beside", "fuse", "optimum"], ...]
+        | list[Literal["on_chip", "prefetch", "split", "beside", "fuse", "optimum"]]
+    )
     cost__weight_bits: int
     cost__activation_bits: int
     cost__branch_weight_bits: int
