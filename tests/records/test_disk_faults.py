@@ -227,5 +227,5 @@ def test_two_searches_started_at_once_on_a_new_folder(tmp_path: Path) -> None:
     assert answers[1] == "mine"
     assert "in use by another search" in answers[0] or "already holds a run" in answers[0]
     reader = sqlite3.connect(tmp_path / "run" / "run.sqlite")
-    assert reader.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("4",)
+    assert reader.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("5",)
     reader.close()

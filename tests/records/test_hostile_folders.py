@@ -76,7 +76,7 @@ def test_a_foreign_file_in_a_run_makes_overwrite_refuse_and_is_named(run: Path, 
 
 def test_a_folder_with_a_database_of_something_else_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    change(tmp_path, "CREATE TABLE meta (key TEXT, value TEXT)", "INSERT INTO meta VALUES ('schema', '4')")
+    change(tmp_path, "CREATE TABLE meta (key TEXT, value TEXT)", "INSERT INTO meta VALUES ('schema', '5')")
     for overwrite in (False, True):
         with pytest.raises(RunError, match="not the record of a run"):
             create_run(tmp_path, Config(), overwrite=overwrite)

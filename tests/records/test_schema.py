@@ -16,9 +16,9 @@ CONFIG = with_settings(Config(), {"seed": 9})
 @pytest.mark.parametrize(
     ("schema", "words"),
     [
-        ("5", "must have schema 4, got '5'.*Open it with the offramp that wrote it, or start a new run"),
-        ("1", "must have schema 4, got '1'"),
-        ("red", "must have schema 4, got 'red'"),
+        ("4", "must have schema 5, got '4'.*Open it with the offramp that wrote it, or start a new run"),
+        ("1", "must have schema 5, got '1'"),
+        ("red", "must have schema 5, got 'red'"),
     ],
 )
 def test_other_schemas_say_why_not(tmp_path: Path, schema: str, words: str) -> None:

@@ -57,6 +57,16 @@ class HasRemarks(Protocol):
         ...
 
 
+@runtime_checkable
+class JudgesStatics(Protocol):
+    """A search algorithm that evaluates static networks on its way, beyond those of its proposals."""
+
+    @property
+    def statics(self) -> tuple[Evaluation, ...]:
+        """The evaluations of these networks so far."""
+        ...
+
+
 class Rewindable:
     """A random sequence of candidates that can be read again from its start."""
 

@@ -11,7 +11,8 @@ from offramp.jsonio import to_data
 from offramp.objectives.evaluation import METRICS, Evaluation, Metric
 from offramp.objectives.pareto import pareto_front
 from offramp.objectives.parse import parse_objectives
-from offramp.records.run_record import EvaluationOrigin, RunStore
+from offramp.records.run_record import RunStore
+from offramp.records.stored_rows import EvaluationOrigin
 
 
 def export_results(store: RunStore, path: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from offramp.errors import RunError
 from offramp.jsonio import shortened
 
-TABLES = ("batches", "proposals", "evaluations", "checkpoints")
+TABLES = ("batches", "proposals", "evaluations", "static_candidates", "checkpoints")
 """The tables whose rows are counted and digested."""
 
 Value = str | int | float | bytes | None
@@ -20,6 +20,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], ...]] = {
     "batches": (_NUMBER, _NUMBER),
     "proposals": (_NUMBER, _NUMBER, _TEXT),
     "evaluations": (_NUMBER, _NUMBER, _TEXT, (str, type(None)), _TEXT, _SECONDS, (str, type(None))),
+    "static_candidates": (_TEXT, _TEXT),
     "checkpoints": (_TEXT, _TEXT, _NUMBER, _NUMBER),
 }
 _COUNTS = "SELECT " + " || ', ' || ".join(f"(SELECT count(*) FROM {table}) || ' {table}'" for table in TABLES)

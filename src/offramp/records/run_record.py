@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from offramp.records.disk_faults import readable_errors
 from offramp.records.folder_lock import unlock_folder
 from offramp.records.own_runs import is_signed, signature
 from offramp.records.record_rows import delete_checkpoints, insert_row
+from offramp.records.stored_rows import EvaluationOrigin, StoredBatch, StoredCheckpoint, StoredProposal
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 
@@ -24,54 +24,6 @@ SETTINGS_FILE = "config.yaml"
 """Name of the file with the settings of a run, in its folder."""
 _SIGNATURE = "signature"
 _BLOCK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class StoredProposal:
-    """A proposed candidate.
-
-    Attributes:
-        architecture: The candidate.
-        evaluation: Its evaluation; None = not evaluated yet.
-    """
-
-    architecture: Architecture
-    evaluation: Evaluation | None
-
-
-@dataclass(frozen=True)
-class StoredBatch:
-    """Candidates that were asked for together.
-
-    Attributes:
-        num_asked: Number of candidates of the batch.
-        proposals: The candidates in the order in which they were proposed.
-    """
-
-    num_asked: int
-    proposals: tuple[StoredProposal, ...]
-
-    @property
-    def evaluations(self) -> tuple[Evaluation, ...]:
-        """The evaluations so far, in the order of the proposals."""
-        return tuple(item.evaluation for item in self.proposals if item.evaluation is not None)
-
-
-@dataclass(frozen=True)
-class StoredCheckpoint:
-    """A file of weights on which later results depend.
-
-    Attributes:
-        path: Its path, relative to the run folder.
-        sha256: Checksum of its content.
-        num_bytes: Its size.
-        epochs: Epochs of training after which it was written.
-    """
-
-    path: str
-    sha256: str
-    num_bytes: int
-    epochs: int
 
 
 class RunStore:
@@ -138,16 +90,24 @@ class RunStore:
                 insert_row(self._connection, "proposals", (batch, position, dumps(item)), keep=True)
 
     def append(
-        self, batch: int, position: int, evaluation: Evaluation, *, seconds: float | None = None, worker: str = ""
+        self,
+        batch: int,
+        position: int,
+        evaluation: Evaluation,
+        *,
+        seconds: float | None = None,
+        worker: str = "",
+        statics: Sequence[Evaluation] = (),
     ) -> None:
         """Record the evaluation of a proposal; it is on disk when this returns.
 
         Args:
             batch: Number of the batch.
             position: Position of the proposal in its batch, counted from 0.
-            evaluation: The evaluation.
+            evaluation: The evaluation: of the proposal, or of the static network that the proposal is in effect.
             seconds: Seconds that the evaluation took; None = unknown.
             worker: Which worker made it; empty for the process of the search.
+            statics: Evaluations of static networks that came along; those that are recorded stay as they are.
 
         Raises:
             RunError: The proposal has an evaluation already or is not recorded, or the record cannot be written.
@@ -156,6 +116,37 @@ class RunStore:
             status, payload = evaluation.status.value, dumps(evaluation)
             row = (batch, position, status, evaluation.error, payload, seconds, worker)
             insert_row(self._connection, "evaluations", row)
+            self._insert_statics(statics)
+
+    def append_statics(self, statics: Sequence[Evaluation]) -> None:
+        """Record evaluations of static networks; those that are recorded stay as they are.
+
+        Args:
+            statics: The evaluations.
+
+        Raises:
+            RunError: The record cannot be written.
+        """
+        with readable_errors(self.folder), self._connection:
+            self._insert_statics(statics)
+
+    def _insert_statics(self, statics: Sequence[Evaluation]) -> None:
+        for item in statics:
+            insert_row(self._connection, "static_candidates", (dumps(item.architecture), dumps(item)), keep=True)
+
+    def static_candidates(self) -> tuple[Evaluation, ...]:
+        """The evaluations of all static networks, in the order of their architectures as text.
+
+        Returns:
+            One evaluation per network.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
+        with readable_errors(self.folder):
+            rows = self._connection.execute("SELECT payload FROM static_candidates ORDER BY architecture").fetchall()
+        what = f"A static candidate in {self.folder}"
+        return tuple(loads(Evaluation, payload, what=what, error=RunError) for (payload,) in rows)
 
     def batches(self) -> tuple[StoredBatch, ...]:
         """All batches with their proposals and evaluations, in the order of the proposals.
@@ -178,11 +169,11 @@ class RunStore:
         return tuple(result)
 
     def _proposal(self, text: str, payload: str | None) -> StoredProposal:
+        proposed = loads(Architecture, text, what=f"A proposal in {self.folder}", error=RunError)
         if payload is None:
-            what = f"A proposal in {self.folder}"
-            return StoredProposal(loads(Architecture, text, what=what, error=RunError), None)
-        evaluation = loads(Evaluation, payload, what=f"An evaluation in {self.folder}", error=RunError)
-        return StoredProposal(evaluation.architecture, evaluation)
+            return StoredProposal(proposed, None)
+        what = f"An evaluation in {self.folder}"
+        return StoredProposal(proposed, loads(Evaluation, payload, what=what, error=RunError))
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """All evaluations in the order of the proposals, whichever worker made them and when.
@@ -195,7 +186,7 @@ class RunStore:
         """
         return tuple(evaluation for batch in self.batches() for evaluation in batch.evaluations)
 
-    def origins(self) -> tuple["EvaluationOrigin", ...]:
+    def origins(self) -> tuple[EvaluationOrigin, ...]:
         """The origin of each of ``evaluations``, in the same order.
 
         Returns:
@@ -338,23 +329,6 @@ class RunStore:
         self._connection.close()
         if self._lock is not None:
             unlock_folder(self._lock)
-
-
-@dataclass(frozen=True)
-class EvaluationOrigin:
-    """Where an evaluation comes from.
-
-    Attributes:
-        batch: Number of the batch.
-        position: Position of the proposal in its batch.
-        seconds: Seconds that the evaluation took; None = unknown.
-        worker: Which worker made it; empty for the process of the search.
-    """
-
-    batch: int
-    position: int
-    seconds: float | None = None
-    worker: str = ""
 
 
 def settings_facts(config: Config) -> dict[str, str]:

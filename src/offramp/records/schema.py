@@ -7,7 +7,7 @@ from offramp.errors import RunError
 from offramp.jsonio import shortened
 from offramp.records.record_rows import check_rows, write_totals
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the tables. A record of another version is refused."""
 
 _TABLES = (
@@ -29,6 +29,9 @@ _TABLES = (
         worker TEXT,
         PRIMARY KEY (batch, position),
         FOREIGN KEY (batch, position) REFERENCES proposals (batch, position))""",
+    """CREATE TABLE static_candidates (
+        architecture TEXT PRIMARY KEY,
+        payload TEXT NOT NULL)""",
     """CREATE TABLE checkpoints (
         path TEXT PRIMARY KEY,
         sha256 TEXT NOT NULL,

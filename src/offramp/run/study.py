@@ -1,11 +1,14 @@
 """Study: drives a search algorithm, records each step, and resumes from the record."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
+from offramp.algorithms.algorithm import JudgesStatics
 from offramp.deadline import Deadline
 from offramp.errors import RunError
+from offramp.jsonio import dumps
 from offramp.objectives.evaluation import Evaluation, Evaluator, SearchAlgorithm, Status
+from offramp.objectives.fronts import as_what_it_is
 from offramp.progress import Task
 from offramp.records import RunStore
 from offramp.run.evaluators.batch_evaluator import BatchEvaluator, SequentialEvaluator
@@ -110,6 +113,7 @@ class Study:
         self._limit = failure_limit or FailureLimit()
         self._on_evaluation = on_evaluation
         self._batches: list[_Batch] = []
+        self._statics: dict[Architecture, Evaluation] = {}
         self._num_done = 0
         self._num_failed = 0
 
@@ -119,6 +123,8 @@ class Study:
         Raises:
             RunError: The algorithm proposes other candidates than the record holds.
         """
+        for static in self.store.static_candidates() if self.store else ():
+            self._statics[static.architecture] = static
         for stored in self.store.batches() if self.store else ():
             batch = self._ask(stored.num_asked)
             known = [proposal.architecture for proposal in stored.proposals]
@@ -158,8 +164,16 @@ class Study:
         return StudyEnd(self.evaluations, interrupted=False)
 
     @property
+    def static_candidates(self) -> tuple[Evaluation, ...]:
+        """The evaluations of all static networks so far, in an order that does not depend on when they were made."""
+        return tuple(sorted(self._statics.values(), key=lambda item: dumps(item.architecture)))
+
+    @property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """All evaluations so far, in the order of the proposals."""
+        """All evaluations so far, in the order of the proposals.
+
+        Where a proposal is a static network in effect, its evaluation is that of the static network.
+        """
         return tuple(evaluation for batch in self._batches for evaluation in batch.in_order())
 
     def _is_over(self, deadline: Deadline | None) -> bool:
@@ -185,17 +199,29 @@ class Study:
             [batch.asked[position] for position in missing], lambda: self._is_over(deadline)
         )
         for item in results:
-            position = missing[item.index]
+            position, evaluation = missing[item.index], as_what_it_is(item.evaluation)
+            statics = self._new_statics((*item.evaluation.statics, evaluation))
             if self.store is not None:
-                self.store.append(batch.number, position, item.evaluation, seconds=item.seconds, worker=item.worker)
-            self._take(batch, position, item.evaluation)
+                self.store.append(
+                    batch.number, position, evaluation, seconds=item.seconds, worker=item.worker, statics=statics
+                )
+            self._take(batch, position, evaluation)
             done = self._num_done
             if self._on_evaluation is not None:
-                self._on_evaluation(done, item.evaluation)
+                self._on_evaluation(done, evaluation)
             task.update(max(done / total, deadline.fraction() if deadline else 0.0), self._note())
             if item.evaluation.status is Status.FAILED:
                 self._limit.check(self._num_failed, done, item.evaluation.error or "none given")
         self._close_if_complete(batch)
+
+    def _new_statics(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """Remember the static networks among evaluations; returns those that were not known."""
+        new = []
+        for evaluation in evaluations:
+            if evaluation.architecture.is_static and evaluation.architecture not in self._statics:
+                self._statics[evaluation.architecture] = evaluation
+                new.append(evaluation)
+        return new
 
     def _note(self) -> str:
         failed = f", {self._num_failed} failed" if self._num_failed else ""
@@ -207,5 +233,13 @@ class Study:
         self._num_failed += evaluation.status is Status.FAILED
 
     def _close_if_complete(self, batch: _Batch) -> None:
-        if not batch.missing:
-            self.algorithm.tell(batch.in_order())
+        if batch.missing:
+            return
+        # An algorithm knows a candidate by what it proposed, also where that is a static network in effect.
+        self.algorithm.tell(
+            [replace(item, architecture=batch.asked[position]) for position, item in sorted(batch.done.items())]
+        )
+        if isinstance(self.algorithm, JudgesStatics):
+            statics = self._new_statics(self.algorithm.statics)
+            if self.store is not None and statics:
+                self.store.append_statics(statics)
