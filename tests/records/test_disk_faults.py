@@ -79,7 +79,7 @@ def in_a_name_space(mount: str, folder: Path, code: str) -> list[str]:
 
 def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    code = _FILL.replace("folder = ", 'Path(sys.argv[1], "ballast").write_bytes(bytes(100_000))\nfolder = ', 1)
+    code = _FILL.replace("folder = ", 'Path(sys.argv[1], "ballast").write_bytes(bytes(80_000))\nfolder = ', 1)
     lines = in_a_name_space(_SMALL_DISK, tmp_path / "disk", code)
     assert "cannot be written any further: the disk is full" in lines[0]
     assert "free some space and continue with: offramp search --run" in lines[0]

@@ -2,21 +2,26 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from offramp.algorithms.algorithm import ALGORITHMS
+from offramp.cost.expected import ExpectedCost
 from offramp.deadline import Deadline
 from offramp.errors import RunError
-from offramp.objectives.evaluation import Evaluation, SearchAlgorithm, Status
+from offramp.exits.exit_policy import ExitPolicy, ExitProfile
+from offramp.objectives.evaluation import Details, Evaluation, SearchAlgorithm, Status
 from offramp.objectives.parse import parse_objectives
 from offramp.records import create_run, resume_run
 from offramp.run.evaluators.batch_evaluator import CandidateResult
 from offramp.run.study import FailureLimit, Study
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
+from offramp.space.cut_networks import static_at
 from offramp.testing.toys import ToyEvaluator, small_space
+from tests.cost.test_expected import report
 
 
 class Note:
@@ -168,3 +173,81 @@ def test_a_clock_that_is_put_back_does_not_matter(monkeypatch: pytest.MonkeyPatc
     assert len(end.evaluations) == len(store.evaluations()) == 30
     assert all(origin.seconds is not None and origin.seconds >= 0 for origin in store.origins())
     store.close()
+
+
+class LeavesAtTheFirstExit:
+    """All samples leave at the first exit of every second candidate that has exits; static networks come along."""
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        found = ToyEvaluator().evaluate(architecture)
+        exits = len(architecture.exits)
+        if not exits:
+            return found
+        first = 1.0 if architecture.exits[0].tap % 2 else 0.5
+        rates = (first, *(0.0,) * (exits - 1), 1.0 - first)
+        details = Details(
+            ExitPolicy("max_probability", (0.5,) * exits),
+            ExitProfile(rates, (0.5,) * (exits + 1), (0.5,) * (exits + 1), 0.5, 100),
+            ExpectedCost(1.0, 1.0, 1.0, 1e-12, 1e-12),
+            report((1.0, 1.0, 1)),
+        )
+        depths = small_space().max_depths
+        statics = tuple(
+            replace(found, architecture=static_at(architecture, index, depths), values={**found.values, "macs": 1.0})
+            for index in range(exits + 1)
+        )
+        return replace(found, details=details, statics=statics)
+
+
+class Told:
+    """Passes on to an algorithm, and keeps what it was asked for and told."""
+
+    def __init__(self, algorithm: SearchAlgorithm) -> None:
+        self.algorithm = algorithm
+        self.asked: list[Architecture] = []
+        self.told: list[Evaluation] = []
+
+    def ask(self, count: int) -> list[Architecture]:
+        found = self.algorithm.ask(count)
+        self.asked += found
+        return found
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        self.told += evaluations
+        self.algorithm.tell(evaluations)
+
+
+@pytest.mark.parametrize("name", ["random", "nsga2"])
+def test_candidates_that_are_static_are_recorded_as_such_and_told_as_proposed(tmp_path: Path, name: str) -> None:
+    told, store = Told(algorithm(name)), create_run(tmp_path / "run", Config())
+    study = Study(told, LeavesAtTheFirstExit(), store)
+    study.run(40, 8, Note())
+    turned = [
+        (proposed, found.architecture)
+        for proposed, found in zip(told.asked, study.evaluations, strict=True)
+        if proposed != found.architecture
+    ]
+    assert len(turned) > 5
+    depths = small_space().max_depths
+    for proposed, found in turned:
+        assert found == static_at(proposed, 0, depths)
+        assert proposed.exits[0].tap % 2
+    assert [item.architecture for item in told.told] == told.asked
+    assert len(set(told.asked)) == 40, "nothing is proposed twice"
+    # All static networks that came along are on record, once each, those of the candidates among them.
+    statics = study.static_candidates
+    expected = {static_at(item, index, depths) for item in told.asked for index in range(len(item.exits) + 1)}
+    assert {item.architecture for item in statics} == expected
+    assert len(statics) == len(expected)
+    assert store.static_candidates() == statics
+    assert all(item.statics == () for item in store.evaluations())
+    store.close()
+    again = resume_run(tmp_path / "run")
+    replayed = Study(algorithm(name), LeavesAtTheFirstExit(), again)
+    replayed.replay()
+    assert (replayed.evaluations, replayed.static_candidates) == (study.evaluations, statics)
+    replayed.run(48, 8, Note())
+    whole = Study(algorithm(name), LeavesAtTheFirstExit())
+    whole.run(48, 8, Note())
+    assert (replayed.evaluations, replayed.static_candidates) == (whole.evaluations, whole.static_candidates)
+    again.close()
