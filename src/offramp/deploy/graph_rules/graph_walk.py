@@ -1,7 +1,7 @@
 """The walk over a graph that applies the rule of each operator and adds up what running it takes."""
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,12 +65,14 @@ class GraphWalk:
     Attributes:
         branches: Whether `If` is allowed.
         max_nodes: The largest number of nodes of the graph and its branches.
+        data_of: Finds the raw data of a tensor.
         names: Names of all values so far.
         num_nodes: The number of nodes so far.
     """
 
     branches: bool
     max_nodes: int
+    data_of: Callable[[Any], bytes | memoryview]
     names: set[str] = field(default_factory=set)
     num_nodes: int = 0
 
@@ -116,7 +118,7 @@ class GraphWalk:
     def _add_weights(self, graph: Any, facts: dict[str, TensorFacts], used: Mapping[str, int]) -> None:
         kept = []
         for tensor in graph.initializer:
-            found = weight_facts(tensor)
+            found = weight_facts(tensor, self.data_of(tensor))
             default = facts.get(tensor.name)
             if default is None:
                 self._add_name(tensor.name)
@@ -181,14 +183,23 @@ class GraphWalk:
         if node.op_type == "If" and self.branches:
             return self._branch(node, inputs, scope)
         if node.op_type == "Constant":
-            return _constant(node), GraphFigures()
+            return self._constant(node), GraphFigures()
         rule = OPERATORS.get(node.op_type)
         if rule is None:
             raise RefusedGraph(f"has the operator {node.op_type[:100]!r}, {_NOT_ALLOWED}")
+        for item in node.attribute:
+            if item.HasField("t"):
+                weight_facts(item.t, self.data_of(item.t))
         result = rule.apply(node, inputs)
         if inputs and all(item is None or item.constant for item in inputs):
             result = replace(result, outputs=tuple(replace(item, constant=True) for item in result.outputs))
         return result, GraphFigures()
+
+    def _constant(self, node: Any) -> OperatorResult:
+        values = [item for item in node.attribute if item.name == "value" and item.type == type(item).TENSOR]
+        if len(values) != 1 or len(node.attribute) != 1 or node.input or len(node.output) != 1:
+            raise RefusedGraph("must have a tensor as its value, and nothing else")
+        return OperatorResult((weight_facts(values[0].t, self.data_of(values[0].t)),))
 
     def _branch(
         self, node: Any, inputs: tuple[TensorFacts | None, ...], scope: Scope
@@ -251,13 +262,6 @@ def _found(name: str, scope: Scope) -> TensorFacts:
     if found is None:
         raise RefusedGraph(f"reads {name[:100]!r} before anything computes it")
     return found
-
-
-def _constant(node: Any) -> OperatorResult:
-    values = [item for item in node.attribute if item.name == "value" and item.type == type(item).TENSOR]
-    if len(values) != 1 or len(node.attribute) != 1 or node.input or len(node.output) != 1:
-        raise RefusedGraph("must have a tensor as its value, and nothing else")
-    return OperatorResult((weight_facts(values[0].t),))
 
 
 def _keep_only(message: Any, names: frozenset[str]) -> None:

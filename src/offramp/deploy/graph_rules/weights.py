@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.deploy.graph_rules.graph_demand import MAX_TENSOR_VALUES
 from offramp.deploy.graph_rules.tensor_facts import (
@@ -20,14 +21,17 @@ from offramp.deploy.graph_rules.tensor_facts import (
 # The typed field of each element type; those of fewer than 32 bits share one.
 _TYPED = {FLOAT: "float_data", DOUBLE: "double_data", INT64: "int64_data"}
 _DTYPES = {FLOAT: "<f4", DOUBLE: "<f8", INT64: "<i8", INT32: "<i4"}
+# Values that are looked at together: those of a file may lie at any byte, and numpy copies them for arithmetic.
+_BLOCK = 1 << 20
 _ALLOWED = frozenset({"dims", "data_type", "name", "raw_data", "float_data", "int32_data", "int64_data", "double_data"})
 
 
-def weight_facts(tensor: Any) -> TensorFacts:
+def weight_facts(tensor: Any, raw: bytes | memoryview) -> TensorFacts:
     """Check a tensor of a file.
 
     Args:
         tensor: The ONNX tensor.
+        raw: Its raw data, in place of what it holds itself.
 
     Returns:
         What is known of it.
@@ -50,7 +54,7 @@ def weight_facts(tensor: Any) -> TensorFacts:
     count = math.prod(dims)
     # Values of fewer than 8 bits are packed into bytes, in both forms.
     length, entries = -(-count * bits // 8), -(-count * bits // 8) if bits < 8 else count
-    raw, listed = tensor.raw_data, getattr(tensor, typed)
+    listed = getattr(tensor, typed)
     right = len(raw) == length and not listed if raw else len(listed) == entries
     if count > MAX_TENSOR_VALUES or not right:
         raise RefusedGraph(
@@ -61,18 +65,23 @@ def weight_facts(tensor: Any) -> TensorFacts:
     return TensorFacts(tensor.data_type, dims, content, constant=True)
 
 
-def _checked_values(element: int, raw: bytes, listed: Any, name: str, *, small: bool) -> tuple[int, ...] | None:
+def _checked_values(
+    element: int, raw: bytes | memoryview, listed: Any, name: str, *, small: bool
+) -> tuple[int, ...] | None:
     dtype = _DTYPES.get(element)
     if dtype is None:
         return None
     if element in (FLOAT, DOUBLE):
         values = np.frombuffer(raw, dtype) if raw else np.array(listed, dtype)
-        # One pass without an array of booleans: the sum of squares is finite only where all values are.
-        with np.errstate(all="ignore"):
-            suspicious = not np.isfinite(np.dot(values, values))
-        if suspicious and not np.isfinite(values).all():
+        if not all(_finite(values[start : start + _BLOCK]) for start in range(0, values.size, _BLOCK)):
             raise RefusedGraph(f"has a tensor {name!r} with NaN or infinite values")
         return None
     if not small:
         return None
     return tuple(int(value) for value in (np.frombuffer(raw, dtype) if raw else listed))
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    # One pass without an array of booleans: the sum of squares is finite only where all values are.
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.dot(values, values)) or np.isfinite(values).all())

@@ -7,12 +7,13 @@ follows from the rules of the operators, never from what the file says. What was
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from offramp.deploy.graph_rules.graph_demand import USUAL_LIMIT, GraphDemand
-from offramp.deploy.graph_rules.graph_walk import STANDARD_DOMAINS, GraphWalk, WalkedGraph
+from offramp.deploy.graph_rules.graph_walk import STANDARD_DOMAINS, GraphWalk
 from offramp.deploy.graph_rules.tensor_facts import RefusedGraph, TensorFacts, for_one
-from offramp.deploy.graph_rules.wire_scan import MAX_FIELDS, scan_wire
+from offramp.deploy.graph_rules.wire_scan import MAX_FIELDS, StrippedFile, scan_wire
 from offramp.errors import BundleError
 
 _LOWEST_OPSET, _LOWEST_IR = 13, 4
@@ -25,21 +26,29 @@ class CheckedGraph:
     """A graph that may run.
 
     Attributes:
-        model: The ONNX model; what was not checked is removed from it.
+        structure: The ONNX model with marks in place of raw data; what was not checked is removed from it.
+        file: The file that it was read from.
         demand: What it takes for one sample.
         inputs: Facts of its inputs by name, in order.
         outputs: Facts of its outputs by name, in order.
     """
 
-    model: Any
+    structure: Any
+    file: StrippedFile
     demand: GraphDemand
     inputs: Mapping[str, TensorFacts]
     outputs: Mapping[str, TensorFacts]
 
     def content(self) -> bytes:
         """The model as an ONNX file: what a runtime is given."""
-        content: bytes = self.model.SerializeToString(deterministic=True)
-        return content
+        return self.file.filled(self.structure.SerializeToString(deterministic=True))
+
+    @cached_property
+    def model(self) -> Any:
+        """The ONNX model, with a copy of its weights."""
+        import onnx
+
+        return onnx.load_model_from_string(self.content())
 
 
 def check_graph(
@@ -66,8 +75,8 @@ def check_graph(
         BundleError: If something is refused.
     """
     try:
-        scan_wire(content)
-        return _checked(_parsed(content), branches, stated, allow_large)
+        file = scan_wire(content)
+        return _checked(_parsed(file.structure), file, branches, stated, allow_large)
     except RefusedGraph as exc:
         raise BundleError(f"{what!r} {exc}.") from exc
 
@@ -85,7 +94,7 @@ def known_shapes(model: Any) -> dict[str, tuple[int, ...]]:
         BundleError: If it is not one that the check accepts.
     """
     try:
-        facts = _walked(model, branches=True, allow_large=True).facts
+        facts = GraphWalk(True, MAX_FIELDS, lambda tensor: tensor.raw_data).run(model.graph).facts
     except RefusedGraph as exc:
         raise BundleError(f"The graph {exc}.") from exc
     return {name: tuple(for_one(size) for size in found.shape) for name, found in facts.items()}
@@ -128,8 +137,11 @@ def _opset(model: Any) -> int:
     return int(opset)
 
 
-def _checked(model: Any, branches: bool, stated: GraphDemand | None, allow_large: bool) -> CheckedGraph:
-    walked = _walked(model, branches=branches, allow_large=allow_large)
+def _checked(
+    model: Any, file: StrippedFile, branches: bool, stated: GraphDemand | None, allow_large: bool
+) -> CheckedGraph:
+    max_nodes = MAX_FIELDS if allow_large else USUAL_LIMIT.nodes
+    walked = GraphWalk(branches, max_nodes, file.data_of).run(model.graph)
     figures = walked.figures
     demand = GraphDemand(figures.nodes, figures.peak_bytes + figures.constant_bytes, figures.total_bytes, figures.macs)
     if stated is not None and (more := demand.beyond(stated)):
@@ -140,11 +152,8 @@ def _checked(model: Any, branches: bool, stated: GraphDemand | None, allow_large
         )
     return CheckedGraph(
         model,
+        file,
         demand,
         {item.name: walked.facts[item.name] for item in model.graph.input},
         {item.name: walked.facts[item.name] for item in model.graph.output},
     )
-
-
-def _walked(model: Any, *, branches: bool, allow_large: bool) -> WalkedGraph:
-    return GraphWalk(branches, MAX_FIELDS if allow_large else USUAL_LIMIT.nodes).run(model.graph)
