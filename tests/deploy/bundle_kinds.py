@@ -1,4 +1,4 @@
-"""A small bundle of every kind of weights: floating point, 8 bits, 4 bits, ternary, and a mixture."""
+"""A small bundle of every kind: weights of floats, 8 bits, 4 bits, ternary and mixed; exits that reuse earlier ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.exits.confidence_measures import confidence
 from offramp.exits.exit_policy import ExitPolicy
+from offramp.nn.exit_link import ExitReuse, build_link
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import prepare_
 from offramp.space.architecture import Precision
@@ -24,13 +25,20 @@ PRECISIONS = {
     "4_bit": (FOUR, FOUR, "1.23.0"),
     "4_bit_branches": (EIGHT, Precision(4, 6), "1.23.0"),
     "ternary": (TERNARY, EIGHT, "1.24.1"),
+    "cascade": (FLOAT, FLOAT, "1.15.0"),
+    "int8_mean": (EIGHT, EIGHT, "1.15.0"),
 }
+REUSE: dict[str, ExitReuse] = {"cascade": "cascade", "int8_mean": "geometric_mean"}
 
 TEMPERATURES = (0.5, 2.0)
 
 
-def quantised(backbone: Precision, branches: Precision) -> EarlyExitNetwork:
+def quantised(backbone: Precision, branches: Precision, reuse: ExitReuse = "none") -> EarlyExitNetwork:
     network = toys.network(2)
+    if reuse != "none":
+        link = build_link(reuse, len(toys.CLASSES))
+        torch.nn.init.normal_(next(link.parameters()), generator=torch.Generator().manual_seed(3))
+        network.links["1"] = link
     if FLOAT == backbone == branches:
         return network.eval()
     network.architecture = replace(network.architecture, precision=backbone, branch_precision=branches)
@@ -41,7 +49,7 @@ def quantised(backbone: Precision, branches: Precision) -> EarlyExitNetwork:
 def write_kind(kind: str, folder: Path) -> None:
     """Write a bundle of two exits; samples and what the network says to them lie beside it in ``<kind>.npz``."""
     backbone, branches, _ = PRECISIONS[kind]
-    network = quantised(backbone, branches)
+    network = quantised(backbone, branches, REUSE.get(kind, "none"))
     inputs = toys.samples(60, seed=11)
     logits = toys.logits_of(network, inputs)
     # Half of the samples are surer.

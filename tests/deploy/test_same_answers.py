@@ -60,7 +60,7 @@ def regrouped(rule: ExitRule, logits: Logits, batch_size: int) -> list[int]:
     """The exits that a session takes, whose stages give the logits of the rows that they are handed."""
     taken = np.full(len(logits[0]), -1)
 
-    def run(stage: int, features: NDArray[np.float32]) -> StageOutput:
+    def run(stage: int, features: NDArray[np.float32], previous: NDArray[np.float32] | None) -> StageOutput:
         rows = features[:, 0].astype(int)
         return StageOutput(None if stage == len(logits) - 1 else features, logits[stage][rows])
 

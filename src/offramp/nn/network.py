@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -86,7 +86,9 @@ class EarlyExitNetwork(nn.Module):
     """A network with early exits.
 
     ``stages[i]`` computes the features of exit ``i`` from those of exit ``i - 1``, the first one from the images.
-    ``branches[i]`` turns them into logits (batch, classes). The last branch is the final classifier.
+    ``branches[i]`` turns them into logits (batch, classes). The last branch is the final classifier. Where exit ``i``
+    has a link, ``links[str(i)]`` adds what the exit before found. No gradient flows back through links, so that an exit
+    is not trained to serve the exits behind it.
 
     Attributes:
         tap_gradient: How gradients of the exits pass into the backbone in training.
@@ -97,9 +99,10 @@ class EarlyExitNetwork(nn.Module):
         branches: One branch per exit.
         input_shape: Shape of an image: channels, height, width.
         num_classes: Number of logits of each exit.
+        links: Links by the number of the exit that reads the logits of the exit before; None = there are none.
 
     Raises:
-        ValueError: There are not as many branches as stages.
+        ValueError: There are not as many branches as stages, or a link is not for an exit behind another one.
     """
 
     def __init__(
@@ -109,13 +112,18 @@ class EarlyExitNetwork(nn.Module):
         branches: Sequence[nn.Module],
         input_shape: tuple[int, int, int],
         num_classes: int,
+        links: Mapping[int, nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        links = links or {}
+        if not all(0 < index < len(branches) for index in links):
+            raise ValueError(f"links must be for exits 1 to {len(branches) - 1}, got {sorted(links)}.")
         if len(stages) != len(branches):
             raise ValueError(f"every stage must have one branch, got {len(stages)} stages, {len(branches)} branches.")
         self.architecture = architecture
         self.stages = nn.ModuleList(stages)
         self.branches = nn.ModuleList(branches)
+        self.links = nn.ModuleDict({str(index): link for index, link in links.items()})
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.tap_gradient: TapGradient = "full"
@@ -128,24 +136,40 @@ class EarlyExitNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Logits (batch, classes) of every exit for ``images`` (batch, channels, height, width)."""
         features = images
-        logits = []
+        logits: list[Tensor] = []
         for index, (stage, branch) in enumerate(zip(self.stages, self.branches, strict=True)):
             entering, features = split_gradient(stage(features), self.tap_gradient, self.num_exits - 1 - index)
-            logits.append(branch(entering))
+            logits.append(self.linked(index, branch(entering), logits[-1] if logits else None))
         return tuple(logits)
 
-    def run_stage(self, index: int, features: Tensor) -> tuple[Tensor, Tensor]:
+    def linked(self, index: int, logits: Tensor, previous: Tensor | None) -> Tensor:
+        """Add what the exit before found, if the exit has a link.
+
+        Args:
+            index: Number of the exit, from 0.
+            logits: Logits of its own branch (batch, classes).
+            previous: Logits of the exit before (batch, classes); None for the first exit.
+
+        Returns:
+            The logits of the exit (batch, classes).
+        """
+        if previous is None or str(index) not in self.links:
+            return logits
+        return cast(Tensor, self.links[str(index)](previous.detach(), logits))
+
+    def run_stage(self, index: int, features: Tensor, previous: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run one stage and its branch.
 
         Args:
             index: Number of the stage, from 0.
             features: Features of the stage before; for the first stage, images (batch, channels, height, width).
+            previous: Logits (batch, classes) of the exit before, which an exit with a link reads.
 
         Returns:
             The features of the stage and the logits (batch, classes) of its exit.
         """
         features = cast(Tensor, self.stages[index](features))
-        return features, cast(Tensor, self.branches[index](features))
+        return features, self.linked(index, cast(Tensor, self.branches[index](features)), previous)
 
     def with_exits(
         self, indices: Sequence[int], end: int | None = None, max_depths: Sequence[int] = ()
@@ -153,6 +177,7 @@ class EarlyExitNetwork(nn.Module):
         """This network with only some of its early exits, perhaps cut behind one of its exits.
 
         The stage of an exit that is left out becomes part of the next stage. All that lies behind the end is removed.
+        A link reads the exit before that is kept, and the first exit has none.
 
         Args:
             indices: Numbers of the early exits to keep, from 0, in increasing order.
@@ -182,7 +207,15 @@ class EarlyExitNetwork(nn.Module):
             [self.branches[place] for place in ends],
             self.input_shape,
             self.num_classes,
+            {place: self.links[str(end)] for place, end in enumerate(ends) if place and str(end) in self.links},
         ).train(self.training)
+
+    def without_links(self) -> "EarlyExitNetwork":
+        """This network with the logits of each exit's own branch alone; it shares its modules with this one."""
+        plain = EarlyExitNetwork(
+            self.architecture, list(self.stages), list(self.branches), self.input_shape, self.num_classes
+        )
+        return plain.train(self.training)
 
     def _architecture_with(self, indices: Sequence[int], end: int, max_depths: Sequence[int]) -> Architecture:
         whole = self.architecture

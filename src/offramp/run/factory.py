@@ -213,6 +213,7 @@ def build_context(
         family,
         space.precisions.choices,
         analog_split(accelerator) if any(config.space.analog_shares) else None,
+        config.space.exit_reuse,
     )
     _check_batch_size(config, dataset, supernet)
     train = config.train

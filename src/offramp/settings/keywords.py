@@ -45,6 +45,8 @@ class KeywordSettings(TypedDict, total=False):
         space__measures: Confidence measures to choose from.
         space__accuracy_drops: Shares of accuracy that leaving early may cost, to choose from.
         space__max_exits: Largest number of early exits of a network.
+        space__exit_reuse: What an exit adds of the logits of the exit before it: none, cascade (a learned matrix times
+            them), geometric_mean (a learned weight per class times them).
         space__elastic_widths: Whether the widths of the stages are searched; otherwise all stages have full width.
         space__precision: Granularity of the searched bit widths: fixed (none), network (backbone, branches), stage,
             layer.
@@ -155,6 +157,7 @@ class KeywordSettings(TypedDict, total=False):
     )
     space__accuracy_drops: tuple[float, ...] | list[float]
     space__max_exits: int
+    space__exit_reuse: Literal["none", "cascade", "geometric_mean"]
     space__elastic_widths: bool
     space__precision: Literal["fixed", "network", "stage", "layer"]
     space__precisions: tuple[str, ...] | list[str]

@@ -37,6 +37,11 @@ class SpaceConfig(Section):
     max_exits: Annotated[int, Field(ge=1, le=6)] = Field(
         default=3, description="Largest number of early exits of a network."
     )
+    exit_reuse: Literal["none", "cascade", "geometric_mean"] = Field(
+        default="none",
+        description="What an exit adds of the logits of the exit before it: none, cascade (a learned matrix "
+        "times them), geometric_mean (a learned weight per class times them).",
+    )
     elastic_widths: bool = Field(
         default=True, description="Whether the widths of the stages are searched; otherwise all stages have full width."
     )

@@ -58,6 +58,7 @@ def sandwich_step(
             exits_train = losses.trained_exits != "final"
             supernet.activate(space.with_all_exits(candidate, rng) if exits_train else candidate.without_exits())
             supernet.tap_gradient = losses.tap_gradient
+            supernet.draw_predecessors(rng)
             with compute.autocast():
                 logits = supernet(images)
             loss = multi_exit_loss(logits, labels, losses, teacher)

@@ -185,9 +185,22 @@ class Workload:
         return sum(shape.num_weights * shape.weight_density for shape in shapes) / weights if weights else 1.0
 
     def static(self) -> "Workload":
-        """The backbone and the final classifier alone: the workload of a network without early exits."""
+        """The backbone and the final classifier alone: the workload of a network without early exits.
+
+        What the final classifier adds of earlier exits is left out, too.
+        """
         last = self.num_stages - 1
-        kept = tuple(
-            replace(layer, stage=0) for layer in self.layers if layer.role is Role.BACKBONE or layer.stage == last
-        )
-        return Workload(name=f"{self.name}.static", layers=kept, exits=self.exits[-1:])
+        kept: list[Layer] = []
+        left_out: set[str] = set()
+        # The value that a sum of which one term is left out stands for.
+        instead: dict[str, str] = {}
+        for layer in self.layers:
+            inputs = tuple(instead.get(name, name) for name in layer.inputs if name not in left_out)
+            if (layer.role is Role.BRANCH and layer.stage != last) or not inputs:
+                left_out.add(layer.name)
+            elif len(inputs) < len(layer.inputs):
+                instead[layer.name] = inputs[0]
+            else:
+                kept.append(replace(layer, stage=0, inputs=inputs))
+        end = instead.get(self.exits[-1], self.exits[-1])
+        return Workload(name=f"{self.name}.static", layers=tuple(kept), exits=(end,))

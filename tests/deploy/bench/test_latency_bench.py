@@ -66,7 +66,7 @@ def test_data_give_the_rates_and_are_replayed(record: ExportRecord) -> None:
 def test_every_exit_is_really_taken(record: ExportRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[int] = []
     run = EarlyExitSession.run_stage
-    monkeypatch.setattr(EarlyExitSession, "run_stage", lambda self, i, x: (stages.append(i), run(self, i, x))[1])
+    monkeypatch.setattr(EarlyExitSession, "run_stage", lambda self, i, *x: (stages.append(i), run(self, i, *x))[1])
     seen: list[Any] = []
     monkeypatch.setattr(bench_module, "measure_in_turn", lambda calls, *_: fake(calls, seen))
     bench(record.path, settings=QUICK)

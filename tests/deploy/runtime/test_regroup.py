@@ -15,7 +15,10 @@ class Stages:
         self.num_stages = num_stages
         self.batches: list[tuple[int, int]] = []
 
-    def run(self, index: int, features: NDArray[np.float32]) -> StageOutput:
+    def run(self, index: int, features: NDArray[np.float32], previous: Logits | None) -> StageOutput:
+        # A stage is given what the exit before said to the same samples.
+        assert (previous is None) == (index == 0)
+        assert previous is None or np.array_equal(previous[:, 0] + 1, features)
         self.batches.append((index, len(features)))
         last = index == self.num_stages - 1
         return StageOutput(None if last else features + 1, np.stack([features, -features], axis=1))

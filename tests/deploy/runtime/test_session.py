@@ -89,9 +89,9 @@ def test_later_stages_do_not_run_for_samples_that_left(session: EarlyExitSession
     seen: list[tuple[int, int]] = []
     run = EarlyExitSession.run_stage
 
-    def spy(self: EarlyExitSession, index: int, features: Any) -> Any:
+    def spy(self: EarlyExitSession, index: int, features: Any, previous: Any) -> Any:
         seen.append((index, len(features)))
-        return run(self, index, features)
+        return run(self, index, features, previous)
 
     monkeypatch.setattr(EarlyExitSession, "run_stage", spy)
     exits = np.array([answer.exit for answer in session.predict(toys.samples(64), batch_size=64)])

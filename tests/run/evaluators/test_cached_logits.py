@@ -7,6 +7,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+import torch
 
 from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.algorithms.exact.exact import Exact
@@ -275,3 +276,32 @@ def test_quantised_candidates_are_judged_one_by_one() -> None:
     assert evaluator.table(smallest.without_exits()) is None
     assert evaluator.evaluate(smallest) == searching.evaluator.evaluate(smallest)
     assert evaluator.num_forwards == 1
+
+
+@pytest.mark.parametrize("reuse", ["cascade", "geometric_mean"])
+def test_exits_that_reuse_earlier_ones_are_judged_from_cached_logits_as_one_by_one(reuse: str) -> None:
+    """Also priced alike; the tables of exits that answer alone do not exist then."""
+    config = with_settings(small_config(), {"space.branches": ("pool_linear", "conv"), "space.exit_reuse": reuse})
+    context = build_context(config, build_dataset(config, SilentReporter()))
+    generator = torch.Generator().manual_seed(0)
+    for link in context.supernet.links:
+        torch.nn.init.normal_(next(link.parameters()), generator=generator)
+    cached, one_by_one = CachedLogitsEvaluator(direct(context), context.space), direct(context)
+    backbone = context.space.min_architecture().without_exits()
+    options = {choice.branch: choice for choice in reversed(context.space.exit_options(backbone))}
+    first, every = options["conv"], context.space.exit_options(backbone)
+    later = [choice for choice in every if choice.tap > first.tap]
+    # Taps 0 and 2 have options here.
+    assert {choice.tap for choice in every} == {0, 2}
+    for exits in ((first,), (first, later[0]), (later[-1],), (first, later[-1])):
+        architecture = replace(backbone, exits=exits)
+        ours, theirs = cached.evaluate(architecture), one_by_one.evaluate(architecture)
+        assert ours.status is Status.COMPLETE
+        assert ours.values == pytest.approx(theirs.values)
+        assert ours.details is not None
+        assert theirs.details is not None
+        assert ours.details.cost == theirs.details.cost
+        # A static network has no exit before its classifier, whatever the network that it came along with.
+        assert [item.values for item in ours.statics] == [pytest.approx(item.values) for item in theirs.statics]
+    assert cached.num_forwards == 1
+    assert cached.table(backbone) is None

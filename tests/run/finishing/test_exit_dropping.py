@@ -36,8 +36,13 @@ def price(places: tuple[int, ...]) -> CostReport:
 
 def kept(first: int, second: int, drop: float = 0.0, most: float = math.inf, *bounds: Constraint) -> KeptExits:
     """Exit 0 is sure about so many samples, exit 1 about as many, the final one about all."""
-    answers = [logits(first), logits(second), logits(8)]
-    return exits_worth_keeping(answers, LABELS, price, PolicyChoice("max_probability", drop), bounds, most_product=most)
+    every = [logits(first), logits(second), logits(8)]
+
+    def answers(places: tuple[int, ...]) -> list[NDArray[np.float32]]:
+        return [every[place] for place in (*places, 2)]
+
+    choice = PolicyChoice("max_probability", drop)
+    return exits_worth_keeping(2, answers, LABELS, price, choice, bounds, most_product=most)
 
 
 def test_an_exit_that_nobody_may_leave_at_is_dropped() -> None:

@@ -21,7 +21,6 @@ from offramp.run.finishing.exit_dropping import KeptExits, exits_worth_keeping
 from offramp.run.finishing.finisher import WEIGHTS, Finisher
 from offramp.run.finishing.targets import Selection
 from offramp.settings.by_name import with_settings
-from offramp.train.loss import LossSettings
 from tests.conftest import small_config
 
 
@@ -101,39 +100,6 @@ def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
     default, one, light = map(weights_of, trained)
     assert default == one
     assert light != one
-
-
-def test_exits_are_trained_after_the_backbone_where_the_settings_say_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first epochs train the final exit alone, the others the early exits; each way of training has its losses."""
-    config = small_config(
-        fine_tune__epochs=5,
-        fine_tune__teacher="later_exits",
-        train__exit_training="after_backbone",
-        train__backbone_share=0.4,
-        train__sample_weighting="reaching",
-        train__gradient_equilibrium=True,
-    )
-    context = build_context(config, build_dataset(config, SilentReporter()))
-    trained: list[LossSettings] = []
-
-    def recorded(network: Any, losses: LossSettings, *others: Any) -> Any:
-        def step(images: Any, labels: Any, rng: Any) -> torch.Tensor:
-            trained.append(losses)
-            return torch.zeros(())
-
-        return step
-
-    monkeypatch.setattr("offramp.run.finishing.finisher.plain_step", recorded)
-    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
-    network = context.supernet.extract(architecture)
-    with SilentReporter().task("finishing") as task:
-        Finisher(context)._fine_tune(network, tmp_path / "weights.safetensors", task, None, False)
-    steps = len(trained) // 5
-    assert [item.trained_exits for item in trained] == ["final"] * 2 * steps + ["early"] * 3 * steps
-    assert all(item.later_exits_teach and item.gradient_equilibrium for item in trained)
-    assert {item.sample_weighting for item in trained} == {"reaching"}
 
 
 @pytest.mark.parametrize("quantize", [False, True])

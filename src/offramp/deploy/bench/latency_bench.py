@@ -235,9 +235,9 @@ def _chain_calls(session: EarlyExitSession, sample: NDArray[np.float32]) -> list
 
 
 def _run_chain(session: EarlyExitSession, rule: ExitRule, sample: NDArray[np.float32], last: int) -> None:
-    features, logits = sample, []
+    features, logits = sample, list[NDArray[np.float32]]()
     for index in range(last + 1):
-        output = session.run_stage(index, features)
+        output = session.run_stage(index, features, logits[-1] if logits else None)
         if output.features is not None:
             logits.append(output.logits)
             rule.leaves(logits)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from offramp.deploy.bundle.manifest import (
     EARLY_EXIT_FILE,
     MODEL_FILE,
     SCHEMA,
+    SCHEMA_WITH_LOGITS,
     SCHEMA_WITH_RULE,
     Manifest,
     color_mode_of,
@@ -167,12 +168,19 @@ def export_bundle(
             test_accuracy=test_accuracy,
             guarantee=guarantee,
             rule=rule.name,
-            schema=SCHEMA if rule.name == "threshold" else SCHEMA_WITH_RULE,
+            schema=_schema(network, rule),
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
     draft = _Draft(network, target, contents, manifest, rule.rule, checks_from(given, NUM_CHECKS, seed), len(given))
     return draft.write_verified(tolerance)
+
+
+def _schema(network: EarlyExitNetwork, rule: RuleNotation) -> Literal[1, 2, 3]:
+    """The lowest version of the format whose readers run the bundle as it is meant."""
+    if len(network.links):
+        return SCHEMA_WITH_LOGITS
+    return SCHEMA if rule.name == "threshold" else SCHEMA_WITH_RULE
 
 
 def _listed(contents: dict[str, bytes]) -> tuple[BundleFile, ...]:

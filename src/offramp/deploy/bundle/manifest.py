@@ -30,9 +30,11 @@ from offramp.jsonio import check_finite, from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
-# Readers of schema 1 know thresholds on confidences alone: what they would misread is of schema 2.
+# Readers of schema 1 know thresholds on confidences alone: what they would misread is of schema 2. Readers of schema 2
+# know stages that read features alone: those that also read logits are of schema 3.
 SCHEMA: Final = 1
 SCHEMA_WITH_RULE: Final = 2
+SCHEMA_WITH_LOGITS: Final = 3
 MODEL_FILE = "model.onnx"
 EARLY_EXIT_FILE = "model_early_exit.onnx"
 
@@ -68,7 +70,8 @@ class Manifest:
         guarantee: What is promised for the thresholds; None for nothing.
         verification: How the files were verified; None in older bundles.
         format: What the file is.
-        schema: Version of the format: 2 where a reader must know exit rules by name.
+        schema: Version of the format: 2 where a reader must know exit rules by name, 3 where stages read the logits of
+            the exit before.
         rule: Name of the exit rule whose thresholds the exits have, see `RuleNotation`.
         oldest_runtime: The oldest version of onnxruntime that runs the files; None in older bundles.
     """
@@ -93,7 +96,7 @@ class Manifest:
     guarantee: Guarantee | None = None
     verification: Verification | None = None
     format: Literal["offramp-bundle"] = FORMAT
-    schema: Literal[1, 2] = SCHEMA
+    schema: Literal[1, 2, 3] = SCHEMA
     rule: str = "threshold"
     oldest_runtime: str | None = None
 
@@ -163,12 +166,20 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
     for e in manifest.exits:
         if not is_temperature(e.temperature):
             yield f"exit {e.index} must have a temperature from 1e-6 to 1e6, got {e.temperature}"
+    yield from _link_faults(manifest)
     last = manifest.exits[-1]
     if last.threshold is not None or last.tap is not None:
         yield "the final exit must have neither a threshold nor a tap"
     chosen = [(choice.tap, choice.branch) for choice in manifest.architecture.exits]
     if chosen != [(e.tap, e.branch) for e in early] or last.branch != manifest.architecture.classifier_branch:
         yield "`exits` must be those of `architecture`"
+
+
+def _link_faults(manifest: Manifest) -> Iterator[str]:
+    if manifest.exits[0].reads_logits:
+        yield "exit 0 must not read the logits of an exit before it, since there is none"
+    if any(e.reads_logits for e in manifest.exits) and manifest.schema != SCHEMA_WITH_LOGITS:
+        yield f"exits that read the logits of the exit before need schema {SCHEMA_WITH_LOGITS}, got {manifest.schema}"
 
 
 def _rule_faults(manifest: Manifest) -> Iterator[str]:
@@ -178,8 +189,8 @@ def _rule_faults(manifest: Manifest) -> Iterator[str]:
             "a rule of another package needs that package to be installed"
         )
         return
-    if manifest.rule != "threshold" and manifest.schema != SCHEMA_WITH_RULE:
-        yield f"`rule` {manifest.rule!r} needs schema {SCHEMA_WITH_RULE}, got {manifest.schema}"
+    if manifest.rule != "threshold" and manifest.schema < SCHEMA_WITH_RULE:
+        yield f"`rule` {manifest.rule!r} needs schema {SCHEMA_WITH_RULE} or later, got {manifest.schema}"
     if manifest.exits and all(e.threshold is not None and math.isfinite(e.threshold) for e in manifest.exits[:-1]):
         yield from EXIT_RULES.get(manifest.rule).faults(manifest.rule_notation, len(manifest.exits))
 
@@ -283,10 +294,10 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
         raise BundleError(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
-    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE):
+    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE, SCHEMA_WITH_LOGITS):
         raise BundleError(
-            f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schemas {SCHEMA} and "
-            f"{SCHEMA_WITH_RULE}. "
+            f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schemas {SCHEMA} to "
+            f"{SCHEMA_WITH_LOGITS}. "
             "Use the offramp version that wrote the bundle, or export it again."
         )
     manifest = from_data(Manifest, data, what=what, error=BundleError)

@@ -83,6 +83,7 @@ class BundleExit:
         validation_rate: The share of validation samples that left there; None where that is not known.
         cost: What a sample costs that leaves there; None where that is not known.
         temperature: What its logits are divided by before a confidence is taken.
+        reads_logits: Whether its stage graph also reads the logits of the exit before; see `offramp.nn.exit_link`.
     """
 
     index: int
@@ -93,6 +94,7 @@ class BundleExit:
     validation_rate: float | None = None
     cost: ExitCost | None = None
     temperature: float = 1.0
+    reads_logits: bool = False
 
 
 @dataclass(frozen=True)

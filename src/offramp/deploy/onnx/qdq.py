@@ -16,6 +16,7 @@ from offramp.deploy.onnx.integer_weights import NAME_ENDS, opset_of_weights
 from offramp.deploy.runtime.oldest_runtime import is_installed, oldest_runtime
 from offramp.errors import ExportError
 from offramp.nn.analog.analog_convolution import AnalogPart
+from offramp.nn.exit_link import ExitLink
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.activation_layers import (
     GridMaxPool,
@@ -235,7 +236,8 @@ def to_qdq_(network: EarlyExitNetwork) -> None:
         network: The network.
     """
     sources = stage_sources(network)
-    for part in (*network.stages, *network.branches):
+    links = [cast(ExitLink, link).weights for link in network.links.values()]
+    for part in (*network.stages, *network.branches, *links):
         for name, module in list(part.named_modules()):
             new = _as_qdq(module)
             if new is not None:

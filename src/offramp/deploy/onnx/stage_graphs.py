@@ -15,7 +15,7 @@ from offramp.deploy.onnx.integer_weights import state_zero_points_, store_narrow
 from offramp.deploy.onnx.plain_pools import plain_pools_
 from offramp.deploy.onnx.qdq import to_qdq_
 from offramp.deploy.onnx.simplify import use_global_pooling_
-from offramp.deploy.onnx.value_names import BATCH, exit_name, features_name, input_name, output_names
+from offramp.deploy.onnx.value_names import BATCH, exit_name, input_names, output_names
 from offramp.errors import ExportError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import is_prepared
@@ -38,6 +38,19 @@ class _Stage(nn.Module):
         return (logits,) if self.last else (features, logits)
 
 
+class _LinkedStage(nn.Module):
+    """A stage whose exit also reads the logits of the exit before."""
+
+    def __init__(self, stage: _Stage, link: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+        self.link = link
+
+    def forward(self, features: Tensor, previous: Tensor) -> tuple[Tensor, ...]:
+        *onward, logits = self.stage(features)
+        return (*onward, self.link(previous, logits))
+
+
 def frozen_copy(network: EarlyExitNetwork) -> EarlyExitNetwork:
     """The network as it is deployed: float32, on the CPU, in evaluation mode; the original stays as it is.
 
@@ -56,9 +69,9 @@ def frozen_copy(network: EarlyExitNetwork) -> EarlyExitNetwork:
 def stage_models(network: EarlyExitNetwork) -> list[Any]:
     """One ONNX model per stage, the batch size left open.
 
-    Stage ``i`` reads ``images`` or ``features_{i-1}`` and gives ``features_i`` (not the last) and ``exit_i``, the
-    logits. One that is prepared for quantisation is written with QuantizeLinear and DequantizeLinear. Raises
-    ExportError for a module that cannot be written as ONNX.
+    Stage ``i`` reads ``images`` or ``features_{i-1}`` and, where its exit has a link, ``exit_{i-1}``. It gives
+    ``features_i`` (not the last) and ``exit_i``, the logits. One that is prepared for quantisation is written with
+    QuantizeLinear and DequantizeLinear. Raises ExportError for a module that cannot be written as ONNX.
 
     Args:
         network: The network.
@@ -72,18 +85,22 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
         to_qdq_(frozen)
     plain_pools_(frozen)
     # Two samples: with one, the exporter would take the batch size for a constant.
-    features = torch.zeros(2, *network.input_shape)
-    models = []
+    features, logits = torch.zeros(2, *network.input_shape), torch.zeros(2, network.num_classes)
+    models, links = [], dict(frozen.links.items())
     for index, (stage, branch) in enumerate(zip(frozen.stages, frozen.branches, strict=True)):
         names = output_names(index, frozen.num_exits)
-        part = _Stage(stage, branch, last=len(names) == 1).eval()
-        models.append(_export(part, features, input_name(index), names, f"Stage {index}"))
+        link = links.get(str(index))
+        plain = _Stage(stage, branch, last=len(names) == 1)
+        part = plain if link is None else _LinkedStage(plain, link)
+        sources = input_names(index, reads_logits=link is not None)
+        examples = (features, logits)[: len(sources)]
+        models.append(_export(part.eval(), examples, sources, names, f"Stage {index}"))
         if prepared:
             store_narrow_weights_(models[-1])
             state_zero_points_(models[-1])
         finish_model_(models[-1])
         with torch.inference_mode():
-            features = part(features)[0].clone()
+            features = part(*examples)[0].clone()
     return models
 
 
@@ -101,18 +118,19 @@ def _level_versions_(models: Sequence[Any]) -> None:
         model.ir_version = ir_version
 
 
-def _export(part: nn.Module, example: Tensor, source: str, results: list[str], what: str) -> Any:
+def _export(part: nn.Module, examples: tuple[Tensor, ...], sources: list[str], results: list[str], what: str) -> Any:
+    batch = {0: torch.export.Dim(BATCH)}
     try:
         with _quiet():
             program = torch.onnx.export(
                 part,
-                (example,),
+                examples,
                 dynamo=True,
                 verbose=False,
                 opset_version=EXPORT_OPSET,
-                input_names=[source],
+                input_names=sources,
                 output_names=results,
-                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                dynamic_shapes=(batch,) * len(examples),
                 external_data=False,
             )
     # The exporter runs the user's modules and may raise anything; whatever it is, the sentence is the same.
@@ -170,10 +188,10 @@ def joined_model(stages: Sequence[Any]) -> Any:
     joined = parts[0]
     for index, following in enumerate(parts[1:], start=1):
         outputs = [exit_name(i) for i in range(index)] + output_names(index, len(stages))
-        # Both graphs may use one name only where they are joined, so the next input gets one of its own meanwhile.
-        rename_values(following.graph, {features_name(index - 1): f"stage_{index}/input"})
-        link = [(features_name(index - 1), f"stage_{index}/input")]
-        joined = onnx.compose.merge_models(joined, following, io_map=link, outputs=outputs)
+        # Both graphs may use one name only where they are joined, so the next inputs get names of their own meanwhile.
+        shared = {value.name: f"stage_{index}/input_{place}" for place, value in enumerate(following.graph.input)}
+        rename_values(following.graph, shared)
+        joined = onnx.compose.merge_models(joined, following, io_map=list(shared.items()), outputs=outputs)
     joined.graph.name = "early_exit_network"
     joined.producer_name = "offramp"
     finish_model_(joined)

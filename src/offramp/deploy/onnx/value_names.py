@@ -40,6 +40,19 @@ def input_name(index: int) -> str:
     return IMAGES if index == 0 else features_name(index - 1)
 
 
+def input_names(index: int, *, reads_logits: bool) -> list[str]:
+    """Names of the inputs of stage ``index``.
+
+    Args:
+        index: Index of the stage, from 0.
+        reads_logits: Whether its exit reads the logits of the exit before.
+
+    Returns:
+        The names: the features, then the logits of the exit before where they are read.
+    """
+    return [input_name(index), exit_name(index - 1)] if reads_logits else [input_name(index)]
+
+
 def output_names(index: int, num_stages: int) -> list[str]:
     """Names of the outputs of stage ``index``; the last stage hands no features on.
 

@@ -55,7 +55,8 @@ class Regrouper:
     Args:
         num_stages: The number of stages.
         batch_size: How many samples are run together.
-        run: Gives a stage's output for a batch.
+        run: Gives a stage's output for a batch: number of the stage, features, and the logits of the exit before (None
+            for the first stage).
         leaves: Says, from the logits of the exits that samples went through, which of them leave.
     """
 
@@ -63,7 +64,7 @@ class Regrouper:
         self,
         num_stages: int,
         batch_size: int,
-        run: Callable[[int, NDArray[np.float32]], StageOutput],
+        run: Callable[[int, NDArray[np.float32], Logits | None], StageOutput],
         leaves: Callable[[tuple[Logits, ...]], NDArray[np.bool_]],
     ) -> None:
         self._waiting: list[list[_Group]] = [[] for _ in range(num_stages)]
@@ -106,7 +107,7 @@ class Regrouper:
         return left
 
     def _step(self, stage: int, group: _Group) -> list[Left]:
-        output = self._run(stage, group.features)
+        output = self._run(stage, group.features, group.logits[-1] if group.logits else None)
         if output.features is None:
             return [Left(group.rows, stage, output.logits)]
         logits = (*group.logits, output.logits)

@@ -86,7 +86,7 @@ class EarlyExitSession:
         loaded = load_graphs(files, self.manifest, num_threads, allow_large=allow_large)
         self._stages, self._fitting = loaded.sessions, loaded.batch_size
         self._check_shapes()
-        self._inputs_of_stages = [session.get_inputs()[0].name for session in self._stages]
+        self._inputs_of_stages = [[item.name for item in session.get_inputs()] for session in self._stages]
 
     @property
     def rule(self) -> ExitRule:
@@ -211,10 +211,11 @@ class EarlyExitSession:
         batch_size = self._fitting(batch_size)
         collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]
         for start in range(0, len(inputs), batch_size):
-            features = inputs[start : start + batch_size]
+            features, logits = inputs[start : start + batch_size], None
             for index in range(len(self._stages)):
-                output = self.run_stage(index, features)
-                collected[index].append(output.logits)
+                output = self.run_stage(index, features, logits)
+                logits = output.logits
+                collected[index].append(logits)
                 features = features if output.features is None else output.features
         empty = np.empty((0, len(self.manifest.class_names)), dtype=np.float32)
         return tuple(np.concatenate([empty, *parts]) for parts in collected)
@@ -229,20 +230,27 @@ class EarlyExitSession:
                 answers[row] = Prediction(int(label), name, item.index, float(confidence), item.cost)
         return tuple(answer for answer in answers if answer is not None)
 
-    def run_stage(self, index: int, features: NDArray[np.float32]) -> StageOutput:
+    def run_stage(
+        self, index: int, features: NDArray[np.float32], previous: NDArray[np.float32] | None = None
+    ) -> StageOutput:
         """Run one stage graph.
 
         Args:
             index: Index of the stage, from 0.
             features: What the stage before gave, or prepared inputs.
+            previous: Logits of the exit before, (samples, classes), which some stages read; None for the first stage.
 
         Returns:
             Its output.
 
         Raises:
             BundleError: If it cannot be run, gives other logits than the manifest says, or logits that are not finite.
+            InputError: If the stage reads the logits of the exit before, and they are not given.
         """
-        feeds = {self._inputs_of_stages[index]: features}
+        names = self._inputs_of_stages[index]
+        if len(names) > 1 and previous is None:
+            raise InputError(f"Stage {index} reads the logits of exit {index - 1}: give them as `previous`.")
+        feeds = dict(zip(names, (features, previous), strict=False))
         outputs = run(self._stages[index], None, feeds, f"Stage {index} of {str(self.path)!r}")
         logits = outputs[-1]
         if logits.shape != (len(features), len(self.manifest.class_names)):
@@ -283,14 +291,17 @@ class EarlyExitSession:
         for index, session in enumerate(self._stages):
             what = f"Stage {index} of {str(self.path)!r}"
             inputs, outputs = session.get_inputs(), session.get_outputs()
+            read = 2 if self.manifest.exits[index].reads_logits else 1
             wanted = 1 if index == len(self._stages) - 1 else 2
-            if len(inputs) != 1 or len(outputs) != wanted:
+            if len(inputs) != read or len(outputs) != wanted:
                 raise BundleError(
-                    f"{what} must have 1 input and {wanted} output(s), got {len(inputs)} and {len(outputs)}."
+                    f"{what} must have {read} input(s) and {wanted} output(s), got {len(inputs)} and {len(outputs)}."
                 )
             if _sizes(inputs[0], what) != expected:
                 raise BundleError(f"{what} must read samples of shape {expected}, but reads {inputs[0].shape[1:]}.")
             classes = len(self.manifest.class_names)
+            if read == 2 and _sizes(inputs[1], what) != [classes]:
+                raise BundleError(f"{what} must read {classes} logits of the exit before, not {inputs[1].shape[1:]}.")
             if _sizes(outputs[-1], what) != [classes]:
                 raise BundleError(f"{what} must give {classes} logits, but its output is {outputs[-1].shape[1:]}.")
             expected = _sizes(outputs[0], what)

@@ -49,12 +49,14 @@ def lower(network: EarlyExitNetwork, name: str | None = None) -> Workload:
     """
     watcher = _Watcher(network)
     exits = []
+    logits: Tensor | None = None
     with evaluating(network), watcher.naming(), torch.no_grad():
         features = _example(network)
         watcher.remember(features, GRAPH_INPUT)
         for index, (stage, branch) in enumerate(zip(network.stages, network.branches, strict=True)):
             features = watcher.run(stage, features, index, Role.BACKBONE)
-            logits = watcher.run(branch, features, index, Role.BRANCH)
+            own = watcher.run(branch, features, index, Role.BRANCH)
+            logits = own if logits is None else watcher.link(index, own, logits)
             exits.append(watcher.producer(logits))
     if watcher.faults:
         raise UnsupportedLayerError(
@@ -122,6 +124,11 @@ class _Watcher(TorchFunctionMode):
         if not isinstance(result, Tensor) or id(result) not in self._producers:
             raise WorkloadError(f"the {role} of stage {stage} must give one tensor computed from its input.")
         return result
+
+    def link(self, index: int, logits: Tensor, previous: Tensor) -> Tensor:
+        """Add what the exit before found; layers of the link belong to the branch that was run last."""
+        with self:
+            return self.network.linked(index, logits, previous)
 
     @contextlib.contextmanager
     def naming(self) -> Iterator[None]:

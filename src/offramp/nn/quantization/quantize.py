@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from offramp.errors import ConfigError, InputError, UnsupportedLayerError
+from offramp.nn.exit_link import ExitLink
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.nn.quantization.activation_layers import QuantizedLayer
 from offramp.nn.quantization.integer_layers import Dequantize, to_integer
@@ -41,7 +42,8 @@ def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
     """Prepare a float network for quantisation-aware training at the bit widths of its architecture and its marks.
 
     Batch norms are merged with their convolutions, the image is quantised to 8 bits, and sums and averages get grids.
-    Logits of matrix layers are not quantised. Parts with weights and activations of 32 bits do not change.
+    Logits of matrix layers are not quantised, and what a link adds to them is added in floating point. Parts with
+    weights and activations of 32 bits do not change.
     Optimisers must be made afterwards, because parameters change.
 
     Args:
@@ -57,14 +59,14 @@ def prepare_(network: EarlyExitNetwork, images: Iterable[Tensor]) -> None:
     if is_prepared(network):
         raise ConfigError("This network is prepared for quantisation already. Prepare a float network.")
     check_architecture_precisions(architecture)
-    stages, branches = network.stages, network.branches
+    before = network.stages, network.branches, network.links
     mode, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
-    network.stages, network.branches = _rewritten(network)
+    network.stages, network.branches, network.links = _rewritten(network)
     network.to(device).train(mode)
     try:
         _fit_grids(network, images)
     except BaseException:
-        network.stages, network.branches = stages, branches
+        network.stages, network.branches, network.links = before
         raise
 
 
@@ -85,8 +87,8 @@ def check_architecture_precisions(architecture: Architecture) -> None:
         check_precision(architecture.exit_precision(index), "branches")
 
 
-def _rewritten(network: EarlyExitNetwork) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """Copies of stages and branches in quantised form."""
+def _rewritten(network: EarlyExitNetwork) -> tuple[nn.ModuleList, nn.ModuleList, nn.ModuleDict]:
+    """Copies of stages, branches and links in quantised form."""
     architecture = network.architecture
     source: QuantizedLayer | None = None
     stages: list[nn.Module] = []
@@ -107,7 +109,19 @@ def _rewritten(network: EarlyExitNetwork) -> tuple[nn.ModuleList, nn.ModuleList]
             branch = rewrite_part(branch, name, precision, source, input_bits=bits, logits=True).module
         stages.append(stage)
         branches.append(branch)
-    return nn.ModuleList(stages), nn.ModuleList(branches)
+    links = {key: _rewritten_link(network, int(key)) for key in network.links}
+    return nn.ModuleList(stages), nn.ModuleList(branches), nn.ModuleDict(links)
+
+
+def _rewritten_link(network: EarlyExitNetwork, index: int) -> nn.Module:
+    """A copy of a link whose weights are quantised, and the logits that enter them."""
+    link = copy.deepcopy(cast(ExitLink, network.links[str(index)]))
+    precision = network.architecture.exit_precision(index)
+    if _is_quantised(link, precision):
+        bits = None if precision.activation_bits == FLOAT_BITS else precision.activation_bits
+        name = f"the link of exit {index}"
+        link.weights = rewrite_part(link.weights, name, precision, None, input_bits=bits, logits=True).module
+    return link
 
 
 def _is_quantised(part: nn.Module, precision: Precision) -> bool:
@@ -202,6 +216,8 @@ def convert_(network: EarlyExitNetwork) -> None:
             if source is not None and not isinstance(part, fx.GraphModule):
                 parts[index] = nn.Sequential(Dequantize(source), part)
         before = sources[index]
+    for link in network.links.values():
+        _convert_layers_(cast(ExitLink, link).weights)
     network.eval().requires_grad_(False)
 
 

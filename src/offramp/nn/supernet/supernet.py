@@ -1,9 +1,11 @@
 """Supernet: one set of weights for every backbone of a space, every tap and every branch type."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch, LayeredBranch
 from offramp.nn.elastic.analog_channels import AnalogChannelRule
+from offramp.nn.exit_link import ExitLink, ExitReuse, build_link
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
 from offramp.nn.quantization.precision_marks import mark_precision_, marked_precision
 from offramp.nn.supernet.active_analog_shares import SupernetAnalogChannels
@@ -50,6 +53,7 @@ class Supernet(nn.Module):
         quantizers: quantisers between the parts; None = floating point.
         analog: analog channels of the layers; None = all channels are digital.
         tap_gradient: how gradients of the exits pass into the backbone in training.
+        links: links of the exits at each tap, and of the final classifier; empty = exits reuse nothing.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Supernet(nn.Module):
         family: BackboneFamily | None = None,
         precisions: Sequence[Precision] = (),
         analog: AnalogChannelRule | None = None,
+        exit_reuse: ExitReuse = "none",
     ) -> None:
         """Build the backbone and the branches.
 
@@ -74,6 +79,7 @@ class Supernet(nn.Module):
             family: builds the backbone; None = the registered family that has the name of the space.
             precisions: bit widths that architectures may have; empty = the supernet computes in floating point.
             analog: says which channels an analog core computes; None = all channels are digital.
+            exit_reuse: what an exit does with the logits of the exit before it. The branch types of a tap share a link.
 
         Raises:
             ConfigError: if ``input_shape`` or ``num_classes`` is out of range.
@@ -93,6 +99,9 @@ class Supernet(nn.Module):
             final_names = tuple(dict.fromkeys((*branches, DEFAULT_FINAL_BRANCH)))
             self.final = self._build_branches(final_names, len(features) - 1, features[-1])
             self.final.update(self.backbone.own_heads(num_classes))
+        num_links = 0 if exit_reuse == "none" else len(features)
+        self.links = nn.ModuleList(build_link(exit_reuse, num_classes) for _ in range(num_links))
+        self._predecessors: tuple[int, ...] | None = None
         self.quantizers = SupernetQuantizers(self, precisions, len(features)) if precisions else None
         self.analog = None if analog is None else SupernetAnalogChannels(self.backbone, self.taps, analog)
         self.tap_gradient: TapGradient = "full"
@@ -122,6 +131,7 @@ class Supernet(nn.Module):
             return
         check_architecture(architecture, self.space, tuple(self.final), self.branch_names)
         self._active = None  # stays so if something below fails
+        self._predecessors = None
         self.backbone.activate(architecture.stages)
         blocks = self.backbone.active_blocks
         features = self.backbone.features(self.input_shape, architecture.resolution)
@@ -151,6 +161,31 @@ class Supernet(nn.Module):
             raise ConfigError(f"a branch of type {choice.branch!r} must have no choice of layers, got {choice.layers}.")
         return branch
 
+    def draw_predecessors(self, rng: np.random.Generator) -> None:
+        """Choose at random, for the training forwards to come, the exit whose logits each active exit reads.
+
+        The candidates of a search have few of the exits that are trained together, so an exit must be able to follow
+        any other one, or none. In evaluation, an exit reads the exit before it.
+
+        Args:
+            rng: source of randomness; it is not used where exits reuse nothing.
+        """
+        count = len(self._subnet().branches)
+        self._predecessors = tuple(int(rng.integers(-1, place)) for place in range(count)) if self.links else None
+
+    def _link(self, step: ActiveBlock) -> ExitLink | None:
+        """The link of the exit at a block; all branch types of a tap share it, as do all final classifiers."""
+        active = self._subnet()
+        is_final = step is active.blocks[-1] and active.architecture.head is None
+        return cast(ExitLink, self.links[-1 if is_final else step.tap]) if self.links else None
+
+    def _linked(self, step: ActiveBlock, logits: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """Logits of an exit, given those of its own branch and those of the exits before it."""
+        drawn = self._predecessors if self.training else None
+        place = len(before) - 1 if drawn is None else drawn[len(before)]
+        link = self._link(step)
+        return logits if link is None or place < 0 else cast(Tensor, link(before[place].detach(), logits))
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the active architecture.
 
@@ -173,7 +208,7 @@ class Supernet(nn.Module):
                 entering, features = split_gradient(features, self.tap_gradient, num_behind)
                 if self.quantizers is not None:
                     entering = self.quantizers.branch_input(step.tap, entering)
-                logits.append(branch(entering))
+                logits.append(self._linked(step, branch(entering), logits))
         return tuple(logits)
 
     def extract(self, architecture: Architecture) -> EarlyExitNetwork:
@@ -188,7 +223,9 @@ class Supernet(nn.Module):
         before = self.active_architecture
         self.activate(architecture)
         active = self._subnet()
-        stages, branches = [], []
+        stages: list[nn.Module] = []
+        branches: list[nn.Module] = []
+        links: dict[int, nn.Module] = {}
         stage = nn.Sequential()
         if input_size(self.input_shape, architecture.resolution) != self.input_shape[1:]:
             stage.add_module("resize", Resize(active.resize.height, active.resize.width))
@@ -199,12 +236,15 @@ class Supernet(nn.Module):
             stage.add_module(f"block{step.tap}", block)
             branch = active.branches.get(step.tap)
             if branch is not None:
+                link = self._link(step)
+                if link is not None and stages:
+                    links[len(stages)] = copy.deepcopy(link)
                 stages.append(stage)
                 branches.append(branch.extract())
                 stage = nn.Sequential()
         if before is not None:
             self.activate(before)
-        network = EarlyExitNetwork(architecture, stages, branches, self.input_shape, self.num_classes)
+        network = EarlyExitNetwork(architecture, stages, branches, self.input_shape, self.num_classes, links)
         return network.train(self.training)
 
     def recalibrate_batch_norm_(self, batches: Iterable[Tensor]) -> None:

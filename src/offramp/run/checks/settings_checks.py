@@ -62,6 +62,7 @@ def check_settings(config: Config) -> Accelerator:
     for target in config.deploy.targets:
         check_target_ready(DEPLOYMENT_TARGETS.get(target))
     _check_analog(config, accelerator)
+    _check_exit_reuse(config)
     _check_pruning(config, accelerator)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = fixed_precisions(config)
@@ -95,6 +96,20 @@ def _check_analog(config: Config, accelerator: Accelerator) -> None:
         raise ConfigError(
             f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
             f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
+        )
+
+
+def _check_exit_reuse(config: Config) -> None:
+    reuse = config.space.exit_reuse
+    if reuse != "none" and config.search.algorithm == "exact":
+        raise ConfigError(
+            f"search.algorithm exact solves exits that answer independently of each other, but with space.exit_reuse "
+            f"{reuse} an exit depends on the one before. Choose another algorithm, such as nsga2, or exit_reuse none."
+        )
+    if reuse != "none" and any(config.space.analog_shares):
+        raise ConfigError(
+            f"space.exit_reuse {reuse} cannot be combined with space.analog_shares: sums of logits have no form on an "
+            "analog core. Leave one of the two out."
         )
 
 

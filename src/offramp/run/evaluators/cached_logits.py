@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -55,12 +56,27 @@ class HasExitOptions(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Cached:
-    """Logits (samples, classes) of the final classifier and of every option of one backbone, and their workloads."""
+    """Logits (samples, classes) of the final classifier and of every option of one backbone, and their workloads.
+
+    The logits are those of the branches alone; ``links`` has the links of the exits by tap, the final one's under None.
+    """
 
     options: tuple[ExitChoice, ...]
     logits: dict[ExitChoice, NDArray[np.float32]]
     final: NDArray[np.float32]
     workloads: ExitWorkloads
+    links: dict[int | None, nn.Module]
+
+    @torch.inference_mode()
+    def answers(self, exits: Sequence[ExitChoice]) -> list[NDArray[np.float32]]:
+        """Logits of the network with these exits, the final one last: each adds what the exit before found."""
+        found: list[NDArray[np.float32]] = []
+        for tap, own in [*((choice.tap, self.logits[choice]) for choice in exits), (None, self.final)]:
+            link = self.links.get(tap)
+            if found and link is not None:
+                own = link(torch.from_numpy(found[-1]), torch.from_numpy(own)).numpy()
+            found.append(own)
+        return found
 
 
 class CachedLogitsEvaluator:
@@ -126,7 +142,7 @@ class CachedLogitsEvaluator:
 
     def _evaluated(self, architecture: Architecture, cached: _Cached) -> Evaluation:
         direct = self._direct
-        logits = [*(cached.logits[choice] for choice in architecture.exits), cached.final]
+        logits = cached.answers(architecture.exits)
         cost = self._price(architecture)
         point: OperatingPoint = choose_operating_point(
             logits,
@@ -187,10 +203,11 @@ class CachedLogitsEvaluator:
             backbone: The architecture without exits.
 
         Returns:
-            The table; None if the backbone cannot be run or priced, or candidates are quantised.
+            The table; None if the backbone cannot be run or priced, candidates are quantised, or exits reuse the
+            logits of other exits.
         """
         known = self._tables.get(backbone)
-        if known is not None or self._direct.quantize:
+        if known is not None or self._direct.quantize or len(self._direct.supernet.links):
             return known
         try:
             with one_thread():
@@ -247,7 +264,9 @@ class CachedLogitsEvaluator:
             raise ArithmeticError("the network answers with values that are not finite")
         order = [option for places in exit_groups(options) for option in (options[place] for place in places)]
         workloads = ExitWorkloads(options, [direct.workload(item) for item in networks])
-        cached = _Cached(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads)
+        taps = [*dict.fromkeys(option.tap for option in options), None]
+        links = {taps[int(place)]: link.cpu() for place, link in networks[0].links.items()}
+        cached = _Cached(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads, links)
         return _remember(self._backbones, backbone, cached, self._capacity)
 
     def _price(self, architecture: Architecture) -> CostReport:

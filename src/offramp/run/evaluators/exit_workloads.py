@@ -5,13 +5,14 @@ Lowering runs a network; choosing among its exits only leaves out the branches t
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from offramp.errors import InputError
 from offramp.space.architecture import ExitChoice
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 
-_NUMBERED = re.compile(r"(stages|branches)\.(\d+)\.")
+_NUMBERED = re.compile(r"(stages|branches|links)\.(\d+)\.")
+_LINK = "links."
 
 
 def exit_groups(options: Sequence[ExitChoice]) -> list[list[int]]:
@@ -30,6 +31,34 @@ def exit_groups(options: Sequence[ExitChoice]) -> list[list[int]]:
     return [[places[min(number, len(places) - 1)] for places in at_tap.values()] for number in range(most)]
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """The layers of an exit: those of its own branch, which end at ``end``, and those of its link, if it has one."""
+
+    layers: tuple[Layer, ...]
+    end: str
+    link: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, workload: Workload, stage: int) -> "_Branch":
+        every = workload.stage_layers(stage, Role.BRANCH)
+        link = tuple(layer for layer in every if layer.name.startswith(_LINK))
+        # The last layer of a link adds what the link computes and the logits of the branch.
+        own = [name for name in link[-1].inputs if not name.startswith(_LINK)] if link else [workload.exits[stage]]
+        return cls(tuple(layer for layer in every if layer not in link), own[0], link)
+
+    def add_to(self, layers: list[Layer], number: int, names: dict[str, str], before: str | None) -> str:
+        """Append the layers of exit ``number``, behind an exit that ends at the layer ``before``; returns its end."""
+        layers += [_renamed(layer, number, names) for layer in self.layers]
+        if before is None or not self.link:
+            return names[self.end]
+        # Whatever exit came before in the lowered network, it is another one here.
+        inside = {self.end, *(layer.name for layer in self.link)}
+        names |= {name: before for layer in self.link for name in layer.inputs if name not in inside}
+        layers += [_renamed(layer, number, names) for layer in self.link]
+        return layers[-1].name
+
+
 class ExitWorkloads:
     """Assembles the workload of any early-exit network of one backbone."""
 
@@ -43,11 +72,11 @@ class ExitWorkloads:
         self._taps = list(dict.fromkeys(option.tap for option in options))
         self._options = tuple(options)
         self._full = lowered[0]
-        self._branches: dict[ExitChoice, tuple[tuple[Layer, ...], str]] = {}
+        self._branches: dict[ExitChoice, _Branch] = {}
         for places, workload in zip(exit_groups(options), lowered, strict=False):
             for stage, place in enumerate(places):
-                layers = workload.stage_layers(stage, Role.BRANCH)
-                self._branches.setdefault(options[place], (layers, workload.exits[stage]))
+                self._branches.setdefault(options[place], _Branch.of(workload, stage))
+        self._final = _Branch.of(self._full, self._full.num_stages - 1)
 
     def workload(self, exits: Sequence[ExitChoice], head: ExitChoice | None = None) -> Workload:
         """Assemble the workload that `lower` would return for the network with some of the exits.
@@ -73,14 +102,9 @@ class ExitWorkloads:
         for stage, tap in enumerate([*self._taps, None]):
             number = len(ends)
             layers += [_renamed(layer, number, names) for layer in self._full.stage_layers(stage, Role.BACKBONE)]
-            if tap is None:
-                final = self._full.stage_layers(stage, Role.BRANCH)
-                layers += [_renamed(layer, number, names) for layer in final]
-                ends.append(names[self._full.exits[-1]])
-            elif tap in at_tap:
-                branch, end = self._branches[at_tap[tap]]
-                layers += [_renamed(layer, number, names) for layer in branch]
-                ends.append(names[end])
+            if tap is None or tap in at_tap:
+                branch = self._final if tap is None else self._branches[at_tap[tap]]
+                ends.append(branch.add_to(layers, number, names, ends[-1] if ends else None))
             if head is not None and tap == head.tap:
                 break
         return Workload(self._full.name, tuple(layers), tuple(ends))

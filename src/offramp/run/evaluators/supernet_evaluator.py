@@ -112,7 +112,7 @@ class SupernetEvaluator:
         if architecture.has_analog_shares:
             assign_analog_(network, self.accelerator, calibration_images(self.data, self.compute), _NOISE_SEED)
         labels = self.data.validation.labels
-        logits = collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
+        logits = self._logits(network)
         if not all(np.isfinite(exit_logits).all() for exit_logits in logits):
             raise ArithmeticError("the network answers with values that are not finite")
         cost = self.cost_model.estimate(self.workload(network), self.accelerator)
@@ -139,6 +139,9 @@ class SupernetEvaluator:
         """The static network of each exit of an early-exit network."""
         if network.architecture.is_static:
             return ()
+        if len(network.links):
+            # A static network has no exit before its classifier.
+            logits = self._logits(network.without_links())
 
         def priced(index: int) -> CostReport:
             cut = network.with_exits((), index, self.max_depths)
@@ -150,6 +153,9 @@ class SupernetEvaluator:
             )
             for index, item in enumerate(logits)
         )
+
+    def _logits(self, network: EarlyExitNetwork) -> tuple[NDArray[np.float32], ...]:
+        return collect_logits(network, self.data.validation, self.data.preprocessing, self.compute)
 
     def workload(self, network: EarlyExitNetwork) -> Workload:
         """The layers that a candidate is priced with.

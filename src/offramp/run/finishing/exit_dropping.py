@@ -30,7 +30,8 @@ class KeptExits:
 
 
 def exits_worth_keeping(
-    logits: Sequence[NDArray[np.floating]],
+    num_early: int,
+    answers: Callable[[tuple[int, ...]], Sequence[NDArray[np.floating]]],
     labels: NDArray[np.integer],
     price: Callable[[tuple[int, ...]], CostReport],
     choice: PolicyChoice,
@@ -47,8 +48,9 @@ def exits_worth_keeping(
     the cheapest one is chosen.
 
     Args:
-        logits: One array (samples, classes) per exit, the final one last, of the network with all exits. The logits of
-            an exit do not depend on the other exits.
+        num_early: How many early exits the network has.
+        answers: Returns the logits (samples, classes) of the network with the early exits at some positions alone, one
+            array per exit, the final one last.
         labels: The true classes (samples,).
         price: Returns the cost report of the network with the early exits at some positions alone.
         choice: The confidence measure, and how much accuracy may be lost against the most accurate subset.
@@ -61,11 +63,10 @@ def exits_worth_keeping(
         The chosen subset.
     """
     measures, kept = measures or QualityMeasures(), []
-    for places in _sets(len(logits) - 1):
-        answers = [*(logits[place] for place in places), logits[-1]]
+    for places in _sets(num_early):
         cost = price(places)
         point = choose_operating_point(
-            answers,
+            answers(places),
             labels,
             cost,
             choice,

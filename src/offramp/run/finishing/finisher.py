@@ -1,5 +1,6 @@
 """Finishing of a picked candidate: fine-tuning, thresholds from validation samples, one measurement on test samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,6 @@ from offramp.files.safe_files import read_file, write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
-from offramp.nn.weight_pruning import WeightPruner
 from offramp.progress import Task
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.context import Context
@@ -30,13 +30,12 @@ from offramp.run.evaluators.operating_point import (
     measure_point,
 )
 from offramp.run.finishing.exit_dropping import exits_worth_keeping
+from offramp.run.finishing.fine_tuning import fine_tune, make_priced_
 from offramp.run.finishing.targets import FinishTarget, Selection
-from offramp.run.network_preparation import assign_analog_, calibrate_, calibration_images, quantize_
+from offramp.run.network_preparation import calibrate_
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.checkpoint import LoopState, load_checkpoint
-from offramp.train.loss import TrainedExits
-from offramp.train.supernet_training import plain_step
-from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLog, TrainingLoop, WarmUp, collect_logits
+from offramp.train.trainer import TrainingLog, collect_logits
 from offramp.workload.graph import Workload
 
 WEIGHTS, RECORD = "weights.safetensors", "network.json"
@@ -150,7 +149,7 @@ class Finisher:
         if teacher is not None:
             reference = self._largest_static()
             self._load_finished(reference, teacher / WEIGHTS)
-        log = self._fine_tune(network, weights, task, deadline, resume, reference)
+        log = fine_tune(self.context, network, weights, task, deadline, resume=resume, teacher=reference)
         if self.context.config.fine_tune.drop_exits and network.num_exits > 1:
             network = self._without_idle_exits(network, selection)
         record = self._measure(network, selection, folder)
@@ -167,58 +166,6 @@ class Finisher:
         self.context.compute.place(network).eval()
         return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
 
-    def _fine_tune(
-        self,
-        network: EarlyExitNetwork,
-        weights: Path,
-        task: Task,
-        deadline: Deadline | None,
-        resume: bool,
-        teacher: EarlyExitNetwork | None = None,
-    ) -> TrainingLog:
-        context, settings = self.context, self.context.config.train
-        # Inherited statistics belong to the supernet's largest network; start from this network's own.
-        calibrate_(network, context.evaluator.data, context.compute)
-        self._quantize(network)
-        # A frozen model with its own classifier alone has nothing to learn.
-        epochs = context.fine_tune_epochs if any(p.requires_grad for p in network.parameters()) else 0
-        if epochs == 0:
-            deadline = None
-        loop = TrainingLoop(
-            network,
-            TrainingData(
-                context.dataset.splits.train, context.dataset.preprocessing, settings.batch_size, context.augmentation
-            ),
-            Schedule(context.config.fine_tune.learning_rate, None if deadline else max(epochs, 1), deadline),
-            context.compute,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            seed=context.config.seed + 1,
-            checkpoint=weights,
-        )
-        if epochs == 0:
-            loop.save(LoopState(0, 1.0))
-            return TrainingLog((), 1.0)
-        density = context.config.fine_tune.weight_density
-        pruner = None if density is None else WeightPruner(network, density)
-
-        def step(trained_exits: TrainedExits) -> Step:
-            losses = context.losses(fine_tuning=True, trained_exits=trained_exits)
-            return plain_step(network, losses, context.compute, teacher)
-
-        if settings.exit_training == "joint" or network.num_exits == 1:
-            return loop.run(step("all"), task, resume=resume, rule=pruner)
-        backbone_alone = WarmUp(settings.backbone_share, step("final"), finish=lambda: None)
-        return loop.run(step("early"), task, resume=resume, warm_up=backbone_alone, rule=pruner)
-
-    def _quantize(self, network: EarlyExitNetwork) -> None:
-        """Make a network compute at the bit widths and analog channels that it is priced at, if the settings say so."""
-        context, data = self.context, self.context.evaluator.data
-        if context.config.quantizes:
-            quantize_(network, data, context.compute)
-        if network.architecture.has_analog_shares:
-            assign_analog_(network, context.accelerator, calibration_images(data, context.compute), context.config.seed)
-
     def _without_idle_exits(self, network: EarlyExitNetwork, selection: Selection) -> EarlyExitNetwork:
         """The network without the exits whose branches cost more than they save on validation samples."""
         context, split = self.context, self.context.dataset.splits.validation
@@ -227,8 +174,17 @@ class Finisher:
             workload = measured_workload(network.with_exits(places), context.accelerator)
             return context.report_cost.estimate(workload, context.accelerator)
 
+        every = self._logits(network, split)
+
+        def answers(places: tuple[int, ...]) -> Sequence[NDArray[np.floating]]:
+            if len(network.links):
+                # An exit adds what the exit before found, which is another one now.
+                return self._logits(network.with_exits(places), split)
+            return [*(every[place] for place in places), every[-1]]
+
         kept = exits_worth_keeping(
-            self._logits(network, split),
+            network.num_exits - 1,
+            answers,
             split.labels,
             price,
             network.architecture.policy,
@@ -262,6 +218,8 @@ class Finisher:
             cost=static_cost,
             recalls_test=tuple(item.full_recalls[-1] if item.full_recalls else None for item in classes.classes),
         )
+        if len(network.links):
+            static = self._without_links(network, static)
         return ChosenNetwork(
             rule=selection.name,
             architecture=network.architecture,
@@ -277,6 +235,17 @@ class Finisher:
             weight_density=workload.weight_density if context.accelerator.gains_from_zero_weights else None,
             classes=classes,
             dropped=tuple(e for e in selection.evaluation.architecture.exits if e not in network.architecture.exits),
+        )
+
+    def _without_links(self, network: EarlyExitNetwork, static: StaticReference) -> StaticReference:
+        """The record of a backbone with its final classifier alone, which has no earlier exit to read."""
+        splits, alone = self.context.dataset.splits, network.with_exits(())
+        test = self._final_answers(alone, splits.test)
+        return replace(
+            static,
+            accuracy_validation=self._final_answers(alone, splits.validation).accuracy,
+            accuracy_test=test.accuracy,
+            recalls_test=_recalls(test),
         )
 
     def _choose(self, network: EarlyExitNetwork, cost: CostReport, most_product: float) -> "_Chosen":
@@ -334,7 +303,7 @@ class Finisher:
         if resume and (folder / RECORD).exists():
             return self._read_reference(folder)
         network = self._largest_static()
-        self._fine_tune(network, folder / WEIGHTS, task, deadline, resume)
+        fine_tune(self.context, network, folder / WEIGHTS, task, deadline, resume=resume)
         reference = self._judged(network, measured_workload(network, self.context.accelerator), with_test=True)
         write_atomically(folder / RECORD, dumps(reference))
         return reference
@@ -346,14 +315,14 @@ class Finisher:
         """The reference without fine-tuning, with the supernet's weights, judged on validation samples alone."""
         network = self._largest_static()
         calibrate_(network, self.context.evaluator.data, self.context.compute)
-        self._quantize(network)
+        make_priced_(self.context, network)
         workload = planned_workload(network, self.context.accelerator, self.context.config.fine_tune.weight_density)
         judged = self._judged(network, workload, with_test=False)
         return replace(judged, name=f"{judged.name}, as in the supernet")
 
     def _load_finished(self, network: EarlyExitNetwork, weights: Path) -> LoopState:
         """Load the weights of a finished network into an extracted one, without converter noise."""
-        self._quantize(network)
+        make_priced_(self.context, network)
         state = load_checkpoint(weights, network)
         set_noise_(network, None)
         return state
@@ -369,7 +338,7 @@ class Finisher:
             architecture=network.architecture,
             accuracy_validation=self._final_answers(network, splits.validation).accuracy,
             accuracy_test=None if test is None else test.accuracy,
-            recalls_test=() if test is None else tuple(None if np.isnan(x) else float(x) for x in test.recalls),
+            recalls_test=() if test is None else _recalls(test),
             cost=context.report_cost.estimate(workload, context.accelerator),
         )
 
@@ -380,6 +349,10 @@ class Finisher:
     def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
         set_noise_(network, torch.Generator().manual_seed(self.context.config.seed))
         return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)
+
+
+def _recalls(answers: ConfusionMatrix) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in answers.recalls)
 
 
 def _read_record(kind: type[Record], folder: Path) -> Record:
