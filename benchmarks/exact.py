@@ -82,7 +82,7 @@ def made_up_table(final: str, seed: int = 0) -> tuple[EarlyExitSpace, ExitTable]
         backbone, BRANCHES, accuracy_drops=(0.0, 0.0025, 0.005, 0.01, 0.02, 0.04), max_exits=10, final_branch=final
     )
     supernet, chip = Supernet(backbone, BRANCHES, shape, 10, seed), load_accelerator("edge-tpu-quad")
-    model = build_cost_model(CostConfig(), coarse=True)
+    model = build_cost_model(CostConfig(mapping="layer_by_layer"), coarse=True)
 
     def price(architecture: Architecture) -> CostReport:
         return model.estimate(lower(supernet.extract(architecture)), chip)

@@ -219,10 +219,10 @@ def measure(folder: Path, name: str, accelerator: Accelerator) -> NetworkResult:
     rates = tuple(float(rate) for rate in stats["exits_ratios"])
     products = {}
     for convention in ("published", "offramp"):
-        settings = CostConfig.model_validate({"convention": convention})
+        settings = CostConfig.model_validate({"convention": convention, "mapping": "layer_by_layer"})
         report = build_cost_model(settings).estimate(workload, accelerator)
         products[convention] = expected_cost(report, rates).energy_delay_product_j_cycles
-    full = build_cost_model(CostConfig(mapping="optimized"), exit_rates=rates)
+    full = build_cost_model(CostConfig(), exit_rates=rates)
     assert isinstance(full, OptimizedModel)
     columns = []
     for steps in cumulative_steps():

@@ -201,7 +201,9 @@ def prices(network: EarlyExitNetwork) -> dict[str, CostReport]:
     published = build_cost_model(CostConfig(accelerator=ACCELERATOR, convention="published"))
     return {
         "published": published.estimate(uniform, accelerator),
-        "ours": build_cost_model(CostConfig(accelerator=ACCELERATOR)).estimate(workload, accelerator),
+        "ours": build_cost_model(CostConfig(accelerator=ACCELERATOR, mapping="layer_by_layer")).estimate(
+            workload, accelerator
+        ),
     }
 
 

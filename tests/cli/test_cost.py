@@ -28,7 +28,8 @@ def test_mapping_steps() -> None:
     steps = _settings({"cost.mapping": "optimized"}, None, "on_chip,split", ["split"]).mapping_steps
     assert steps == ("on_chip",)
     with pytest.raises(ConfigError, match="belong to mapping optimized"):
-        _settings({}, None, "none", [])
+        _settings({"cost.mapping": "layer_by_layer"}, None, "none", [])
+    assert _settings({}, None, "none", []).mapping_steps == ()
 
 
 def test_rates() -> None:
@@ -71,7 +72,29 @@ def test_what_a_mapping_of_a_layer_may_do_is_an_option(tmp_path: Path) -> None:
     options = ["--loads", "overlap", "--unrolling", "zigzag", "--memory-fill", "best"]
     done = CliRunner().invoke(app, ["cost", str(two_exits().save(tmp_path)), "--json", *options])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["engine_version"].endswith(".overlap.zigzag.fill")
+    assert json.loads(done.stdout)["engine_version"].endswith(".overlap.zigzag.fill, mapping optimized")
+
+
+def test_cost_maps_on_all_cores_and_as_the_reference_with_its_convention(tmp_path: Path) -> None:
+    path = str(two_exits().save(tmp_path))
+
+    def priced(*options: str) -> dict[str, object]:
+        done = CliRunner().invoke(app, ["cost", path, "--json", *options])
+        assert done.exit_code == 0, done.output
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    assert priced()["mapping"] == "optimized"
+    published = priced("--convention", "published")
+    assert published["mapping"] == "layer_by_layer"
+    assert published == priced("--convention", "published", "--mapping", "layer_by_layer")
+
+
+def test_a_mapping_that_is_not_the_published_one_is_refused_with_the_published_convention(tmp_path: Path) -> None:
+    options = ["--convention", "published", "--mapping", "optimized"]
+    done = CliRunner().invoke(app, ["cost", str(two_exits().save(tmp_path)), *options])
+    assert done.exit_code
+    assert "has mapping layer_by_layer only; leave mapping out" in str(done.exception)
 
 
 def test_what_does_not_fit_the_memories_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.workload.from_onnx.onnx_samples import workload_from_onnx
 
 def test_the_settings_choose_engine_and_convention(reference: Path) -> None:
     model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
-    honest = price_onnx(model, CostConfig(), (0.7319, 0.2681))
+    honest = price_onnx(model, CostConfig(mapping="layer_by_layer"), (0.7319, 0.2681))
     assert honest.report.engine == "native"
     assert honest.report.convention == "offramp"
     assert honest.expected is not None
@@ -62,15 +62,15 @@ def test_pricing_needs_no_torch(reference: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_optimized_mapping_is_a_setting(reference: Path) -> None:
+def test_the_mapping_is_a_setting_and_optimized_by_default(reference: Path) -> None:
     model = reference / "eenn" / "nas" / "iter_0" / "net_3" / "model.onnx"
     rates = (0.7319, 0.2681)
-    mapped = price_onnx(model, CostConfig(mapping="optimized"), rates)
+    mapped = price_onnx(model, CostConfig(), rates)
     assert mapped.report.mapping == "optimized"
     assert mapped.expected is not None
     # The roofline is 9.17 J x cycles; 286.83 is the reference's schedule.
     assert 9.17 < mapped.expected.energy_delay_product_j_cycles < 14
-    assert price_onnx(model, CostConfig(), rates).report.mapping == "layer_by_layer"
+    assert price_onnx(model, CostConfig(mapping="layer_by_layer"), rates).report.mapping == "layer_by_layer"
 
 
 def test_published_figures_have_the_published_mapping() -> None:

@@ -10,6 +10,9 @@ from offramp.workload.layer import Op
 ON_THE_CORE = "The accelerator has no off-chip core: weights and input are taken to be on the core."
 """What is assumed of an accelerator without an off-chip memory."""
 
+OPTIMIZED = "--mapping optimized, the default,"
+"""How a user gets the mapping that leaves less out."""
+
 NEVER_COUNTED = "Leakage, the host and the comparison with the threshold cost nothing here."
 
 
@@ -47,5 +50,6 @@ def unmodelled_layer_by_layer(
     if len(compute) > 1:
         found.append(f"One compute core works, the other {len(compute) - 1} idle.")
     if offchip is not None:
-        found.append("--mapping optimized charges all waits, has one shared DRAM and uses every core.")
+        instead = "Without --convention published, the default mapping" if convention == "published" else OPTIMIZED
+        found.append(f"{instead} charges all waits, has one shared DRAM and uses every core.")
     return (*found, NEVER_COUNTED)

@@ -127,15 +127,16 @@ def with_settings(
     Raises:
         ConfigError: A name is unknown, or a value is not allowed.
     """
-    data = config.model_dump(mode="python")
+    # Defaults are left out: some of them depend on other settings.
+    data = config.model_dump(mode="python", exclude_unset=True)
     every = {**(changes or {}), **dotted(settings)}
     for name, value in sorted(every.items(), key=lambda item: "." in item[0]):
         find_setting(name)
         section, _, field = name.rpartition(".")
         if name not in SECTIONS:
-            (data[section] if section else data)[field] = value
+            (data.setdefault(section, {}) if section else data)[field] = value
         elif isinstance(value, SECTIONS[name]):
-            data[name] = value.model_dump(mode="python")
+            data[name] = value.model_dump(mode="python", exclude_unset=True)
         else:
             kind = SECTIONS[name].__name__
             raise ConfigError(f"{name!r} must be a {kind}, such as {name}={kind}(...), got {shortened(repr(value))}.")

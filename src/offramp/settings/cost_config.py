@@ -38,7 +38,8 @@ class CostConfig(Section):
         description="How much of a core's memories the native engine fills: full, or best (slower, never worse).",
     )
     mapping: Literal["layer_by_layer", "optimized"] = Field(
-        default="layer_by_layer", description="Mapping: layer_by_layer (one core) or optimized (all cores)."
+        default="optimized",
+        description="Mapping: optimized (all cores) or layer_by_layer (one core; the one of convention published).",
     )
     mapping_steps: tuple[MappingStep, ...] = Field(
         default=ALL_MAPPING_STEPS,
@@ -51,8 +52,14 @@ class CostConfig(Section):
 
     @model_validator(mode="after")
     def _published_figures_are_layer_by_layer(self) -> "CostConfig":
-        if self.convention == "published" and self.mapping != "layer_by_layer":
-            raise ValueError("convention published is the reference's own, which has mapping layer_by_layer only")
+        if self.convention != "published" or self.mapping == "layer_by_layer":
+            return self
+        if "mapping" in self.model_fields_set:
+            raise ValueError(
+                "convention published is the reference's own, which has mapping layer_by_layer only; leave mapping out"
+            )
+        # The default follows the convention and does not count as given, so that it changes back with the convention.
+        self.__dict__["mapping"] = "layer_by_layer"
         return self
 
     @model_validator(mode="after")

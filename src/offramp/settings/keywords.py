@@ -59,7 +59,7 @@ class KeywordSettings(TypedDict, total=False):
         cost__loads: When data that a layer loads once arrives: before it computes, or overlap (as zigzag-dse 3.9).
         cost__unrolling: How the native engine cuts a core's dataflow down to a smaller layer: best, or as zigzag.
         cost__memory_fill: How much of a core's memories the native engine fills: full, or best (slower, never worse).
-        cost__mapping: Mapping: layer_by_layer (one core) or optimized (all cores).
+        cost__mapping: Mapping: optimized (all cores) or layer_by_layer (one core; the one of convention published).
         cost__mapping_steps: Steps that the optimized mapping may take: on_chip, prefetch, split, beside, fuse, optimum.
         cost__weight_bits: Bits of backbone weights.
         cost__activation_bits: Bits of backbone activations.

@@ -3,6 +3,9 @@
 In a layer-by-layer schedule, the cost of a stage is the cost of its backbone layers plus that of its branch. Neither
 depends on the other branches of the network. It is therefore enough to price the backbone alone and, per branch type,
 a network with that branch at every tap.
+
+With the optimized mapping the sums are estimates: which weights are loaded ahead, and where tensors lie, depends on all
+branches of a network. Every network that is chosen by them is priced as a whole afterwards.
 """
 
 from collections.abc import Callable, Sequence
