@@ -203,7 +203,8 @@ def test_a_file_without_early_exits_is_priced_as_one_stage(offramp, tmp_path: Pa
 
 def test_cost_of_a_reference_graph(offramp, reference: Path) -> None:  # type: ignore[no-untyped-def]
     model = reference / "eenn" / "nas" / "iter_0" / "net_8" / "model.onnx"
-    outcome = offramp("cost", model, "--exit-rates", "0.3643,0.4223,0.2134", "--json")
+    rates = ("--exit-rates", "0.3643,0.4223,0.2134")
+    outcome = offramp("cost", model, *rates, "--mapping", "layer_by_layer", "--json")
     priced = json.loads(outcome.out)
     assert priced["accelerator"] == "edge-tpu-quad"
     assert [stage["backbone_latency_cycles"] for stage in priced["stages"]] == [96766, 350967, 193417]
@@ -242,10 +243,10 @@ def test_cost_with_steps_and_a_timeline(offramp, reference: Path, tmp_path: Path
     priced = json.loads(outcome.out)
     assert priced["mapping_steps"] == ["on_chip", "prefetch"]
     assert "net" in (tmp_path / "timeline.html").read_text(encoding="utf-8")
-    plain = offramp("cost", model)
+    plain = offramp("cost", model, "--mapping", "layer_by_layer")
     assert "DRAM of its own" in plain.out
     assert "--mapping optimized" in " ".join(plain.out.split())
-    for wrong in (("--without-step", "magic"), ("--mapping-steps", "on_chip"), ("--timeline", tmp_path / "no" / "t")):
+    for wrong in (("--without-step", "magic"), ("--mapping-steps", "magic"), ("--timeline", tmp_path / "no" / "t")):
         refused = offramp("cost", model, *wrong)
         assert (refused.code, refused.out) == (2, "")
         assert len(refused.err.splitlines()) == 1

@@ -13,6 +13,7 @@ from offramp.algorithms.exact.backbone_solver import TableSolver
 from offramp.algorithms.exact.exact import Exact
 from offramp.algorithms.exact.exit_solver import solve
 from offramp.algorithms.exact.exit_table import ExitTable
+from offramp.cost.pricing import build_cost_model
 from offramp.cost.report import CostReport
 from offramp.errors import InputError
 from offramp.hardware.accelerator import WeightSparsity
@@ -28,6 +29,7 @@ from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.search_algorithm import build_algorithm
 from offramp.settings.by_name import with_settings
+from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.search_space import StageSpace
@@ -120,12 +122,13 @@ def test_workloads_are_put_together_as_lowering_would_give_them(context: Context
         workloads.workload((ExitChoice(0, "pool_mlp"),))
 
 
-def test_energy_and_macs_of_any_exits_add_up_exactly(context: Context) -> None:
+def test_energy_and_macs_of_any_exits_add_up_exactly_layer_by_layer(context: Context) -> None:
+    cost_model = build_cost_model(CostConfig(mapping="layer_by_layer"), coarse=True)
     largest = context.space.max_architecture()
     options = context.space.exit_options(largest)
 
     def price(architecture: Architecture) -> CostReport:
-        return context.search_cost.estimate(lower(context.supernet.extract(architecture)), context.accelerator)
+        return cost_model.estimate(lower(context.supernet.extract(architecture)), context.accelerator)
 
     costs = exit_costs(largest, options, price)
     for places in ([], [0], [1, 2], [0, 3, 4]):
