@@ -30,6 +30,9 @@ SMALL = {
     "deploy.licence": "CC0-1.0",
 }
 
+# Changes of these settings for tests of what a search does with its networks, however good they are.
+LEAST_TRAINING: dict[str, Any] = {"train__epochs": 1, "train__random_subnets": 0, "fine_tune__epochs": 0}
+
 
 def small_config(**changes: object) -> Config:
     """A search that takes seconds; ``changes`` are dotted names with ``__`` for the dot."""
@@ -94,6 +97,14 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from offramp.run.api import search
 
     return made_once(tmp_path_factory, "finished_run", lambda folder: search(small_config(), run=folder))
+
+
+@pytest.fixture
+def quick_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage graphs by torch's older exporter, for tests of runs and commands that need a bundle, whatever wrote it."""
+    from tests.deploy.quick_exports import quick_stage_graph
+
+    monkeypatch.setattr("offramp.deploy.onnx.stage_graphs._export", quick_stage_graph)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 
 from offramp.errors import InputError
 from offramp.exits.calibration import (
@@ -12,7 +13,6 @@ from offramp.exits.calibration import (
     calibrated,
     fit_temperature,
     fit_temperatures,
-    mean_negative_log_likelihood,
 )
 from offramp.exits.confidence_measures import MEASURES, Measure, softmax
 from offramp.exits.exit_policy import ExitPolicy
@@ -26,6 +26,11 @@ def honest(num_samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     draws = rng.random(num_samples)[:, None]
     labels = (softmax(logits).cumsum(axis=1) < draws).sum(axis=1)
     return logits, np.minimum(labels, 3)
+
+
+def mean_negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What a temperature is fitted to make small, in nats per sample."""
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])

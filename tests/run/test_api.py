@@ -15,7 +15,9 @@ from offramp.records.run_summary import load_summary
 from offramp.run.api import search
 from offramp.run.finishing.targets import Selection, select
 from offramp.settings.config_file import load_config
-from tests.conftest import small_config
+from tests.conftest import LEAST_TRAINING, small_config
+
+pytestmark = pytest.mark.usefixtures("quick_exporter")
 
 
 def test_the_run_folder_holds_everything(finished_run: Path) -> None:
@@ -83,7 +85,7 @@ def test_the_python_interface(finished_run: Path, tmp_path: Path) -> None:
 
 def test_same_seed_same_front(finished_run: Path, tmp_path: Path) -> None:
     # What is finished afterwards has no part in it, so one network is enough.
-    again = search(small_config(fine_tune__picks=("cheapest",)), run=tmp_path / "again")
+    again = search(small_config(fine_tune__picks=("cheapest",), fine_tune__epochs=0), run=tmp_path / "again")
     store = read_run(finished_run)
     first = [(e.architecture, e.values) for e in store.evaluations()]
     store.close()
@@ -93,7 +95,7 @@ def test_same_seed_same_front(finished_run: Path, tmp_path: Path) -> None:
 
 
 def test_impossible_constraints_name_the_nearest_candidate(tmp_path: Path) -> None:
-    config = small_config(search__constraints=("macs<=10",), search__evaluations=6)
+    config = small_config(search__constraints=("macs<=10",), search__evaluations=6, **LEAST_TRAINING)
     with pytest.raises(ConstraintError, match=r"None of 6 candidates .*macs = "):
         search(config, run=tmp_path / "run")
 
@@ -134,7 +136,8 @@ def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypa
         return original(self, architecture)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SupernetEvaluator, "evaluate", stops)
-    stopped = search(small_config(fine_tune__picks=("cheapest",)), run=tmp_path / "run", reporter=SilentReporter())
+    config = small_config(fine_tune__picks=("cheapest",), **LEAST_TRAINING)
+    stopped = search(config, run=tmp_path / "run", reporter=SilentReporter())
     assert stopped.interrupted
     assert stopped.finished == ()
     assert (tmp_path / "run" / "report.html").exists()
@@ -171,7 +174,8 @@ def test_a_candidate_that_two_rules_pick_is_finished_once(finished_run: Path) ->
 
 def test_a_network_picked_by_a_bound_has_its_bundle_where_the_record_says(tmp_path: Path) -> None:
     rules = ("macs<=10M", "most_accurate", "cheapest")
-    result = search(small_config(fine_tune__picks=rules, search__evaluations=6), run=tmp_path / "run")
+    config = small_config(fine_tune__picks=rules, search__evaluations=6, **LEAST_TRAINING)
+    result = search(config, run=tmp_path / "run")
     for network in result.chosen:
         assert (tmp_path / "run" / network.bundle / "manifest.json").is_file()
     assert {rule for network in result.chosen for rule in network.rule.split("+")} == set(rules)

@@ -23,6 +23,8 @@ from offramp.settings.config import Config
 from offramp.testing.toys import small_space
 from tests.nn.toy_models import Toy
 
+pytestmark = pytest.mark.usefixtures("quick_exporter")
+
 QUICK: dict[str, Any] = {
     "train__epochs": 1,
     "train__batch_size": 16,

@@ -10,6 +10,8 @@ from offramp.records import read_run
 from offramp.records.run_summary import load_summary
 from offramp.run.api import search
 
+pytestmark = pytest.mark.usefixtures("quick_exporter")
+
 
 def test_a_finished_run_goes_on_with_a_larger_budget(finished_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

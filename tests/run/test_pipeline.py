@@ -29,6 +29,8 @@ from offramp.train.checkpoint import load_checkpoint
 from tests.conftest import small_config
 from tests.deploy.targets.web.test_web_target import fake_runtime
 
+pytestmark = pytest.mark.usefixtures("quick_exporter")
+
 
 def test_a_full_disk_ends_a_search_with_a_sentence_and_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -84,25 +84,6 @@ def calibrated(
     return tuple(tempered(item, value) for item, value in zip(logits, temperatures, strict=True))
 
 
-def mean_negative_log_likelihood(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Measure what a temperature is fitted to make small.
-
-    Args:
-        logits: Logits of one exit, (samples, classes).
-        labels: Classes, (samples,).
-
-    Returns:
-        The mean negative log likelihood of the labels, in nats per sample.
-
-    Raises:
-        InputError: If the arrays do not fit together, or hold values that are not finite.
-    """
-    values, classes = _checked(logits, labels)
-    shifted = values - values.max(axis=1, keepdims=True)
-    own = np.take_along_axis(shifted, classes[:, None], axis=1)[:, 0]
-    return float((np.log(np.exp(shifted).sum(axis=1)) - own).mean())
-
-
 def _checked(
     logits: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.integer]]:

@@ -48,7 +48,12 @@ def adopted(*middle: nn.Module) -> AdoptedModel:
 
 def context_of(model: AdoptedModel, **settings: Any) -> Context:
     config = with_settings(
-        Config(), data__source="digits", space__branches=("global_pool",), space__backbone=model.name, **settings
+        Config(),
+        data__source="digits",
+        space__branches=("global_pool",),
+        space__backbone=model.name,
+        space__max_exits=1,
+        **settings,
     )
     return build_context(config, build_dataset(config, SilentReporter()), model)
 

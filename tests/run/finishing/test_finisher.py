@@ -103,6 +103,7 @@ def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.usefixtures("quick_exporter")
 def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured, read back and exported is the network without them."""
     config = small_config(fine_tune__epochs=1, fine_tune__drop_exits=True, fine_tune__quantize=quantize)

@@ -14,7 +14,6 @@ from offramp.cost.engines.native.in_memory_arrays import (
     REGISTER_PJ,
     VDD_SQUARED,
     adder_tree_pj,
-    cycle_time_ns,
     operation_energy_pj,
     why_not,
 )
@@ -91,12 +90,6 @@ def test_outputs_side_by_side_shift_the_kernel_along_the_rows() -> None:
     row = 0.05 * 2 * VDD_SQUARED + 32 * MULTIPLIER_PJ
     assert alone == pytest.approx(4 * 4 * (column + 3 * row))
     assert both == pytest.approx(2 * 4 * (2 * column + 4 * row))
-
-
-@pytest.mark.parametrize(("name", "nanoseconds"), [("aimc", 14.07), ("dimc", 3.76)])
-def test_cycle_times_of_the_shipped_macros(name: str, nanoseconds: float) -> None:
-    assert cycle_time_ns(shipped(name)) == pytest.approx(nanoseconds, abs=0.005)
-    assert cycle_time_ns(native_toys.core()) is None
 
 
 def test_a_convolution_on_the_analog_macro() -> None:

@@ -1,4 +1,4 @@
-"""In-memory computing arrays, analog and digital: energy of a layer's operations and length of a cycle.
+"""In-memory computing arrays, analog and digital: energy of the operations of a layer.
 
 Source: the gate-level model of zigzag-dse 3.9.1 (Houshmand, Sun, Verhelst, arXiv:2305.18335), 28 nm at 0.9 V. The first
 array dimension runs along the word lines (columns, outputs), the second along the bit lines (rows, inputs), others
@@ -16,16 +16,11 @@ NAND_PF = 0.7e-3
 XOR_PF = 1.5 * NAND_PF
 REGISTER_PF = 3 * NAND_PF
 BIT_LINE_PF = NAND_PF / 2
-NAND_NS = 0.0478
-XOR_NS = 2.4 * NAND_NS
 
 ADDER_PJ = (3 * NAND_PF + 2 * XOR_PF) * VDD_SQUARED
 HALF_ADDER_PJ = 2 * XOR_PF * VDD_SQUARED
 MULTIPLIER_PJ = 0.5 * NAND_PF * VDD_SQUARED
 REGISTER_PJ = REGISTER_PF * VDD_SQUARED
-INPUT_TO_SUM_NS = 2 * XOR_NS
-INPUT_TO_CARRY_NS = XOR_NS + 2 * NAND_NS
-CARRY_TO_CARRY_NS = 2 * NAND_NS
 
 
 @dataclass(frozen=True)
@@ -216,31 +211,3 @@ def adder_tree_pj(bits: int, used: int, inputs: int) -> float:
             single += bits + stage
             left = 0
     return both * ADDER_PJ + single * HALF_ADDER_PJ
-
-
-def cycle_time_ns(core: Core) -> float | None:
-    """Return the cycle time of an in-memory array: converter or adder tree, then the adders behind it.
-
-    Args:
-        core: Any core.
-
-    Returns:
-        Time in ns; None for cores without an in-memory array.
-    """
-    if core.imc is None:
-        return None
-    array = ImcGeometry.of(core, core.imc)
-    delay = NAND_NS
-    if array.analog:
-        delay += array.adc_bits * (0.00653 * array.rows + 0.640)
-    else:
-        ripple = array.weight_bits + array.tree_depth - 2
-        delay += (array.tree_depth - 1) * INPUT_TO_SUM_NS + INPUT_TO_CARRY_NS + ripple * CARRY_TO_CARRY_NS
-    placed = array.placed_bits
-    if array.placed_inputs > 1:
-        stages = int(math.log2(array.placed_inputs))
-        delay += (stages - 1) * INPUT_TO_SUM_NS + INPUT_TO_CARRY_NS + (array.placed_inputs - 1) * CARRY_TO_CARRY_NS
-        placed += array.placed_inputs
-    if array.serial_bits != array.activation_bits:
-        delay += INPUT_TO_CARRY_NS + (array.accumulator_bits - placed - 1) * CARRY_TO_CARRY_NS
-    return delay
