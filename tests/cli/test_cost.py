@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from offramp.cli.cost import _parse_rates, _settings
+from offramp.cli.cost import _parse_rates, _parse_sizes, _settings
 from offramp.cli.main import app
 from offramp.errors import ConfigError, InputError
 from offramp.settings.cost_config import CostConfig
@@ -108,3 +108,16 @@ def test_what_does_not_fit_the_memories_is_told(tmp_path: Path) -> None:
     assert any("The activations do not fit" in warning for warning in found["warnings"])
     shown = CliRunner().invoke(app, ["cost", path, "--accelerator", "mcu"], env={"COLUMNS": "200"}).output
     assert "The activations do not fit: they need" in shown
+
+
+def test_sizes_that_the_file_leaves_open_are_options(tmp_path: Path) -> None:
+    net = Net((1, "tokens", 4))
+    path = str(net.exit(net.op("MatMul", net.input, net.weight(4, 2))).save(tmp_path))
+    refused = CliRunner().invoke(app, ["cost", path])
+    assert refused.exit_code != 0
+    done = CliRunner().invoke(app, ["cost", path, "--json", "--size", "tokens=5"])
+    assert json.loads(done.stdout)["static"]["macs"] == 5 * 4 * 2
+    assert _parse_sizes(["a=b=3", "image.2=224"]) == {"a=b": 3, "image.2": 224}
+    for wrong in (["tokens"], ["=3"], ["n=-1"], ["n=1", "n=2"]):
+        with pytest.raises(InputError, match="name of an axis and its size"):
+            _parse_sizes(wrong)

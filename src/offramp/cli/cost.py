@@ -35,6 +35,14 @@ def cost(
             rich_help_panel=COMMON,
         ),
     ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=N",
+            help="Size of an axis that the file leaves open, such as sequence=128 or image.2=224. Repeatable.",
+            rich_help_panel=COMMON,
+        ),
+    ] = None,
     mapping_steps: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +76,7 @@ def cost(
     from offramp.report.terminal.cost_table import cost_json, cost_table
 
     settings = _settings(changes, branch_bits, mapping_steps, without_step or [])
-    priced = price_onnx(model, settings, _parse_rates(exit_rates), final)
+    priced = price_onnx(model, settings, _parse_rates(exit_rates), final, _parse_sizes(size or []))
     if timeline is not None:
         from offramp.report.pages.timeline_page import write_timeline_page
 
@@ -116,3 +124,13 @@ def _parse_rates(text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as exc:
         raise InputError(f"--exit-rates must be shares separated by commas, such as 0.7,0.3; got {text!r}.") from exc
+
+
+def _parse_sizes(texts: list[str]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for text in texts:
+        name, _, size = text.rpartition("=")
+        if not name or not size.isdecimal() or name in sizes:
+            raise InputError(f"--size must be the name of an axis and its size, each name once, got {text!r}.")
+        sizes[name] = int(size)
+    return sizes

@@ -1,6 +1,6 @@
 """Cost models from settings, and the cost of a network in an ONNX file; works without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,7 +115,11 @@ def engine_for(accelerator: Accelerator) -> LayerEngine:
 
 
 def price_onnx(
-    model: Path, cost: CostConfig, exit_rates: Sequence[float] | None = None, final: str | None = None
+    model: Path,
+    cost: CostConfig,
+    exit_rates: Sequence[float] | None = None,
+    final: str | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> PricedModel:
     """Price the network in an ONNX file; one without early exits is a network of one stage.
 
@@ -124,6 +128,7 @@ def price_onnx(
         cost: Accelerator, engine, convention, mapping and bit widths.
         exit_rates: The share of samples that leaves at each exit, for the expected cost.
         final: Name of the output that is the final exit; None to find it.
+        sizes: Sizes of axes that the file leaves open, by name (see `network_from_onnx`).
 
     Returns:
         The reports of the network and of the static network in it, and the expected cost.
@@ -132,7 +137,7 @@ def price_onnx(
         InputError: The graph, the accelerator, the engine or the rates do not fit.
     """
     accelerator = load_accelerator(cost.accelerator)
-    network = network_from_onnx(model, final=final, read_weights=accelerator.gains_from_zero_weights)
+    network = network_from_onnx(model, final=final, read_weights=accelerator.gains_from_zero_weights, sizes=sizes)
     workload = network.workload.with_bits(
         cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits
     )

@@ -218,6 +218,13 @@ def test_weights_behind_dequantisation_are_weights(tmp_path: Path) -> None:
         (lambda n: n.op("ReduceMean", n.input, n.op("NonZero", n.input)), "reads at input 1 what"),
         (lambda n: n.op("Conv", n.weight(1, 3, 8, 8), n.op("Relu", n.input)), "must have an input that is computed"),
         (lambda n: n.op("ReduceSum", n.conv(n.input, 3, 3), n.weight(1)), "reduces axes that are not known"),
+        (lambda n: n.op("DFT", n.input), r"\(DFT\) has a number of operations that depends on its algorithm"),
+        (lambda n: n.op("NonZero", n.input), r"\(NonZero\) has a result whose size the values of the input decide"),
+        (lambda n: n.op("SplitToSequence", n.input), r"\(SplitToSequence\) handles a sequence of tensors"),
+        (lambda n: n.op("SoftmaxCrossEntropyLoss", n.input, n.weight(1, 8, 8)), "belongs to training"),
+        (lambda n: n.op("ReluGrad", n.input, n.input, domain="com.microsoft"), "belongs to training"),
+        (lambda n: n.op("Conv", n.input, n.weight(8, 3, 1, 1), domain="com.microsoft.nchwc"), "for one machine"),
+        (lambda n: n.conv(n.input, 0, 3), r"\(Conv\) works on 't0' of shape \(1, 0, 8, 8\), which is empty"),
     ],
 )
 def test_what_cannot_be_priced_is_named(tmp_path: Path, build: Build, says: str) -> None:
@@ -267,3 +274,60 @@ def test_impossible_attributes_are_sentences(tmp_path: Path, change: dict[str, o
     net.outputs[0].CopyFrom(helper.make_tensor_value_info("t0", TensorProto.FLOAT, (1, 4, 8, 8)))
     with pytest.raises(WorkloadError, match="conv"):
         workload_from_onnx(net.save(tmp_path))
+
+
+def shapes(net: Net, folder: Path) -> list[LayerShape]:
+    return [layer.shape for layer in layers(net, folder)]
+
+
+def test_operators_of_old_files_and_names_of_classes_are_free(tmp_path: Path) -> None:
+    """As tools for Windows wrote them before ONNX 1.5: the image is scaled and cropped, the class gets its name."""
+    net = Net((1, 3, 10, 12))
+    image = net.op("Crop", net.op("ImageScaler", net.input, bias=[1.0, 2.0, 3.0], scale=2.0), border=[1, 2, 3, 0])
+    logits = net.head(net.conv(net.op("ScaledTanh", image), 4, 3), 4)
+    named = net.op("ArrayFeatureExtractor", net.weight(10), net.op("ArgMax", logits, axis=1), domain="ai.onnx.ml")
+    (conv, pool, dense) = shapes(net.exit(named), tmp_path)
+    assert (conv.oy, conv.ox, conv.macs) == (8, 8, 4 * 27 * 64)
+    assert (pool.macs, dense.macs) == (0, 40)
+
+
+def test_a_product_with_packed_weights_of_few_bits_is_a_dense_layer(tmp_path: Path) -> None:
+    """`MatMulNBits` of onnxruntime: 24 x 16 weights of 4 bits in blocks of 16."""
+    net = Net((1, 7, 16))
+    packed, scales = net.weight(24, 1, 8, kind=np.uint8), net.weight(24)
+    hidden = net.op("MatMulNBits", net.input, packed, scales, K=16, N=24, bits=4, block_size=16, domain="com.microsoft")
+    first, second = shapes(net.exit(net.op("MatMul", hidden, net.weight(24, 2))), tmp_path)
+    assert (first.op, first.b, first.c, first.k, first.macs) == (Op.DENSE, 7, 16, 24, 7 * 16 * 24)
+    assert second.macs == 7 * 24 * 2
+    wrong = net.op("MatMulNBits", net.input, packed, scales, K=15, N=24, bits=4, block_size=16, domain="com.microsoft")
+    with pytest.raises(UnsupportedLayerError, match="constant weights of K x N values, got K=15"):
+        layers(net.exit(wrong), tmp_path)
+
+
+def test_overlapping_blocks_are_summed_and_others_are_a_view(tmp_path: Path) -> None:
+    for block, strides, ops in ((3, 1, [Op.CONV, Op.ADD]), (2, 2, [Op.CONV])):
+        count = ((8 - block) // strides + 1) ** 2
+        net = Net((1, 3, count))
+        columns = net.op("Conv", net.input, net.weight(2 * block**2, 3, 1))
+        sizes = net.constant([8, 8], np.int64), net.constant([block, block], np.int64)
+        net.opset = 18
+        found = shapes(net.exit(net.op("Col2Im", columns, *sizes, strides=[strides, strides])), tmp_path)
+        assert [layer.op for layer in found] == ops
+        if len(found) > 1:
+            assert found[1].num_outputs == 2 * block**2 * count
+
+
+@pytest.mark.parametrize(("mode", "op", "taps"), [("linear", Op.AVG_POOL, 2), ("cubic", Op.AVG_POOL, 4)])
+def test_a_sampled_value_is_a_mean_of_its_neighbours(tmp_path: Path, mode: str, op: Op, taps: int) -> None:
+    net = Net((1, 3, 8, 8), opset=20)
+    values = net.conv(net.input, 4, 3)
+    points = net.op("Transpose", net.conv(net.input, 2, 3), perm=[0, 2, 3, 1])
+    *_, sampled = shapes(net.exit(net.op("GridSample", values, points, mode=mode)), tmp_path)
+    assert (sampled.op, sampled.g, sampled.oy, sampled.ox, sampled.fy, sampled.fx) == (op, 4, 8, 8, taps, taps)
+
+
+def test_a_cast_reads_no_values_of_the_tensor_whose_type_it_takes(tmp_path: Path) -> None:
+    net = Net((1, 3, 8, 8))
+    first, second = net.conv(net.input, 4, 3), net.conv(net.input, 4, 3)
+    (layer,) = shapes(net.exit(net.op("CastLike", first, second)), tmp_path)
+    assert layer.macs == 4 * 27 * 64

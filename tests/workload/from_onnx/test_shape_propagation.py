@@ -1,5 +1,6 @@
 """Shapes that a graph computes are known where its input is fixed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,31 @@ def test_a_declared_shape_keeps_what_it_fixes_and_gets_the_rest() -> None:
     model = net.exit(out).model()
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info(out, TensorProto.FLOAT, (1, 5, None, None)))
     assert propagate_shapes(model).shapes[out] == (1, 5, 8, 8)
+
+
+def test_an_empty_shape_that_a_tool_declared_is_no_scalar() -> None:
+    net = Net((1, 3, 8, 8))
+    out = net.conv(net.input, 4, 3)
+    model = net.exit(out).model()
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(out, TensorProto.FLOAT, ()))
+    assert propagate_shapes(model).shapes[out] == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("domain", "build"),
+    [
+        ("", lambda net: net.op("LayerNormalization", net.input, net.weight(8), net.weight(8))),
+        ("ai.onnx", lambda net: net.op("QuantizeLinear", net.input, net.constant(0.1), net.constant(0, np.uint8))),
+        ("", lambda net: net.op("GroupNormalization", net.input, net.weight(3), net.weight(3), num_groups=1)),
+    ],
+)
+def test_an_operator_is_understood_before_its_version_and_by_the_other_name_of_its_domain(
+    domain: str, build: Callable[[Net], str]
+) -> None:
+    net = Net((1, 3, 8, 8), opset=10)
+    model = net.exit(build(net)).model()
+    model.opset_import[0].domain = domain
+    assert propagate_shapes(model).shapes["t0"] == (1, 3, 8, 8)
 
 
 def test_the_shape_that_a_runtime_has_is_the_one_that_is_propagated(tmp_path: Path) -> None:

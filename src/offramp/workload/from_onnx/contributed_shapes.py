@@ -1,4 +1,4 @@
-"""Shapes of results of operators that ONNX has no shape inference for: those of onnxruntime, QONNX and Deeploy."""
+"""Shapes of results of operators that ONNX has no shape inference for: of onnxruntime, QONNX, Deeploy and old files."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ def contributed_shape(op: str, attributes: dict[str, Any], inputs: Sequence[Size
 
     Args:
         op: Operator type, with its domain if it is not a standard one.
-        attributes: Integer attributes by name.
+        attributes: Integers and lists of integers among its attributes, by name.
         inputs: Shapes of its inputs; None where they are not known.
 
     Returns:
@@ -56,12 +56,28 @@ def _attention(_: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | Non
     return (*source[:2], weight[1] // 3)
 
 
+def _packed_product(attributes: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    return None if inputs[0] is None or not attributes.get("N") else (*inputs[0][:-1], attributes["N"])
+
+
+def _cropped(attributes: dict[str, Any], inputs: Sequence[Sizes | None]) -> Sizes | None:
+    """An image without its borders (left, top, right, bottom), or of a given size behind the first two."""
+    shape, border, scale = inputs[0], attributes.get("border"), attributes.get("scale")
+    if shape is None or len(shape) != 4 or shape[2] is None or shape[3] is None or not isinstance(border, list):
+        return None
+    if isinstance(scale, list) and len(scale) == 2:
+        return (*shape[:2], *scale)
+    left, top, right, bottom = border
+    return (*shape[:2], shape[2] - top - bottom, shape[3] - left - right)
+
+
 _Rule = Callable[[dict[str, Any], Sequence[Sizes | None]], Sizes | None]
 
 _SAME_SHAPE = (
     {f"com.microsoft.{op}" for op in ("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "QLinearLeakyRelu")}
     | {f"com.microsoft.{op}" for op in ("QLinearSigmoid", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding")}
     | {f"com.microsoft.{op}" for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")}
+    | {"ImageScaler", "Affine", "ScaledTanh", "ParametricSoftplus"}
     | {"GroupNormalization", "SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization"}
     | {
         f"{domain}i{op}"
@@ -73,6 +89,8 @@ _SAME_SHAPE = (
 )
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_SAME_SHAPE, _same),
+    "Crop": _cropped,
+    **dict.fromkeys(("com.microsoft.MatMulNBits", "com.microsoft.MatMulBnb4"), _packed_product),
     "com.microsoft.FusedMatMul": _matrix_product,
     "com.microsoft.TransposeMatMul": _matrix_product,
     "com.microsoft.QLinearGlobalAveragePool": _global_pooling,

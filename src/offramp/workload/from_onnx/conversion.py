@@ -1,5 +1,6 @@
 """Conversion of an ONNX file, usually of an early-exit network, to a Workload."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ class OnnxNetwork:
     notes: tuple[str, ...] = ()
 
 
-def network_from_onnx(path: Path, *, final: str | None = None, read_weights: bool = False) -> OnnxNetwork:
+def network_from_onnx(
+    path: Path, *, final: str | None = None, read_weights: bool = False, sizes: Mapping[str, int] | None = None
+) -> OnnxNetwork:
     """Read the network in an ONNX file.
 
     Each analog layer that offramp exports is one layer; all other layers of such a file are digital. Weights are not
@@ -49,6 +52,8 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
         path: ONNX file.
         final: Name of the output that is the final exit; None to find it.
         read_weights: Whether nonzero weights in the file are counted, so that layers have weight densities.
+        sizes: Sizes of axes that the file leaves open, by the name of the axis, or by the name of an input, a point and
+            the number of the axis, such as ``image.2``.
 
     Returns:
         The network.
@@ -56,8 +61,9 @@ def network_from_onnx(path: Path, *, final: str | None = None, read_weights: boo
     Raises:
         WorkloadError: The file is no network, or it is not plain which output is the final exit.
         UnsupportedLayerError: No cost engine can price some operators; the message names all of them.
+        InputError: A size is given for an axis that is not open.
     """
-    file_graph = read_onnx(path, read_weights=read_weights)
+    file_graph = read_onnx(path, read_weights=read_weights, sizes=sizes)
     folded = fold_analog_layers(standard_form(file_graph))
     graph = folded.graph
     found = find_layers(graph, path)

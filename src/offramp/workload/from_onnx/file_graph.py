@@ -1,6 +1,7 @@
 """An ONNX file as plain values: nodes in topological order, shapes and, on request, weight densities."""
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,6 +11,7 @@ from offramp.errors import WorkloadError
 from offramp.files.safe_files import read_file
 from offramp.workload.from_onnx.batch.sample_shapes import sample_shapes
 from offramp.workload.from_onnx.onnx_node import OnnxNode, read_nodes
+from offramp.workload.from_onnx.open_sizes import fix_sizes, open_axes
 from offramp.workload.from_onnx.shape_propagation import Shape, propagate_shapes
 from offramp.workload.from_onnx.subgraphs.written_out import write_out_control_flow
 from offramp.workload.from_onnx.weight_counts import named_constants, weight_densities
@@ -48,6 +50,7 @@ class OnnxGraph:
         values: Content of small integer constants, such as axes, by tensor name.
         weight_densities: Share of nonzero weights by node name, if weights were read.
         final: Name of the output that is the final exit, if the file says so.
+        open_axes: Names of axes of the inputs whose size the file does not fix, but for the batch.
         notes: Sentences about what the file leaves open and how it was read.
     """
 
@@ -58,6 +61,7 @@ class OnnxGraph:
     values: dict[str, tuple[int, ...]]
     weight_densities: dict[str, float] = field(default_factory=dict)
     final: str | None = None
+    open_axes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -67,21 +71,24 @@ class OnnxGraph:
         return all(len(self.shapes.get(node.inputs[0], ())) != 3 for node in windowed)
 
 
-def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
+def read_onnx(path: Path, *, read_weights: bool = False, sizes: Mapping[str, int] | None = None) -> OnnxGraph:
     """Read the graph of an ONNX file.
 
     Args:
         path: ONNX file.
         read_weights: Whether nonzero weights in the file itself are counted.
+        sizes: Sizes of axes that the file leaves open, by name (see `open_sizes.fix_sizes`).
 
     Returns:
         The graph.
 
     Raises:
         WorkloadError: The file cannot be read, is no ONNX model, or has no valid graph.
+        InputError: A size is given for an axis that is not open.
     """
     model = _parse(path)
     graph = model.graph
+    fix_sizes(graph, sizes or {}, path)
     if not graph.node:
         raise WorkloadError(
             f"'{path}' must be an ONNX model with layers, but its graph is empty. Is the file complete?"
@@ -94,7 +101,8 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
     facts = propagate_shapes(model)
     sources = _input_names(graph, nodes, path)
     outputs = tuple(dict.fromkeys(item.name for item in graph.output))
-    sample = sample_shapes(nodes, outputs, facts, sources, dict(named_constants(graph)))
+    constants = dict(named_constants(graph))
+    sample = sample_shapes(nodes, outputs, facts, sources, constants, path.parent)
     return OnnxGraph(
         inputs=sources,
         outputs=outputs,
@@ -103,6 +111,7 @@ def read_onnx(path: Path, *, read_weights: bool = False) -> OnnxGraph:
         values=facts.integer_lists(),
         weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
         final=control_flow.final,
+        open_axes=open_axes(graph, facts.shapes, constants),
         notes=(*_input_notes(sources), *control_flow.notes, *sample.notes),
     )
 
@@ -153,7 +162,7 @@ def _parse(path: Path) -> Any:
 
 
 def _check_external(tensor: Any, path: Path) -> None:
-    """Refuse a file whose external data lies outside its folder; external data is never opened."""
+    """Refuse a file whose external data lies outside its folder; external data is opened for single constants."""
     for entry in tensor.external_data:
         parts = (PurePosixPath(entry.value), PureWindowsPath(entry.value))
         if entry.key == "location" and any(part.is_absolute() or ".." in part.parts for part in parts):
@@ -213,8 +222,9 @@ def _input_names(graph: Any, nodes: list[OnnxNode], path: Path) -> tuple[str, ..
             (weights if position in positions else read).add(name)
         read.update(node.captured)
     listed = [item.name for item in graph.input if item.name not in constants]
-    names = tuple(str(name) for name in listed if name in read or name not in weights)
-    used = tuple(name for name in names if name in read)
+    # Where all inputs stand in places of weights, they are data: the constants come first.
+    names = tuple(str(name) for name in listed if name in read or name not in weights) or tuple(map(str, listed))
+    used = tuple(name for name in names if name in read) or tuple(name for name in names if name in weights)
     if not names:
         raise WorkloadError(f"The graph of '{path}' must have an input of data, but it has none.")
     return used or names[:1]

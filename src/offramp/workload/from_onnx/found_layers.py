@@ -1,6 +1,6 @@
 """The layers of an ONNX graph: every node is priced, known to be free, or refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -88,7 +88,7 @@ def find_layers(graph: OnnxGraph, path: Path) -> FoundLayers:
         WorkloadError: Shapes are not known or contradict each other, or there is no layer.
     """
     search = _searched(graph, dict.fromkeys(graph.inputs, GRAPH_INPUT))
-    search.problems.raise_if_any(path)
+    search.problems.raise_if_any(path, graph.open_axes)
     if not search.layers:
         raise WorkloadError(f"'{path}' has no layer between its input and its outputs.")
     return FoundLayers(tuple(search.layers), search.origin, search.treatments)
@@ -134,10 +134,16 @@ class _Problems:
         """All problems as clauses of a message."""
         return [*self.unsupported, *(f"the shape of '{name}' is not known" for name in self.shapeless), *self.wrong]
 
-    def raise_if_any(self, path: Path) -> None:
+    def raise_if_any(self, path: Path, open_axes: Sequence[str]) -> None:
         if self.unsupported:
             raise UnsupportedLayerError(
                 f"'{path}' has {len(self.unsupported)} layer(s) that cannot be priced: {listed(self.unsupported)}."
+            )
+        if self.shapeless and open_axes:
+            raise WorkloadError(
+                f"All axes but the batch must have a fixed size in '{path}', but open are: {', '.join(open_axes)}. "
+                f"Give each a size, such as `--size {open_axes[0]}=128` (in Python: `sizes=`), or fix it at export. "
+                f"Without, the shapes of {len(self.shapeless)} tensor(s) are not known: {listed(self.shapeless)}."
             )
         if self.shapeless:
             raise WorkloadError(

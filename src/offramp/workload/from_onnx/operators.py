@@ -47,8 +47,14 @@ _OTHER_VIEWS = frozenset(
     | {"Gather", "GatherElements", "GatherND", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Trilu"}
     | {"ReverseSequence", "CenterCropPad", "OneHot"}
 )
+_OF_OLD_FILES = frozenset({"ImageScaler", "Crop", "Affine", "ScaledTanh", "ParametricSoftplus"})
+"""Experimental operators of ONNX before 1.5: an affine function of the image, part of it, and activation functions."""
+
+_LABELS = frozenset(f"ai.onnx.ml.{op}" for op in ("ZipMap", "ArrayFeatureExtractor", "LabelEncoder", "CategoryMapper"))
+"""They give the found class its name."""
+
 _QUANTISATION = QUANTIZERS | {"QuantizeLinear", "DequantizeLinear"}
-FREE_OPS = (_ACTIVATION_FUNCTIONS - {"PRelu"}) | _OTHER_VIEWS | _QUANTISATION
+FREE_OPS = (_ACTIVATION_FUNCTIONS - {"PRelu"}) | _OTHER_VIEWS | _QUANTISATION | _OF_OLD_FILES | _LABELS
 """Computed while the previous layer writes its output, or only another view of it. All activations that such a node
 reads must come from one layer. An embedding is a view of its table: the layer after it reads the rows that it needs."""
 
@@ -60,6 +66,34 @@ RANDOM_OPS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Ra
 
 REASON, UNKNOWN_TENSOR = "offramp.reason", "offramp.unknown_tensor"
 """Attributes of a node that could not be rewritten: why not, or the tensor whose shape would be needed."""
+
+_SIZED_BY_VALUES = "has a result whose size the values of the input decide; export without it, or up to it"
+_TRAINING = "belongs to training; export the network for inference"
+_SEQUENCE = "handles a sequence of tensors; export with a fixed number of steps, so that tensors are not collected"
+_SPECTRUM = (
+    "has a number of operations that depends on its algorithm (a fast transform or matrix products); "
+    "export from the spectrum on, or write it as a matrix product"
+)
+REASONS = {
+    **dict.fromkeys(("NonZero", "Unique", "Compress", "NonMaxSuppression", "Range"), _SIZED_BY_VALUES),
+    **dict.fromkeys(("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"), _SEQUENCE),
+    **dict.fromkeys(("SequenceLength", "SequenceMap", "SplitToSequence", "ConcatFromSequence"), _SEQUENCE),
+    **dict.fromkeys(("DFT", "STFT", "com.microsoft.Rfft", "com.microsoft.Irfft"), _SPECTRUM),
+    **dict.fromkeys(("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss", "SGD", "Gradient"), _TRAINING),
+}
+"""Why an operator has no rule."""
+
+
+def _reason(op: str) -> str:
+    if op.startswith("com.microsoft.nchwc."):
+        return (
+            "is a form that onnxruntime writes for one machine; give the file before its optimisation, or optimise it "
+            "with level 'extended' at most"
+        )
+    if op.endswith("Grad") or op.startswith(("ai.onnx.training.", "ai.onnx.preview.training.")):
+        return _TRAINING
+    return REASONS.get(op, "is no operator of a workload")
+
 
 NORM_OPS = frozenset(
     {"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization", "LRN", "LpNormalization"}
@@ -151,7 +185,7 @@ def layer_shape(node: OnnxNode, graph: OnnxGraph, data: tuple[str, ...]) -> Laye
     if UNKNOWN_TENSOR in node.attributes:
         raise UnknownShape(node.attributes[UNKNOWN_TENSOR])
     if rule is None:
-        raise Unpriceable(node.attributes.get(REASON, "is no operator of a workload"))
+        raise Unpriceable(node.attributes.get(REASON, _reason(str(node.op))))
     try:
         return rule(node, graph, data)
     except ValueError as exc:

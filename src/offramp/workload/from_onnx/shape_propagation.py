@@ -81,7 +81,7 @@ class _Propagation:
         self.model = model
         self.facts = TensorFacts()
         self.types: dict[str, Any] = {}
-        self.opsets = {item.domain: item.version for item in model.opset_import}
+        self.opsets = {item.domain.removeprefix("ai.onnx"): item.version for item in model.opset_import}
         self.batch_names: set[str] = set()
         self.declared: dict[str, Any] = {}
 
@@ -104,8 +104,8 @@ class _Propagation:
         kind = onnx.TypeProto()
         kind.CopyFrom(item.type)
         for size in kind.tensor_type.shape.dim:
-            if size.dim_value < 0:
-                size.Clear()  # older exporters write -1 for an open size
+            if size.HasField("dim_value") and size.dim_value < 1:
+                size.Clear()  # older exporters write -1 or 0 for an open size
         axis = _open_batch(kind)
         if axis is not None:
             size = kind.tensor_type.shape.dim[axis]
@@ -193,7 +193,7 @@ class _Propagation:
     def _inferred(self, node: Any) -> dict[str, Any]:
         """Types of the outputs by the operator's own shape inference; empty where it finds none."""
         op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        attributes = {attribute.name: list(attribute.ints) or attribute.i for attribute in node.attribute}
         shapes = [self.facts.shapes.get(name) for name in node.input]
         shape = contributed_shape(op, attributes, shapes)
         if shape is not None:
@@ -220,7 +220,7 @@ class _Propagation:
         with contextlib.suppress(
             Exception
         ):  # a node that breaks a rule, or without one: the file may declare its shape
-            schema = onnx.defs.get_schema(node.op_type, self.opsets.get(domain, 1), domain)
+            schema = _schema(node.op_type, self.opsets.get(domain, 1), domain)
             data = {
                 name: onnx.numpy_helper.from_array(self.facts.values[name], name)
                 for name in node.input
@@ -229,6 +229,16 @@ class _Propagation:
             opsets = list(self.model.opset_import)
             return dict(onnx.shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=opsets))
         return None
+
+
+def _schema(op: str, version: int, domain: str) -> Any:
+    """The operator at the version of the file; onnxruntime writes some before the version that defines them."""
+    import onnx
+
+    try:
+        return onnx.defs.get_schema(op, version, domain)
+    except onnx.defs.SchemaError:
+        return onnx.defs.get_schema(op, domain)
 
 
 def _with_elements(kind: Any, element: int) -> Any:
@@ -283,6 +293,8 @@ def _better(declared: Any, inferred: Any) -> Any:
     stated, found = _shape(declared), _shape(inferred)
     if stated is None or found is None:
         return inferred if stated is None else declared
+    if not stated and found:
+        return inferred  # some tools write an empty shape for one that they do not know
     if len(stated) != len(found):
         return inferred if stated[1:].count(None) > found[1:].count(None) else declared
     merged = tuple(size if size is not None else other for size, other in zip(stated, found, strict=True))

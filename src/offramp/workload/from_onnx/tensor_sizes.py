@@ -28,10 +28,13 @@ def sizes(graph: OnnxGraph, tensor: str) -> tuple[int, ...]:
 
     Raises:
         UnknownShape: The shape is missing, or a size is not fixed.
+        Unpriceable: The tensor is empty.
     """
     shape = graph.shapes.get(tensor)
     if shape is None:
         raise UnknownShape(tensor)
+    if 0 in shape:
+        raise Unpriceable(f"works on '{tensor}' of shape {shape}, which is empty")
     found = tuple(size for size in shape[1:] if size is not None)
     if len(found) != len(shape[1:]) or min(found, default=1) < 1:
         raise UnknownShape(tensor)

@@ -70,6 +70,8 @@ ROWS = np.ones((5, 4), np.float32)
         ("Softmax", (4, 3, 5), 1, [], {"axis": 1}, None),
         ("LayerNormalization", (4, 3, 5), 1, [np.ones(5, np.float32)], {}, (4, 1, 5)),
         ("LayerNormalization", (4, 3, 5), 1, [np.ones((3, 5), np.float32)], {"axis": 1}, None),
+        ("Transpose", (4, 5, 3), 2, [], {"perm": [2, 0, 1]}, (1, 4, 5)),
+        ("ReduceMean", (4, 6, 5, 3), 3, [], {"axes": [1, 2], "keepdims": 0}, (4, 1)),
         ("CumSum", (4, 3), 1, [np.array(0)], {}, (4, 1)),
         # Samples that are picked by number are no batch, unless each stays in its place.
         ("GatherND", (3, 5), 0, [np.array([[0], [0], [1]])], {}, None),

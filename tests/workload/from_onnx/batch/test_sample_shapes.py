@@ -314,3 +314,46 @@ def test_a_batch_of_one_is_told_where_another_input_is_larger(
     notes = [note for note in network_from_onnx(path).notes if "batch of 1" in note]
     assert len(notes) == told
     assert all("larger axis 0: 'rows' (4)." in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [((3, 8, 8, 4), (3, 0, 1, 2)), ((8, 8, 4, 3), (2, 3, 0, 1)), ((8, 4, 8, 3), (1, 3, 0, 2))],
+)
+def test_a_batch_on_any_axis_of_an_image_is_followed(
+    tmp_path: Path, shape: tuple[int, ...], order: tuple[int, ...]
+) -> None:
+    net = Net(shape)
+    images = net.op("Transpose", net.input, perm=order)
+    network = read(net.exit(net.head(net.conv(images, 16, 3), 16)), tmp_path)
+    assert network.workload.macs_to_exit() == (16 * 27 * 64 + 160,)
+    assert f"The file is for a batch of 4 (axis {order[0]} of input 'image'); the price is that of one sample." in (
+        network.notes
+    )
+
+
+def test_positions_that_are_picked_from_a_table_for_each_sample_are_followed(tmp_path: Path) -> None:
+    """A table of positions that is too large to be computed here; its rows are picked by the same numbers."""
+    for numbers, macs in (([[0, 1, 2]] * 4, 3 * 40_000 * 2), ([[0, 1, 2], [1, 2, 0]] * 2, 4 * 3 * 40_000 * 2)):
+        net = Net((4, 3, 40_000))
+        table = net.constant(np.zeros((3, 40_000)))
+        rows = net.op("Gather", table, net.constant(numbers, np.int64), axis=0)
+        net.exit(net.op("MatMul", net.op("Add", net.input, rows), net.weight(40_000, 2)))
+        assert read(net, tmp_path).workload.macs_to_exit() == (macs,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "transposed", "macs", "batch"),
+    [
+        ((5, 8), (4, 8), 1, 4 * 8, 5),
+        ((8, 5), (4, 8), 0, 4 * 8 * 5, None),
+    ],
+)
+def test_a_product_with_its_weights_first_has_the_samples_as_columns(
+    tmp_path: Path, shape: tuple[int, int], weight: tuple[int, int], transposed: int, macs: int, batch: int | None
+) -> None:
+    net = Net(shape)
+    net.exit(net.op("Gemm", net.weight(*weight), net.input, transB=transposed))
+    network = read(net, tmp_path)
+    assert network.workload.macs_to_exit() == (macs,)
+    assert any("The file is for a batch of 5" in note for note in network.notes) is (batch is not None)

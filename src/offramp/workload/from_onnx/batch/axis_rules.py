@@ -96,18 +96,24 @@ def _product(axes: BatchAxes, step: Step) -> BatchAxis:
 
 
 def _dense(axes: BatchAxes, step: Step) -> BatchAxis:
-    place, _ = _operand(axes, Step(step.node, step.op, step.names[:1], step.result, step.position))
-    if place.axis != step.node.integer("transA", 0) or any(axes.place(name) for name in step.names[1:2]):
+    """A product of two matrices, either of which may hold the samples: as rows on the left, as columns on the right."""
+    left, right = (axes.place(name) for name in step.names[:2])
+    transposed = step.node.integer("transB", 0) if left is None else step.node.integer("transA", 0)
+    place = right if left is None else left
+    if place is None or (left is not None and right is not None):
         raise step.combines
-    row = BatchAxis(0, place.inner)
+    own = 1 if left is None else 0
+    if place.axis != (1 - own if transposed else own):
+        raise step.combines
+    result = BatchAxis(own, place.inner)
     for name in step.names[2:]:
-        own = axes.place(name)
+        added = axes.place(name)
         sizes = axes.sizes(name) or ()
-        if own is not None and own != row:
+        if added is not None and added != BatchAxis(own - 2 + len(sizes), place.inner):
             raise step.combines
-        if own is None and len(sizes) == 2:
-            axes.take_constant(name, 0, step, place.inner)
-    return row
+        if added is None:
+            axes.take_constant(name, own - 2 + len(sizes), step, place.inner)
+    return result
 
 
 def _scattered(axes: BatchAxes, step: Step) -> BatchAxis:

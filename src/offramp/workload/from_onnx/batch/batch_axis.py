@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from offramp.workload.from_onnx.batch.kept_axes import ELEMENT_BY_ELEMENT
 from offramp.workload.from_onnx.constant_folding import constant_tensor
+from offramp.workload.from_onnx.external_data import read_external
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.shape_propagation import TensorFacts
 
@@ -72,6 +74,7 @@ class BatchAxes:
         nodes: Nodes in topological order.
         facts: Shapes and small constants at the batch size of the file.
         constants: Tensors of the file by name.
+        folder: Folder of the file, which may hold contents of its tensors.
         batch: Batch size of the file, above 1.
         found: Batch axes of the tensors so far that depend on the input.
         repeated: Batch axes of constants that hold the same values for each sample.
@@ -80,6 +83,7 @@ class BatchAxes:
     nodes: Sequence[OnnxNode]
     facts: TensorFacts
     constants: Mapping[str, Any]
+    folder: Path
     batch: int
     found: dict[str, BatchAxis] = field(default_factory=dict)
     repeated: dict[str, BatchAxis] = field(default_factory=dict)
@@ -140,7 +144,9 @@ class BatchAxes:
         sizes = self.sizes(name) or ()
         value = self.facts.values.get(name)
         if value is None and name in self.constants:
-            value = constant_tensor(self.constants[name], max_values=None)
+            tensor = self.constants[name]
+            elsewhere = bool(tensor.external_data)
+            value = read_external(tensor, self.folder) if elsewhere else constant_tensor(tensor, max_values=None)
         if sizes[axis] % (self.batch * inner):
             return False
         if value is not None and value.shape == sizes:
@@ -155,4 +161,9 @@ class BatchAxes:
         if node.op == "Expand" and before is not None:
             own = axis - len(sizes) + len(before)
             return True if own < 0 or before[own] == 1 else self._repeats(node.inputs[0], own, inner)
+        if node.op == "Gather" and before is not None:
+            # Rows of a table: the samples are alike where their numbers are.
+            first, indices = node.integer("axis", 0) % len(before), self.sizes(node.inputs[1])
+            if indices is not None and first <= axis < first + len(indices):
+                return self._repeats(node.inputs[1], axis - first, inner)
         return self._repeats(node.inputs[0], axis, inner) if node.op in ELEMENT_BY_ELEMENT and before == sizes else None

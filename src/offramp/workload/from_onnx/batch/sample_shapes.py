@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from offramp.errors import WorkloadError
@@ -31,11 +32,13 @@ def sample_shapes(
     facts: TensorFacts,
     sources: Sequence[str],
     constants: Mapping[str, Any],
+    folder: Path,
 ) -> SampleShapes:
     """Follow the batch axis of the input through the graph and take one sample.
 
-    The first axis of the input is the batch if no node combines its entries. If one does, the second axis is tried, as
-    in (time, batch, channels). If that is no batch axis either, the whole input is one sample.
+    The first axis of the input is the batch if no node combines its entries. If one does, the others are tried in
+    order, as in (time, batch, channels) or (channels, height, width, batch). If none is a batch axis, the whole input
+    is one sample.
 
     With several inputs, the first one with at least two axes decides; others that have an axis of the same size at the
     same place are followed with it. If the first one has a batch of 1, a note names those that are larger there.
@@ -46,6 +49,7 @@ def sample_shapes(
         facts: Shapes and small constants at the batch size of the file.
         sources: Names of the graph's inputs.
         constants: Tensors of the file by name.
+        folder: Folder of the file, which may hold contents of its tensors.
 
     Returns:
         The shapes.
@@ -59,14 +63,16 @@ def sample_shapes(
         return SampleShapes(facts.shapes, _larger_inputs(source, sources, facts))
     needed = _needed(nodes, outputs)
     told = None
-    for axis, size in enumerate(shape[: 2 if len(shape) > 2 else 1]):
+    for axis, size in enumerate(shape if len(shape) > 2 else shape[:1]):
         if size is None or size <= 1:
-            break
+            continue
         try:
-            shapes = _divided(BatchAxes(needed, facts, constants, size), (source, *sources), axis)
+            shapes = _divided(BatchAxes(needed, facts, constants, folder, size), (source, *sources), axis)
         except CombinesSamples as exc:
             told = told or f"{exc}"
         except LosesBatch as exc:
+            if axis > 1:
+                continue  # far from where a batch usually is, what cannot be followed is no batch
             raise WorkloadError(
                 f"Input '{source}' has a batch of {size} on axis {axis}, which cannot be followed through {exc}. "
                 "Export the network with a batch of 1."

@@ -2,6 +2,7 @@
 
 from offramp.workload.from_onnx.operator_equivalents import EQUIVALENTS
 from offramp.workload.from_onnx.rewriting.node_writer import NodeWriter, RewriteRule
+from offramp.workload.from_onnx.tensor_sizes import Unpriceable
 
 
 def _equivalent(writer: NodeWriter) -> bool:
@@ -47,6 +48,16 @@ def _fused_product(writer: NodeWriter) -> bool:
     return True
 
 
+def _packed_product(writer: NodeWriter) -> bool:
+    """A matrix product with packed weights of few bits: K x N of them (operator `MatMulNBits` of onnxruntime)."""
+    inputs, outputs = writer.node.integer("K", 0), writer.node.integer("N", 0)
+    source = writer.known(writer.input(0))
+    if min(inputs, outputs) < 1 or source[-1] != inputs or writer.input(1) in writer.active:
+        raise Unpriceable(f"must have constant weights of K x N values, got K={inputs}, N={outputs} for {source}")
+    writer.finish("MatMul", (writer.input(0), writer.constant((inputs, outputs))))
+    return True
+
+
 def _skip_normalization(writer: NodeWriter) -> bool:
     """A residual addition with the norm of its result, which may be the fourth output."""
     node = writer.node
@@ -61,6 +72,7 @@ def _skip_normalization(writer: NodeWriter) -> bool:
 QUANTIZED_RULES: dict[str, RewriteRule] = {
     **dict.fromkeys(EQUIVALENTS, _equivalent),
     "DynamicQuantizeLinear": _dynamic_quantization,
+    **dict.fromkeys(("com.microsoft.MatMulNBits", "com.microsoft.MatMulBnb4"), _packed_product),
     "com.microsoft.FusedMatMul": _fused_product,
     "com.microsoft.TransposeMatMul": _fused_product,
     "com.microsoft.SkipLayerNormalization": _skip_normalization,

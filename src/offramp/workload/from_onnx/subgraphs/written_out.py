@@ -95,8 +95,10 @@ def _write_loop(graph: Any, node: Any, body: Any, values: Mapping[str, Array]) -
     count = values.get(node.input[0]) if node.input[0] else None
     if count is None or len(body.output) != 1 + len(carried) or not _always_true(node, body, values):
         return False
-    iterations = int(count.reshape(-1)[0]) if count.size == 1 else -1
-    if iterations < 0 or len(graph.node) + iterations * len(body.node) > MAX_NODES:
+    if count.size != 1:
+        return False
+    iterations = max(0, int(count.reshape(-1)[0]))
+    if len(graph.node) + iterations * len(body.node) > MAX_NODES:
         return False
     writer, label = GraphWriter(graph), node.name or node.output[0]
     constants = writer.constants(body, label)
