@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from offramp.workload.from_onnx.batch.external_data import read_external
 from offramp.workload.from_onnx.batch.kept_axes import ELEMENT_BY_ELEMENT
 from offramp.workload.from_onnx.constant_folding import constant_tensor
-from offramp.workload.from_onnx.external_data import read_external
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.shape_propagation import TensorFacts
 
