@@ -143,7 +143,6 @@ def _serve(read: Callable[[Path], None], limits: Limits, requests: int, answers:
         for line in folders:
             stream.write(_told(read, Path(os.fsdecode(line[:-1]))) + b"\n")
             stream.flush()
-            gc.collect()
     os._exit(0)
 
 
