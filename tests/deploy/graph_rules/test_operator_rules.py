@@ -26,6 +26,7 @@ class Case:
     attributes: dict[str, Any] = field(default_factory=dict)
     element: int = TensorProto.FLOAT
     num_outputs: int = 1
+    batches: tuple[int, ...] = (1, 3)
     opset: int = 18
 
 
@@ -39,6 +40,8 @@ def floats(*shape: int) -> Any:
 
 _VECTOR = (3,)
 _ONE, _CHANNELS = floats(1), floats(4)
+INT64 = TensorProto.INT64
+BITWISE = ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
 _BOOL = {"element": TensorProto.BOOL}
 
 CASES: dict[str, list[Case]] = {
@@ -138,8 +141,71 @@ CASES: dict[str, list[Case]] = {
         if name.startswith("Reduce")
     },
 }
+CASES |= {
+    "BitwiseNot": [Case(element=TensorProto.INT32)],
+    **{name: [Case(constants=(np.int32(3),), element=TensorProto.INT32)] for name in BITWISE},
+    "BitShift": [Case(constants=(np.uint8(1),), element=TensorProto.UINT8, attributes={"direction": "LEFT"})],
+    "Mod": [Case(constants=(np.float32(0.3),), attributes={"fmod": 1}), Case(constants=(ints(3),), element=INT64)],
+    "CastLike": [Case(constants=(ints(3),))],
+    "Shrink": [Case(attributes={"lambd": 0.5, "bias": 0.0})],
+    "LRN": [Case(attributes={"size": 3, "alpha": 1e-4, "beta": 0.75, "bias": 1.0})],
+    "LpPool": [
+        Case(attributes={"kernel_shape": [2, 3], "strides": [2, 2], "pads": [1, 1, 0, 1], "p": 2}),
+        Case((2, 7, 5), attributes={"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
+    ],
+    "Resize": [
+        Case(constants=(None, np.float32([1, 1, 2, 2])), attributes={"mode": "nearest", "nearest_mode": "floor"}),
+        Case((4, 7, 5), constants=(None, np.float32([1, 1, 0.7, 1.3])), attributes={"mode": "linear"}),
+        Case((4, 7, 5), constants=(None, np.float32([0.33, 2.9])), attributes={"mode": "cubic", "axes": [2, 3]}),
+        Case(constants=(None, None, ints(9, 4)), attributes={"mode": "linear", "axes": [2, -1]}),
+        Case((4, 9), constants=(None, np.float32([1, 1, 2])), attributes={"mode": "linear"}),
+    ],
+    "ConvTranspose": [
+        Case(constants=(floats(4, 3, 3, 3), floats(3)), attributes={"strides": [2, 2], "pads": [1, 0, 1, 2]}),
+        Case(
+            constants=(floats(4, 3, 2, 3), floats(6)),
+            attributes={"strides": [3, 2], "group": 2, "output_padding": [1, 0], "dilations": [2, 1]},
+        ),
+        Case((4, 9), constants=(floats(4, 2, 3),), attributes={"strides": [2]}),
+    ],
+    "Col2Im": [
+        Case((8, 9), constants=(ints(6, 6), ints(2, 2)), attributes={"strides": [2, 2]}),
+        Case((12, 12), constants=(ints(3, 4), ints(2, 3)), attributes={"pads": [1, 0, 0, 2]}),
+    ],
+    "GatherElements": [Case((2, 3), constants=(np.array([[[0, 1, 1]]]),), attributes={"axis": 1}, batches=(1,))],
+    "GatherND": [Case(constants=(np.array([[0, 1], [0, 3]]),))],
+    "ScatterElements": [
+        Case((2, 3), constants=(np.array([[[0, 1, 1]]]), floats(1, 1, 3)), attributes={"axis": 1, "reduction": "add"})
+    ],
+    "ScatterND": [Case(constants=(np.array([[0, 1], [0, 3]]), floats(2, 6, 6)))],
+    "CumSum": [Case(constants=(ints(1)[0],), attributes={"reverse": 1})],
+    "Trilu": [Case(), Case(constants=(ints(1)[0],), attributes={"upper": 0})],
+    "OneHot": [
+        Case((), constants=(ints(7), floats(2)), element=INT64),
+        Case((3,), constants=(ints(7), floats(2)), element=INT64, attributes={"axis": 1}),
+    ],
+    "Einsum": [
+        Case(attributes={"equation": "bchw->bhc"}),
+        Case(constants=(floats(3, 4),), attributes={"equation": "bchw, dc -> bdhw"}),
+        Case((2, 3, 4), constants=(floats(4, 5), floats(5, 2)), attributes={"equation": "bhid,de,ec->bhic"}),
+    ],
+    **{
+        name: [
+            Case(
+                (2, 3),
+                constants=(floats(way, gates * 5, 3), floats(way, gates * 5, 5), floats(way, 2 * gates * 5)),
+                attributes={"hidden_size": 5, "direction": "bidirectional" if way == 2 else "reverse"},
+                num_outputs=2,
+            )
+            for way in (1, 2)
+        ]
+        for name, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1))
+    },
+}
+
 # Described in a test of their own below, or by an operator set that this onnxruntime has no kernel for.
-_ELSEWHERE = {"Concat", "ConstantOfShape", "Swish"}
+_ARITY = {"GridSample": Case(constants=(floats(1, 3, 3, 2),)), "Range": Case((), (ints(5)[0], ints(1)[0]), {}, INT64)}
+_ELSEWHERE = {"Concat", "ConstantOfShape", "Swish", "Range", "GridSample"}
 
 
 def cases() -> list[Any]:
@@ -174,7 +240,7 @@ def made(name: str, case: Case) -> Any:
 def test_a_rule_says_what_onnxruntime_gives(name: str, case: Case) -> None:
     graph = check_graph(made(name, case).SerializeToString(), name)
     session = onnxruntime.InferenceSession(graph.content(), providers=["CPUExecutionProvider"])
-    for batch in (1, 3):
+    for batch in case.batches:
         kind = helper.tensor_dtype_to_np_dtype(case.element)
         results = session.run(None, {"x": np.ones((batch, *case.shape), kind)})
         for found, (output, facts) in zip(results, graph.outputs.items(), strict=True):
@@ -187,7 +253,7 @@ def test_a_rule_says_what_onnxruntime_gives(name: str, case: Case) -> None:
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_an_attribute_that_offramp_does_not_write_is_refused(name: str) -> None:
-    case = next(iter(CASES.get(name) or [Case()]))
+    case = _ARITY.get(name) or next(iter(CASES.get(name) or [Case()]))
     model = made(name, case)
     model.graph.node[0].attribute.append(helper.make_attribute("strange", 1))
     with pytest.raises(BundleError, match="'strange'"):
@@ -220,6 +286,123 @@ def test_shapes_of_attention_follow_the_batch() -> None:
     assert checked.outputs["y"].shape == (Batched(1), 2, 3, 5)
     session = onnxruntime.InferenceSession(checked.content(), providers=["CPUExecutionProvider"])
     assert session.run(None, {"x": np.ones((4, 2, 5, 3), np.float32)})[0].shape == (4, 2, 3, 5)
+
+
+def several(nodes: list[Any], shape: Shape, weights: dict[str, Any], result: int = TensorProto.FLOAT) -> Any:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *shape])],
+        [helper.make_tensor_value_info("y", result, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "weights", "result", "expected"),
+    [
+        (
+            [
+                helper.make_node("Transpose", ["x"], ["grid"], perm=[0, 2, 3, 1]),
+                helper.make_node("GridSample", ["x", "grid"], ["y"], mode="bilinear", padding_mode="border"),
+            ],
+            (2, 5, 4),
+            {},
+            TensorProto.FLOAT,
+            (Batched(1), 2, 5, 4),
+        ),
+        (
+            [
+                helper.make_node("Shape", ["x"], ["s"], end=1),
+                helper.make_node("Squeeze", ["s", "axis"], ["n"]),
+                helper.make_node("Range", ["start", "n", "step"], ["y"]),
+            ],
+            (4,),
+            {"start": np.int64(0), "step": np.int64(1), "axis": ints(0)},
+            INT64,
+            (Batched(1),),
+        ),
+        (
+            [
+                helper.make_node("Range", ["start", "end", "step"], ["r"]),
+                helper.make_node("Gather", ["x", "r"], ["y"], axis=1),
+            ],
+            (9,),
+            {"start": np.int64(7), "end": np.int64(-1), "step": np.int64(-3)},
+            TensorProto.FLOAT,
+            (Batched(1), 3),
+        ),
+        (
+            [
+                helper.make_node("Shape", ["x"], ["s"], end=2),
+                helper.make_node("Concat", ["s", "hw"], ["all"], axis=0),
+                helper.make_node("Resize", ["x", "", "", "all"], ["y"], mode="linear"),
+            ],
+            (2, 5, 4),
+            {"hw": ints(7, 3)},
+            TensorProto.FLOAT,
+            (Batched(1), 2, 7, 3),
+        ),
+        (
+            [helper.make_node("Einsum", ["x", "x"], ["y"], equation="bhid,bhjd->bhij")],
+            (2, 5, 4),
+            {},
+            TensorProto.FLOAT,
+            (Batched(1), 2, 5, 5),
+        ),
+    ],
+)
+def test_rules_of_sizes_that_follow_the_batch(
+    nodes: list[Any], shape: Shape, weights: dict[str, Any], result: int, expected: Any
+) -> None:
+    checked = check_graph(several(nodes, shape, weights, result).SerializeToString(), "file")
+    assert checked.outputs["y"].shape == expected
+    session = onnxruntime.InferenceSession(checked.content(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.ones((3, *shape), np.float32)})
+    assert found.shape == tuple(size.times * 3 if isinstance(size, Batched) else size for size in expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "macs"),
+    [
+        # Each of 2 x 9 x 9 inputs is multiplied with 3 filters of 2 x 2.
+        (("ConvTranspose", Case((2, 9, 9), (floats(2, 3, 2, 2),))), 2 * 81 * 3 * 4),
+        # 8 x 4 values of a plane, each from 2 x 2 neighbours.
+        (("Resize", Case((1, 4, 4), (None, np.float32([1, 1, 2, 1])), {"mode": "linear"})), 32 * 2),
+        # 6 x 6 places, 4 channels, 3 results; then nothing more.
+        (("Einsum", Case((4, 6, 6), (floats(3, 4),), {"equation": "bchw,dc->bdhw"})), 36 * 4 * 3),
+        # 3 x 4 x 5 products, then 3 x 5 x 2 of the result.
+        (("Einsum", Case((3, 4), (floats(4, 5), floats(5, 2)), {"equation": "bid,de,ec->bic"})), 60 + 30),
+    ],
+)
+def test_multiplications_of_a_rule_by_hand(case: tuple[str, Case], macs: int) -> None:
+    assert check_graph(made(*case).SerializeToString(), case[0]).demand.macs == macs
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "words"),
+    [
+        ("Resize", Case(constants=(None, np.float32([1, 1, 1e9, 1e9]))), "at most"),
+        ("Resize", Case(constants=(None, np.float32([2, 1, 1, 1]))), "needs a fixed size"),
+        ("Resize", Case(constants=(None, np.float32([1, 1, -1, 1]))), "scales above 0"),
+        ("Resize", Case(constants=(None, None, ints(1, 4, 9, 9))), "needs a fixed size"),
+        ("Resize", Case(constants=(None, np.float32([1, 1, 2, 2]), ints(1, 4, 9, 9))), "either sizes or scales"),
+        ("ConvTranspose", Case(constants=(floats(4, 3, 3, 3),), attributes={"strides": [2**30, 1]}), "at most"),
+        ("ConvTranspose", Case(constants=(floats(4, 3, 3, 3),), attributes={"output_shape": [9]}), "'output_shape'"),
+        ("Einsum", Case(attributes={"equation": "bchw->bchwx"}), "no input has"),
+        ("Einsum", Case(attributes={"equation": "bccw->bcw"}), "each letter once"),
+        ("Einsum", Case(attributes={"equation": "...->..."}), "equation of letters"),
+        ("Einsum", Case((2**9, 2**9, 1), (floats(2**9, 2**9),), {"equation": "bxyz,uv->bxyuv"}), "at most"),
+        ("Col2Im", Case((8, 9), constants=(ints(2**20, 2**20), ints(2, 2))), "blocks of"),
+        ("OneHot", Case((), constants=(ints(2**40), floats(2)), element=INT64), "at most"),
+        ("Range", Case((), (ints(2**40)[0], ints(1)[0]), {}, INT64), "size that can be told"),
+        ("LSTM", Case((2, 3), (floats(1, 20, 3), floats(1, 20, 5)), {"hidden_size": 2**30}), "must have an input 1"),
+    ],
+)  # fmt: skip
+def test_sizes_beyond_bounds_are_refused_by_the_rule(name: str, case: Case, words: str) -> None:
+    with pytest.raises(BundleError, match=words):
+        check_graph(made(name, case).SerializeToString(), name)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (8, 4)])

@@ -106,6 +106,10 @@ def _cast(call: OperatorCall) -> OperatorResult:
     return OperatorResult((TensorFacts(element, source.shape, content),))
 
 
+def _cast_like(call: OperatorCall) -> OperatorResult:
+    return OperatorResult((TensorFacts(call.tensor(1).element, call.tensor(0).shape),))
+
+
 def _check_scale(call: OperatorCall) -> None:
     source, scale, zero = call.tensor(0), call.tensor(1), call.optional(2)
     if float_type(scale) and scale.count != 1:
@@ -142,7 +146,9 @@ _VARIADIC = OperatorRule(_arithmetic, (1, 16))
 
 ELEMENTWISE_RULES: dict[str, OperatorRule] = {
     **_float_unary("Relu Sigmoid HardSwish Mish Tanh Softplus Softsign Erf Abs Neg Exp Log Sqrt Reciprocal"),
-    **_float_unary("Floor Ceil Round Sign Sin Cos"),
+    **_float_unary("Floor Ceil Round Sign Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh"),
+    **_float_unary("Shrink", bias="float", lambd="float"),
+    **_float_unary("LRN", alpha="float", beta="float", bias="float", size="int"),
     **_float_unary("LeakyRelu Elu Celu ThresholdedRelu Swish", alpha="float"),
     **_float_unary("HardSigmoid", alpha="float", beta="float"),
     **_float_unary("Selu", alpha="float", gamma="float"),
@@ -151,7 +157,14 @@ ELEMENTWISE_RULES: dict[str, OperatorRule] = {
     "PRelu": OperatorRule(_unary, (2, 2)),
     "Identity": OperatorRule(_identity, (1, 1)),
     "Not": OperatorRule(_not, (1, 1)),
+    "IsNaN": OperatorRule(_not, (1, 1)),
+    "IsInf": OperatorRule(_not, (1, 1), 1, {"detect_negative": "int", "detect_positive": "int"}),
+    "BitwiseNot": OperatorRule(_unary, (1, 1)),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor"), _BINARY),
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), _BINARY),
+    "BitShift": OperatorRule(_arithmetic, (2, 2), 1, {"direction": frozenset({"LEFT", "RIGHT"})}),
+    "Mod": OperatorRule(_arithmetic, (2, 2), 1, {"fmod": "int"}),
+    "CastLike": OperatorRule(_cast_like, (2, 2)),
     **dict.fromkeys(("Max", "Min", "Sum", "Mean"), _VARIADIC),
     **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), OperatorRule(_comparison, (2, 2))),
     "Where": OperatorRule(_where, (3, 3)),

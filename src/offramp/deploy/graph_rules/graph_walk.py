@@ -6,13 +6,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from offramp.deploy.graph_rules.elementwise_rules import ELEMENTWISE_RULES
+from offramp.deploy.graph_rules.indexing_rules import INDEXING_RULES
 from offramp.deploy.graph_rules.layer_rules import LAYER_RULES
 from offramp.deploy.graph_rules.movement_rules import MOVEMENT_RULES
 from offramp.deploy.graph_rules.operator_call import OperatorResult, OperatorRule
+from offramp.deploy.graph_rules.resampling_rules import RESAMPLING_RULES
+from offramp.deploy.graph_rules.sequence_rules import SEQUENCE_RULES
 from offramp.deploy.graph_rules.tensor_facts import BOOL, Batched, RefusedGraph, Size, TensorFacts, shown
 from offramp.deploy.graph_rules.weights import weight_facts
 
-OPERATORS: Mapping[str, OperatorRule] = {**ELEMENTWISE_RULES, **LAYER_RULES, **MOVEMENT_RULES}
+OPERATORS: Mapping[str, OperatorRule] = {
+    **ELEMENTWISE_RULES,
+    **LAYER_RULES,
+    **MOVEMENT_RULES,
+    **INDEXING_RULES,
+    **RESAMPLING_RULES,
+    **SEQUENCE_RULES,
+}
 """The rules of all operators but `Constant` and `If`, which the walk itself understands."""
 
 Scope = ChainMap[str, TensorFacts]
@@ -215,7 +225,7 @@ class GraphWalk:
             found = self.run(graphs[name], scope)
             figures.append(found.figures)
             ends = [found.facts[item.name] for item in graphs[name].output]
-            results.append(tuple(replace(item, content=None, constant=False) for item in ends))
+            results.append(tuple(replace(item, content=None, constant=False, numbers=None) for item in ends))
         if results[0] != results[1] or len(results[0]) != len(node.output):
             raise RefusedGraph("must have branches with equal results, as many as it has outputs")
         together = GraphFigures(

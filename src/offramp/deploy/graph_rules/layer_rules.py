@@ -205,6 +205,7 @@ LAYER_RULES: dict[str, OperatorRule] = {
     "Gemm": OperatorRule(_gemm, (2, 3), 1, {"alpha": "float", "beta": "float", "transA": "int", "transB": "int"}),
     "MaxPool": OperatorRule(_pool, (1, 1), 1, {**_POOL_ATTRIBUTES, "storage_order": "int"}),
     "AveragePool": OperatorRule(_pool, (1, 1), 1, {**_POOL_ATTRIBUTES, "count_include_pad": "int"}),
+    "LpPool": OperatorRule(_pool, (1, 1), 1, {**_POOL_ATTRIBUTES, "p": "int"}),
     "GlobalAveragePool": OperatorRule(_global_pool, (1, 1)),
     "GlobalMaxPool": OperatorRule(_global_pool, (1, 1)),
     "Softmax": OperatorRule(_along_an_axis, (1, 1), 1, {"axis": "int"}),

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from offramp.deploy.graph_rules.tensor_facts import FLOATS, RefusedGraph, Size, TensorFacts, fixed
 
-AttributeKind = Literal["int", "ints", "float", "tensor", "graph"] | frozenset[str]
-"""The type of an attribute; for text, the words that are allowed."""
+AttributeKind = Literal["int", "ints", "float", "tensor", "graph", "string"] | frozenset[str]
+"""The type of an attribute; for text, the words that are allowed, or any text that the rule itself checks."""
 
 _MAX_INT = 2**31
+_MAX_TEXT = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +219,8 @@ def _value(attribute: Any, kind: AttributeKind) -> Any:
         return word
     if attribute.type != getattr(type(attribute), kind.upper()):
         raise RefusedGraph(f"has the attribute {attribute.name} of another type than {kind}")
+    if kind == "string":
+        return attribute.s[:_MAX_TEXT].decode("utf-8", "replace")
     if kind == "int":
         numbers, value = [attribute.i], attribute.i
     elif kind == "ints":

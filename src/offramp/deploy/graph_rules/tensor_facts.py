@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from offramp.deploy.graph_rules.graph_demand import MAX_TENSOR_VALUES
 
-FLOAT, INT64, INT32, BOOL, DOUBLE = 1, 7, 6, 9, 11
+FLOAT, INT64, INT32, BOOL, DOUBLE, UINT32, UINT64 = 1, 7, 6, 9, 11, 12, 13
 FLOATS = frozenset({FLOAT, DOUBLE})
 SHAPE_TYPES = frozenset({INT32, INT64})
 
-BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 11: 64, 21: 4, 22: 4, 25: 2, 26: 2}
+BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 11: 64, 12: 32, 13: 64, 21: 4, 22: 4, 25: 2, 26: 2}
 """Bits per value of the element types that offramp writes, by their number in ONNX: 32-bit and 64-bit floating point,
 integers of 2 to 64 bits, and booleans."""
 
@@ -52,12 +52,14 @@ class TensorFacts:
         shape: Its shape; at most one size grows with the number of samples.
         content: Its values in order, where it is a small tensor of integers whose values are known.
         constant: Whether it follows from constants alone.
+        numbers: Its values in order, where it is a small constant of floating-point numbers, such as scales.
     """
 
     element: int
     shape: Shape
     content: tuple[Size, ...] | None = None
     constant: bool = False
+    numbers: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.element not in BITS:

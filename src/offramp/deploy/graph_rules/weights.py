@@ -14,16 +14,18 @@ from offramp.deploy.graph_rules.tensor_facts import (
     INT32,
     INT64,
     MAX_CONTENT,
+    UINT32,
+    UINT64,
     RefusedGraph,
     TensorFacts,
 )
 
 # The typed field of each element type; those of fewer than 32 bits share one.
-_TYPED = {FLOAT: "float_data", DOUBLE: "double_data", INT64: "int64_data"}
+_TYPED = {FLOAT: "float_data", DOUBLE: "double_data", INT64: "int64_data", UINT32: "uint64_data", UINT64: "uint64_data"}
 _DTYPES = {FLOAT: "<f4", DOUBLE: "<f8", INT64: "<i8", INT32: "<i4"}
 # Values that are looked at together: those of a file may lie at any byte, and numpy copies them for arithmetic.
 _BLOCK = 1 << 20
-_ALLOWED = frozenset({"dims", "data_type", "name", "raw_data", "float_data", "int32_data", "int64_data", "double_data"})
+_ALLOWED = frozenset({"dims", "data_type", "name", "raw_data", "int32_data", *_TYPED.values()})
 
 
 def weight_facts(tensor: Any, raw: bytes | memoryview) -> TensorFacts:
@@ -61,8 +63,12 @@ def weight_facts(tensor: Any, raw: bytes | memoryview) -> TensorFacts:
             f"has a tensor {name!r} of shape {list(dims)}, which must have {length if raw else entries} "
             f"{'bytes' if raw else 'values'}, at most {MAX_TENSOR_VALUES} of them, but it has {len(raw) or len(listed)}"
         )
-    content = _checked_values(tensor.data_type, raw, listed, name, small=count <= MAX_CONTENT and len(dims) <= 1)
-    return TensorFacts(tensor.data_type, dims, content, constant=True)
+    small = count <= MAX_CONTENT and len(dims) <= 1
+    content = _checked_values(tensor.data_type, raw, listed, name, small=small)
+    numbers = None
+    if small and tensor.data_type == FLOAT:
+        numbers = tuple(float(value) for value in (np.frombuffer(raw, _DTYPES[FLOAT]) if raw else listed))
+    return TensorFacts(tensor.data_type, dims, content, constant=True, numbers=numbers)
 
 
 def _checked_values(
