@@ -34,14 +34,21 @@ class ExitPlace:
     Attributes:
         label: Its name on pages.
         after_block: Number of the block that it follows, from 1.
+        tap: Number of its tap in the search space, from 0; None for the final exit.
         branch: Name of the kind of its branch.
         final: Whether it is the final exit.
     """
 
     label: str
     after_block: int
+    tap: int | None
     branch: str
     final: bool
+
+    @property
+    def position(self) -> str:
+        """Where it is, as pages and tables say it."""
+        return "at the end" if self.tap is None else f"after tap {self.tap}"
 
 
 @dataclass(frozen=True)
@@ -89,20 +96,25 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
     num_exits = len(architecture.exits) + 1
     exits = [
         ExitPlace(
-            exit_label(index, num_exits), block_of_tap(architecture, choice.tap, max_depths), choice.branch, False
+            exit_label(index, num_exits),
+            block_of_tap(architecture, choice.tap, max_depths),
+            choice.tap,
+            choice.branch,
+            False,
         )
         for index, choice in enumerate(architecture.exits)
     ]
-    exits.append(ExitPlace(exit_label(num_exits - 1, num_exits), len(blocks), architecture.classifier_branch, True))
+    exits.append(
+        ExitPlace(exit_label(num_exits - 1, num_exits), len(blocks), None, architecture.classifier_branch, True)
+    )
     return Layout(tuple(blocks), tuple(exits))
 
 
-def describe(architecture: Architecture, max_depths: Sequence[int] = ()) -> str:
+def describe(architecture: Architecture) -> str:
     """Describe an architecture in one line: depths and widths of the stages and positions of the exits.
 
     Args:
         architecture: The architecture.
-        max_depths: Largest depth of each stage in the search space; empty = positions are given as tap numbers.
 
     Returns:
         The description.
@@ -112,12 +124,8 @@ def describe(architecture: Architecture, max_depths: Sequence[int] = ()) -> str:
     text = f"{architecture.backbone}, {architecture.resolution} px, depths {depths}, widths {widths}"
     if not architecture.exits:
         return f"{text}, no early exit"
-    if max_depths:
-        word, places = "blocks", [(p.after_block, p.branch) for p in layout_of(architecture, max_depths).exits[:-1]]
-    else:
-        word, places = "taps", [(choice.tap, choice.branch) for choice in architecture.exits]
     groups = [
-        f"{', '.join(str(place) for place, _ in group)} ({branch})"
-        for branch, group in itertools.groupby(places, key=lambda item: item[1])
+        f"{', '.join(str(choice.tap) for choice in group)} ({branch})"
+        for branch, group in itertools.groupby(architecture.exits, key=lambda choice: choice.branch)
     ]
-    return f"{text}, exits after {word} {', '.join(groups)}"
+    return f"{text}, exits after taps {', '.join(groups)}"

@@ -36,7 +36,7 @@ def test_text_says_where_images_leave() -> None:
     assert "if confidence ≥ 0.830" in text
     assert "takes the rest" in text
     assert "1: 16 ch, 3×3, ×4" in text
-    assert "Exit 2 after block 4 (pool_linear), 25.0 % leave" in svg.attrib["aria-label"].replace("\u00a0", " ")
+    assert "Exit 2 after tap 4 (pool_linear), 25.0 % leave" in svg.attrib["aria-label"].replace("\u00a0", " ")
 
 
 def test_the_backbone_gets_thinner_behind_each_exit() -> None:

@@ -68,7 +68,7 @@ def test_exits_table_by_hand() -> None:
     network = fake.chosen("knee", fake.evaluation(fake.architecture(), 0.9, 0.75), tested=False, gain=0.0)
     table = tables.exits_table(network, fake.MAX_DEPTHS)
     assert texts(table, 0)[:5] == ["Exit 1", "0.830", "75.0 %", "91.2 %", "84.0 %"]
-    assert notes(table, 0)[0] == "after block 2, pool_linear"
+    assert notes(table, 0)[0] == "after tap 1, pool_linear"
     assert texts(table, 2)[:3] == ["Final exit", "takes the rest", "6.2 %"]
     stage = network.cost.stages[1]
     assert texts(table, 1)[5] == units.energy(stage.energy_to_exit_pj).replace(units.NBSP, " ")

@@ -42,11 +42,11 @@ def test_front_json_of_bare_evaluations(summary: RunSummary) -> None:
     assert run_tables.front_json([]) == []
 
 
-def test_front_table_is_sorted_and_tells_blocks(summary: RunSummary) -> None:
+def test_front_table_is_sorted_and_tells_taps(summary: RunSummary) -> None:
     lines = [line for line in printed(run_tables.front_table(summary)).splitlines() if " %" in line]
     accuracies = [float(line.split("%")[0]) for line in lines]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert all("block " in line for line in lines)
+    assert all("tap " in line for line in lines)
 
 
 def test_evaluations_table_tells_taps_where_depths_are_unknown(summary: RunSummary) -> None:

@@ -128,12 +128,12 @@ def _front_panel(summary: RunSummary, metric: str, title: str, unit: str, factor
         accuracy = evaluation.values.get("accuracy")
         if evaluation.status is not Status.COMPLETE or cost is None or accuracy is None:
             return None
-        return Point(cost * factor, accuracy, f"#{index + 1}", describe(evaluation.architecture, summary.max_depths))
+        return Point(cost * factor, accuracy, f"#{index + 1}", describe(evaluation.architecture))
 
     points = {index: found for index in range(len(summary.evaluations)) if (found := point(index)) is not None}
     others = [found for index, found in points.items() if index not in members]
     step = max(1, -(-len(others) // MAX_CANDIDATES))
-    chosen = tuple(_chosen_point(network, metric, factor, summary.max_depths) for network in summary.chosen)
+    chosen = tuple(_chosen_point(network, metric, factor) for network in summary.chosen)
     by_architecture = {summary.evaluations[index].architecture: found for index, found in points.items()}
     fine_tuning = tuple(
         FineTuningChange(by_architecture[network.candidate], end)
@@ -149,7 +149,7 @@ def _front_panel(summary: RunSummary, metric: str, title: str, unit: str, factor
         front=front,
         nondominated=_nondominated(front),
         chosen=_merge_equal(chosen),
-        statics=tuple(_static_point(static, metric, factor, summary.max_depths) for static in static_networks(summary)),
+        statics=tuple(_static_point(static, metric, factor) for static in static_networks(summary)),
         fine_tuning=fine_tuning,
     )
 
@@ -198,14 +198,14 @@ def static_networks(summary: RunSummary) -> tuple[StaticReference, ...]:
     return tuple(result)
 
 
-def _chosen_point(network: ChosenNetwork, metric: str, factor: float, max_depths: Sequence[int]) -> Point:
+def _chosen_point(network: ChosenNetwork, metric: str, factor: float) -> Point:
     cost = metric_of(network.expected_validation, metric) * factor
-    hover = describe(network.architecture, max_depths)
+    hover = describe(network.architecture)
     return Point(cost, network.validation.top1, rule_name(network.rule), hover)
 
 
-def _static_point(static: StaticReference, metric: str, factor: float, max_depths: Sequence[int]) -> Point:
-    hover = describe(static.architecture, max_depths)
+def _static_point(static: StaticReference, metric: str, factor: float) -> Point:
+    hover = describe(static.architecture)
     return Point(metric_of(static.expected, metric) * factor, static.accuracy_validation, static.name, hover)
 
 

@@ -56,7 +56,7 @@ def draw_diagram(network: ChosenNetwork, data: DataSummary, max_depths: tuple[in
     for index, (place, rate) in enumerate(zip(layout.exits, rates, strict=True)):
         parts.append(_exit(place, boxes[place.after_block], exit_tops[index], rate, threshold(network, index)))
     title = f"Network {rule_name(network.rule)}: {units.count(len(layout.blocks), 'block')}, " + "; ".join(
-        f"{place.label} after block {place.after_block} ({place.branch}), {units.percent(rate)} leave"
+        f"{place.label} {place.position} ({place.branch}), {units.percent(rate)} leave"
         for place, rate in zip(layout.exits, rates, strict=True)
     )
     return Markup('<svg class="diagram" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>').format(

@@ -47,7 +47,7 @@ def chosen_table(summary: RunSummary) -> Table:
 
 def _network_row(network: ChosenNetwork, reference: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
     return (
-        Cell(rule_name(network.rule), describe(network.architecture, summary.max_depths)),
+        Cell(rule_name(network.rule), describe(network.architecture)),
         _accuracy_cell(network.validation.top1, network.validation.num_samples),
         Cell("not measured") if network.test is None else _accuracy_cell(network.test.top1, network.test.num_samples),
         *_cost_cells(network.measured.expected, reference.expected),
@@ -57,7 +57,7 @@ def _network_row(network: ChosenNetwork, reference: StaticReference, summary: Ru
 def _static_row(static: StaticReference, reference: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
     test = static.accuracy_test
     return (
-        Cell(static.name, describe(static.architecture, summary.max_depths)),
+        Cell(static.name, describe(static.architecture)),
         _accuracy_cell(static.accuracy_validation, summary.data.num_validation),
         Cell("not measured") if test is None else _accuracy_cell(test, summary.data.num_test),
         *_cost_cells(static.expected, None if static is reference else reference.expected),
@@ -114,7 +114,7 @@ def exits_table(network: ChosenNetwork, max_depths: Sequence[int]) -> Table:
         notes = ["" if network.test is None else f"validation {text}" for text in other]
         stage = network.cost.stages[index]
         rows.append((
-            Cell(place.label, f"after block {place.after_block}, {place.branch}"),
+            Cell(place.label, f"{place.position}, {place.branch}"),
             Cell(threshold(network, index)),
             *(Cell(text, note) for text, note in zip(shown, notes, strict=True)),
             Cell(units.energy(stage.energy_to_exit_pj)),
@@ -171,7 +171,7 @@ def front_table(summary: RunSummary) -> Table:
             Cell(units.NO_VALUE if accuracy is None else units.percent(accuracy)),
             *(Cell(units.NO_VALUE if value is None else format_metric(metric, value)) for metric, value in costs),
             Cell(" / ".join(units.percent(rate, 0) for rate in rates) or units.NO_VALUE),
-            Cell(describe(item.architecture, summary.max_depths)),
+            Cell(describe(item.architecture)),
         ))  # fmt: skip
     caption = "Members of the Pareto front as the search saw them: weights of the supernet, validation images."
     return Table(caption, tuple(columns), tuple(rows))

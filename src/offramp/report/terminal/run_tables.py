@@ -13,7 +13,6 @@ from offramp.objectives.evaluation import Evaluation, Objective, is_quality
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
-from offramp.report.architecture_layout import layout_of
 from offramp.report.figures.front_data import cost_of
 from offramp.report.terminal.terminal_style import plain_text, simple_table
 from offramp.report.wording import metric_name
@@ -107,14 +106,11 @@ def front_json(front: Sequence[Evaluation]) -> list[Any]:
     return [jsonio.to_data(front_point(evaluation)) for evaluation in front]
 
 
-def evaluations_table(
-    front: Sequence[Evaluation], max_depths: Sequence[int] = (), objectives: Sequence[Objective] = ()
-) -> "RichTable":
+def evaluations_table(front: Sequence[Evaluation], objectives: Sequence[Objective] = ()) -> "RichTable":
     """Table of evaluations.
 
     Args:
         front: The evaluations.
-        max_depths: Largest depth of each stage in the search space; empty = exits are given as tap numbers.
         objectives: Objectives of the search; each measure of classes among them gets a column.
 
     Returns:
@@ -130,7 +126,7 @@ def evaluations_table(
         shares = (point.values.get(name) for name in (ACCURACY, *measures))
         quality = (units.NO_VALUE if share is None else units.percent(share) for share in shares)
         rates = "/".join(f"{100 * rate:.0f}" for rate in point.exit_rates) or units.NO_VALUE
-        cells = (*quality, *cost_cells(point.expected), rates, _places(point.architecture, max_depths))
+        cells = (*quality, *cost_cells(point.expected), rates, _places(point.architecture))
         table.add_row(*map(plain_text, cells))
     _note_what_does_not_fit(table, (item.details.cost for item in front if item.details is not None))
     return table
@@ -168,13 +164,9 @@ def cost_cells(costs: FrontCosts | ExpectedCost) -> tuple[str, ...]:
     return tuple(text.removesuffix("J·cycles").removesuffix("cycles").removesuffix("MACs").rstrip() for text in texts)
 
 
-def _places(architecture: Architecture, max_depths: Sequence[int]) -> str:
-    """Positions of the early exits: block numbers, or tap numbers where `max_depths` is empty."""
-    if not architecture.exits:
-        return "none"
-    if not max_depths:
-        return "tap " + ", ".join(str(choice.tap) for choice in architecture.exits)
-    return "block " + ", ".join(str(place.after_block) for place in layout_of(architecture, max_depths).exits[:-1])
+def _places(architecture: Architecture) -> str:
+    """Taps of the early exits."""
+    return "tap " + ", ".join(str(choice.tap) for choice in architecture.exits) if architecture.exits else "none"
 
 
 def front_table(summary: RunSummary) -> "RichTable":
@@ -187,7 +179,7 @@ def front_table(summary: RunSummary) -> "RichTable":
         The table, from the most to the least accurate member.
     """
     members = sorted(summary.front, key=lambda item: -item.values.get("accuracy", 0.0))
-    return evaluations_table(members, summary.max_depths, summary.objectives)
+    return evaluations_table(members, summary.objectives)
 
 
 def chosen_table(summary: RunSummary) -> "RichTable":
