@@ -205,3 +205,9 @@ def test_whatever_stands_in_the_file_it_loads_or_is_a_sentence(
         assert str(exc).endswith(".")  # noqa: PT017 - either outcome is right
     else:
         assert all(core.memories and core.top_memory.size_bits > 0 for core in accelerator.cores)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_taken_for_the_current_folder(name: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"got an empty one\. Known: .*edge-tpu-quad"):
+        load_accelerator(name)

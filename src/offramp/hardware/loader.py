@@ -29,10 +29,15 @@ def load_accelerator(name_or_path: str | Path) -> Accelerator:
         The accelerator. The file is read at each call.
 
     Raises:
-        UnknownNameError: A word that is neither a shipped accelerator nor a file.
+        UnknownNameError: An empty name, or a word that is neither a shipped accelerator nor a file.
         AcceleratorError: The file cannot be read or has faults; the message lists all of them.
     """
     text = str(name_or_path)
+    if isinstance(name_or_path, str) and not text.strip():
+        raise UnknownNameError(
+            f"The accelerator must be a name or the path of a file, got an empty one. Known: "
+            f"{', '.join(accelerator_names())}."
+        )
     if isinstance(name_or_path, str) and text in accelerator_names():
         return _load_file(CATALOG / f"{text}.yaml")
     path = Path(name_or_path)

@@ -285,3 +285,10 @@ def test_several_goals_at_once_are_priced_as_each_alone() -> None:
         assert product.energy_pj * product.latency_cycles <= least.energy_pj * least.latency_cycles * (1 + 1e-12)
     assert alone[2] == engine
     assert len({other.version for other in alone}) == 3
+
+
+def test_weights_that_no_memory_holds_are_named_with_the_memory() -> None:
+    """8,000,000 weights of a byte are 7.629 MiB; the SRAM of the microcontroller has 512 KiB."""
+    (cpu,) = (core for core in load_accelerator("mcu").cores if core.kind is CoreKind.COMPUTE)
+    with pytest.raises(UnsupportedLayerError, match=r"its weights of 7\.629 MiB must fit sram of 512 KiB"):
+        NativeEngine().price([(LayerShape(Op.DENSE, k=2000, c=4000), cpu)])

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from offramp.cost.capacity import size_text
 from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions, MemoryFill, Unrolling
 from offramp.cost.engines.native.in_memory_arrays import ImcGeometry, why_not
 from offramp.cost.engines.native.intra_core import MappingCosts, evaluate_orderings
@@ -24,7 +25,7 @@ from offramp.cost.operator_rules import RULE_OPS, rule_cost
 from offramp.cost.report import Goal, LayerCost, LayerEngine, MemoryEnergy
 from offramp.cost.sparsity_gain import gain_of
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
-from offramp.hardware.accelerator import Core, CoreKind
+from offramp.hardware.accelerator import Core, CoreKind, MemoryOperand
 from offramp.workload.layer import LayerShape
 
 MODEL_VERSION = 4
@@ -167,8 +168,7 @@ class NativeEngine:
             if best and self.memory_fill == "full":
                 break
         if not best:
-            sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
-            return f"no loop order fits its memories ({sizes})"
+            return _no_fit(shape, core)
         return {goal: _layer_cost(nest, view, found) for goal, found in best.items()}
 
     def _attempts(self, core: Core) -> Iterator[tuple[Core, int]]:
@@ -218,6 +218,21 @@ def _ranks(costs: MappingCosts, goal: Goal) -> tuple[FloatArray, ...]:
 @lru_cache(maxsize=256)
 def _view(core: Core) -> CoreView:
     return view_core(core)
+
+
+def _no_fit(shape: LayerShape, core: Core) -> str:
+    """Why no mapping was found; names the memory that is too small for the weights or the output as a whole."""
+    sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
+    reason = f"no loop order fits its memories ({sizes})"
+    needs: tuple[tuple[str, MemoryOperand, int], ...] = (
+        ("weights", "I2", shape.weight_size_bits),
+        ("output", "O", shape.output_size_bits),
+    )
+    for content, operand, needed in needs:
+        memory = core.outermost_memory(operand)
+        if needed > memory.size_bits:
+            reason += f"; its {content} of {size_text(needed)} must fit {memory.name} of {size_text(memory.size_bits)}"
+    return reason
 
 
 def _layer_cost(nest: LoopNest, view: CoreView, best: _Best) -> LayerCost:
