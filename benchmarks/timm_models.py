@@ -9,6 +9,7 @@ kept as they come, so that a run which was stopped goes on. Needs timm and torch
 import argparse
 import contextlib
 import gc
+import hashlib
 import json
 import multiprocessing
 import time
@@ -16,7 +17,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,6 +36,7 @@ from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.price_cache import CachedEngine
 from offramp.errors import OfframpError
+from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption import adopt as adoption
 from offramp.nn.adoption import tracing
@@ -66,6 +68,8 @@ class Row:
         counted_macs: What FlopCounterMode counts, halved; None where it fails.
         seconds: Time that the model took.
         device: "cpu", or "meta": adopted and priced without values of weights.
+        structure: Hash of the layers with all their settings, the shapes of the weights, and the size of the input.
+        same_as: A model with the same structure, whose row this is; empty if there is none before it.
     """
 
     model: str
@@ -78,6 +82,8 @@ class Row:
     counted_macs: int | None = None
     seconds: float = 0.0
     device: str = "cpu"
+    structure: str = ""
+    same_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,19 @@ def quick_batch_norm() -> torch.library.Library:
     return library
 
 
-def examine(known: Measured, most_parameters: int, prices: Path | None) -> Row:
+def structure_of(model: nn.Module, known: Measured) -> str:
+    """Hash of what tells two models apart, but for their weights."""
+    weights = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    kinds = [type(part).__qualname__ for part in model.modules()]
+    return hashlib.sha256(repr((repr(model), weights, kinds, known.size, known.macs)).encode()).hexdigest()[:16]
+
+
+@cache
+def chip() -> Accelerator:
+    return load_accelerator(CHIP)
+
+
+def examine(known: Measured, most_parameters: int, prices: Path | None, seen: dict[str, Row]) -> Row:
     """Adopt and price a model without memory for its weights; where that fails, with random weights."""
     name, parameters = known.model, known.parameters
     if parameters > most_parameters:
@@ -183,8 +201,12 @@ def examine(known: Measured, most_parameters: int, prices: Path | None) -> Row:
     if known.size:
         try:
             with torch.device("meta"), cheap_weights(_untouched):
-                row = _priced(_cut_without_values, create(name, known.size), known, prices)
-            return replace(row, device="meta")
+                built = create(name, known.size)
+                structure = structure_of(built, known)
+                if structure in seen:
+                    return replace(seen[structure], model=name, same_as=seen[structure].model)
+                row = _priced(_cut_without_values, built, known, prices)
+            return replace(row, device="meta", structure=structure)
         except OfframpError as exc:
             if parameters > MOST_WITH_VALUES:
                 return Row(name, "refused", str(exc), known.size, parameters, counted_macs=known.macs, device="meta")
@@ -223,7 +245,7 @@ def _priced(
     supernet = Supernet(adopted.space(shape), ("global_pool",), shape, classes, seed=0, family=adopted)
     del adopted
     workload = lower(supernet.extract(space.max_architecture().without_exits()).eval())
-    LayerByLayerModel(CachedEngine(NativeEngine(), prices)).estimate(workload, load_accelerator(CHIP))
+    LayerByLayerModel(CachedEngine(NativeEngine(), prices)).estimate(workload, chip())
     macs = workload.macs_to_exit()[-1]
     return Row(known.model, "priced", "", known.size, known.parameters, taps, macs, known.macs)
 
@@ -293,6 +315,7 @@ def figures(rows: dict[str, Row]) -> dict[str, Any]:
         "accelerator": CHIP,
         "tried": len(found),
         "outcomes": dict(Counter(row.outcome for row in found)),
+        "same_structure_as_another": sum(bool(row.same_as) for row in priced),
         "priced_without_values": sum(row.device == "meta" for row in priced),
         "priced_with_equal_macs": len(priced) - len(other),
         "priced_with_other_macs": other,
@@ -320,14 +343,15 @@ def main() -> None:
     rows, began = kept(arguments.rows), time.monotonic()
     batch_norm = quick_batch_norm()
     # What torch imports and builds when it is used first is there for all forked processes.
-    examine(measure("resnet10t"), arguments.most_parameters, None)
+    examine(measure("resnet10t"), arguments.most_parameters, None, {})
     gc.freeze()
     todo = measured([name for name in names if name not in rows], arguments.rows.with_suffix(".sizes.jsonl"))
     for known in track(todo, "models of timm"):
         if time.monotonic() - began > arguments.stop_after_s:
             break
         start = time.monotonic()
-        task = partial(examine, known, arguments.most_parameters, arguments.prices)
+        seen = {row.structure: row for row in rows.values() if row.structure and not row.same_as}
+        task = partial(examine, known, arguments.most_parameters, arguments.prices, seen)
         row = isolated(task, known.model, arguments.limit_s)
         assert isinstance(row, Row)
         rows[known.model] = replace(row, seconds=round(time.monotonic() - start, 2))

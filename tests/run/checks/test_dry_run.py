@@ -89,7 +89,7 @@ class Sorts(nn.Module):
         (NoGradient, {}, r"cannot be trained\. Its code raised RuntimeError: .*inplace operation"),
         (Sorts, {}, r"cannot be priced\. .*sort"),
         (lambda: nn.LocalResponseNorm(3), INTS, r"cannot be quantised\. .*LocalResponseNorm"),
-        (lambda: nn.LocalResponseNorm(3), {}, r"cannot be exported\. .*AveragePool"),
+        (lambda: nn.ConvTranspose2d(8, 8, 2, 2), {}, r"cannot be exported\. .*ConvTranspose"),
         (Views, {}, r"cannot be trained\. .*set train\.channels_last to false"),
     ],
 )
@@ -117,6 +117,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_made(
         lambda: nn.InstanceNorm2d(8, affine=True),
         lambda: nn.InstanceNorm2d(8, track_running_stats=True),
         lambda: nn.GroupNorm(2, 8),
+        lambda: nn.LocalResponseNorm(3),
     ],
 )
 def test_norms_of_all_kinds_go_the_whole_way(norm: Callable[[], nn.Module]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from offramp.deploy.onnx.finish_model import EXPORT_OPSET, finish_model_, opset_of
 from offramp.deploy.onnx.integer_weights import state_zero_points_, store_narrow_weights_
+from offramp.deploy.onnx.plain_norms import plain_norms_
 from offramp.deploy.onnx.plain_pools import plain_pools_
 from offramp.deploy.onnx.qdq import to_qdq_
 from offramp.deploy.onnx.simplify import use_global_pooling_
@@ -84,6 +85,7 @@ def stage_models(network: EarlyExitNetwork) -> list[Any]:
     if prepared:
         to_qdq_(frozen)
     plain_pools_(frozen)
+    plain_norms_(frozen)
     # Two samples: with one, the exporter would take the batch size for a constant.
     features, logits = torch.zeros(2, *network.input_shape), torch.zeros(2, network.num_classes)
     models, links = [], dict(frozen.links.items())
