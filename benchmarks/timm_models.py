@@ -29,7 +29,10 @@ from rich.console import Console
 from rich.progress import track
 from tests.nn.adoption.timm_here import import_timm
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.weak import WeakIdKeyDictionary
 
 from benchmarks.record import save_result
 from offramp.cost.engines.native.engine import NativeEngine
@@ -66,6 +69,7 @@ class Row:
         taps: Number of places for exits.
         macs: Multiply-accumulates of the lowered model.
         counted_macs: What FlopCounterMode counts, halved; None where it fails.
+        image_macs: The same without operators that do not depend on the image, where the former differs from ``macs``.
         seconds: Time that the model took.
         device: "cpu", or "meta": adopted and priced without values of weights.
         structure: Hash of the layers with all their settings, the shapes of the weights, and the size of the input.
@@ -80,6 +84,7 @@ class Row:
     taps: int = 0
     macs: int = 0
     counted_macs: int | None = None
+    image_macs: int | None = None
     seconds: float = 0.0
     device: str = "cpu"
     structure: str = ""
@@ -195,44 +200,86 @@ def chip() -> Accelerator:
 
 def examine(known: Measured, most_parameters: int, prices: Path | None, seen: dict[str, Row]) -> Row:
     """Adopt and price a model without memory for its weights; where that fails, with random weights."""
-    name, parameters = known.model, known.parameters
-    if parameters > most_parameters:
-        return Row(name, "too large", f"{parameters:,} weights", known.size, parameters)
-    if known.size:
-        try:
-            with torch.device("meta"), cheap_weights(_untouched):
-                built = create(name, known.size)
-                structure = structure_of(built, known)
-                if structure in seen:
-                    return replace(seen[structure], model=name, same_as=seen[structure].model)
-                row = _priced(_cut_without_values, built, known, prices)
-            return replace(row, device="meta", structure=structure)
-        except OfframpError as exc:
-            if parameters > MOST_WITH_VALUES:
-                return Row(name, "refused", str(exc), known.size, parameters, counted_macs=known.macs, device="meta")
-        # Only what needs the values of a tensor fails on the meta device.
-        except Exception as exc:
-            if parameters > MOST_WITH_VALUES:
-                return Row(name, "too large", f"needs its weights: {type(exc).__name__}: {exc}", known.size, parameters)
+    if known.parameters > most_parameters:
+        return Row(known.model, "too large", f"{known.parameters:,} weights", known.size, known.parameters)
+    row = _without_values(known, prices, seen) if known.size else None
+    return row or _with_values(known, prices)
+
+
+def _without_values(known: Measured, prices: Path | None, seen: dict[str, Row]) -> Row | None:
+    """The row of a model on the device "meta"; None where it must be tried with values."""
+    row = Row(known.model, "refused", "", known.size, known.parameters, counted_macs=known.macs, device="meta")
+    try:
+        with torch.device("meta"), cheap_weights(_untouched):
+            model = create(known.model, known.size)
+            structure = structure_of(model, known)
+            if structure in seen:
+                return replace(seen[structure], model=known.model, same_as=seen[structure].model)
+            found = _priced(_cut_without_values, model, known, prices)
+        return replace(found, device="meta", structure=structure)
+    except OfframpError as exc:
+        return replace(row, reason=str(exc)) if known.parameters > MOST_WITH_VALUES else None
+    # Only what needs the values of a tensor fails on the meta device.
+    except Exception as exc:
+        reason = f"needs its weights: {type(exc).__name__}: {exc}"
+        return replace(row, outcome="too large", reason=reason) if known.parameters > MOST_WITH_VALUES else None
+
+
+def _with_values(known: Measured, prices: Path | None) -> Row:
     # Some models cannot be built on the meta device; they are tried at their own size.
-    size = known.size or _own_size(name) or 224
+    name, size, counted = known.model, known.size or _own_size(known.model) or 224, known.macs
     try:
         with torch.no_grad(), cheap_weights(_noisy):
             model, images = create(name, size), torch.randn(2, 3, size, size)
             model(images)
     except Exception as exc:
-        return Row(name, "not built", f"{type(exc).__name__}: {str(exc)[:200]}", size, parameters)
-    counted = known.macs
+        return Row(name, "not built", f"{type(exc).__name__}: {str(exc)[:200]}", size, known.parameters)
     if counted is None:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(images[:1])
-        counted, parameters = counter.get_total_flops() // 2, sum(p.numel() for p in model.parameters())
-    known = Measured(name, size, parameters, counted)
+        counted = counter.get_total_flops() // 2
+    known = Measured(name, size, sum(weight.numel() for weight in model.parameters()), counted)
     try:
         with cheap_weights(_noisy):
             return _priced(partial(adopt, name=name), model, known, prices)
     except OfframpError as exc:
-        return Row(name, "refused", str(exc), size, parameters, counted_macs=counted)
+        return Row(name, "refused", str(exc), size, known.parameters, counted_macs=counted)
+
+
+class _ImageFlops(TorchDispatchMode):
+    """Counts, by the formulas of torch, only operators that depend on the image."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.flops = 0
+        self.dependent = WeakIdKeyDictionary()
+        self.dependent[images] = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        packet = func._overloadpacket
+        if packet not in flop_registry and func is not torch.ops.prim.device.default:
+            with self:
+                written = func.decompose(*args, **kwargs)
+            if written is not NotImplemented:
+                return written
+        result = func(*args, **kwargs)
+        if any(isinstance(value, Tensor) and value in self.dependent for value in tree_leaves((args, kwargs))):
+            for value in tree_leaves(result):
+                if isinstance(value, Tensor):
+                    self.dependent[value] = True
+            if packet in flop_registry:
+                self.flops += flop_registry[packet](*args, **kwargs, out_val=result)
+        return result
+
+
+def image_macs(row: Row) -> Row:
+    """The row with the counter's MACs without those of constants, such as tables of positions."""
+    with torch.device("meta"), cheap_weights(_untouched), torch.no_grad():
+        model, images = create(row.model, row.size), torch.empty(1, 3, row.size, row.size)
+        with _ImageFlops(images) as counter:
+            model(images)
+    return replace(row, image_macs=counter.flops // 2)
 
 
 def _priced(
@@ -309,7 +356,7 @@ def kept(path: Path) -> dict[str, Row]:
 def figures(rows: dict[str, Row]) -> dict[str, Any]:
     found = sorted(rows.values(), key=lambda row: row.model)
     priced = [row for row in found if row.outcome == "priced"]
-    other = [row.model for row in priced if row.counted_macs is not None and row.macs != row.counted_macs]
+    other = [row.model for row in priced if row.macs not in (row.counted_macs, row.image_macs)]
     return {
         "timm": version("timm"),
         "accelerator": CHIP,
@@ -317,7 +364,8 @@ def figures(rows: dict[str, Row]) -> dict[str, Any]:
         "outcomes": dict(Counter(row.outcome for row in found)),
         "same_structure_as_another": sum(bool(row.same_as) for row in priced),
         "priced_without_values": sum(row.device == "meta" for row in priced),
-        "priced_with_equal_macs": len(priced) - len(other),
+        "priced_with_equal_macs": sum(row.macs == row.counted_macs for row in priced),
+        "equal_without_macs_of_constants": sum(row.macs == row.image_macs for row in priced),
         "priced_with_other_macs": other,
         "rows": [asdict(row) for row in found],
     }
@@ -357,6 +405,10 @@ def main() -> None:
         rows[known.model] = replace(row, seconds=round(time.monotonic() - start, 2))
         with arguments.rows.open("a") as file:
             file.write(json.dumps(asdict(rows[known.model])) + "\n")
+    for name, row in rows.items():
+        if row.outcome == "priced" and row.macs != row.counted_macs and row.image_macs is None:
+            found = isolated(partial(image_macs, row), name, arguments.limit_s)
+            rows[name] = found if isinstance(found, Row) and found.outcome == "priced" else row
     del batch_norm
     result = figures(rows)
     Console().print({key: value for key, value in result.items() if key != "rows"})
