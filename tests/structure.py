@@ -38,6 +38,7 @@ ORDER = (
     "records",
     "report",
     "run",
+    "tabular",
     "cli",
     "__main__",
     "__init__",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from offramp.settings.search_config import SearchConfig
     from offramp.settings.space_config import SpaceConfig
     from offramp.settings.train_config import TrainConfig
+    from offramp.tabular.benchmark_table import Table
 
 # Loaded on first use, so that `import offramp` and the quick commands need no torch.
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
     "FineTuneConfig": "offramp.settings.fine_tune_config",
     "SearchConfig": "offramp.settings.search_config",
     "SpaceConfig": "offramp.settings.space_config",
+    "Table": "offramp.tabular.benchmark_table",
     "TrainConfig": "offramp.settings.train_config",
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "SearchConfig",
     "SearchResult",
     "SpaceConfig",
+    "Table",
     "TrainConfig",
     "__version__",
     "adopt",

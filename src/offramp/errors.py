@@ -48,6 +48,10 @@ class BundleError(InputError):
     """An exported bundle is damaged, incomplete or not safe to load."""
 
 
+class TableError(InputError):
+    """A file of a table is damaged, or not a table; or a table has no answer to what is asked."""
+
+
 class RunError(InputError):
     """A run folder cannot be used: not writable, in use, or of another version."""
 

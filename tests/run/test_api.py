@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_a_report_and_resume_completes_it(tmp_path: Path, monkeypa
         return original(self, architecture)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SupernetEvaluator, "evaluate", stops)
-    config = small_config(fine_tune__picks=("cheapest",), **LEAST_TRAINING)
+    config = small_config(fine_tune__picks=("cheapest",), search__algorithm="nsga2", **LEAST_TRAINING)
     stopped = search(config, run=tmp_path / "run", reporter=SilentReporter())
     assert stopped.interrupted
     assert stopped.finished == ()

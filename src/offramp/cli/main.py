@@ -20,6 +20,7 @@ from offramp.cli.predict import predict
 from offramp.cli.runs import export_results, front, report, watch
 from offramp.cli.search import search
 from offramp.cli.setting_options import GroupedCommand
+from offramp.cli.tables import app as table_app
 from offramp.errors import InputError, Interrupted, OfframpError
 from offramp.files.escaped_text import escaped
 from offramp.files.escaping_stream import escape_output
@@ -56,6 +57,7 @@ app.command(name="export-int8", help=_summary(export_int8))(export_int8)
 app.command(help=_summary(detect))(detect)
 app.command(name="list", help=_summary(list_names))(list_names)
 app.add_typer(accelerators_app, name="accelerators")
+app.add_typer(table_app, name="table")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from offramp.cli import STARTED
 from offramp.cli.setting_options import COMMON, SEARCH_OPTIONS, takes_settings
+from offramp.cli.tables import search_on_table
 from offramp.errors import InputError, Interrupted, UntrustedRunError
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
@@ -28,6 +29,14 @@ def search(
     config: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Settings file (YAML); options override it.", rich_help_panel=COMMON),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Search a table of `offramp table make`, or the shipped one (digits): no training, no torch.",
+            rich_help_panel=COMMON,
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --run.", rich_help_panel=COMMON)] = False,
     overwrite: Annotated[
@@ -59,6 +68,11 @@ def search(
     Raises:
         InputError: A run is resumed with settings that may not change.
     """
+    if table is not None:
+        others = {"--run": run, "--resume": resume, "--overwrite": overwrite, "--accept-changes": accept_changes}
+        start = load_config(config) if config else Config()
+        search_on_table(table, changes, start, {**others, "--trust": trust, "--quiet": quiet})
+        return
     if resume and (config is not None or not all(map(_may_change, changes))):
         raise InputError(
             "--resume continues with the settings of the run; leave out the others. Only --budget, --workers, "

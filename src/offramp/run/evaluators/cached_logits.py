@@ -55,10 +55,15 @@ class HasExitOptions(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Cached:
-    """Logits (samples, classes) of the final classifier and of every option of one backbone, and their workloads.
+class BackboneLogits:
+    """What one pass of a backbone with all of its exits gives.
 
-    The logits are those of the branches alone; ``links`` has the links of the exits by tap, the final one's under None.
+    Attributes:
+        options: The exits that it may have, in the order of their taps.
+        logits: Logits (samples, classes) of the branch of each exit alone.
+        final: Logits (samples, classes) of the final classifier alone.
+        workloads: Assembles the workloads of its early-exit networks.
+        links: The links of the exits by tap, the final one's under None; empty where exits do not reuse others.
     """
 
     options: tuple[ExitChoice, ...]
@@ -69,7 +74,14 @@ class _Cached:
 
     @torch.inference_mode()
     def answers(self, exits: Sequence[ExitChoice]) -> list[NDArray[np.float32]]:
-        """Logits of the network with these exits, the final one last: each adds what the exit before found."""
+        """Give the logits of a network with some of the exits: each exit adds what the exit before it found.
+
+        Args:
+            exits: The early exits of the network.
+
+        Returns:
+            Logits (samples, classes) of each exit, the final one last.
+        """
         found: list[NDArray[np.float32]] = []
         for tap, own in [*((choice.tap, self.logits[choice]) for choice in exits), (None, self.final)]:
             link = self.links.get(tap)
@@ -104,7 +116,7 @@ class CachedLogitsEvaluator:
         self._space = space
         self._shared = shared_threshold
         self._capacity = capacity
-        self._backbones: OrderedDict[Architecture, _Cached] = OrderedDict()
+        self._backbones: OrderedDict[Architecture, BackboneLogits] = OrderedDict()
         self._tables: OrderedDict[Architecture, ExitTable] = OrderedDict()
         self._reports: OrderedDict[Architecture, CostReport] = OrderedDict()
         self._judged: OrderedDict[Architecture, Evaluation] = OrderedDict()
@@ -132,7 +144,7 @@ class CachedLogitsEvaluator:
                 self.num_forwards += 1
                 return self._direct.evaluate(architecture)
             with one_thread():
-                cached = self._backbone(architecture.without_exits())
+                cached = self.backbone_logits(architecture.without_exits())
                 if any(choice not in cached.logits for choice in architecture.exits):
                     self.num_forwards += 1
                     return self._direct.evaluate(architecture)
@@ -140,7 +152,7 @@ class CachedLogitsEvaluator:
         except Exception as exc:
             return failed(architecture, exc)
 
-    def _evaluated(self, architecture: Architecture, cached: _Cached) -> Evaluation:
+    def _evaluated(self, architecture: Architecture, cached: BackboneLogits) -> Evaluation:
         direct = self._direct
         logits = cached.answers(architecture.exits)
         cost = self._price(architecture)
@@ -180,13 +192,13 @@ class CachedLogitsEvaluator:
             return ()
         try:
             with one_thread():
-                cached = self._backbone(backbone)
+                cached = self.backbone_logits(backbone)
                 return tuple(self._static(backbone, head, cached) for head in (*cached.options, None))
         except (OfframpError, ArithmeticError, ValueError, RuntimeError):
             # The evaluation of a candidate with this backbone will say why.
             return ()
 
-    def _static(self, backbone: Architecture, head: ExitChoice | None, cached: _Cached) -> Evaluation:
+    def _static(self, backbone: Architecture, head: ExitChoice | None, cached: BackboneLogits) -> Evaluation:
         direct = self._direct
         architecture = backbone if head is None else cut_at(backbone, head, direct.max_depths)
         logits = cached.final if head is None else cached.logits[head]
@@ -211,13 +223,13 @@ class CachedLogitsEvaluator:
             return known
         try:
             with one_thread():
-                table = self._tabulated(backbone, self._backbone(backbone))
+                table = self._tabulated(backbone, self.backbone_logits(backbone))
         except (OfframpError, ArithmeticError, ValueError, RuntimeError):
             # The evaluation of a candidate with this backbone will say why.
             return None
         return _remember(self._tables, backbone, table, self._capacity)
 
-    def _tabulated(self, backbone: Architecture, cached: _Cached) -> ExitTable:
+    def _tabulated(self, backbone: Architecture, cached: BackboneLogits) -> ExitTable:
         labels, options = self._direct.data.validation.labels, cached.options
         logits = [cached.logits[option] for option in options]
         if self._direct.calibrate_confidences:
@@ -240,7 +252,19 @@ class CachedLogitsEvaluator:
     def _thresholds(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(SHARED_THRESHOLDS) if self._shared else np.unique(np.quantile(scores, _QUANTILES))
 
-    def _backbone(self, backbone: Architecture) -> _Cached:
+    def backbone_logits(self, backbone: Architecture) -> BackboneLogits:
+        """Run a backbone with all of its exits, or return what is known of it.
+
+        Args:
+            backbone: The architecture without exits.
+
+        Returns:
+            Logits and workloads.
+
+        Raises:
+            ConfigError: The backbone has analog shares.
+            ArithmeticError: It answers with values that are not finite.
+        """
         known = self._backbones.get(backbone)
         if known is not None:
             self._backbones.move_to_end(backbone)
@@ -266,7 +290,7 @@ class CachedLogitsEvaluator:
         workloads = ExitWorkloads(options, [direct.workload(item) for item in networks])
         taps = [*dict.fromkeys(option.tap for option in options), None]
         links = {taps[int(place)]: link.cpu() for place, link in networks[0].links.items()}
-        cached = _Cached(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads, links)
+        cached = BackboneLogits(options, dict(zip(order, logits[:-1], strict=True)), logits[-1], workloads, links)
         return _remember(self._backbones, backbone, cached, self._capacity)
 
     def _price(self, architecture: Architecture) -> CostReport:
@@ -276,7 +300,7 @@ class CachedLogitsEvaluator:
         return known or _remember(self._reports, key, self._priced(key), 100 * self._capacity)
 
     def _priced(self, architecture: Architecture) -> CostReport:
-        workload = self._backbone(architecture.without_exits()).workloads.workload(architecture.exits)
+        workload = self.backbone_logits(architecture.without_exits()).workloads.workload(architecture.exits)
         return self._direct.cost_model.estimate(workload, self._direct.accelerator)
 
 
