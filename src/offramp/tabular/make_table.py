@@ -113,8 +113,8 @@ def write_context_table(
     """
     if len(context.supernet.links):
         raise TableError(
-            "A table must have one set of logits per exit, but the exits of this run reuse those of earlier exits. Make "
-            "the table of a run without that."
+            "A table must have one set of logits per exit, but the exits of this run reuse those of earlier exits. "
+            "Make the table of a run without that."
         )
     space = table_space(context.space, options.backbones)
     dataset, seed = context.dataset, context.config.seed
