@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from offramp.deploy.bundle.export_bundle import export_bundle
+from offramp.exits.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import confidence
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.exit_link import ExitReuse, build_link
@@ -31,6 +32,8 @@ PRECISIONS = {
 REUSE: dict[str, ExitReuse] = {"cascade": "cascade", "int8_mean": "geometric_mean"}
 
 TEMPERATURES = (0.5, 2.0)
+# Of the first exit, for each class.
+OFFSETS: dict[str, ClassOffsets] = {"int8_mean": ((0.1, -0.2, 0.0, 0.3, -0.1),)}
 
 
 def quantised(backbone: Precision, branches: Precision, reuse: ExitReuse = "none") -> EarlyExitNetwork:
@@ -54,7 +57,7 @@ def write_kind(kind: str, folder: Path) -> None:
     logits = toys.logits_of(network, inputs)
     # Half of the samples are surer.
     surest = np.sort(confidence(logits[0] / TEMPERATURES[0], "margin"))
-    rule = ExitPolicy("margin", (float(surest[29:31].mean()),), TEMPERATURES)
+    rule = ExitPolicy("margin", (float(surest[29:31].mean()),), TEMPERATURES, OFFSETS.get(kind, ()))
     export_bundle(
         network,
         folder / kind,

@@ -65,6 +65,13 @@ def train(loop: TrainingLoop, *, resume: bool = False) -> tuple[float, ...]:
     return loop.run(plain_step(loop.module, LossSettings(), COMPUTE), Note(), resume=resume).loss
 
 
+def test_the_learning_rate_takes_its_whole_course_in_each_phase() -> None:
+    """A first phase of a fifth of the training: halfway in it, at its end, and halfway in the rest."""
+    phase = WarmUp(0.2, lambda images, labels, rng: images.sum(), lambda: None, restarts_rate=True)
+    assert [phase.course(share) for share in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.0, 0.5, 0.0, 0.5, 1.0])
+    assert WarmUp(0.2, phase.step, phase.finish).course(0.6) == 0.6
+
+
 def test_it_learns() -> None:
     network = TwoExits()
     losses = train(make_loop(network, 8))

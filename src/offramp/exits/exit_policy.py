@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.exits.class_offsets import LARGEST_OFFSET, ClassOffsets
 from offramp.exits.confidence_measures import Measure, confidence, tempered
 from offramp.exits.exit_rule import ExitRule, Score
 from offramp.exits.per_exit_thresholds import PerExitThresholds
@@ -34,6 +35,8 @@ class ExitPolicy(PerExitThresholds):
         thresholds: One threshold per early exit; above 1, nobody leaves there.
         temperatures: What each exit's logits, the final one's included, are divided by before the confidence is taken,
             from 1e-6 to 1e6; none given means 1 everywhere.
+        class_offsets: For each early exit, what is added to its confidence for each predicted class, from -0.5 to 0.5;
+            none given means 0 everywhere. A threshold t is thus t - offset for a class. See `fit_class_offsets`.
     """
 
     name: ClassVar[str] = "threshold"
@@ -45,6 +48,7 @@ class ExitPolicy(PerExitThresholds):
     measure: Measure
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...] = ()
+    class_offsets: ClassOffsets = ()
 
     def __post_init__(self) -> None:
         if self.temperatures and len(self.temperatures) != len(self.thresholds) + 1:
@@ -54,10 +58,20 @@ class ExitPolicy(PerExitThresholds):
             )
         if not all(is_temperature(value) for value in self.temperatures):
             raise ValueError(f"`temperatures` must be from 1e-6 to 1e6, got {self.temperatures}.")
+        if self.class_offsets and len(self.class_offsets) != len(self.thresholds):
+            raise ValueError(
+                f"`class_offsets` must be none or one tuple per early exit ({len(self.thresholds)}), "
+                f"got {len(self.class_offsets)}."
+            )
+        if not all(abs(value) <= LARGEST_OFFSET for row in self.class_offsets for value in row):
+            raise ValueError(f"`class_offsets` must be from -{LARGEST_OFFSET} to {LARGEST_OFFSET}.")
 
     def score(self, arithmetic: Arithmetic, logits: Value, exit_index: int, state: State) -> Score:
-        """See `ExitRule.score`; the score is the confidence of the exit."""
-        return Score(arithmetic.confidence(logits, self.measure, self.temperature(exit_index)))
+        """See `ExitRule.score`; the score is the confidence of the exit, and the offset of its predicted class."""
+        sure = arithmetic.confidence(logits, self.measure, self.temperature(exit_index))
+        if self.class_offsets:
+            sure = sure + arithmetic.of_class(self.class_offsets[exit_index], arithmetic.predicted_class(logits))
+        return Score(sure)
 
     def confidence(self, logits: NDArray[np.floating], exit_index: int) -> NDArray[np.float64]:
         """Give the confidence of an exit.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
+from offramp.exits.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import Measure, confidence, tempered
 from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits
 from offramp.exits.rule_arithmetic import NUMPY, Arithmetic, State, Value
@@ -26,12 +27,14 @@ class RuleNotation:
         measure: The confidence measure.
         thresholds: One threshold per early exit, finite.
         temperatures: What each exit's logits are divided by, the final one's included; none given means 1.
+        class_offsets: What is added to the score of each early exit for each predicted class; none given means 0.
     """
 
     name: str
     measure: Measure
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...] = ()
+    class_offsets: ClassOffsets = ()
 
     @property
     def rule(self) -> "ExitRule":
@@ -212,8 +215,9 @@ class ExitRule(ABC):
         if any(np.isnan(numbers)):
             raise ValueError("thresholds must be numbers")
         fits = cls.has_temperatures and len(numbers) == len(like.thresholds)
-        temperatures = like.temperatures if fits else ()
-        return cls.from_notation(RuleNotation(cls.name, like.measure, tuple(numbers), temperatures))
+        temperatures, offsets = (like.temperatures, like.class_offsets) if fits else ((), ())
+        offsets = offsets if hasattr(cls, "class_offsets") else ()
+        return cls.from_notation(RuleNotation(cls.name, like.measure, tuple(numbers), temperatures, offsets))
 
     @classmethod
     def faults(cls, notation: RuleNotation, num_exits: int) -> Iterator[str]:
@@ -228,6 +232,8 @@ class ExitRule(ABC):
         """
         if not cls.has_temperatures and any(value != 1.0 for value in notation.temperatures):
             yield f"`rule` {cls.name!r} knows no temperatures other than 1"
+        if notation.class_offsets and not hasattr(cls, "class_offsets"):
+            yield f"`rule` {cls.name!r} knows no offsets per class"
 
     def scores(self, logits: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:
         """Give the scores of early exits.

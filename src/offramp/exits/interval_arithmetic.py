@@ -3,6 +3,7 @@
 Source: Moore, "Interval Analysis", 1966, chapter 2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,11 @@ class IntervalArithmetic:
         values = logits.values.astype(np.float64)
         # The best may be lower by the error and another one higher.
         return values >= values.max(axis=1, keepdims=True) - 2.0 * logits.error[:, None] - _ROUNDING
+
+    def of_class(self, numbers: Sequence[float], classes: Value) -> Value:
+        """See `Arithmetic.of_class`; the hull over the classes that may come first."""
+        each = np.broadcast_to(np.asarray(numbers, dtype=np.float64), classes.shape)
+        return Interval(np.where(classes, each, np.inf).min(axis=1), np.where(classes, each, -np.inf).max(axis=1))
 
     def equal(self, first: Value, second: Value) -> Value:
         """See `Arithmetic.equal`."""

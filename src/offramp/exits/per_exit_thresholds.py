@@ -1,7 +1,7 @@
 """Exit rules with one threshold for each early exit."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class PerExitThresholds(ExitRule):
     """An exit rule whose scores lie in 0..1, with a threshold of its own for each early exit.
 
     A dataclass that derives from it has the two fields and needs to define `score` alone. A rule with temperatures
-    has a third field, ``temperatures``.
+    has a third field, ``temperatures``; one with an offset for each predicted class has a field ``class_offsets``.
 
     Attributes:
         measure: The confidence measure.
@@ -53,13 +53,18 @@ class PerExitThresholds(ExitRule):
     def notation(self, num_exits: int) -> RuleNotation:
         """See `ExitRule.notation`; thresholds are limited to -1..2, beyond which nothing changes."""
         thresholds = tuple(min(max(float(value), _LEAST), _MOST) for value in self.thresholds)
-        return RuleNotation(self.name, self.measure, thresholds, getattr(self, "temperatures", ()))
+        own = getattr(self, "temperatures", ()), getattr(self, "class_offsets", ())
+        return RuleNotation(self.name, self.measure, thresholds, *own)
 
     @classmethod
     def from_notation(cls, notation: RuleNotation) -> Self:
         """See `ExitRule.from_notation`."""
-        temperatures = {"temperatures": notation.temperatures} if cls.has_temperatures else {}
-        return cls(measure=notation.measure, thresholds=notation.thresholds, **temperatures)  # type: ignore[call-arg]
+        own: dict[str, Any] = {}
+        if cls.has_temperatures:
+            own["temperatures"] = notation.temperatures
+        if notation.class_offsets:
+            own["class_offsets"] = notation.class_offsets
+        return cls(measure=notation.measure, thresholds=notation.thresholds, **own)  # type: ignore[call-arg]
 
     @classmethod
     def choices(cls, outputs: CachedOutputs, grid: ThresholdGrid) -> Iterator[Self]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from offramp.errors import InputError
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget, Method
 from offramp.exits.calibration import calibrated, fit_temperatures
+from offramp.exits.class_offsets import ClassOffsets, fit_class_offsets
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet, fewest_samples
@@ -59,6 +60,7 @@ def certified_policies(
     *,
     seed: int,
     calibrate: bool = False,
+    by_class: bool = False,
     seen: NDArray[np.bool_] | None = None,
     grid: ThresholdGrid | None = None,
 ) -> tuple[CertifiedPolicy, ...]:
@@ -76,6 +78,7 @@ def certified_policies(
         target: The bound and its confidence.
         seed: Seed of the division of the samples.
         calibrate: Whether temperatures are fitted, on the first half.
+        by_class: Whether offsets per predicted class are fitted, on the first half.
         seen: Marks samples that had a part in choosing the network, (samples,): they go to the first half as far as it
             has room. None for none.
         grid: Which thresholds are tried; None for the default grid.
@@ -97,8 +100,13 @@ def certified_policies(
     temperatures: tuple[float, ...] = ()
     if calibrate and len(ordering) and len(logits) > 1:
         temperatures = fit_temperatures([item[ordering] for item in logits], labels[ordering])
-        everything = score_samples(calibrated(logits, temperatures), labels, costs, measure)
-    promise = _Promise(target, measure, temperatures, len(testing), int(known[testing].sum()))
+        logits = calibrated(logits, temperatures)
+        everything = score_samples(logits, labels, costs, measure)
+    offsets: ClassOffsets = ()
+    if by_class and len(ordering) and len(logits) > 1:
+        offsets = fit_class_offsets([item[ordering] for item in logits], labels[ordering], measure)
+        everything = score_samples(logits, labels, costs, measure, class_offsets=offsets)
+    promise = _Promise(target, measure, temperatures, offsets, len(testing), int(known[testing].sum()))
     found = [promise.of((NEVER,) * (len(logits) - 1), "never_exit", 0.0)]
     if not len(ordering):
         return tuple(found)
@@ -119,13 +127,14 @@ class _Promise:
     target: GuaranteeTarget
     measure: Measure
     temperatures: tuple[float, ...]
+    class_offsets: ClassOffsets
     num_testing: int
     num_seen: int
 
     def of(self, thresholds: tuple[float, ...], method: Method, bound: float) -> CertifiedPolicy:
         epsilon, delta = self.target.epsilon, self.target.delta
         return CertifiedPolicy(
-            ExitPolicy(self.measure, thresholds, self.temperatures),
+            ExitPolicy(self.measure, thresholds, self.temperatures, self.class_offsets),
             Guarantee(epsilon, delta, method, self.num_testing, bound, self.num_seen),
         )
 

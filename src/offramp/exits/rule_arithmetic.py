@@ -58,13 +58,25 @@ class Arithmetic(Protocol):
         ...
 
     def predicted_class(self, logits: Value) -> Value:
-        """Give the class with the largest logit, for `equal` alone.
+        """Give the class with the largest logit, for `equal` and `of_class` alone.
 
         Args:
             logits: Logits of one exit, (samples, classes).
 
         Returns:
             Class indices, (samples,).
+        """
+        ...
+
+    def of_class(self, numbers: Sequence[float], classes: Value) -> Value:
+        """Give each sample the number of its predicted class.
+
+        Args:
+            numbers: One number per class.
+            classes: Class indices from `predicted_class`.
+
+        Returns:
+            The numbers, (samples,).
         """
         ...
 
@@ -124,6 +136,10 @@ class NumpyArithmetic:
     def predicted_class(self, logits: Value) -> Value:
         """See `Arithmetic.predicted_class`."""
         return logits.argmax(axis=1)
+
+    def of_class(self, numbers: Sequence[float], classes: Value) -> Value:
+        """See `Arithmetic.of_class`."""
+        return np.asarray(numbers, dtype=np.float64)[classes]
 
     def equal(self, first: Value, second: Value) -> Value:
         """See `Arithmetic.equal`."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offramp.errors import InputError
+from offramp.exits.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import Measure, confidence
 from offramp.exits.threshold_combinations import ScoredSamples, evaluate_combinations, thin, undominated
 
@@ -94,6 +95,7 @@ def score_samples(
     costs: ArrayLike,
     measure: Measure,
     weights: NDArray[np.float64] | None = None,
+    class_offsets: ClassOffsets = (),
 ) -> ScoredSamples:
     """Give confidences and correctness of cached logits.
 
@@ -103,6 +105,7 @@ def score_samples(
         costs: What a sample costs that leaves at each exit, every branch on the way included.
         measure: The confidence measure.
         weights: What each sample counts, with the mean 1, (samples,); None where all count the same.
+        class_offsets: What is added to the confidence of each early exit for each predicted class; empty = 0.
 
     Returns:
         The samples with their confidences as scores.
@@ -123,6 +126,9 @@ def score_samples(
     if not np.isfinite(cost_array).all() or not all(np.isfinite(item).all() for item in logits):
         raise InputError("logits and costs must be finite; a network whose logits are not has diverged in training.")
     early = [confidence(item, measure) for item in logits[:-1]]
+    if class_offsets:
+        answers = [item.argmax(axis=1) for item in logits[:-1]]
+        early = [sure + np.asarray(row)[of] for sure, row, of in zip(early, class_offsets, answers, strict=True)]
     confidences = np.stack(early) if early else np.empty((0, label_array.size))
     correct = np.stack([np.argmax(item, axis=1) == label_array for item in logits]).astype(np.int8)
     return ScoredSamples(confidences, correct if weights is None else correct * weights, cost_array)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from offramp.exits.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.score_thresholds import ThresholdGrid, score_curve, score_samples
@@ -35,6 +36,7 @@ def trade_off_curve(
     measure: Measure,
     grid: ThresholdGrid | None = None,
     weights: NDArray[np.float64] | None = None,
+    class_offsets: ClassOffsets = (),
 ) -> tuple[ThresholdChoice, ...]:
     """Find the combinations of the grid that no other beats in both accuracy and cost.
 
@@ -47,6 +49,7 @@ def trade_off_curve(
         measure: The confidence measure.
         grid: Which thresholds are tried; None for the default grid.
         weights: What each sample counts in the accuracy, with the mean 1, (samples,); None where all count the same.
+        class_offsets: What is added to the confidence of each early exit for each predicted class; empty = 0.
 
     Returns:
         The policies, cheapest first.
@@ -54,9 +57,12 @@ def trade_off_curve(
     Raises:
         InputError: If the arrays do not fit together, or are not finite.
     """
-    curve = score_curve(score_samples(logits, labels, costs, measure, weights), grid)
+    curve = score_curve(score_samples(logits, labels, costs, measure, weights, class_offsets), grid)
     return tuple(
-        ThresholdChoice(ExitPolicy(measure, point.thresholds), point.accuracy, point.expected_cost) for point in curve
+        ThresholdChoice(
+            ExitPolicy(measure, point.thresholds, class_offsets=class_offsets), point.accuracy, point.expected_cost
+        )
+        for point in curve
     )
 
 
@@ -70,6 +76,7 @@ def shared_trade_off_curve(
     costs: ArrayLike,
     measure: Measure,
     weights: NDArray[np.float64] | None = None,
+    class_offsets: ClassOffsets = (),
 ) -> tuple[ThresholdChoice, ...]:
     """Find the trade-off curve with the same threshold, one of `SHARED_THRESHOLDS`, at all exits.
 
@@ -79,6 +86,7 @@ def shared_trade_off_curve(
         costs: What a sample costs that leaves at each exit, every branch on the way included.
         measure: The confidence measure.
         weights: What each sample counts in the accuracy, with the mean 1, (samples,); None where all count the same.
+        class_offsets: What is added to the confidence of each early exit for each predicted class; empty = 0.
 
     Returns:
         The policies, cheapest first.
@@ -86,12 +94,13 @@ def shared_trade_off_curve(
     Raises:
         InputError: If the arrays do not fit together, or are not finite.
     """
-    samples = score_samples(logits, labels, costs, measure, weights)
+    samples = score_samples(logits, labels, costs, measure, weights, class_offsets)
     count = len(samples.scores)
     points = []
     for threshold in SHARED_THRESHOLDS:
         outcome = evaluate_combinations(samples, [np.asarray([threshold])] * count)
         right, cost = float(outcome.right.ravel()[0]), float(outcome.cost.ravel()[0])
-        points.append(ThresholdChoice(ExitPolicy(measure, (threshold,) * count), right / samples.num_samples, cost))
+        policy = ExitPolicy(measure, (threshold,) * count, class_offsets=class_offsets)
+        points.append(ThresholdChoice(policy, right / samples.num_samples, cost))
     goals = np.array([[point.expected_cost, -point.accuracy] for point in points])
     return tuple(points[index] for index in distinct_front(goals))

@@ -248,6 +248,7 @@ def build_context(
             accelerator,
             constraints,
             calibrate_confidences=config.search.calibrate_confidences,
+            class_thresholds=config.search.class_thresholds,
             quantize=config.searches_precision,
             weight_density=config.fine_tune.weight_density,
             measures=measures,

@@ -64,7 +64,8 @@ def _first_phase(context: Context) -> WarmUp | None:
     """
     settings, supernet = context.config.train, context.supernet
     if settings.exit_training == "after_backbone":
-        return WarmUp(settings.backbone_share, _step(context, trained_exits="final"), finish=lambda: None)
+        step = _step(context, trained_exits="final")
+        return WarmUp(settings.backbone_share, step, finish=lambda: None, restarts_rate=True)
     if not (settings.sort_channels and context.space.has_elastic_widths and channel_groups(supernet)):
         return None
     return WarmUp(settings.full_width_share, _step(context, full_widths=True), partial(sort_channels_, supernet))

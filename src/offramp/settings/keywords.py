@@ -96,6 +96,8 @@ class KeywordSettings(TypedDict, total=False):
         search__fit_memory: Whether a network must fit the accelerator's memories (constraint memory_use<=1).
         search__validation_samples: Largest number of validation samples to judge candidates on.
         search__calibration_samples: Training samples that set the batch-norm statistics of a candidate.
+        search__class_thresholds: Whether thresholds differ by predicted class, as far as validation samples show
+            differences.
         search__calibrate_confidences: Whether each exit gets a temperature, fitted on validation samples, before its
             threshold.
         fine_tune__epochs: Epochs of fine-tuning (default: as many as the supernet was trained for).
@@ -205,6 +207,7 @@ class KeywordSettings(TypedDict, total=False):
     search__fit_memory: bool
     search__validation_samples: int
     search__calibration_samples: int
+    search__class_thresholds: bool
     search__calibrate_confidences: bool
     fine_tune__epochs: int | None
     fine_tune__learning_rate: float

@@ -29,6 +29,10 @@ class SearchConfig(Section):
     calibration_samples: Count = Field(
         default=1024, description="Training samples that set the batch-norm statistics of a candidate."
     )
+    class_thresholds: bool = Field(
+        default=False,
+        description="Whether thresholds differ by predicted class, as far as validation samples show differences.",
+    )
     calibrate_confidences: bool = Field(
         default=False,
         description="Whether each exit gets a temperature, fitted on validation samples, before its threshold.",

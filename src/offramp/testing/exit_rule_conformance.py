@@ -132,6 +132,9 @@ class TorchArithmetic:
         """See `Arithmetic.largest`."""
         return values.amax(dim=1)
 
+    def of_class(self, numbers: Sequence[float], classes: Value) -> Value:
+        return torch.tensor(numbers, dtype=torch.float64)[classes]
+
     def predicted_class(self, logits: Value) -> Value:
         """See `Arithmetic.predicted_class`."""
         return logits.argmax(dim=1)

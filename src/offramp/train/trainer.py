@@ -115,11 +115,28 @@ class WarmUp:
         share: share of the training after which the phase ends, at the end of an epoch, 0..1.
         step: the step of this phase.
         finish: is called once, when the phase ends. It may change weights, because the momentum is reset after it.
+        restarts_rate: whether the learning rate takes its whole course in this phase, and again after it.
     """
 
     share: float
     step: Step
     finish: Callable[[], object]
+    restarts_rate: bool = False
+
+    def course(self, progress: float) -> float:
+        """The point of the learning rate's course.
+
+        Args:
+            progress: share of the training that is done, 0..1.
+
+        Returns:
+            Share of the course that is done, 0..1.
+        """
+        if not self.restarts_rate:
+            return progress
+        if progress < self.share:
+            return progress / self.share
+        return (progress - self.share) / (1.0 - self.share)
 
 
 class WeightRule(Protocol):
@@ -221,7 +238,8 @@ class TrainingLoop:
         try:
             while state.progress < 1.0:
                 phase = warm_up if warm_up is not None and state.progress < warm_up.share else None
-                state = self._epoch(step if phase is None else phase.step, task, state, offset, rule)
+                course = None if warm_up is None else warm_up.course
+                state = self._epoch(step if phase is None else phase.step, task, state, offset, rule, course)
                 if phase is not None and state.progress >= phase.share:
                     phase.finish()
                     self.optimizer.state.clear()
@@ -232,7 +250,13 @@ class TrainingLoop:
         return TrainingLog(state.loss, state.progress)
 
     def _epoch(
-        self, step: Step, task: Task, state: LoopState, offset: float, rule: WeightRule | None = None
+        self,
+        step: Step,
+        task: Task,
+        state: LoopState,
+        offset: float,
+        rule: WeightRule | None = None,
+        course: Callable[[float], float] | None = None,
     ) -> LoopState:
         self.module.train()
         num_batches = max(1, len(self.data.split.labels) // self.data.batch_size)
@@ -246,7 +270,7 @@ class TrainingLoop:
             if progress >= 1.0:
                 break
             for group in self.optimizer.param_groups:
-                group["lr"] = self.schedule.rate(progress)
+                group["lr"] = self.schedule.rate(progress if course is None else course(progress))
             self.optimizer.zero_grad(set_to_none=True)
             loss = float(step(self.compute.place_images(images), labels.to(self.compute.device), rng))
             if not math.isfinite(loss):

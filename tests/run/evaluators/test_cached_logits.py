@@ -27,12 +27,14 @@ from offramp.run.evaluators.exit_costs import exit_costs
 from offramp.run.evaluators.exit_workloads import ExitWorkloads, exit_groups
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
+from offramp.run.network_preparation import calibrate_
 from offramp.run.search_algorithm import build_algorithm
 from offramp.settings.by_name import with_settings
 from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.search_space import StageSpace
+from offramp.train.trainer import collect_logits
 from tests.conftest import small_config
 
 EXACT = import_module("offramp.algorithms.exact.exact")
@@ -308,3 +310,23 @@ def test_exits_that_reuse_earlier_ones_are_judged_from_cached_logits_as_one_by_o
         assert [item.values for item in ours.statics] == [pytest.approx(item.values) for item in theirs.statics]
     assert cached.num_forwards == 1
     assert cached.table(backbone) is None
+
+
+def test_tables_hold_the_scores_of_thresholds_by_class(context: Context) -> None:
+    """The scores of an option are those that the policy of a network with this exit compares."""
+    by_class = direct(context)
+    by_class.class_thresholds = True
+    evaluator = CachedLogitsEvaluator(by_class, context.space)
+    backbone = context.space.min_architecture().without_exits()
+    table = evaluator.table(backbone)
+    assert table is not None
+    architecture = replace(backbone, exits=table.options[:1], policy=PolicyChoice("margin", 0.01))
+    found = evaluator.evaluate(architecture)
+    assert found.details is not None
+    policy = found.details.policy
+    assert len(policy.class_offsets[0]) == 10
+    network = context.supernet.extract(architecture)
+    calibrate_(network, context.evaluator.data, context.compute)
+    data = context.evaluator.data
+    (scores,) = policy.scores(collect_logits(network, data.validation, data.preprocessing, context.compute)[:1])
+    assert np.allclose(table.scores["margin"][0], scores, atol=1e-5)

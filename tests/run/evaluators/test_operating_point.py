@@ -9,6 +9,7 @@ from offramp.cost.capacity import MemoryNeed
 from offramp.cost.report import CostReport, StageCost
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.calibration import fit_temperatures
+from offramp.exits.class_offsets import fit_class_offsets
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.quality.quality_measures import ConfusionMatrix, QualityMeasures, confusion_matrix
 from offramp.objectives.evaluation import Constraint
@@ -108,6 +109,23 @@ def test_calibrated_thresholds_come_with_their_temperatures() -> None:
     assert constrained.expected.latency_cycles <= 15.0
     alone = choose_operating_point(logits[1:], made.labels, COST_OF_ONE, choice, calibrate=True)
     assert alone.policy == ExitPolicy("entropy", ())
+
+
+def test_thresholds_by_class_come_with_their_offsets() -> None:
+    """Fitted on the calibrated logits, which the policy makes of the logits as they are."""
+    made = outputs(400, np.random.default_rng(0), strengths=(1.5, 2.5))
+    # The first exit is too unsure of class 0.
+    unsure = np.where(made.logits[0].argmax(axis=1) == 0, 0.3, 1.0)[:, None]
+    logits = [made.logits[0] * unsure, made.logits[1]]
+    choice = PolicyChoice("max_probability", 0.01)
+    for calibrate in (False, True):
+        point = choose_operating_point(logits, made.labels, COST, choice, calibrate=calibrate, by_class=True)
+        temperatures = fit_temperatures(logits, made.labels) if calibrate else (1.0, 1.0)
+        scaled = [item / value for item, value in zip(logits, temperatures, strict=True)]
+        assert point.policy.class_offsets == fit_class_offsets(scaled, made.labels, "max_probability")
+        assert point.policy.class_offsets[0][0] == max(point.policy.class_offsets[0]) > 0.0
+        assert measure_point(logits, made.labels, point.policy, COST) == point
+    assert choose_operating_point(logits, made.labels, COST, choice).policy.class_offsets == ()
 
 
 def certified(target: GuaranteeTarget, *constraints: Constraint, num_samples: int = 2000, calibrate: bool = False):  # type: ignore[no-untyped-def]

@@ -35,6 +35,7 @@ def described_exits(
                 file=stage_file(index),
                 threshold=threshold,
                 temperature=rule.temperature(index),
+                class_offsets=rule.class_offsets[index] if threshold is not None and rule.class_offsets else (),
                 reads_logits=str(index) in network.links,
                 validation_rate=None if profile is None else profile.rates[index],
                 cost=None if cost is None else _exit_cost(cost.stages[index]),

@@ -22,8 +22,8 @@ from offramp.deploy.bundle.licence import LICENCE_FILE, read_licence
 from offramp.deploy.bundle.manifest import (
     EARLY_EXIT_FILE,
     MODEL_FILE,
+    NEWEST_SCHEMA,
     SCHEMA,
-    SCHEMA_WITH_LOGITS,
     SCHEMA_WITH_RULE,
     Manifest,
     color_mode_of,
@@ -178,8 +178,8 @@ def export_bundle(
 
 def _schema(network: EarlyExitNetwork, rule: RuleNotation) -> Literal[1, 2, 3]:
     """The lowest version of the format whose readers run the bundle as it is meant."""
-    if len(network.links):
-        return SCHEMA_WITH_LOGITS
+    if len(network.links) or rule.class_offsets:
+        return NEWEST_SCHEMA
     return SCHEMA if rule.name == "threshold" else SCHEMA_WITH_RULE
 
 

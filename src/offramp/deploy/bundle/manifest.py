@@ -23,6 +23,7 @@ from offramp.deploy.bundle.manifest_records import (
 from offramp.deploy.runtime.oldest_runtime import is_version
 from offramp.errors import BundleError
 from offramp.exits.accuracy_guarantee import Guarantee
+from offramp.exits.class_offsets import LARGEST_OFFSET
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import is_temperature
 from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
@@ -31,10 +32,10 @@ from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
 # Readers of schema 1 know thresholds on confidences alone: what they would misread is of schema 2. Readers of schema 2
-# know stages that read features alone: those that also read logits are of schema 3.
+# know stages that read features alone and thresholds for all classes: others are of schema 3.
 SCHEMA: Final = 1
 SCHEMA_WITH_RULE: Final = 2
-SCHEMA_WITH_LOGITS: Final = 3
+NEWEST_SCHEMA: Final = 3
 MODEL_FILE = "model.onnx"
 EARLY_EXIT_FILE = "model_early_exit.onnx"
 
@@ -71,7 +72,7 @@ class Manifest:
         verification: How the files were verified; None in older bundles.
         format: What the file is.
         schema: Version of the format: 2 where a reader must know exit rules by name, 3 where stages read the logits of
-            the exit before.
+            the exit before, or thresholds differ by predicted class.
         rule: Name of the exit rule whose thresholds the exits have, see `RuleNotation`.
         oldest_runtime: The oldest version of onnxruntime that runs the files; None in older bundles.
     """
@@ -121,6 +122,7 @@ class Manifest:
             self.measure,
             tuple(e.threshold for e in self.exits if e.threshold is not None),
             () if set(temperatures) == {1.0} else temperatures,
+            tuple(e.class_offsets for e in self.exits[:-1]) if self.exits[0].class_offsets else (),
         )
 
     @property
@@ -166,7 +168,7 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
     for e in manifest.exits:
         if not is_temperature(e.temperature):
             yield f"exit {e.index} must have a temperature from 1e-6 to 1e6, got {e.temperature}"
-    yield from _link_faults(manifest)
+    yield from _schema_3_faults(manifest)
     last = manifest.exits[-1]
     if last.threshold is not None or last.tap is not None:
         yield "the final exit must have neither a threshold nor a tap"
@@ -175,11 +177,22 @@ def _exit_faults(manifest: Manifest) -> Iterator[str]:
         yield "`exits` must be those of `architecture`"
 
 
-def _link_faults(manifest: Manifest) -> Iterator[str]:
+def _schema_3_faults(manifest: Manifest) -> Iterator[str]:
     if manifest.exits[0].reads_logits:
         yield "exit 0 must not read the logits of an exit before it, since there is none"
-    if any(e.reads_logits for e in manifest.exits) and manifest.schema != SCHEMA_WITH_LOGITS:
-        yield f"exits that read the logits of the exit before need schema {SCHEMA_WITH_LOGITS}, got {manifest.schema}"
+    offsets = [e.class_offsets for e in manifest.exits[:-1] if e.class_offsets]
+    if offsets and [len(row) for row in offsets] != [len(manifest.class_names)] * (len(manifest.exits) - 1):
+        yield f"`class_offsets` must be none or one per class ({len(manifest.class_names)}) for each early exit"
+    if not all(abs(value) <= LARGEST_OFFSET for row in offsets for value in row):
+        yield f"`class_offsets` must be from -{LARGEST_OFFSET} to {LARGEST_OFFSET}"
+    if manifest.exits[-1].class_offsets:
+        yield "the final exit must have no `class_offsets`"
+    needs = offsets or any(e.reads_logits for e in manifest.exits)
+    if needs and manifest.schema != NEWEST_SCHEMA:
+        yield (
+            f"exits that read the logits of the exit before, or have offsets per class, need schema {NEWEST_SCHEMA}, "
+            f"got {manifest.schema}"
+        )
 
 
 def _rule_faults(manifest: Manifest) -> Iterator[str]:
@@ -294,10 +307,10 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
         raise BundleError(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
-    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE, SCHEMA_WITH_LOGITS):
+    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE, NEWEST_SCHEMA):
         raise BundleError(
             f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schemas {SCHEMA} to "
-            f"{SCHEMA_WITH_LOGITS}. "
+            f"{NEWEST_SCHEMA}. "
             "Use the offramp version that wrote the bundle, or export it again."
         )
     manifest = from_data(Manifest, data, what=what, error=BundleError)

@@ -83,6 +83,8 @@ class BundleExit:
         validation_rate: The share of validation samples that left there; None where that is not known.
         cost: What a sample costs that leaves there; None where that is not known.
         temperature: What its logits are divided by before a confidence is taken.
+        class_offsets: What is added to its score for each predicted class; empty for 0. A threshold t is thus
+            t - offset for a class.
         reads_logits: Whether its stage graph also reads the logits of the exit before; see `offramp.nn.exit_link`.
     """
 
@@ -95,6 +97,7 @@ class BundleExit:
     cost: ExitCost | None = None
     temperature: float = 1.0
     reads_logits: bool = False
+    class_offsets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

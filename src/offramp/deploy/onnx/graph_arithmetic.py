@@ -264,6 +264,11 @@ class GraphArithmetic:
         """See `Arithmetic.predicted_class`."""
         return self.value(self._builder.add("ArgMax", [logits.name], axis=-1, keepdims=0))
 
+    def of_class(self, numbers: Sequence[float], classes: Value) -> Value:
+        """See `Arithmetic.of_class`."""
+        table = self._builder.constant(np.asarray(numbers, dtype=np.float64))
+        return self.value(self._builder.add("Gather", [table, classes.name], axis=0))
+
     def equal(self, first: Value, second: Value) -> Value:
         """See `Arithmetic.equal`."""
         return self.value(self._builder.add("Equal", [first.name, second.name]))

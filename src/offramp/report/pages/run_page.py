@@ -217,8 +217,9 @@ def _policy_sentence(network: ChosenNetwork) -> str:
         return "This network has no early exit: every image runs through all of it."
     measure = words.MEASURE_NAMES[network.policy.measure]
     scaled = ", each exit's logits divided by a temperature of its own" if network.policy.temperatures else ""
+    by_class = ", shifted by an offset for each predicted class" if network.policy.class_offsets else ""
     sentence = (
-        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}{scaled}; "
+        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}{scaled}{by_class}; "
         "the thresholds were chosen on the validation images."
     )
     return f"{sentence} {words.guarantee_sentence(network)}".rstrip()

@@ -14,6 +14,7 @@ from offramp.algorithms.exact.exit_table import ExitTable
 from offramp.cost.report import CostReport
 from offramp.errors import ConfigError, OfframpError
 from offramp.exits.calibration import fit_temperature
+from offramp.exits.class_offsets import fit_class_offsets
 from offramp.exits.confidence_measures import Measure, confidence, tempered
 from offramp.exits.thresholds import SHARED_THRESHOLDS
 from offramp.nn.network import EarlyExitNetwork
@@ -163,6 +164,7 @@ class CachedLogitsEvaluator:
             architecture.policy,
             direct.constraints,
             calibrate=direct.calibrate_confidences,
+            by_class=direct.class_thresholds,
             shared_threshold=self._shared,
             measures=direct.measures,
         )
@@ -235,7 +237,7 @@ class CachedLogitsEvaluator:
         if self._direct.calibrate_confidences:
             logits = [tempered(item, fit_temperature(item, labels)).astype(np.float32) for item in logits]
         scores = {
-            measure: np.asarray([confidence(item, measure) for item in logits]).reshape(len(options), len(labels))
+            measure: np.asarray([self._scores(item, measure) for item in logits]).reshape(len(options), len(labels))
             for measure in self._space.measures
         }
         correct = [item.argmax(axis=1) == labels for item in (*logits, cached.final)]
@@ -248,6 +250,14 @@ class CachedLogitsEvaluator:
             costs=exit_costs(backbone, options, self._priced),
             shared_threshold=self._shared,
         )
+
+    def _scores(self, logits: NDArray[np.float32], measure: Measure) -> NDArray[np.float64]:
+        """The scores of an early exit, as a policy of the evaluator gives them."""
+        sure = confidence(logits, measure)
+        if not self._direct.class_thresholds:
+            return sure
+        (offsets,) = fit_class_offsets([logits, logits], self._direct.data.validation.labels, measure)
+        return np.asarray(sure + np.asarray(offsets)[logits.argmax(axis=1)])
 
     def _thresholds(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(SHARED_THRESHOLDS) if self._shared else np.unique(np.quantile(scores, _QUANTILES))

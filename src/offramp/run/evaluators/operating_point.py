@@ -11,6 +11,7 @@ from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import CostReport
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.calibration import calibrated, fit_temperatures
+from offramp.exits.class_offsets import ClassOffsets, fit_class_offsets
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile, profile
 from offramp.exits.quality.quality_measures import (
@@ -111,6 +112,7 @@ def choose_operating_point(
     calibrate: bool = False,
     most_product: float = math.inf,
     shared_threshold: bool = False,
+    by_class: bool = False,
     measures: QualityMeasures | None = None,
 ) -> OperatingPoint:
     """Choose the cheapest point of the trade-off curve whose accuracy is close enough to the best one.
@@ -130,6 +132,7 @@ def choose_operating_point(
         most_product: The largest expected energy-delay product (J x cycles) that is considered. If all points are
             above it, the cheapest one is chosen.
         shared_threshold: Whether all exits have the same threshold.
+        by_class: Whether thresholds differ by predicted class; see `fit_class_offsets`.
         measures: The measures of good answers; None = accuracy decides.
 
     Returns:
@@ -140,7 +143,10 @@ def choose_operating_point(
         return measure_point(logits, labels, ExitPolicy(choice.measure, ()), cost, measures)
     temperatures = fit_temperatures(logits, labels) if calibrate else ()
     scaled = calibrated(logits, temperatures) if calibrate else logits
-    drawn = _trade_off_curve(scaled, labels, cost, choice.measure, measures, shared_threshold=shared_threshold)
+    offsets = fit_class_offsets(scaled, labels, choice.measure) if by_class else ()
+    drawn = _trade_off_curve(
+        scaled, labels, cost, choice.measure, measures, shared_threshold=shared_threshold, class_offsets=offsets
+    )
     curve = [replace(point, policy=replace(point.policy, temperatures=temperatures)) for point in drawn]
     curve = [point for point in curve if point.expected_cost <= most_product] or curve[:1]
     floor = max(point.accuracy for point in curve) - choice.accuracy_drop - 1e-12
@@ -162,6 +168,7 @@ def _trade_off_curve(
     measures: QualityMeasures,
     *,
     shared_threshold: bool,
+    class_offsets: ClassOffsets,
 ) -> list[ThresholdChoice]:
     """Policies of the trade-off curve in the measure that decides, and in those that constraints bound, cheapest first.
 
@@ -172,8 +179,8 @@ def _trade_off_curve(
     def draw(name: str) -> tuple[ThresholdChoice, ...]:
         weights = measures.sample_weights(name, labels)
         if shared_threshold:
-            return shared_trade_off_curve(logits, labels, costs, measure, weights)
-        return trade_off_curve(logits, labels, costs, measure, weights=weights)
+            return shared_trade_off_curve(logits, labels, costs, measure, weights, class_offsets)
+        return trade_off_curve(logits, labels, costs, measure, weights=weights, class_offsets=class_offsets)
 
     decides = measures.chosen_by
     curve = list(draw(decides))
@@ -214,6 +221,7 @@ def choose_certified_point(
     *,
     seed: int,
     calibrate: bool = False,
+    by_class: bool = False,
     seen: NDArray[np.bool_] | None = None,
     guaranteed: str = ACCURACY,
     measures: QualityMeasures | None = None,
@@ -234,6 +242,7 @@ def choose_certified_point(
         constraints: The constraints of the search.
         seed: Seed of the random split of the samples.
         calibrate: Whether a temperature per exit is fitted first.
+        by_class: Whether thresholds differ by predicted class; see `fit_class_offsets`.
         seen: Which samples the search has used, (samples,); None = none of them. See `certified_policies`.
         guaranteed: What the guarantee is about: ``accuracy``, or ``recall:NAME``.
         measures: The measures of good answers; None = those of all classes together.
@@ -253,6 +262,7 @@ def choose_certified_point(
         target,
         seed=seed,
         calibrate=calibrate,
+        by_class=by_class,
         seen=None if seen is None else seen[rows],
     )
     points = [

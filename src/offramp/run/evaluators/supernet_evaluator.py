@@ -36,6 +36,7 @@ class SupernetEvaluator:
         accelerator: The accelerator that candidates are priced for.
         constraints: What candidates should keep; their violations are recorded.
         calibrate_confidences: Whether each exit's confidences are scaled by a temperature.
+        class_thresholds: Whether thresholds differ by predicted class.
         quantize: Whether candidates are judged at the bit widths that they are priced at.
         weight_density: Share of nonzero weights after fine-tuning, 0..1, with which candidates are priced; None = they
             are priced as they are.
@@ -54,6 +55,7 @@ class SupernetEvaluator:
         constraints: Sequence[Constraint],
         *,
         calibrate_confidences: bool = False,
+        class_thresholds: bool = False,
         quantize: bool = False,
         weight_density: float | None = None,
         measures: QualityMeasures | None = None,
@@ -68,6 +70,7 @@ class SupernetEvaluator:
             accelerator: The accelerator that candidates are priced for.
             constraints: What candidates should keep.
             calibrate_confidences: Whether each exit's confidences are scaled by a temperature.
+            class_thresholds: Whether thresholds differ by predicted class.
             quantize: Whether candidates are judged at the bit widths that they are priced at.
             weight_density: Share of nonzero weights after fine-tuning, 0..1; None = candidates are priced as they are.
             measures: The measures of good answers; None = accuracy decides.
@@ -79,6 +82,7 @@ class SupernetEvaluator:
         self.accelerator = accelerator
         self.constraints = tuple(constraints)
         self.calibrate_confidences = calibrate_confidences
+        self.class_thresholds = class_thresholds
         self.quantize = quantize
         self.weight_density = weight_density
         self.measures = measures or QualityMeasures()
@@ -123,6 +127,7 @@ class SupernetEvaluator:
             architecture.policy,
             self.constraints,
             calibrate=self.calibrate_confidences,
+            by_class=self.class_thresholds,
             measures=self.measures,
         )
         return Evaluation(

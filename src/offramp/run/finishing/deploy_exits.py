@@ -72,7 +72,7 @@ def deploy_exits(
 
     Nothing is trained. The settings of ``data``, ``cost`` and ``deploy`` are used, of ``space`` the first of
     ``measures`` and of ``accuracy_drops``, of ``search`` objectives (the measure that thresholds are chosen by),
-    ``constraints`` and ``calibrate_confidences``, and of ``fine_tune`` the guarantee.
+    ``constraints``, ``calibrate_confidences`` and ``class_thresholds``, and of ``fine_tune`` the guarantee.
 
     Args:
         model: The network, from `offramp.adopt_exits`.
@@ -111,7 +111,14 @@ def deploy_exits(
     calibrate = chosen.search.calibrate_confidences
     if chosen.fine_tune.guarantee is None:
         point = choose_operating_point(
-            logits, splits.validation.labels, cost, policy, constraints, calibrate=calibrate, measures=measures
+            logits,
+            splits.validation.labels,
+            cost,
+            policy,
+            constraints,
+            calibrate=calibrate,
+            by_class=chosen.search.class_thresholds,
+            measures=measures,
         )
     else:
         certified = choose_certified_point(
@@ -123,6 +130,7 @@ def deploy_exits(
             constraints,
             seed=chosen.seed,
             calibrate=calibrate,
+            by_class=chosen.search.class_thresholds,
             guaranteed=chosen.fine_tune.guarantee_measure,
             measures=measures,
         )

@@ -38,6 +38,7 @@ def exits_worth_keeping(
     constraints: Sequence[Constraint] = (),
     *,
     calibrate: bool = False,
+    by_class: bool = False,
     most_product: float,
     measures: QualityMeasures | None = None,
 ) -> KeptExits:
@@ -56,6 +57,7 @@ def exits_worth_keeping(
         choice: The confidence measure, and how much accuracy may be lost against the most accurate subset.
         constraints: The constraints of the search.
         calibrate: Whether a temperature per exit is fitted on the same samples first.
+        by_class: Whether thresholds differ by predicted class.
         most_product: The largest expected energy-delay product (J x cycles) that is considered.
         measures: The measures of good answers; None = accuracy decides.
 
@@ -72,6 +74,7 @@ def exits_worth_keeping(
             choice,
             constraints,
             calibrate=calibrate,
+            by_class=by_class,
             most_product=most_product,
             measures=measures,
         )

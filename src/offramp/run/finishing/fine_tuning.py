@@ -73,7 +73,7 @@ def fine_tune(
 
     if settings.exit_training == "joint" or network.num_exits == 1:
         return loop.run(step("all"), task, resume=resume, rule=pruner)
-    backbone_alone = WarmUp(settings.backbone_share, step("final"), finish=lambda: None)
+    backbone_alone = WarmUp(settings.backbone_share, step("final"), finish=lambda: None, restarts_rate=True)
     return loop.run(step("early"), task, resume=resume, warm_up=backbone_alone, rule=pruner)
 
 

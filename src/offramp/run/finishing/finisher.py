@@ -190,6 +190,7 @@ class Finisher:
             network.architecture.policy,
             context.constraints,
             calibrate=context.config.search.calibrate_confidences,
+            by_class=context.config.search.class_thresholds,
             most_product=selection.evaluation.values[_PRODUCT],
             measures=context.measures,
         )
@@ -262,6 +263,7 @@ class Finisher:
                     choice,
                     context.constraints,
                     calibrate=calibrate,
+                    by_class=config.search.class_thresholds,
                     most_product=most_product,
                     measures=context.measures,
                 )
@@ -277,6 +279,7 @@ class Finisher:
             context.constraints,
             seed=config.seed,
             calibrate=calibrate,
+            by_class=config.search.class_thresholds,
             seen=seen,
             guaranteed=config.fine_tune.guarantee_measure,
             measures=context.measures,
