@@ -38,7 +38,7 @@ from benchmarks.record import save_result
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
 from offramp.cost.price_cache import CachedEngine
-from offramp.errors import OfframpError
+from offramp.errors import AdoptError, OfframpError
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.loader import load_accelerator
 from offramp.nn.adoption import adopt as adoption
@@ -218,7 +218,9 @@ def _without_values(known: Measured, prices: Path | None, seen: dict[str, Row]) 
             found = _priced(_cut_without_values, model, known, prices)
         return replace(found, device="meta", structure=structure)
     except OfframpError as exc:
-        return replace(row, reason=str(exc)) if known.parameters > MOST_WITH_VALUES else None
+        # Only code that is recorded may fail for want of values.
+        again = isinstance(exc, AdoptError) and known.parameters <= MOST_WITH_VALUES
+        return None if again else replace(row, reason=str(exc))
     # Only what needs the values of a tensor fails on the meta device.
     except Exception as exc:
         reason = f"needs its weights: {type(exc).__name__}: {exc}"

@@ -21,7 +21,7 @@ FOLDER = ROOT / ".environments"
 
 # What a session of a bundle needs; torch and the rest of offramp's requirements stay away.
 _SESSION = ("onnxruntime", "numpy", "onnx", "pydantic", "pillow")
-_TOOLS = ("numpy", "onnx", "onnxslim", "onnxsim", "openvino")
+_TOOLS = ("numpy", "onnx", "onnxslim", "onnxsim", "openvino", "netron")
 # The oldest onnxruntime of each kind of bundle, and the oldest onnx that reads it; both may be older than what a
 # search needs.
 _OLDEST = {"oldest": ("1.15.0", "1.17"), "4-bit": ("1.23.0", "1.17"), "ternary": ("1.24.1", "1.20")}

@@ -1,12 +1,18 @@
 """Read the files of bundles with tools of others, and run them with OpenVINO: ``python smoke_tools.py FOLDER``.
 
+Netron is tried where there is a Node, which runs its reader.
+
 Needs none of offramp's own code, see `tests.environments`.
 """
 
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import netron
 import numpy as np
 import onnx
 import onnxsim
@@ -36,6 +42,22 @@ def check_file(path: Path) -> str:
     return f"{path.parent.name}/{path.name}: onnxslim, onnxsim, OpenVINO"
 
 
+def read_with_netron(files: list[Path]) -> str:
+    """Read files with the reader of Netron; its lines about them."""
+    node = shutil.which("node")
+    if node is None:
+        return "Netron is left out: there is no Node here."
+    with tempfile.TemporaryDirectory() as folder:
+        # Its sources are modules of JavaScript, which Node must be told.
+        source = shutil.copytree(Path(netron.__file__).parent, Path(folder) / "netron")
+        (source / "package.json").write_text('{"type": "module"}')
+        script = Path(__file__).parent / "read_with_netron.mjs"
+        command = [node, str(script), str(source), *map(str, files)]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(lines) == len(files)
+    return f"Netron {netron.__version__} reads {len(lines)} files."
+
+
 def _compare(name: str, compiled: Any, expected: "np.lib.npyio.NpzFile") -> None:
     inputs, logits = expected["inputs"], expected["logits"]
     if name == "model.onnx":
@@ -52,3 +74,4 @@ if __name__ == "__main__":
     files = sorted(Path(sys.argv[1]).rglob("*.onnx"))
     assert files
     print("\n".join(check_file(path) for path in files))
+    print(read_with_netron(files))
