@@ -101,22 +101,20 @@ def _run(folder: Path) -> None:
     from rich.console import Console
 
     from offramp.cli.runs import look_at
-    from offramp.objectives.pareto import pareto_front
-    from offramp.objectives.parse import parse_objectives
     from offramp.records.evaluation_table import export_results
     from offramp.records.run_folder import read_run, resume_run
     from offramp.report.terminal.live import live_view
-    from offramp.report.terminal.run_tables import evaluations_table, front_json
+    from offramp.report.terminal.run_tables import fronts_json, fronts_tables
 
     console = Console(file=io.StringIO(), width=100)
     console.print(live_view(look_at(folder / "run")))
     for opener in (read_run, resume_run):
         store = opener(folder / "run")
         try:
-            objectives = parse_objectives(store.config.search.objectives)
-            members = pareto_front(store.evaluations(), objectives).evaluations
-            json.dumps(front_json(members))
-            console.print(evaluations_table(members, objectives=objectives))
+            fronts = store.fronts()
+            json.dumps(fronts_json(fronts))
+            for part in fronts_tables(fronts):
+                console.print(part)
             export_results(store, folder / "table.parquet")
             store.verify_checkpoints()
         finally:

@@ -132,6 +132,32 @@ def test_the_rule(
     assert answer_of(difference, gains(energy, latency, product), 0.01) == expected
 
 
+def test_a_network_that_is_certainly_more_accurate_than_all_that_cost_no_more_lies_beyond_the_static_front() -> None:
+    """97.3 % where the match has 98.0 % at twice the product, and the static network at its cost 95.0 %."""
+    cheaper = gains((1.3, 1.5), (1.3, 1.5), (1.9, 2.1))
+    lower = Estimate(-0.007, -0.022, 0.008)
+    assert answer_of(lower, cheaper) == "undecided"
+    assert answer_of(lower, cheaper, difference_at_cost=Estimate(0.023, 0.008, 0.038)) == "pay"
+    assert answer_of(lower, cheaper, difference_at_cost=Estimate(0.023, -0.001, 0.038)) == "undecided"
+    dearer = gains((0.8, 0.9), (0.8, 0.9), (0.64, 0.8))
+    assert answer_of(lower, dearer, difference_at_cost=Estimate(0.023, 0.008, 0.038)) == "do not pay"
+
+
+def test_both_matches_are_compared_on_the_same_samples() -> None:
+    """1000 samples: 970 right, against 980 of the match and 940 of the network at its cost."""
+    right = [1] * 970 + [0] * 30
+    exits = network(right, [0] * 800 + [1] * 200, (1.0, 1.0), (6.0, 6.0))
+    match = network([1] * 980 + [0] * 20, [0] * 1000, (4.0, 4.0))
+    at_cost = network([1] * 940 + [0] * 60, [0] * 1000, (2.0, 2.0))
+    found = compare(exits, match, at_cost)
+    assert found.difference_at_cost is not None
+    assert found.difference_at_cost.value == pytest.approx(0.03)
+    assert found.answer == "pay"
+    assert compare(exits, match).answer == "undecided"
+    with pytest.raises(ValueError, match="same samples"):
+        compare(exits, match, network([1], [0], (2.0, 2.0)))
+
+
 def test_more_samples_are_not_named_where_the_accuracy_is_too_low() -> None:
     found = Verdict(
         "undecided", Estimate(-0.03, -0.04, -0.02), gains((1.5, 1.6), (1.5, 1.6), (2.2, 2.6)), num_samples=1000

@@ -24,7 +24,7 @@ def test_json_and_back(summary: RunSummary, tmp_path: Path) -> None:
 
 def test_a_summary_without_the_optional_parts_survives_json(tmp_path: Path) -> None:
     bare = replace(
-        fake.fake_summary(count=4, tested=False, trained=False),
+        fake.fake_summary(count=12, tested=False, trained=False),
         chosen=(), front_indices=(), duration_s=None, clock_hz=None, environment=(), warnings=(),
     )  # fmt: skip
     assert jsonio.loads(RunSummary, jsonio.dumps(bare)) == bare

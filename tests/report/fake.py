@@ -11,9 +11,11 @@ from PIL import Image
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import CostReport, LayerReport, MemoryEnergy, StageCost
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile
+from offramp.exits.quality.sample_outcomes import SampleOutcomes, sample_outcomes
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status
 from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
-from offramp.records.run_summary import ChosenNetwork, DataSummary, RunSummary, StaticReference
+from offramp.records.run_summary import ChosenNetwork, DataSummary, RunSummary, StaticReference, with_verdict
+from offramp.records.static_match import StaticMatch
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice, StageChoice
 from offramp.workload.graph import Role
 
@@ -170,10 +172,10 @@ def evaluations(count: int, rng: np.random.Generator) -> tuple[Evaluation, ...]:
     return tuple(result)
 
 
-def front_of(items: tuple[Evaluation, ...]) -> tuple[int, ...]:
-    """Indices of those that nobody beats in accuracy and energy-delay product."""
+def front_of(items: tuple[Evaluation, ...], *, static: bool = False) -> tuple[int, ...]:
+    """Indices of those of a kind that no other one of it beats in accuracy and energy-delay product."""
     key = "energy_delay_product_j_cycles"
-    usable = [i for i, item in enumerate(items) if item.feasible]
+    usable = [i for i, item in enumerate(items) if item.feasible and item.architecture.is_static is static]
     return tuple(
         i
         for i in usable
@@ -191,15 +193,45 @@ def static_reference(name: str, net: Architecture, validation: float, test: floa
     return StaticReference(name, alone, validation, test, cost_report(alone))
 
 
-def chosen(rule: str, item: Evaluation, *, tested: bool = True, gain: float = 0.012) -> ChosenNetwork:
-    """The candidate after a made-up fine-tuning that adds ``gain`` to its accuracy."""
+def outcomes_of(profile: ExitProfile) -> SampleOutcomes:
+    """Samples that leave and are right as often as the profile says, to whole samples."""
+    counts = [round(rate * profile.num_samples) for rate in profile.rates]
+    counts[-1] = profile.num_samples - sum(counts[:-1])
+    exits = np.repeat(np.arange(len(counts)), counts)
+    right = np.arange(profile.num_samples) % 1000 < round(profile.top1 * profile.num_samples)
+    return sample_outcomes(np.random.default_rng(0).permutation(right), exits, len(counts))
+
+
+def static_match(
+    name: str, net: Architecture, accuracy: float, *, trained: bool = True, scale: float = 1.0
+) -> StaticMatch:
+    """A match with the final classifier of the backbone, and ``accuracy`` on 360 test samples."""
+    alone = net.without_exits()
+    profile = ExitProfile((1.0,), (accuracy,), (accuracy,), accuracy, 360)
+    return StaticMatch(
+        name=name,
+        architecture=alone,
+        accuracy_validation=accuracy,
+        accuracy_test=accuracy if trained else None,
+        cost=cost_report(alone, scale),
+        trained=trained,
+        as_accurate=True,
+        no_dearer=False,
+        outcomes=outcomes_of(profile) if trained else None,
+    )
+
+
+def chosen(
+    rule: str, item: Evaluation, *, tested: bool = True, gain: float = 0.012, match_scale: float = 2.0
+) -> ChosenNetwork:
+    """The candidate after a made-up fine-tuning that adds ``gain`` to its accuracy, with a match of as many layers."""
     assert item.details is not None
     top1 = min(0.995, item.values["accuracy"] + gain)
     rates = item.details.profile.rates
     num_exits = len(rates)
     validation = replace(exit_profile(num_exits, top1, 270), rates=rates)
     shifted = replace(exit_profile(num_exits, top1 - 0.006, 360, 0.58))
-    return ChosenNetwork(
+    network = ChosenNetwork(
         rule=rule,
         architecture=item.architecture,
         policy=item.details.policy,
@@ -210,7 +242,11 @@ def chosen(rule: str, item: Evaluation, *, tested: bool = True, gain: float = 0.
         expected_test=expected_cost(item.details.cost, shifted.rates) if tested else None,
         static=static_reference(f"own backbone of {rule}", item.architecture, top1 + 0.002, 0.97 if tested else None),
         bundle=f"runs/digits/networks/{rule}",
+        searched=item,
+        outcomes=outcomes_of(shifted) if tested else None,
+        match=static_match(f"match of {rule}", item.architecture, top1, trained=tested, scale=match_scale),
     )
+    return with_verdict(network, 0)
 
 
 def training_curve(name: str, epochs: int, num_exits: int, rng: np.random.Generator) -> TrainingCurve:
@@ -275,5 +311,8 @@ def fake_summary(count: int = 60, seed: int = 0, *, tested: bool = True, trained
         clock_hz=200e6,
         core_names=CORES,
         environment=(EnvironmentItem("Python", "3.11.2"), EnvironmentItem("torch", "2.13.0")),
+        static_front=tuple(tried[index] for index in front_of(tried, static=True)),
+        num_static_candidates=sum(item.architecture.is_static for item in tried),
+        volume_beyond_static=0.0321,
         warnings=("Thresholds were taken from 270 validation images; rates on other images may differ.",),
     )

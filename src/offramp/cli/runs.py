@@ -36,30 +36,31 @@ def report(
 
 def front(
     run: _Run,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object a point.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object with both fronts and what early exits add.")
+    ] = False,
 ) -> None:
-    """Show the Pareto front of a run.
+    """Show the two Pareto fronts of a run: networks with early exits, and static networks.
 
     Args:
         run: The run folder.
     """
-    from offramp.objectives.pareto import pareto_front
-    from offramp.objectives.parse import parse_objectives
     from offramp.records import read_run
-    from offramp.report.terminal.run_tables import evaluations_table, front_json
+    from offramp.report.terminal.run_tables import fronts_json, fronts_tables
 
     store = read_run(run)
     try:
-        objectives = parse_objectives(store.config.search.objectives)
-        members = pareto_front(store.evaluations(), objectives).evaluations
+        fronts = store.fronts()
     finally:
         store.close()
     if as_json:
-        print(json.dumps(front_json(members), indent=2))
+        print(json.dumps(fronts_json(fronts), indent=2))
         return
     from offramp.files.safe_console import SafeConsole
 
-    SafeConsole().print(evaluations_table(members, objectives=objectives))
+    console = SafeConsole()
+    for part in fronts_tables(fronts):
+        console.print(part)
 
 
 def watch(
@@ -118,6 +119,7 @@ def look_at(run: Path) -> "LiveState":
             num_proposed=sum(len(batch.proposals) for batch in batches),
             evaluations=tuple(evaluation for batch in batches for evaluation in batch.evaluations),
             objectives=parse_objectives(store.config.search.objectives),
+            statics=store.static_candidates(),
         )
     finally:
         store.close()
@@ -127,7 +129,7 @@ def export_results(
     run: _Run,
     file: Annotated[Path, typer.Argument(help="The Parquet file to write, *.parquet; an existing one is replaced.")],
 ) -> None:
-    """Write all evaluations of a run as a Parquet table, one row each.
+    """Write all evaluations of a run, and its static networks, as a Parquet table, one row each.
 
     Args:
         run: The run folder.

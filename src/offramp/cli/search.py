@@ -121,11 +121,18 @@ def _may_change(name: str) -> bool:
 def _print_result(result: "SearchResult") -> None:
     from offramp.files.safe_console import SafeConsole
     from offramp.records.run_summary import load_summary
-    from offramp.report.terminal.run_tables import chosen_table, front_table
+    from offramp.report.headline import headline
+    from offramp.report.terminal.run_tables import chosen_table, fronts_tables, summary_fronts
 
     console, folder = SafeConsole(), result.folder
     summary = load_summary(folder / "summary.json")
-    console.print(front_table(summary))
+    for alert in summary.alerts:
+        console.print(f"Warning: {alert}", highlight=False, markup=False, soft_wrap=True)
+    found = headline(summary)
+    console.print(found.verdict, style="bold", highlight=False, markup=False, soft_wrap=True)
+    console.print(found.details, highlight=False, markup=False, soft_wrap=True)
+    for part in fronts_tables(summary_fronts(summary)):
+        console.print(part)
     if summary.chosen:
         console.print(chosen_table(summary))
     for network in summary.chosen:

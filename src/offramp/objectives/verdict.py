@@ -41,15 +41,16 @@ class Gain:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether early exits pay, from one comparison on the same test samples.
+    """Whether early exits pay, from comparisons with static networks on the same test samples.
 
-    The rule, with intervals of 95 %:
+    The *match* is the cheapest static network that is as accurate on validation; the *match at cost* is the most
+    accurate one that costs no more. "Certainly" means: by the interval of 95 %. The rule:
 
-    - **pay**: the product of energy and latency is certainly lower (its gain's interval lies above 1), neither energy
-      nor latency is certainly higher, and the accuracy is certainly not more than the margin lower (the interval of the
-      difference lies above minus the margin).
-    - **do not pay**: the product is certainly not lower (its gain's interval does not reach above 1), and the accuracy
-      is not certainly higher.
+    - **pay**: against the match, the product of energy and latency is certainly lower (its gain's interval lies above
+      1), neither energy nor latency is certainly higher, and one of these: the accuracy is certainly not more than the
+      margin lower than that of the match; or it is certainly higher than that of the match at cost.
+    - **do not pay**: against the match, the product is certainly not lower (its gain's interval does not reach above
+      1), and the accuracy is not certainly higher.
     - **undecided**: everything else.
 
     Attributes:
@@ -58,6 +59,7 @@ class Verdict:
         gains: One per metric of `GAIN_METRICS`, in that order.
         num_samples: Number of test samples.
         margin: Accuracy that may be lost, a share.
+        difference_at_cost: Accuracy of the early-exit network minus that of its match at cost; None = not measured.
     """
 
     answer: Answer
@@ -65,6 +67,7 @@ class Verdict:
     gains: tuple[Gain, ...]
     num_samples: int
     margin: float = ACCURACY_MARGIN
+    difference_at_cost: Estimate | None = None
 
     def __post_init__(self) -> None:
         if tuple(gain.metric for gain in self.gains) != GAIN_METRICS:
@@ -74,7 +77,7 @@ class Verdict:
                 f"`margin` must be from 0 to below 1 and `num_samples` above 0, got {self.margin} and "
                 f"{self.num_samples}."
             )
-        expected = answer_of(self.accuracy_difference, self.gains, self.margin)
+        expected = answer_of(self.accuracy_difference, self.gains, self.margin, self.difference_at_cost)
         if self.answer != expected:
             raise ValueError(f"`answer` must be {expected!r} by these intervals, got {self.answer!r}.")
 
@@ -104,20 +107,27 @@ class Verdict:
         return int(np.ceil(self.num_samples * wanted**2))
 
 
-def answer_of(accuracy_difference: Estimate, gains: tuple[Gain, ...], margin: float) -> Answer:
+def answer_of(
+    accuracy_difference: Estimate,
+    gains: tuple[Gain, ...],
+    margin: float = ACCURACY_MARGIN,
+    difference_at_cost: Estimate | None = None,
+) -> Answer:
     """Apply the rule that `Verdict` states.
 
     Args:
         accuracy_difference: Accuracy of the early-exit network minus that of its match.
         gains: One per metric of `GAIN_METRICS`, in that order.
         margin: Accuracy that may be lost, a share.
+        difference_at_cost: Accuracy of the early-exit network minus that of its match at cost; None = not measured.
 
     Returns:
         The verdict.
     """
     energy, latency, product = (gain.ratio for gain in gains)
     dearer = energy.high < 1.0 or latency.high < 1.0
-    if product.low > 1.0 and not dearer and accuracy_difference.low >= -margin:
+    beyond = difference_at_cost is not None and difference_at_cost.low > 0.0
+    if product.low > 1.0 and not dearer and (beyond or accuracy_difference.low >= -margin):
         return "pay"
     if product.high <= 1.0 and accuracy_difference.low <= 0.0:
         return "do not pay"
@@ -145,13 +155,19 @@ class ComparedNetwork:
 
 
 def compare(
-    network: ComparedNetwork, match: ComparedNetwork, *, seed: int = 0, margin: float = ACCURACY_MARGIN
+    network: ComparedNetwork,
+    match: ComparedNetwork,
+    match_at_cost: ComparedNetwork | None = None,
+    *,
+    seed: int = 0,
+    margin: float = ACCURACY_MARGIN,
 ) -> Verdict:
-    """Compare an early-exit network with its match on the same test samples, with paired bootstraps.
+    """Compare an early-exit network with its matches on the same test samples, with paired bootstraps.
 
     Args:
         network: The early-exit network.
-        match: The static network.
+        match: The cheapest static network that is as accurate on validation.
+        match_at_cost: The most accurate static network that costs no more; None = not measured.
         seed: Seed of the resamples.
         margin: Accuracy that the early-exit network may lose, a share.
 
@@ -162,13 +178,17 @@ def compare(
         ValueError: If the networks were tested on different numbers of samples.
     """
     samples = network.outcomes.num_samples
-    if match.outcomes.num_samples != samples:
-        raise ValueError(
-            f"both networks must be tested on the same samples, got {samples} and {match.outcomes.num_samples}."
-        )
+    for other in (match, match_at_cost):
+        if other is not None and other.outcomes.num_samples != samples:
+            raise ValueError(
+                f"networks must be tested on the same samples, got {samples} and {other.outcomes.num_samples}."
+            )
+    at_cost = None
+    if match_at_cost is not None:
+        at_cost = _accuracy_difference(network.outcomes, match_at_cost.outcomes, seed)
     difference = _accuracy_difference(network.outcomes, match.outcomes, seed)
     gains = tuple(Gain(metric, _cost_ratio(network, match, metric, seed)) for metric in GAIN_METRICS)
-    return Verdict(answer_of(difference, gains, margin), difference, gains, samples, margin)
+    return Verdict(answer_of(difference, gains, margin, at_cost), difference, gains, samples, margin, at_cost)
 
 
 def _accuracy_difference(network: SampleOutcomes, match: SampleOutcomes, seed: int) -> Estimate:

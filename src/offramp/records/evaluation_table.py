@@ -1,4 +1,4 @@
-"""Export of the evaluations of a run as a Parquet table, one row per evaluation."""
+"""Export of the evaluations of a run, and of its static networks, as a Parquet table, one row each."""
 
 import json
 from collections.abc import Iterable
@@ -9,18 +9,18 @@ from offramp.errors import InputError
 from offramp.files.safe_files import replacing
 from offramp.jsonio import to_data
 from offramp.objectives.evaluation import METRICS, Evaluation, Metric
-from offramp.objectives.pareto import pareto_front
-from offramp.objectives.parse import parse_objectives
 from offramp.records.run_record import RunStore
 from offramp.records.stored_rows import EvaluationOrigin
 
 
 def export_results(store: RunStore, path: Path) -> int:
-    """Write all evaluations of a run as a Parquet table.
+    """Write all evaluations of a run as a Parquet table: those of its candidates, then those of its static networks.
 
-    Columns: ``batch`` and ``position`` of the proposal; ``status``, ``error``; one column per metric (validation
-    split), and per ``recall:NAME`` that the run measured; ``feasible``, ``on_front``; ``violations``, ``exit_taps``,
-    ``thresholds``, ``exit_rates`` as lists; ``seconds`` and ``worker``; ``architecture`` as JSON.
+    Columns: ``batch`` and ``position`` of the proposal, empty for static networks that came along with candidates;
+    ``static``, whether the network has no early exit; ``status``, ``error``; one column per metric (validation split),
+    and per ``recall:NAME`` that the run measured; ``feasible``; ``on_front``, whether it is on the front of its kind;
+    ``violations``, ``exit_taps``, ``thresholds``, ``exit_rates`` as lists; ``seconds`` and ``worker``; ``architecture``
+    as JSON.
 
     Args:
         store: The run.
@@ -40,19 +40,22 @@ def export_results(store: RunStore, path: Path) -> int:
         import pyarrow.parquet as pq
     except ImportError as exc:
         raise InputError('Writing Parquet needs pyarrow. Install it with: pip install "offramp[parquet]"') from exc
-    evaluations, origins = store.evaluations(), store.origins()
-    objectives = parse_objectives(store.config.search.objectives)
-    members = {id(member) for member in pareto_front(evaluations, objectives).evaluations}
-    metrics = dict.fromkeys((*METRICS, *(name for evaluation in evaluations for name in evaluation.values)))
+    proposed, fronts = store.evaluations(), store.fronts()
+    known = {item.architecture for item in proposed if item.architecture.is_static}
+    statics = [item for item in store.static_candidates() if item.architecture not in known]
+    origins = (*store.origins(), *(None for _ in statics))
+    members = {item.architecture for front in (fronts.early_exit, fronts.static) for item in front}
+    metrics = dict.fromkeys((*METRICS, *(name for evaluation in (*proposed, *statics) for name in evaluation.values)))
     rows = [
-        _row(evaluation, origin, metrics, on_front=id(evaluation) in members)
-        for evaluation, origin in zip(evaluations, origins, strict=True)
+        _row(evaluation, origin, metrics, on_front=evaluation.architecture in members)
+        for evaluation, origin in zip((*proposed, *statics), origins, strict=True)
     ]
     numbers, texts = pa.float64(), pa.string()
     schema = pa.schema(
         [
             ("batch", pa.int64()),
             ("position", pa.int64()),
+            ("static", pa.bool_()),
             ("status", texts),
             ("error", texts),
             *((metric, numbers) for metric in metrics),
@@ -78,12 +81,13 @@ def export_results(store: RunStore, path: Path) -> int:
 
 
 def _row(
-    evaluation: Evaluation, origin: EvaluationOrigin, metrics: Iterable[Metric], *, on_front: bool
+    evaluation: Evaluation, origin: EvaluationOrigin | None, metrics: Iterable[Metric], *, on_front: bool
 ) -> dict[str, Any]:
     details = evaluation.details
     return {
-        "batch": origin.batch,
-        "position": origin.position,
+        "batch": origin.batch if origin else None,
+        "position": origin.position if origin else None,
+        "static": evaluation.architecture.is_static,
         "status": evaluation.status.value,
         "error": evaluation.error,
         **{metric: evaluation.values.get(metric) for metric in metrics},
@@ -93,7 +97,7 @@ def _row(
         "exit_taps": [choice.tap for choice in evaluation.architecture.exits],
         "thresholds": list(details.policy.thresholds) if details else [],
         "exit_rates": list(details.profile.rates) if details else [],
-        "seconds": origin.seconds,
-        "worker": origin.worker or None,
+        "seconds": origin.seconds if origin else None,
+        "worker": (origin.worker or None) if origin else None,
         "architecture": json.dumps(to_data(evaluation.architecture), sort_keys=True),
     }

@@ -12,6 +12,8 @@ from offramp.errors import RunError
 from offramp.files.safe_files import kind_of, open_to_read, remove
 from offramp.jsonio import dumps, loads
 from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.fronts import Fronts, split_fronts
+from offramp.objectives.parse import parse_objectives
 from offramp.records.disk_faults import readable_errors
 from offramp.records.folder_lock import unlock_folder
 from offramp.records.own_runs import is_signed, signature
@@ -185,6 +187,19 @@ class RunStore:
             RunError: The record cannot be read.
         """
         return tuple(evaluation for batch in self.batches() for evaluation in batch.evaluations)
+
+    def fronts(self) -> Fronts:
+        """Both fronts by the objectives of the run: of its candidates with early exits, and of its static networks.
+
+        Returns:
+            The fronts, as far as the search came.
+
+        Raises:
+            RunError: The record cannot be read.
+        """
+        early = (item for item in self.evaluations() if not item.architecture.is_static)
+        objectives = parse_objectives(self.config.search.objectives)
+        return split_fronts((*early, *self.static_candidates()), objectives)
 
     def origins(self) -> tuple[EvaluationOrigin, ...]:
         """The origin of each of ``evaluations``, in the same order.

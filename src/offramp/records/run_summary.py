@@ -15,6 +15,7 @@ from offramp.exits.quality.class_profiles import ClassProfiles
 from offramp.exits.quality.sample_outcomes import SampleOutcomes
 from offramp.files.safe_files import read_file, write_atomically
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective
+from offramp.objectives.verdict import ComparedNetwork, Verdict, compare
 from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
 from offramp.records.static_match import StaticMatch
 from offramp.space.architecture import Architecture, ExitChoice
@@ -114,6 +115,7 @@ class ChosenNetwork:
             network is static itself. Where none of the trained ones is as accurate, the one that was chosen for it in
             the search, and its `as_accurate` is false.
         match_at_cost: The most accurate static network that costs no more, likewise.
+        verdict: Whether its early exits pay against ``match``; None = there is no trained match to compare with.
     """
 
     rule: str
@@ -135,6 +137,7 @@ class ChosenNetwork:
     outcomes: SampleOutcomes | None = None
     match: StaticMatch | None = None
     match_at_cost: StaticMatch | None = None
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)
@@ -271,10 +274,39 @@ class RunSummary:
         return tuple(self.evaluations[index] for index in self.front_indices)
 
     @property
-    def recommended(self) -> ChosenNetwork | None:
+    def picked(self) -> ChosenNetwork | None:
         """The network picked as the knee, otherwise the first chosen one; None = there is none."""
         knees = [network for network in self.chosen if "knee" in network.rule]
         return next(iter((*knees, *self.chosen)), None)
+
+    @property
+    def recommended(self) -> ChosenNetwork | None:
+        """The network to deploy: the picked one, or its match where early exits do not pay; None = there is none."""
+        picked = self.picked
+        if picked is None or picked.verdict is None or picked.verdict.answer != "do not pay" or picked.match is None:
+            return picked
+        name = picked.match.name
+        return next((network for network in self.static_networks if network.rule == name), picked)
+
+
+def with_verdict(network: ChosenNetwork, seed: int) -> ChosenNetwork:
+    """Compare a network with its matches on the test samples.
+
+    Args:
+        network: The network.
+        seed: Seed of the resamples.
+
+    Returns:
+        The network with its verdict; without one where a network is static, or was not tested with a trained match.
+    """
+    match = network.match
+    if network.num_exits == 1 or network.outcomes is None or match is None or match.outcomes is None:
+        return replace(network, verdict=None)
+    mine, other = ComparedNetwork(network.outcomes, network.cost), ComparedNetwork(match.outcomes, match.cost)
+    second, at_cost = network.match_at_cost, None
+    if second is not None and second.outcomes is not None:
+        at_cost = ComparedNetwork(second.outcomes, second.cost)
+    return replace(network, verdict=compare(mine, other, at_cost, seed=seed))
 
 
 def save_summary(summary: RunSummary, path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from offramp.exits.quality.quality_measures import RECALL
 from offramp.objectives.evaluation import is_quality
-from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
+from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.report import units
 
 METRIC_NAMES = {
@@ -38,21 +38,6 @@ class Term:
 
     name: str
     meaning: str
-
-
-@dataclass(frozen=True)
-class Card:
-    """A key figure.
-
-    Attributes:
-        label: What it is.
-        value: The figure with its unit.
-        note: What it is compared with.
-    """
-
-    label: str
-    value: str
-    note: str
 
 
 def format_metric(metric: str, value: float) -> str:
@@ -115,9 +100,13 @@ def search_sentences(summary: RunSummary) -> str:
     ]
     bounds = f", with {_joined(limits)}" if limits else ""
     wanted = f" The search looked for {_joined(goals)}{bounds}." if goals else ""
-    on_front = units.count(len(summary.front_indices), "network is", "networks are")
-    front = f"{on_front} on the Pareto front: no other one tried is better in every respect."
-    if not summary.front_indices:
+    early = units.count(len(summary.front_indices), "network with early exits", "networks with early exits")
+    static = units.count(len(summary.static_front), "static one", "static ones")
+    front = (
+        f"Of all that were tried, {early} and {static} are on their Pareto fronts: no other one of their kind is "
+        "better in every respect."
+    )
+    if not summary.front_indices and not summary.static_front:
         front = "The Pareto front is empty: no network could be measured and kept the constraints."
     return (
         f"{tried} of the {backbone} family {'was' if len(summary.evaluations) == 1 else 'were'} tried on "
@@ -126,86 +115,21 @@ def search_sentences(summary: RunSummary) -> str:
     )
 
 
-def result_sentence(summary: RunSummary) -> str:
-    """Sentences about the gains and losses of the recommended network against the static reference.
+def beyond_static_sentence(summary: RunSummary) -> str:
+    """Sentence about what early exits add to the static front.
 
     Args:
         summary: The run.
 
     Returns:
-        The sentences.
+        The sentence; empty where that was not computed.
     """
-    network = summary.recommended
-    if network is None:
-        return "No network was chosen. If there are constraints, they may be too strict for what was tried."
-    reference = summary.static_reference
-    measured = network.measured
-    ratio = units.reduction(
-        measured.expected.energy_delay_product_j_cycles, reference.expected.energy_delay_product_j_cycles
-    )
-    early = 1.0 - measured.profile.rates[-1]
-    accuracy = f"{_accuracy_clause(network, reference)} ({units.percent(measured.profile.top1)})."
-    if ratio in (units.NO_VALUE, "the same"):
-        sentence = f"About the same energy-delay product as the static network, {accuracy}"
-    else:
-        sentence = f"{ratio} energy-delay product than the static network, {accuracy}"
-    if network.num_exits == 1:
-        return f"{sentence} It has no early exit: every image runs through the whole network."
-    return f"{sentence} {units.percent(early, 0)} of the {measured.split} images leave before the final exit."
-
-
-def _accuracy_clause(network: ChosenNetwork, reference: StaticReference) -> str:
-    measured = network.measured
-    static_accuracy = network.static_accuracy(reference)
-    if static_accuracy is None:
-        return f"at this {measured.split} accuracy"
-    difference = measured.profile.top1 - static_accuracy
-    if abs(difference) < 0.0005:
-        return f"at the same {measured.split} accuracy"
-    return (
-        f"at {units.percentage_points(difference)} {'higher' if difference > 0 else 'lower'} {measured.split} accuracy"
-    )
-
-
-def cards(summary: RunSummary) -> tuple[Card, ...]:
-    """Key figures of the recommended network.
-
-    Args:
-        summary: The run.
-
-    Returns:
-        The key figures; empty where no network was chosen.
-    """
-    network = summary.recommended
-    if network is None:
-        return ()
-    reference = summary.static_reference
-    measured = network.measured
-    mine, static = measured.expected, reference.expected
-    static_accuracy = network.static_accuracy(reference)
-    result = [
-        Card(
-            f"{measured.split.capitalize()} accuracy",
-            units.percent(measured.profile.top1),
-            "static network: " + (units.percent(static_accuracy) if static_accuracy is not None else "not measured"),
-        )
-    ]
-    for label, metric in (
-        ("Energy-delay product", "energy_delay_product_j_cycles"),
-        ("Energy per image", "energy_pj"),
-        ("Latency", "latency_cycles"),
-        ("MACs per image", "macs"),
-    ):
-        value, other = getattr(mine, metric), getattr(static, metric)
-        note = f"{format_metric(metric, value)} against {format_metric(metric, other)}"
-        if metric == "latency_cycles" and summary.clock_hz:
-            note += f"; {units.wall_time(value, summary.clock_hz)} at {units.si(summary.clock_hz, 'Hz')}"
-        result.append(Card(label, units.reduction(value, other), note))
-    if network.num_exits > 1:
-        share = units.percent(1.0 - measured.profile.rates[-1], 0)
-        exits = units.count(network.num_exits - 1, "early exit")
-        result.append(Card("Leave early", share, f"of the {measured.split} images, at {exits}"))
-    return tuple(result)
+    volume = summary.volume_beyond_static
+    if volume is None:
+        return ""
+    if volume <= 0.0:
+        return "Early exits add nothing to the static front: its hypervolume stays the same."
+    return f"Early exits add {units.significant(volume)} to the hypervolume of the static front, of 1 at most."
 
 
 def guarantee_sentence(network: ChosenNetwork) -> str:
@@ -275,11 +199,29 @@ _GLOSSARY = (
         "Energy of an image times its latency, in joule times clock cycles, averaged over the images. It is small "
         "only if a network is both frugal and quick.",
     ),
-    Term("Static network", "A backbone with its final classifier alone: every image runs through all of it."),
     Term(
-        "Static reference",
-        "The one static network that every reduction on this page is measured against; priced by the same engine.",
+        "Static network",
+        "A network with one classifier, at the end of its backbone or earlier: every image runs through all of it.",
     ),
+    Term(
+        "Match",
+        "The cheapest static network that is at least as accurate on the validation images, fine-tuned in the same "
+        "way. It answers what the task would cost without early exits.",
+    ),
+    Term(
+        "Verdict",
+        "Early exits pay if energy times latency is certainly lower than that of the match, neither of the two is "
+        "certainly higher, and the accuracy is certainly not more than one percentage point lower, or certainly higher "
+        "than that of the most accurate static network that costs no more. They do not pay if energy times latency is "
+        "certainly not lower, and the accuracy not certainly higher. Everything else is undecided. Certain means: by "
+        "the interval of 95 %.",
+    ),
+    Term(
+        "Interval of 95 %",
+        "Where a figure would lie for 95 of 100 other sets of as many test images (paired bootstrap: both networks are "
+        "compared on the same images).",
+    ),
+    Term("Largest static network", "The largest backbone of the search space, without early exits."),
     Term("MAC", "Multiply-accumulate operation: one multiplication and one addition."),
     Term("Cycle", "One tick of the accelerator's clock."),
     Term(

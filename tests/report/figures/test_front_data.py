@@ -17,7 +17,8 @@ def summary() -> RunSummary:
 def test_front_panels_hold_every_complete_network_once(summary: RunSummary) -> None:
     complete = sum(item.status is Status.COMPLETE for item in summary.evaluations)
     for panel in front_data.front_panels(summary):
-        assert len(panel.candidates) + len(panel.front) == complete
+        assert len(panel.candidates) + len(panel.front) + len(panel.static_front) == complete
+        assert len(panel.static_front) == len(summary.static_front) > 0
         assert len(panel.front) == len(summary.front_indices)
         assert len(panel.fine_tuning) == 3
     assert [panel.metric for panel in front_data.front_panels(summary)] == [axis[0] for axis in front_data.AXES]
@@ -28,7 +29,8 @@ def test_energies_are_in_joule_and_points_carry_their_place_in_the_run(summary: 
     index = summary.front_indices[0]
     assert panel.front[0].cost == pytest.approx(summary.evaluations[index].values["energy_pj"] * 1e-12)
     assert panel.front[0].label == f"#{index + 1}"
-    assert panel.statics[0].cost == pytest.approx(summary.static_reference.expected.energy_pj * 1e-12)
+    assert panel.largest.cost == pytest.approx(summary.static_reference.expected.energy_pj * 1e-12)
+    assert panel.static_front[0].cost == pytest.approx(summary.static_front[0].values["energy_pj"] * 1e-12)
 
 
 def test_the_line_joins_only_points_that_get_better(summary: RunSummary) -> None:
@@ -46,10 +48,24 @@ def test_networks_picked_twice_share_a_label(summary: RunSummary) -> None:
     assert [point.label for point in panel.chosen] == ["knee, cheapest"]
 
 
-def test_static_networks_are_listed_once_with_the_reference_first(summary: RunSummary) -> None:
-    statics = front_data.static_networks(replace(summary, chosen=(*summary.chosen, *summary.chosen)))
-    assert statics[0] is summary.static_reference
-    assert len(statics) == 1 + len({network.static.architecture for network in summary.chosen})
+def test_every_chosen_network_is_linked_to_its_match_and_a_match_of_two_is_drawn_once(summary: RunSummary) -> None:
+    panel = front_data.front_panels(summary)[0]
+    assert [(link.network.label, link.match.label) for link in panel.match_links] == [
+        ("knee", "match of knee"),
+        ("most accurate", "match of most_accurate"),
+        ("cheapest", "match of cheapest"),
+    ]
+    match = summary.chosen[0].match
+    assert match is not None
+    assert panel.match_links[0].match.cost == pytest.approx(match.expected.energy_pj * 1e-12)
+    twin = replace(summary.chosen[0], rule="cheapest")
+    assert len(front_data.front_panels(replace(summary, chosen=(summary.chosen[0], twin)))[0].matches) == 1
+
+
+def test_a_match_that_was_not_trained_is_not_drawn() -> None:
+    panel = front_data.front_panels(fake.fake_summary(count=12, tested=False))[0]
+    assert panel.matches == ()
+    assert panel.match_links == ()
 
 
 def test_many_candidates_are_thinned(summary: RunSummary, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +79,7 @@ def test_the_worst_tenth_of_the_candidates_does_not_set_the_frame(summary: RunSu
     panel = front_data.front_panels(summary)[0]
     worst = min(point.accuracy for point in panel.candidates)
     assert min(point.accuracy for point in panel.framed_points) > worst
-    assert set(panel.front) | set(panel.chosen) | set(panel.statics) <= set(panel.framed_points)
+    assert {*panel.front, *panel.static_front, *panel.chosen, *panel.matches, panel.largest} <= set(panel.framed_points)
 
 
 def test_an_evaluation_without_details_or_values_is_left_out(summary: RunSummary) -> None:

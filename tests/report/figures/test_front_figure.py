@@ -13,7 +13,22 @@ def summary() -> RunSummary:
 
 
 def panel_of(points: list[Point], chosen: list[Point] | None = None) -> FrontPanel:
-    return FrontPanel("energy_pj", "Energy", "J", (), tuple(points), tuple(points), tuple(chosen or ()), (), ())
+    largest = points[-1] if points else Point(3e-6, 0.9, "largest", "z")
+    return FrontPanel(
+        metric="energy_pj",
+        title="Energy",
+        unit="J",
+        candidates=(),
+        front=tuple(points),
+        nondominated=tuple(points),
+        static_front=(),
+        static_nondominated=(),
+        chosen=tuple(chosen or ()),
+        matches=(),
+        largest=largest,
+        fine_tuning=(),
+        match_links=(),
+    )
 
 
 def test_axes_have_units_and_numbers_fit_them() -> None:
@@ -57,7 +72,21 @@ def test_zero_cost_stays_on_a_linear_axis() -> None:
 def test_chosen_networks_and_the_reference_are_named(summary: RunSummary) -> None:
     figure = plot_front(front_data.front_panels(summary)[0])
     names = [note.text for note in figure.layout.annotations]
-    assert names == ["<b>knee</b>", "<b>most accurate</b>", "<b>cheapest</b>", "<b>static reference</b>"]
+    assert names == ["<b>knee</b>", "<b>most accurate</b>", "<b>cheapest</b>", "<b>largest static</b>"]
+
+
+def test_both_fronts_are_drawn_and_each_chosen_network_is_linked_to_its_match(summary: RunSummary) -> None:
+    panel = front_data.front_panels(summary)[0]
+    figure = plot_front(panel)
+    lines = {trace.name: trace for trace in figure.data if trace.mode == "lines"}
+    assert lines["Front"].line.color != lines["Static front"].line.color
+    assert len(lines["Static front"].x) == len(panel.static_nondominated) > 1
+    links = [trace for trace in figure.data if trace.name == "Network and match"]
+    assert len(links) == 3
+    # The labels hold numbers of a few digits.
+    assert list(links[0].y) == pytest.approx(
+        [100 * panel.chosen[0].accuracy, 100 * panel.matches[0].accuracy], rel=1e-3
+    )
 
 
 def test_hover_tells_the_architecture(summary: RunSummary) -> None:
@@ -71,5 +100,6 @@ def test_names_cannot_bring_markup_of_their_own() -> None:
     figure = plot_front(panel_of([point], [point]))
     texts = [note.text for note in figure.layout.annotations]
     texts += [text for trace in figure.data for text in trace.hovertext]
-    assert all("&lt;a href" in text and "<a" not in text for text in texts)
-    assert len(texts) == 3
+    assert not any("<a" in text for text in texts)
+    # The chosen point's label, and the hover texts of the front, of the chosen and of the largest network.
+    assert sum("&lt;a href" in text for text in texts) == 4

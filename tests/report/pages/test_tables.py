@@ -4,7 +4,7 @@ import pytest
 
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
-from offramp.report.figures import exit_breakdown_data, front_data
+from offramp.report.figures import exit_breakdown_data
 from offramp.report.pages import tables
 from tests.report import fake
 
@@ -34,33 +34,37 @@ def test_wilson_interval_of_nine_in_ten() -> None:
     assert tables.interval(1.5, 10) == ""
 
 
-def test_chosen_table_holds_the_measured_costs_and_their_reductions(summary: RunSummary) -> None:
+def test_chosen_table_holds_the_measured_costs_and_the_gains_over_the_match(summary: RunSummary) -> None:
     table = tables.chosen_table(summary)
-    network, reference = summary.chosen[0], summary.static_reference
+    network = summary.chosen[0]
     assert network.test is not None
     assert network.expected_test is not None
+    assert network.match is not None
     row = texts(table, 0)
-    assert row[0] == "knee"
-    assert row[2] == units.percent(network.test.top1).replace(units.NBSP, " ")
-    assert row[3] == units.energy(network.expected_test.energy_pj).replace(units.NBSP, " ")
-    ratio = reference.expected.energy_delay_product_j_cycles / network.expected_test.energy_delay_product_j_cycles
-    assert notes(table, 0)[5] == f"{ratio:.1f}× less"
+    assert row[:2] == ["knee", "undecided"]
+    assert notes(table, 0)[1] == "against match of knee"
+    assert row[3] == units.percent(network.test.top1).replace(units.NBSP, " ")
+    assert row[4] == units.energy(network.expected_test.energy_pj).replace(units.NBSP, " ")
+    assert network.verdict is not None
+    gain = network.verdict.gain("energy_delay_product_j_cycles")
+    assert notes(table, 0)[6] == f"{gain.value:.1f}× less ({gain.low:.1f} to {gain.high:.1f})"
+    assert notes(table, 0)[7] == ""
     assert "test images" in table.caption
 
 
-def test_every_static_network_is_compared_with_the_one_reference(summary: RunSummary) -> None:
+def test_matches_have_rows_and_the_largest_network_is_the_last_one_alone(summary: RunSummary) -> None:
     table = tables.chosen_table(summary)
-    assert texts(table, 3)[0] == "largest static network"
-    assert notes(table, 3)[3:] == ["reference"] * 4
-    own = summary.chosen[0].static.expected.energy_pj
-    expected = units.reduction(own, summary.static_reference.expected.energy_pj).replace(units.NBSP, " ")
-    assert notes(table, 4)[3] == expected
-    assert len(table.rows) == 3 + len(front_data.static_networks(summary))
+    names = [texts(table, row)[0] for row in range(len(table.rows))]
+    assert names[3:] == ["match of knee", "match of most_accurate", "match of cheapest", "largest static network"]
+    assert notes(table, 3)[1] == "match"
+    assert notes(table, 6)[1] == "largest network"
+    assert notes(table, 6)[4:] == [""] * 4
 
 
 def test_untested_networks_say_so() -> None:
     table = tables.chosen_table(fake.fake_summary(count=12, tested=False))
-    assert {texts(table, row)[2] for row in range(len(table.rows))} == {"not measured"}
+    assert {texts(table, row)[3] for row in range(len(table.rows))} == {"not measured"}
+    assert {texts(table, row)[1] for row in range(3)} == {"before training"}
     assert "validation images" in table.caption
 
 
@@ -100,6 +104,12 @@ def test_front_table_is_in_order_of_accuracy(summary: RunSummary) -> None:
     accuracies = [float(texts(table, row)[1].split()[0]) for row in range(len(table.rows))]
     assert accuracies == sorted(accuracies, reverse=True)
     assert {cell[0].text for cell in table.rows} == {f"#{index + 1}" for index in summary.front_indices}
+
+
+def test_the_static_front_has_a_table_of_its_own(summary: RunSummary) -> None:
+    table = tables.static_front_table(summary)
+    assert len(table.rows) == len(summary.static_front) > 0
+    assert {texts(table, row)[6] for row in range(len(table.rows))} == {"100 %"}
 
 
 def test_front_table_bears_missing_details(summary: RunSummary) -> None:

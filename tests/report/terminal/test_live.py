@@ -56,7 +56,7 @@ def test_what_is_said() -> None:
     text = shown(LiveState("runs/x", "search", True, 40, (*points, failed), OBJECTIVES))
     assert "runs/x: searching. 31 candidates evaluated, 9 open, 1 failed." in text
     assert "Last failure: took longer than 5 s" in text
-    assert "Pareto front" in text
+    assert "Front of networks with early exits" in text
     assert "●" in text
 
 

@@ -23,30 +23,39 @@ def printed(table: object, width: int = 140) -> str:
     return stream.getvalue().replace("\u00a0", " ")
 
 
-def test_front_json_has_one_object_a_point(summary: RunSummary) -> None:
-    points = json.loads(json.dumps(run_tables.front_json(summary.front)))
-    assert len(points) == len(summary.front)
-    for point, evaluation in zip(points, summary.front, strict=True):
+def test_json_has_both_fronts_with_one_object_a_point_and_what_early_exits_add(summary: RunSummary) -> None:
+    fronts = run_tables.summary_fronts(summary)
+    found = json.loads(json.dumps(run_tables.fronts_json(fronts)))
+    assert set(found) == {"early_exit", "static", "volume_beyond_static"}
+    assert len(found["early_exit"]) == len(summary.front)
+    assert len(found["static"]) == len(summary.static_front) > 0
+    for point, evaluation in zip(found["early_exit"], summary.front, strict=True):
         assert point["architecture"]["backbone"] == "mobilenet_v2"
         assert point["validation_accuracy"] == evaluation.values["accuracy"]
         assert sum(point["exit_rates"]) == pytest.approx(1.0)
         assert set(point["expected"]) == {"latency_cycles", "energy_pj", "macs", "energy_delay_product_j_cycles"}
         assert point["expected"]["energy_pj"] == evaluation.values["energy_pj"]
+    assert all(point["architecture"]["exits"] == [] for point in found["static"])
+    assert found["volume_beyond_static"] == pytest.approx(fronts.volume_beyond())
 
 
-def test_front_json_of_bare_evaluations(summary: RunSummary) -> None:
+def test_points_of_bare_evaluations(summary: RunSummary) -> None:
     bare = replace(summary.front[0], details=None, values={"accuracy": 0.5})
-    (point,) = run_tables.front_json([bare])
-    assert point["exit_rates"] == []
-    assert point["expected"]["macs"] is None
-    assert run_tables.front_json([]) == []
+    point = run_tables.front_point(bare)
+    assert point.exit_rates == ()
+    assert point.expected.macs is None
 
 
-def test_front_table_is_sorted_and_tells_taps(summary: RunSummary) -> None:
-    lines = [line for line in printed(run_tables.front_table(summary)).splitlines() if " %" in line]
-    accuracies = [float(line.split("%")[0]) for line in lines]
-    assert accuracies == sorted(accuracies, reverse=True)
-    assert all("tap " in line for line in lines)
+def test_both_fronts_are_printed_sorted_with_taps(summary: RunSummary) -> None:
+    early, static, added = run_tables.fronts_tables(run_tables.summary_fronts(summary))
+    for table, places in ((early, "tap "), (static, "none")):
+        lines = [line for line in printed(table).splitlines() if " %" in line]
+        accuracies = [float(line.split("%")[0]) for line in lines]
+        assert accuracies == sorted(accuracies, reverse=True)
+        assert all(places in line for line in lines)
+    assert "Front of networks with early exits" in printed(early)
+    assert "Front of static networks" in printed(static)
+    assert "add to the static front" in str(added)
 
 
 def test_evaluations_table_tells_taps_where_depths_are_unknown(summary: RunSummary) -> None:
@@ -68,7 +77,7 @@ def test_the_front_shows_the_measures_of_classes_that_were_optimised(summary: Ru
     assert shares == ["50.0", "12.5", "75.0"]
     assert "recall of" in output
     assert "Bal. acc." in output
-    assert run_tables.front_json([member])[0]["values"] == values
+    assert run_tables.front_point(member).values == values
 
 
 def test_evaluations_without_values_show_dashes(summary: RunSummary) -> None:
@@ -76,16 +85,20 @@ def test_evaluations_without_values_show_dashes(summary: RunSummary) -> None:
     assert printed(run_tables.evaluations_table([bare])).count("–") == 6
 
 
-def test_chosen_table_compares_with_the_reference(summary: RunSummary) -> None:
+def test_chosen_table_has_verdicts_matches_and_the_largest_network_in_one_row(summary: RunSummary) -> None:
     lines = [line for line in printed(run_tables.chosen_table(summary)).splitlines() if "%" in line]
     assert [line.split("  ")[0].strip() for line in lines] == [
         "knee",
         "most accurate",
         "cheapest",
+        "match of knee",
+        "match of most_accurate",
+        "match of cheapest",
         "largest static network",
     ]
-    assert all("× less" in line for line in lines[:3])
-    assert lines[3].rstrip().endswith("reference")
+    assert all(line.rstrip().endswith("undecided") for line in lines[:3])
+    assert all(line.rstrip().endswith("static") for line in lines[3:6])
+    assert lines[6].rstrip().endswith("largest")
     expected = summary.chosen[0].expected_test
     assert expected is not None
     assert f"{expected.energy_pj * 1e-6:.2f} µJ" in lines[0]
@@ -96,10 +109,10 @@ def test_untested_networks_show_a_dash() -> None:
 
 
 def test_tables_fit_a_narrow_terminal(summary: RunSummary) -> None:
-    for table in (run_tables.front_table(summary), run_tables.chosen_table(summary)):
+    for table in (*run_tables.fronts_tables(run_tables.summary_fronts(summary)), run_tables.chosen_table(summary)):
         assert max(len(line) for line in printed(table, 80).splitlines()) <= 80
     lines = printed(run_tables.chosen_table(summary), 80).splitlines()
-    assert any("most accurate" in line and "× less" in line for line in lines)
+    assert any("most accurate" in line and "undecided" in line for line in lines)
 
 
 def test_names_bring_no_markup_and_no_control_sequences(summary: RunSummary) -> None:
@@ -115,5 +128,5 @@ def test_networks_that_do_not_fit_the_memories_are_told_below_the_tables(summary
     need = MemoryNeed("weights", "memory 'flash' of core 'flash'", 3 * 2**23, 2 * 2**23)
     chosen = replace(summary.chosen[0], cost=replace(summary.chosen[0].cost, memory=(need,)))
     table = run_tables.chosen_table(replace(summary, chosen=(chosen, *summary.chosen[1:])))
-    assert "1 network of 4: The weights do not fit: they need 3 MiB at once" in printed(table)
+    assert "1 network of 7: The weights do not fit: they need 3 MiB at once" in printed(table)
     assert "do not fit" not in printed(run_tables.chosen_table(summary))

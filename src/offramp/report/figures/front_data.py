@@ -10,6 +10,7 @@ from offramp.numerics.dominance import covered, distinct_front
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
+from offramp.records.static_match import StaticMatch
 from offramp.report.architecture_layout import describe
 
 MAX_CANDIDATES = 2000
@@ -55,6 +56,19 @@ class FineTuningChange:
 
 
 @dataclass(frozen=True)
+class MatchLink:
+    """A chosen network and the static network that it is compared with.
+
+    Attributes:
+        network: The chosen network after fine-tuning.
+        match: Its match.
+    """
+
+    network: Point
+    match: Point
+
+
+@dataclass(frozen=True)
 class FrontPanel:
     """Validation accuracy against one cost.
 
@@ -63,11 +77,15 @@ class FrontPanel:
         title: Title of the cost axis.
         unit: Base unit of the cost.
         candidates: Networks of the search that are not on the front, thinned out to `MAX_CANDIDATES`.
-        front: Members of the front.
+        front: Members of the front of networks with early exits.
         nondominated: Members that no other member dominates in accuracy and this cost alone.
+        static_front: Members of the front of static networks.
+        static_nondominated: Those that no other one of them dominates in accuracy and this cost alone.
         chosen: The chosen networks after fine-tuning.
-        statics: The static reference, then the other static networks.
+        matches: The matches of the chosen networks, each once.
+        largest: The largest static network.
         fine_tuning: What fine-tuning changed of the chosen networks.
+        match_links: The chosen networks with their matches.
     """
 
     metric: str
@@ -76,20 +94,28 @@ class FrontPanel:
     candidates: tuple[Point, ...]
     front: tuple[Point, ...]
     nondominated: tuple[Point, ...]
+    static_front: tuple[Point, ...]
+    static_nondominated: tuple[Point, ...]
     chosen: tuple[Point, ...]
-    statics: tuple[Point, ...]
+    matches: tuple[Point, ...]
+    largest: Point
     fine_tuning: tuple[FineTuningChange, ...]
+    match_links: tuple[MatchLink, ...]
 
     @property
     def points(self) -> tuple[Point, ...]:
         """All networks."""
-        return self.candidates + self.front + self.chosen + self.statics
+        return (*self.candidates, *self._marked)
 
     @property
     def framed_points(self) -> tuple[Point, ...]:
         """All networks but the tenth of the candidates with the lowest accuracy, which would stretch the axis."""
         ranked = sorted(self.candidates, key=lambda p: p.accuracy)
-        return (*ranked[len(ranked) // 10 :], *self.front, *self.chosen, *self.statics)
+        return (*ranked[len(ranked) // 10 :], *self._marked)
+
+    @property
+    def _marked(self) -> tuple[Point, ...]:
+        return (*self.front, *self.static_front, *self.chosen, *self.matches, self.largest)
 
 
 @dataclass(frozen=True)
@@ -120,27 +146,32 @@ def front_panels(summary: RunSummary) -> tuple[FrontPanel, ...]:
 
 
 def _front_panel(summary: RunSummary, metric: str, title: str, unit: str, factor: float) -> FrontPanel:
-    members = set(summary.front_indices)
-
-    def point(index: int) -> Point | None:
-        evaluation = summary.evaluations[index]
-        cost = cost_of(evaluation, metric)
-        accuracy = evaluation.values.get("accuracy")
+    def point(evaluation: Evaluation, label: str) -> Point | None:
+        cost, accuracy = cost_of(evaluation, metric), evaluation.values.get("accuracy")
         if evaluation.status is not Status.COMPLETE or cost is None or accuracy is None:
             return None
-        return Point(cost * factor, accuracy, f"#{index + 1}", describe(evaluation.architecture))
+        return Point(cost * factor, accuracy, label, describe(evaluation.architecture))
 
-    points = {index: found for index in range(len(summary.evaluations)) if (found := point(index)) is not None}
-    others = [found for index, found in points.items() if index not in members]
+    tried = [(index, point(item, f"#{index + 1}")) for index, item in enumerate(summary.evaluations)]
+    points = {index: found for index, found in tried if found is not None}
+    members = set(summary.front_indices)
+    static = [point(item, f"static #{number}") for number, item in enumerate(summary.static_front, start=1)]
+    static_front = tuple(found for found in static if found is not None)
+    on_static_front = {item.architecture for item in summary.static_front}
+    others = [
+        found
+        for index, found in points.items()
+        if index not in members and summary.evaluations[index].architecture not in on_static_front
+    ]
     step = max(1, -(-len(others) // MAX_CANDIDATES))
     chosen = tuple(_chosen_point(network, metric, factor) for network in summary.chosen)
     by_architecture = {summary.evaluations[index].architecture: found for index, found in points.items()}
-    fine_tuning = tuple(
-        FineTuningChange(by_architecture[network.candidate], end)
-        for network, end in zip(summary.chosen, chosen, strict=True)
-        if network.candidate in by_architecture
-    )
     front = tuple(points[index] for index in summary.front_indices if index in points)
+    links = tuple(
+        MatchLink(end, _match_point(network.match, metric, factor))
+        for network, end in zip(summary.chosen, chosen, strict=True)
+        if network.match is not None and network.match.trained
+    )
     return FrontPanel(
         metric=metric,
         title=title,
@@ -148,9 +179,17 @@ def _front_panel(summary: RunSummary, metric: str, title: str, unit: str, factor
         candidates=tuple(others[::step]),
         front=front,
         nondominated=_nondominated(front),
+        static_front=static_front,
+        static_nondominated=_nondominated(static_front),
         chosen=_merge_equal(chosen),
-        statics=tuple(_static_point(static, metric, factor) for static in static_networks(summary)),
-        fine_tuning=fine_tuning,
+        matches=tuple({link.match.label: link.match for link in links}.values()),
+        largest=_static_point(summary.static_reference, metric, factor),
+        fine_tuning=tuple(
+            FineTuningChange(by_architecture[network.candidate], end)
+            for network, end in zip(summary.chosen, chosen, strict=True)
+            if network.candidate in by_architecture
+        ),
+        match_links=links,
     )
 
 
@@ -182,22 +221,6 @@ def metric_of(expected: ExpectedCost, metric: str) -> float:
     return float(getattr(expected, metric))
 
 
-def static_networks(summary: RunSummary) -> tuple[StaticReference, ...]:
-    """The static networks of a run, each architecture once.
-
-    Args:
-        summary: The run.
-
-    Returns:
-        The static reference first, then the static versions of the chosen networks.
-    """
-    result = [summary.static_reference]
-    for network in summary.chosen:
-        if all(network.static.architecture != other.architecture for other in result):
-            result.append(network.static)
-    return tuple(result)
-
-
 def _chosen_point(network: ChosenNetwork, metric: str, factor: float) -> Point:
     cost = metric_of(network.expected_validation, metric) * factor
     hover = describe(network.architecture)
@@ -207,6 +230,11 @@ def _chosen_point(network: ChosenNetwork, metric: str, factor: float) -> Point:
 def _static_point(static: StaticReference, metric: str, factor: float) -> Point:
     hover = describe(static.architecture)
     return Point(metric_of(static.expected, metric) * factor, static.accuracy_validation, static.name, hover)
+
+
+def _match_point(match: StaticMatch, metric: str, factor: float) -> Point:
+    hover = describe(match.architecture)
+    return Point(metric_of(match.expected, metric) * factor, match.accuracy_validation, match.name, hover)
 
 
 def _merge_equal(points: Iterable[Point]) -> tuple[Point, ...]:

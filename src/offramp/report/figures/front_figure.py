@@ -24,7 +24,7 @@ PLOT_HEIGHT = 295.0
 
 
 def plot_front(panel: FrontPanel) -> "Figure":
-    """Draw accuracy against one cost: candidates, members of the front, chosen and static networks.
+    """Draw accuracy against one cost: candidates, both fronts, chosen networks linked to their matches.
 
     Args:
         panel: The networks.
@@ -58,6 +58,13 @@ def plot_front(panel: FrontPanel) -> "Figure":
     if len(panel.nondominated) > 1:
         add(panel.nondominated, "Front", mode="lines", line=step)
     add(panel.front, "Front", mode="markers", marker={"color": palette.BLUE.light, "size": 8})
+    if len(panel.static_nondominated) > 1:
+        add(panel.static_nondominated, "Static front", mode="lines", line={**step, "color": palette.GREEN.light})
+    square = {"color": palette.GREEN.light, "size": 7, "symbol": "square"}
+    add(panel.static_front, "Static front", mode="markers", marker=square)
+    for link in panel.match_links:
+        solid = {"color": palette.TEXT.light, "width": 1}
+        add((link.network, link.match), "Network and match", mode="lines", line=solid)
     for change in panel.fine_tuning:
         pair = (change.start, change.end)
         style = {"color": palette.VERMILION.light, "width": 1, "dash": "dot"}
@@ -65,11 +72,11 @@ def plot_front(panel: FrontPanel) -> "Figure":
     edge = {"color": palette.BACKGROUND.light, "width": 1}
     star = {"color": palette.VERMILION.light, "size": 15, "symbol": "star", "line": edge}
     add(panel.chosen, "Chosen", mode="markers", marker=star)
-    # Static networks are drawn last, so that a chosen network that is the reference shows both marks.
+    # Static networks are drawn last, so that a chosen network that is one of them shows both marks.
+    own = {"color": palette.TEXT.light, "size": 10, "symbol": "diamond-open", "line": {"width": 2}}
+    add(panel.matches, "Match", mode="markers", marker=own)
     static = {"color": palette.TEXT.light, "size": 10, "symbol": "diamond"}
-    add(panel.statics[:1], "Static reference", mode="markers", marker=static)
-    own = {"color": palette.TEXT.light, "size": 9, "symbol": "diamond-open"}
-    add(panel.statics[1:], "Static network", mode="markers", marker=own)
+    add((panel.largest,), "Largest static network", mode="markers", marker=static)
     costs = _cost_axis([p.cost * scale.factor for p in panel.points])
     accuracies = _padded([100 * p.accuracy for p in panel.framed_points], 100.0)
     _label_points(figure, panel, scale.factor, costs, accuracies)
@@ -108,16 +115,15 @@ def _cost_axis(values: Sequence[float]) -> _Axis:
 def _label_points(
     figure: "Figure", panel: FrontPanel, factor: float, costs: _Axis, accuracies: tuple[float, float]
 ) -> None:
-    """Label the chosen networks and the static reference; labels are placed for the width of a phone."""
+    """Label the chosen networks and the largest static one; labels are placed for the width of a phone."""
 
     def pixel_point(point: Point) -> PixelPoint:
         height = (100 * point.accuracy - accuracies[0]) / (accuracies[1] - accuracies[0])
         return PixelPoint(PHONE_PLOT_WIDTH * costs.share(point.cost * factor), PLOT_HEIGHT * height)
 
-    statics = panel.statics[:1]
-    named = [*panel.chosen, *statics]
-    texts = [shortened(point.label) for point in panel.chosen] + ["static reference" for _ in statics]
-    obstacles = [pixel_point(point) for point in (*panel.front, *panel.statics[1:])]
+    named = [*panel.chosen, panel.largest]
+    texts = [*(shortened(point.label) for point in panel.chosen), "largest static"]
+    obstacles = [pixel_point(point) for point in (*panel.front, *panel.static_front, *panel.matches)]
     labels = place_labels(texts, [pixel_point(point) for point in named], obstacles, PHONE_PLOT_WIDTH, PLOT_HEIGHT)
     for point, label in zip(named, labels, strict=True):
         x = point.cost * factor

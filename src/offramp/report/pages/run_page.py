@@ -20,6 +20,7 @@ from offramp.report.figures import run_figures as figures
 from offramp.report.figures.front_figure import plot_front
 from offramp.report.figures.timeline_data import busy_table, timeline
 from offramp.report.figures.timeline_figure import plot_timeline
+from offramp.report.headline import cards, headline, match_sentence
 from offramp.report.pages import diagram, tables
 from offramp.report.pages.class_tables import classes_table, confusion_table
 from offramp.report.pages.template import FigureBox, environment, figure_box
@@ -36,6 +37,7 @@ class NetworkView:
     Attributes:
         id: Anchor of its section.
         name: Name of the rules that picked it.
+        comparison: Sentence about the static networks that it is compared with; empty = there are none.
         policy: Sentences about its exit policy.
         bundle: Path of its bundle; empty = there is none.
         diagram: Its block diagram.
@@ -52,6 +54,7 @@ class NetworkView:
 
     id: str
     name: str
+    comparison: str
     policy: str
     bundle: str
     diagram: Markup
@@ -119,17 +122,22 @@ def render_page(summary: RunSummary) -> str:
         .render(
             summary=summary,
             created=summary.created.strftime("%d %B %Y").lstrip("0"),
-            found=words.result_sentence(summary),
+            alerts=summary.alerts,
+            headline=headline(summary),
             searched=words.search_sentences(summary),
-            cards=words.cards(summary),
+            cards=cards(summary),
+            has_verdict=network is not None and network.verdict is not None,
             recommended=rule_name(network.rule) if network else "",
             split=network.measured.split if network else "",
             warnings=_warnings(summary),
             contents=_contents(summary, bool(training), bool(progress)),
             front_figures=_front_boxes(summary),
             thinned=_thinned(summary),
-            num_statics=len(front_data.static_networks(summary)),
+            has_static_front=bool(summary.static_front),
+            has_matches=any(item.match is not None and item.match.trained for item in summary.chosen),
+            beyond_static=words.beyond_static_sentence(summary),
             front_table=tables.front_table(summary),
+            static_front_table=tables.static_front_table(summary),
             chosen_table=tables.chosen_table(summary),
             networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
             samples=[_sample_view(sample, summary) for sample in summary.samples],
@@ -162,7 +170,7 @@ def write_page(summary: RunSummary, path: Path) -> None:
 def _front_boxes(summary: RunSummary) -> list[FigureBox]:
     boxes = []
     for panel in front_data.front_panels(summary):
-        named = [*panel.chosen, *panel.statics[:1]]
+        named = [*panel.chosen, *panel.matches, panel.largest]
         marks = "; ".join(f"{p.label}: {units.percent(p.accuracy)} at {units.si(p.cost, panel.unit)}" for p in named)
         description = f"Scatter plot of validation accuracy against {panel.title.lower()}. {marks}."
         title = f"Accuracy against {panel.title[0].lower()}{panel.title[1:]}"
@@ -197,6 +205,7 @@ def _network_view(index: int, network: ChosenNetwork, summary: RunSummary) -> Ne
     return NetworkView(
         id=f"network-{index}",
         name=name,
+        comparison=match_sentence(network),
         policy=_policy_sentence(network),
         bundle=network.bundle,
         diagram=diagram.draw_diagram(network, summary.data, summary.max_depths),

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from offramp.cost.expected import ExpectedCost
 from offramp.exits.exit_policy import ExitProfile
-from offramp.objectives.evaluation import Status
+from offramp.objectives.evaluation import Evaluation, Status
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
+from offramp.records.static_match import StaticMatch
 from offramp.report import units
 from offramp.report.architecture_layout import describe, layout_of
 from offramp.report.figures.exit_breakdown_data import Breakdown
-from offramp.report.figures.front_data import cost_of, static_networks
+from offramp.report.figures.front_data import cost_of
+from offramp.report.headline import gain_text, interval_text, verdict_text
 from offramp.report.table import Cell, Column, Table
 from offramp.report.wording import format_metric, metric_name
 from offramp.workload.graph import Role
@@ -25,42 +27,58 @@ _SHORT_NAMES = {
 
 
 def chosen_table(summary: RunSummary) -> Table:
-    """Table of the chosen networks and the static ones: accuracies, expected costs and reductions.
+    """Table of the chosen networks, their matches and the largest static network: accuracies, costs and verdicts.
 
     Args:
         summary: The run.
 
     Returns:
-        The table; reductions are against the static reference.
+        The table; gains are over the match of the same row.
     """
     splits = {network.measured.split for network in summary.chosen}
     split = "test" if splits == {"test"} else "validation" if splits == {"validation"} else "test (or validation)"
-    reference = summary.static_reference
-    rows = [_network_row(network, reference, summary) for network in summary.chosen]
-    rows += [_static_row(static, reference, summary) for static in static_networks(summary)]
-    caption = "Chosen networks and static networks."
+    rows = [_network_row(network) for network in summary.chosen]
+    matches = {network.match.name: network.match for network in summary.chosen if network.match is not None}
+    rows += [_match_row(match, summary) for match in matches.values()]
+    rows.append(_static_row(summary.static_reference, summary))
+    caption = "Chosen networks, the static networks that they are compared with, and the largest static network."
     if summary.chosen:
-        caption += f" Expected costs are means over the {split} images; reductions are against the static reference."
+        caption += f" Expected costs are means over the {split} images; below them, the gain over the match."
     headings = ("Validation accuracy", "Test accuracy", *(_SHORT_NAMES[metric] for metric in COST_METRICS))
-    return Table(caption, (Column("Network", numeric=False), *map(Column, headings)), tuple(rows))
+    columns = (Column("Network", numeric=False), Column("Verdict", numeric=False), *map(Column, headings))
+    return Table(caption, columns, tuple(rows))
 
 
-def _network_row(network: ChosenNetwork, reference: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
+def _network_row(network: ChosenNetwork) -> tuple[Cell, ...]:
+    compared = "" if network.match is None or network.num_exits == 1 else f"against {network.match.name}"
     return (
         Cell(rule_name(network.rule), describe(network.architecture)),
+        Cell(verdict_text(network), compared),
         _accuracy_cell(network.validation.top1, network.validation.num_samples),
         Cell("not measured") if network.test is None else _accuracy_cell(network.test.top1, network.test.num_samples),
-        *_cost_cells(network.measured.expected, reference.expected),
+        *_cost_cells(network.measured.expected, network),
     )
 
 
-def _static_row(static: StaticReference, reference: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
+def _match_row(match: StaticMatch, summary: RunSummary) -> tuple[Cell, ...]:
+    test = match.accuracy_test
+    return (
+        Cell(match.name, describe(match.architecture)),
+        Cell("static", "match" if match.trained else "match, not trained"),
+        _accuracy_cell(match.accuracy_validation, summary.data.num_validation),
+        Cell("not measured") if test is None else _accuracy_cell(test, summary.data.num_test),
+        *_cost_cells(match.expected),
+    )
+
+
+def _static_row(static: StaticReference, summary: RunSummary) -> tuple[Cell, ...]:
     test = static.accuracy_test
     return (
         Cell(static.name, describe(static.architecture)),
+        Cell("static", "largest network"),
         _accuracy_cell(static.accuracy_validation, summary.data.num_validation),
         Cell("not measured") if test is None else _accuracy_cell(test, summary.data.num_test),
-        *_cost_cells(static.expected, None if static is reference else reference.expected),
+        *_cost_cells(static.expected),
     )
 
 
@@ -68,12 +86,14 @@ def _accuracy_cell(accuracy: float, num_samples: int) -> Cell:
     return Cell(units.percent(accuracy), interval(accuracy, num_samples))
 
 
-def _cost_cells(expected: ExpectedCost, reference: ExpectedCost | None) -> tuple[Cell, ...]:
+def _cost_cells(expected: ExpectedCost, network: ChosenNetwork | None = None) -> tuple[Cell, ...]:
+    """Costs, with the gains over the match where there is a verdict."""
+    gains = {} if network is None or network.verdict is None else {g.metric: g.ratio for g in network.verdict.gains}
     cells = []
     for metric in COST_METRICS:
-        value = getattr(expected, metric)
-        note = "reference" if reference is None else units.reduction(value, getattr(reference, metric))
-        cells.append(Cell(format_metric(metric, value), note))
+        gain = next((ratio for name, ratio in gains.items() if name == metric), None)
+        note = "" if gain is None else f"{gain_text(gain.value)} ({interval_text(gain)})"
+        cells.append(Cell(format_metric(metric, getattr(expected, metric)), note))
     return tuple(cells)
 
 
@@ -148,7 +168,7 @@ def threshold(network: ChosenNetwork, index: int) -> str:
 
 
 def front_table(summary: RunSummary) -> Table:
-    """Table of the Pareto front before fine-tuning.
+    """Table of the Pareto front of networks with early exits, before fine-tuning.
 
     Args:
         summary: The run.
@@ -156,24 +176,40 @@ def front_table(summary: RunSummary) -> Table:
     Returns:
         The table, one row per member, from the most to the least accurate.
     """
+    members = [(f"#{index + 1}", summary.evaluations[index]) for index in summary.front_indices]
+    return _front_table(members, summary, "Networks with early exits on their Pareto front")
+
+
+def static_front_table(summary: RunSummary) -> Table:
+    """Table of the Pareto front of static networks, before fine-tuning.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The table, one row per member, from the most to the least accurate.
+    """
+    members = [(f"static #{number}", item) for number, item in enumerate(summary.static_front, start=1)]
+    return _front_table(members, summary, "Static networks on their Pareto front")
+
+
+def _front_table(members: Sequence[tuple[str, Evaluation]], summary: RunSummary, title: str) -> Table:
     columns = [Column("Network", numeric=False), Column("Validation accuracy")]
     columns += [Column(_SHORT_NAMES[metric]) for metric in COST_METRICS]
     columns += [Column("Exit rates"), Column("Architecture", numeric=False)]
-    members = [(index, summary.evaluations[index]) for index in summary.front_indices]
-    members.sort(key=lambda item: -item[1].values.get("accuracy", 0.0))
     rows = []
-    for index, item in members:
+    for name, item in sorted(members, key=lambda member: -member[1].values.get("accuracy", 0.0)):
         accuracy = item.values.get("accuracy")
         costs = [(metric, cost_of(item, metric)) for metric in COST_METRICS]
         rates = item.details.profile.rates if item.details is not None else ()
         rows.append((
-            Cell(f"#{index + 1}"),
+            Cell(name),
             Cell(units.NO_VALUE if accuracy is None else units.percent(accuracy)),
             *(Cell(units.NO_VALUE if value is None else format_metric(metric, value)) for metric, value in costs),
             Cell(" / ".join(units.percent(rate, 0) for rate in rates) or units.NO_VALUE),
             Cell(describe(item.architecture)),
         ))  # fmt: skip
-    caption = "Members of the Pareto front as the search saw them: weights of the supernet, validation images."
+    caption = f"{title}, as the search saw them: weights of the supernet, validation images."
     return Table(caption, tuple(columns), tuple(rows))
 
 
@@ -231,6 +267,7 @@ def facts_table(summary: RunSummary) -> Table:
         ("Constraints", limits or "none"),
         ("Search algorithm", summary.algorithm),
         ("Networks tried", tried),
+        ("Static networks judged", str(summary.num_static_candidates)),
         ("Seed", str(summary.seed)),
         ("Duration", "not recorded" if summary.duration_s is None else units.duration(summary.duration_s)),
         ("Made", summary.created.strftime("%Y-%m-%d %H:%M %Z").strip()),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from offramp.files.escaped_text import escaped
 from offramp.objectives.evaluation import Evaluation, Objective, Status
-from offramp.objectives.pareto import pareto_front
-from offramp.report.terminal.run_tables import evaluations_table
+from offramp.objectives.fronts import split_fronts
+from offramp.report.terminal.run_tables import EARLY_FRONT, STATIC_FRONT, evaluations_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -35,6 +35,7 @@ class LiveState:
         num_proposed: Number of candidates proposed so far.
         evaluations: Evaluations so far, in the order of the proposals.
         objectives: Objectives of the search.
+        statics: Evaluations of static networks so far.
     """
 
     name: str
@@ -43,6 +44,7 @@ class LiveState:
     num_proposed: int
     evaluations: tuple[Evaluation, ...]
     objectives: tuple[Objective, ...]
+    statics: tuple[Evaluation, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -73,10 +75,16 @@ def live_view(state: LiveState) -> "Group":
     parts: list[object] = [Text(head)]
     if failed:
         parts.append(Text(f"Last failure: {escaped(failed[-1].error or '')}"))
-    front = pareto_front(state.evaluations, state.objectives).evaluations
-    if front:
-        table = evaluations_table(front[:_MOST_ROWS], objectives=state.objectives)
-        parts += [Text(scatter(state.evaluations, front, state.objectives)), table]
+    early = [item for item in state.evaluations if not item.architecture.is_static]
+    fronts = split_fronts((*early, *state.statics), state.objectives)
+    for title, everyone, front in (
+        (EARLY_FRONT, early, fronts.early_exit.evaluations),
+        (STATIC_FRONT, state.statics, fronts.static.evaluations),
+    ):
+        if not front:
+            continue
+        table = evaluations_table(front[:_MOST_ROWS], objectives=state.objectives, title=title)
+        parts += [Text(scatter(everyone, front, state.objectives)), table]
         if len(front) > _MOST_ROWS:
             parts.append(Text(f"and {len(front) - _MOST_ROWS} more on the front"))
     return Group(*parts)  # type: ignore[arg-type]

@@ -10,10 +10,13 @@ from offramp.cost.expected import ExpectedCost
 from offramp.cost.report import CostReport
 from offramp.exits.quality.quality_measures import ACCURACY
 from offramp.objectives.evaluation import Evaluation, Objective, is_quality
+from offramp.objectives.fronts import Fronts
+from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
 from offramp.report.figures.front_data import cost_of
+from offramp.report.headline import verdict_text
 from offramp.report.terminal.terminal_style import plain_text, simple_table
 from offramp.report.wording import metric_name
 from offramp.space.architecture import Architecture
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 COST_HEADINGS = ("Energy", "Latency", "Product", "MACs")
 """Headings of the columns of `cost_cells`."""
+
+EARLY_FRONT, STATIC_FRONT = "Front of networks with early exits", "Front of static networks"
 
 UNITS = "latency in cycles, energy-delay product in J·cycles"
 """Units that the cells of `cost_cells` leave out."""
@@ -94,29 +99,57 @@ def front_point(evaluation: Evaluation) -> FrontPoint:
     )
 
 
-def front_json(front: Sequence[Evaluation]) -> list[Any]:
-    """The front as plain data.
+def fronts_json(fronts: Fronts) -> dict[str, Any]:
+    """Both fronts as plain data.
 
     Args:
-        front: Members of the front.
+        fronts: The fronts.
 
     Returns:
-        Data that ``json.dumps`` takes, one object per member.
+        Data that ``json.dumps`` takes: ``early_exit`` and ``static``, one object per member, and
+        ``volume_beyond_static``.
     """
-    return [jsonio.to_data(front_point(evaluation)) for evaluation in front]
+    return {
+        "early_exit": [jsonio.to_data(front_point(evaluation)) for evaluation in fronts.early_exit],
+        "static": [jsonio.to_data(front_point(evaluation)) for evaluation in fronts.static],
+        "volume_beyond_static": fronts.volume_beyond(),
+    }
 
 
-def evaluations_table(front: Sequence[Evaluation], objectives: Sequence[Objective] = ()) -> "RichTable":
+def fronts_tables(fronts: Fronts) -> "tuple[RichTable | str, ...]":
+    """Both fronts as tables, and what early exits add.
+
+    Args:
+        fronts: The fronts.
+
+    Returns:
+        What the console prints, in order.
+    """
+    parts: list[RichTable | str] = []
+    for title, members in ((EARLY_FRONT, fronts.early_exit), (STATIC_FRONT, fronts.static)):
+        ranked = sorted(members, key=lambda item: -item.values.get("accuracy", 0.0))
+        parts.append(evaluations_table(ranked, fronts.objectives, title=title))
+    added = units.significant(fronts.volume_beyond())
+    return (*parts, f"Hypervolume that early exits add to the static front, of 1 at most: {added}")
+
+
+def evaluations_table(
+    front: Sequence[Evaluation],
+    objectives: Sequence[Objective] = (),
+    *,
+    title: str = "Pareto front",
+) -> "RichTable":
     """Table of evaluations.
 
     Args:
         front: The evaluations.
         objectives: Objectives of the search; each measure of classes among them gets a column.
+        title: What the networks are.
 
     Returns:
         The table, one row per evaluation in the given order.
     """
-    table = simple_table(f"Pareto front: validation accuracy, expected costs per image; {UNITS}")
+    table = simple_table(f"{title}: validation accuracy, expected costs per image; {UNITS}")
     measures = [item.metric for item in objectives if is_quality(item.metric) and item.metric != ACCURACY]
     names = [_SHORT_NAMES.get(name, metric_name(name)) for name in measures]
     for heading in ("Accuracy", *names, *COST_HEADINGS, "Exit rates (%)", "Exits at"):
@@ -169,21 +202,21 @@ def _places(architecture: Architecture) -> str:
     return "tap " + ", ".join(str(choice.tap) for choice in architecture.exits) if architecture.exits else "none"
 
 
-def front_table(summary: RunSummary) -> "RichTable":
-    """Table of the front of a finished run.
+def summary_fronts(summary: RunSummary) -> Fronts:
+    """Both fronts of a finished run.
 
     Args:
         summary: The run.
 
     Returns:
-        The table, from the most to the least accurate member.
+        The fronts.
     """
-    members = sorted(summary.front, key=lambda item: -item.values.get("accuracy", 0.0))
-    return evaluations_table(members, summary.objectives)
+    early = ParetoFront(summary.objectives, summary.front)
+    return Fronts(early, ParetoFront(summary.objectives, summary.static_front))
 
 
 def chosen_table(summary: RunSummary) -> "RichTable":
-    """Table of the chosen networks and the static reference.
+    """Table of the chosen networks, their matches and the largest static network.
 
     Args:
         summary: The run.
@@ -191,20 +224,25 @@ def chosen_table(summary: RunSummary) -> "RichTable":
     Returns:
         The table; costs are at the exit rates of the test samples, or of the validation samples where there are none.
     """
-    table = simple_table(f"Chosen networks: accuracy, expected costs per image, reduction of the product; {UNITS}")
+    table = simple_table(f"Chosen networks and their static matches: accuracy, expected costs per image; {UNITS}")
     table.add_column("Network")
-    for heading in ("Val.", "Test", *COST_HEADINGS, "Reduction"):
+    for heading in ("Val.", "Test", *COST_HEADINGS, "Verdict"):
         table.add_column(heading, justify="right", overflow="fold")
-    reference = summary.static_reference
-    static = reference.expected.energy_delay_product_j_cycles
+    rows: list[tuple[str, ...]] = []
     for network in summary.chosen:
         expected = network.measured.expected
         accuracies = _accuracies(network.validation.top1, None if network.test is None else network.test.top1)
-        saved = units.reduction(expected.energy_delay_product_j_cycles, static)
-        table.add_row(*map(plain_text, (rule_name(network.rule), *accuracies, *cost_cells(expected), saved)))
+        rows.append((rule_name(network.rule), *accuracies, *cost_cells(expected), verdict_text(network)))
+    matches = {network.match.name: network.match for network in summary.chosen if network.match is not None}
+    for match in matches.values():
+        accuracies = _accuracies(match.accuracy_validation, match.accuracy_test)
+        rows.append((match.name, *accuracies, *cost_cells(match.expected), "static"))
+    for row in rows:
+        table.add_row(*map(plain_text, row))
     table.add_section()
+    reference = summary.static_reference
     accuracies = _accuracies(reference.accuracy_validation, reference.accuracy_test)
-    table.add_row(*map(plain_text, (reference.name, *accuracies, *cost_cells(reference.expected), "reference")))
+    table.add_row(*map(plain_text, (reference.name, *accuracies, *cost_cells(reference.expected), "largest")))
     _note_what_does_not_fit(table, [*(network.cost for network in summary.chosen), reference.cost])
     return table
 
