@@ -246,7 +246,7 @@ def chosen(
         outcomes=outcomes_of(shifted) if tested else None,
         match=static_match(f"match of {rule}", item.architecture, top1, trained=tested, scale=match_scale),
     )
-    return with_verdict(network, 0)
+    return with_verdict(network)
 
 
 def training_curve(name: str, epochs: int, num_exits: int, rng: np.random.Generator) -> TrainingCurve:

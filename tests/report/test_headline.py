@@ -57,8 +57,7 @@ def compared(own: float, other: float, *, scale: float, samples: int = 10_000) -
             expected_test=expected,
             outcomes=sample_outcomes(steps < own, left, 2),
             match=match,
-        ),
-        0,
+        )
     )
 
 
@@ -128,9 +127,13 @@ def test_a_static_network_at_the_same_cost_is_compared_too() -> None:
         network.match,
         name="match at cost",
         accuracy_test=0.7,
+        no_dearer=True,
         outcomes=sample_outcomes(np.arange(10_000) < 7000, np.zeros(10_000, dtype=int), 1),
     )
-    found = headline(run(with_verdict(replace(network, match_at_cost=second), 0)))
+    dearer = with_verdict(replace(network, match_at_cost=replace(second, no_dearer=False)))
+    assert dearer.verdict is not None
+    assert dearer.verdict.difference_at_cost is None
+    found = headline(run(with_verdict(replace(network, match_at_cost=second))))
     assert found.verdict == "Early exits pay."
     assert "that costs no more has 10.0 percentage points lower test accuracy (70.0 %; −10." in plain(found.details)
 

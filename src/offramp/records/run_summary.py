@@ -289,12 +289,11 @@ class RunSummary:
         return next((network for network in self.static_networks if network.rule == name), picked)
 
 
-def with_verdict(network: ChosenNetwork, seed: int) -> ChosenNetwork:
+def with_verdict(network: ChosenNetwork) -> ChosenNetwork:
     """Compare a network with its matches on the test samples.
 
     Args:
         network: The network.
-        seed: Seed of the resamples.
 
     Returns:
         The network with its verdict; without one where a network is static, or was not tested with a trained match.
@@ -304,9 +303,9 @@ def with_verdict(network: ChosenNetwork, seed: int) -> ChosenNetwork:
         return replace(network, verdict=None)
     mine, other = ComparedNetwork(network.outcomes, network.cost), ComparedNetwork(match.outcomes, match.cost)
     second, at_cost = network.match_at_cost, None
-    if second is not None and second.outcomes is not None:
+    if second is not None and second.outcomes is not None and second.no_dearer:
         at_cost = ComparedNetwork(second.outcomes, second.cost)
-    return replace(network, verdict=compare(mine, other, at_cost, seed=seed))
+    return replace(network, verdict=compare(mine, other, at_cost))
 
 
 def save_summary(summary: RunSummary, path: Path) -> None:

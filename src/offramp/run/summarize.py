@@ -60,11 +60,11 @@ def summarize(
         The record from which the report is made.
     """
     dataset, config = context.dataset, context.config
-    members = {id(member) for member in front.evaluations}
-    curves = [_curve("supernet", curve)] + [
-        _curve(item.record.rule, item.log) for item in (*finished, *static_networks)
-    ]
-    fronts = Fronts(front, split_fronts(statics, context.objectives).static)
+    early = tuple(member for member in front.evaluations if not member.architecture.is_static)
+    members = {id(member) for member in early}
+    curves = [_curve("supernet", curve)]
+    curves += [_curve(item.record.rule, item.log) for item in (*finished, *static_networks)]
+    fronts = Fronts(ParetoFront(context.objectives, early), split_fronts(statics, context.objectives).static)
     return RunSummary(
         title=f"{dataset.name} on {context.accelerator.name}",
         created=datetime.now(UTC),
@@ -89,7 +89,7 @@ def summarize(
         max_depths=tuple(max(stage.depths) for stage in context.space.backbone.stages),
         evaluations=tuple(evaluations),
         front_indices=tuple(i for i, evaluation in enumerate(evaluations) if id(evaluation) in members),
-        chosen=tuple(with_verdict(item.record, config.seed) for item in finished),
+        chosen=tuple(with_verdict(item.record) for item in finished),
         static_reference=reference,
         training=tuple(c for c in curves if c.epochs),
         samples=_samples(context, finished[0]) if finished else (),
