@@ -145,7 +145,7 @@ def search_on_table(file: str, changes: Mapping[str, object], config: Config, ot
     )
     console = SafeConsole()
     console.print(_title(table, file), highlight=False, markup=False, soft_wrap=True)
-    console.print(evaluations_table(found.front.evaluations, table.header.max_depths, objectives))
+    console.print(evaluations_table(found.front.evaluations, objectives))
     count = len(found.evaluations)
     console.print(f"{found.algorithm}: {count} candidates in {found.seconds:.2f} s", highlight=False, markup=False)
     if table.constraints:
