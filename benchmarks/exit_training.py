@@ -5,10 +5,10 @@
 One network per variant and seed: the largest backbone of the space with three early exits, trained as fine-tuning does
 from the same first weights, without a supernet. One setting is changed at a time. The figure is the share of the box
 between a reference point (accuracy 0.5, product of the backbone without exits) and (1, 0) that the policies dominate.
-Policies are chosen on one half of the validation samples and judged on the other, both ways. Test samples are looked at
-once, with the cheapest policy within 0.5 points of the best on validation. Logits are kept in the folder, and trainings
-are resumed. ``--set NAME=VALUE`` changes a setting for all variants. Writes
-benchmarks/results/exit_training_<name>.json.
+Policies are chosen on one half of the validation samples and judged on the other, both ways; beside it the same with
+thresholds by class. Test samples are looked at once, with the cheapest policy within 0.5 points of the best on
+validation. Logits are kept in the folder, and trainings are resumed. ``--set NAME=VALUE`` changes a setting for all
+variants. Writes benchmarks/results/exit_training_<name>.json.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
+from offramp.exits.class_offsets import fit_class_offsets
 from offramp.exits.confidence_measures import MEASURES
 from offramp.exits.exit_rule import ExitRule
 from offramp.exits.thresholds import trade_off_curve
@@ -64,6 +65,15 @@ VARIANTS = (
     Variant("no distillation", {"train.distillation_weight": 0.0}),
     Variant("exit weight 0.5", {"fine_tune.early_exit_weight": 0.5}),
     Variant("exit weight 2", {"fine_tune.early_exit_weight": 2.0}),
+    Variant("exit weight 4", {"fine_tune.early_exit_weight": 4.0}),
+    Variant(
+        "exit weight 2, samples that reach an exit",
+        {"fine_tune.early_exit_weight": 2.0, "train.sample_weighting": "reaching"},
+    ),
+    Variant(
+        "exit weight 2, geometric mean",
+        {"fine_tune.early_exit_weight": 2.0, "space.exit_reuse": "geometric_mean"},
+    ),
 )
 
 
@@ -138,9 +148,16 @@ def tune(context: Context, network: EarlyExitNetwork, weights: Path, teacher: Ea
         fine_tune(context, network, weights, task, None, resume=True, teacher=teacher)
 
 
-def policies(logits: Logits, labels: NDArray[np.int64], products: tuple[float, ...]) -> list[ExitRule]:
+def policies(
+    logits: Logits, labels: NDArray[np.int64], products: tuple[float, ...], *, by_class: bool = False
+) -> list[ExitRule]:
     """The trade-off curves of all confidence measures."""
-    return [item.policy for measure in MEASURES for item in trade_off_curve(logits, labels, products, measure)]
+    found: list[ExitRule] = []
+    for measure in MEASURES:
+        offsets = fit_class_offsets(logits, labels, measure) if by_class else ()
+        curve = trade_off_curve(logits, labels, products, measure, class_offsets=offsets)
+        found += [item.policy for item in curve]
+    return found
 
 
 def judged(
@@ -165,13 +182,14 @@ def volume(points: list[tuple[float, float]], static_product: float) -> float:
     return dominated / (1.0 - LOWEST_ACCURACY)
 
 
-def cross_judged(answers: Answers) -> float:
+def cross_judged(answers: Answers, *, by_class: bool = False) -> float:
     """The mean volume of policies chosen on one half of the validation samples and judged on the other."""
     labels = answers.validation_labels
     first = np.random.default_rng(0).permutation(len(labels)) < len(labels) // 2
     volumes = []
     for rows in (first, ~first):
-        found = policies(tuple(item[rows] for item in answers.validation), labels[rows], answers.products)
+        part = tuple(item[rows] for item in answers.validation)
+        found = policies(part, labels[rows], answers.products, by_class=by_class)
         others = tuple(item[~rows] for item in answers.validation)
         points = [judged(rule, others, labels[~rows], answers.products) for rule in found]
         volumes.append(volume(points, answers.static_product))
@@ -189,6 +207,7 @@ def measure(variant: Variant, seed: int, arguments: argparse.Namespace) -> dict[
     test_accuracy, test_product = judged(chosen, answers.test, answers.test_labels, answers.products)
     return {
         "volume": cross_judged(answers),
+        "volume_by_class": cross_judged(answers, by_class=True),
         "exit_accuracies_validation": [float((item.argmax(1) == labels).mean()) for item in answers.validation],
         "products_to_exits": [item / answers.static_product for item in answers.products],
         "test_accuracy": test_accuracy,
@@ -210,9 +229,17 @@ def main() -> None:
     for variant in (item for item in VARIANTS if arguments.only in item.name):
         rows = [measure(variant, seed, arguments) for seed in range(arguments.seeds)]
         mean, half = mean_and_interval([row["volume"] for row in rows])
-        figures[variant.name] = {"volume": mean, "interval_95": half, "changes": variant.changes, "rows": rows}
+        by_class, half_by_class = mean_and_interval([row["volume_by_class"] for row in rows])
+        figures[variant.name] = {
+            "volume": mean,
+            "interval_95": half,
+            "volume_by_class": by_class,
+            "interval_95_by_class": half_by_class,
+            "changes": variant.changes,
+            "rows": rows,
+        }
         test = " ".join(f"{row['test_accuracy']:.4f}@{row['test_product']:.3f}" for row in rows)
-        print(f"{variant.name:30} {mean:.4f} +/- {half:.4f}  test: {test}", flush=True)
+        print(f"{variant.name:30} {mean:.4f} +/- {half:.4f}  by class {by_class:.4f}  test: {test}", flush=True)
     name = arguments.name or Path(arguments.data).name
     print(save_result(f"exit_training_{name}", {"settings": vars(arguments), "variants": figures}))
 

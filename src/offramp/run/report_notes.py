@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from offramp.exits.quality.class_profiles import ClassProfiles
 from offramp.nn.adoption.adopted_model import AdoptedModel
+from offramp.numerics.rank_correlation import rank_correlation
 from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.analog_notes import analog_notes
@@ -40,6 +41,7 @@ def report_notes(
         *_pruning_note(context, chosen),
         *_teacher_note(context),
         *_dropped_note(context, chosen),
+        *rank_note(chosen),
         *_class_notes(context, chosen, reference),
         *reference.cost.warnings,
     )
@@ -81,6 +83,30 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     if not lost:
         return ()
     return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
+
+
+def rank_note(networks: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """Say how well the supernet ranked the networks that were fine-tuned.
+
+    Args:
+        networks: The records of finished networks.
+
+    Returns:
+        One sentence; none where fewer than three networks are known before and after.
+    """
+    known = [
+        (item.searched.values["accuracy"], item.validation.top1)
+        for item in networks
+        if item.searched is not None and "accuracy" in item.searched.values
+    ]
+    found = rank_correlation([before for before, _ in known], [after for _, after in known])
+    if found is None:
+        return ()
+    return (
+        f"The accuracies of {found.count} networks on validation samples, before and after fine-tuning, have a rank "
+        f"correlation of {found.spearman:.2f} (Spearman) and {found.kendall:.2f} (Kendall). At 1, the search ranked "
+        "them as training does; near 0 or below, its ranks say little.",
+    )
 
 
 def _class_notes(context: Context, chosen: Sequence[ChosenNetwork], reference: StaticReference) -> tuple[str, ...]:
