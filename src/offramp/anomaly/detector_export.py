@@ -1,8 +1,6 @@
 """Export of an anomaly detector as a folder with one graph per stage and a manifest."""
 
 import json
-import secrets
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +9,14 @@ from numpy.typing import NDArray
 
 from offramp.anomaly.detector_manifest import DETECTOR_FILE, DetectorManifest, stage_file
 from offramp.anomaly.detector_session import DetectorSession
+from offramp.deploy.bundle.bundle_folder import check_no_others, new_bundle, write_files
 from offramp.deploy.bundle.verification import network_logits
 from offramp.deploy.onnx.finish_model import opset_of
 from offramp.deploy.onnx.stage_graphs import stage_models
 from offramp.deploy.runtime.graph_sessions import listed_file
 from offramp.deploy.runtime.oldest_runtime import oldest_runtime
 from offramp.errors import BundleError, ExportError, InputError
+from offramp.files.safe_files import kind_of
 from offramp.jsonio import to_data
 from offramp.nn.network import EarlyExitNetwork
 
@@ -49,30 +49,24 @@ def export_detector(
         InputError: ``destination`` exists and may not be replaced, or it cannot be written.
         ExportError: The outputs differ by more than 1e-4, relative to the largest output where this exceeds 1.
     """
-    if destination.exists() and not (overwrite and (destination / DETECTOR_FILE).is_file()):
-        raise InputError(f"{str(destination)!r} exists already. Allow overwriting a detector or give another path.")
-    draft = destination.parent / f".{destination.name}.{secrets.token_hex(4)}.part"
+    if kind_of(destination) is not None:
+        if not (overwrite and kind_of(destination) == "a folder" and (destination / DETECTOR_FILE).is_file()):
+            raise InputError(f"{str(destination)!r} exists already. Allow overwriting a detector or give another path.")
+        check_no_others(destination, DETECTOR_FILE)
     try:
-        draft.mkdir(parents=True)
         models = stage_models(network)
         graphs = [model.SerializeToString(deterministic=True) for model in models]
         files = tuple(listed_file(stage_file(index), graph) for index, graph in enumerate(graphs))
-        for file, graph in zip(files, graphs, strict=True):
-            (draft / file.name).write_bytes(graph)
         oldest = oldest_runtime(max(opset_of(model) for model in models))
         manifest = replace(manifest, files=files, oldest_runtime=oldest)
-        (draft / DETECTOR_FILE).write_text(json.dumps(to_data(manifest), indent=2) + "\n", encoding="utf-8")
-        difference = _largest_difference(draft, network, checks)
-        if destination.exists():
-            shutil.rmtree(destination)
-        draft.rename(destination)
+        text = json.dumps(to_data(manifest), indent=2) + "\n"
+        contents = {file.name: graph for file, graph in zip(files, graphs, strict=True)}
+        with new_bundle(destination.absolute()) as draft:
+            write_files(draft, {**contents, DETECTOR_FILE: text.encode()})
+            difference = _largest_difference(draft, network, checks)
     # The rules for files from outside hold for our own: what nobody could load must not be written.
     except BundleError as exc:
         raise ExportError(f"The network cannot be written as a detector that loads: {exc}") from exc
-    except OSError as exc:
-        raise InputError(f"A detector cannot be written to {str(destination)!r}: {exc.strerror or exc}.") from exc
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return difference
 
 

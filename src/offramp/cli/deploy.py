@@ -1,10 +1,13 @@
 """Commands that use an exported bundle: `offramp predict`, `bench`, `export-web` and `export-int8`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from offramp.errors import InputError
 
 if TYPE_CHECKING:
     from offramp.deploy.bench.latency_bench import BenchResult
@@ -18,6 +21,7 @@ _AllowLarge = Annotated[
         "--allow-large", help="Load graphs that take more memory or operations than usual; only if you trust them."
     ),
 ]
+_MOST_NAMED = 5
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -42,6 +46,9 @@ def bench(
         bundle: The bundle.
         allow_large: Whether large graphs are loaded.
         as_json: Whether JSON is printed, not tables.
+
+    Raises:
+        InputError: The data have other classes than the bundle.
     """
     from offramp.deploy.bench.latency_bench import bench as run_bench
     from offramp.deploy.bench.paired_timing import BenchSettings
@@ -63,6 +70,7 @@ def bench(
             image_size=height if height == width and manifest.preprocessing.input_kind == "pixels" else None,
             long_sounds=manifest.preprocessing.long_sounds,
         )
+        _check_classes(dataset.class_names, manifest.class_names, dataset.name)
         images = getattr(dataset.splits, split).images
         source = f"{dataset.name}, {split} split"
         result = run_bench(bundle, images=images, source=source, settings=settings, allow_large=allow_large)
@@ -70,6 +78,18 @@ def bench(
         print(json.dumps(to_data(result), indent=2))
     else:
         _print_bench(result)
+
+
+def _check_classes(given: Sequence[str], expected: Sequence[str], data: str) -> None:
+    """Exit rates of one task say nothing of another."""
+    if tuple(given) != tuple(expected):
+        raise InputError(
+            f"The data must have the classes of the bundle, {_listed(expected)}, but {data!r} has {_listed(given)}."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(map(repr, names[:_MOST_NAMED]))}{', ...' if len(names) > _MOST_NAMED else ''} ({len(names)})"
 
 
 def _print_bench(result: "BenchResult") -> None:

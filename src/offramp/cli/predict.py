@@ -1,6 +1,7 @@
 """The command `offramp predict`."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from offramp.cli.detect import predict_sounds
 from offramp.errors import InputError
 from offramp.files.escaped_text import csv_cell, escaped
 from offramp.files.output_names import check_output_name
+from offramp.files.safe_files import replacing
 
 if TYPE_CHECKING:
     from offramp.deploy.runtime.sample_inputs import LoadedSample
@@ -139,18 +141,19 @@ def _described(answer: "Prediction") -> str:
 
 
 def _write_table(table: Path, answers: Iterator[tuple[Path, "Prediction"]]) -> int:
-    """Write rows as they are known; after an error the table holds the answers before it."""
+    """Write all rows beside the table's place, and put them there at the end; after an error nothing has changed."""
     count = 0
     try:
-        stream = table.open("w", encoding="utf-8", newline="")
+        with replacing(table) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+            writer = csv.DictWriter(text, _COLUMNS)
+            writer.writeheader()
+            for path, answer in answers:
+                writer.writerow(_row(path, answer))
+                count += 1
+            text.detach()
     except OSError as exc:
         raise InputError(f"The table cannot be written to {str(table)!r}: {exc.strerror or exc}.") from exc
-    with stream:
-        writer = csv.DictWriter(stream, _COLUMNS)
-        writer.writeheader()
-        for path, answer in answers:
-            writer.writerow(_row(path, answer))
-            count += 1
     return count
 
 

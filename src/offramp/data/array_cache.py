@@ -1,8 +1,8 @@
 """Decoded arrays kept on disk, so that slow decoding is done once."""
 
+import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from offramp.files.safe_files import open_to_read
+from offramp.files.safe_files import open_to_read, replacing
 
 _FORMAT = "1"
 _BLOCK_BYTES = 1 << 20
@@ -102,20 +102,15 @@ def _digest_of(settings: tuple[object, ...]) -> "hashlib._Hash":
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
     try:
-        array = np.load(path, allow_pickle=False)
+        with open_to_read(path, follow_links=False) as stream:
+            array = np.load(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return array if isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.ndim == 4 else None
 
 
 def _write(path: Path, array: NDArray[np.uint8]) -> None:
-    temporary = None
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
-            temporary = Path(stream.name)
+        with replacing(path) as stream:
             np.save(stream, array, allow_pickle=False)
-        temporary.replace(path)
-    except OSError:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -338,6 +338,13 @@ def load_summary(path: Path) -> RunSummary:
     """
     try:
         text = read_file(path, follow_links=False)
+    except FileNotFoundError as exc:
+        raise RunError(
+            f"{str(path.parent)!r} must be a finished run folder, but it has no {path.name}: the search was "
+            "stopped before its end, or is still running. Continue it with `offramp search --run FOLDER --resume`; "
+            "`offramp front` and `offramp watch` show what is there."
+        ) from exc
     except OSError as exc:
-        raise RunError(f"The run summary '{path}' cannot be read ({exc}); is this a finished run folder?") from exc
+        fault = exc.strerror or exc
+        raise RunError(f"The run summary '{path}' cannot be read ({fault}); is this a finished run folder?") from exc
     return jsonio.loads(RunSummary, text, what=f"Run summary '{path}'", error=RunError)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.deploy.runtime.graph_sessions import check_num_threads
 from offramp.errors import InputError
 
 Call = Callable[[], object]
@@ -24,7 +25,7 @@ class BenchSettings:
     Attributes:
         rounds: How often everything is measured, >= 1.
         warm_up: Rounds before that, which do not count, >= 0.
-        num_threads: Threads inside an operator, >= 1.
+        num_threads: Threads inside an operator, from 1 to the number of cores.
         seed: Seed of the order and of the bootstrap.
     """
 
@@ -37,6 +38,7 @@ class BenchSettings:
         for name, least in (("rounds", 1), ("warm_up", 0), ("num_threads", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"`{name}` must be >= {least}, got {getattr(self, name)}.")
+        check_num_threads(self.num_threads)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ MANIFEST_FILE = "manifest.json"
 # Weights hardly shrink, and a manifest is text: what shrinks further was made to fill memory.
 _MAX_SHRINKAGE, _SMALL_BYTES = 50, 2**20
 _MAX_MEMBERS = 1000
+_MOST_NAMED = 6
 _WHAT = f"A bundle is a folder with a {MANIFEST_FILE}, or a .zip of one;"
 
 
@@ -77,10 +78,17 @@ class _Folder:
     def read(self, name: str, limit_bytes: int) -> bytes:
         path = self._path / name
         if name == MANIFEST_FILE and (path.is_symlink() or not path.is_file()):
-            raise BundleError(f"A bundle must hold a {MANIFEST_FILE}, but {str(self._path)!r} has none.")
+            raise BundleError(f"A bundle must hold a {MANIFEST_FILE}, but {str(self._path)!r} has none.{self._near()}")
         if path.is_symlink() or not path.is_file():
             raise BundleError(f"{str(path)!r} must be a regular file of the bundle, but it is missing or a link.")
         return read_limited(path, limit_bytes)
+
+    def _near(self) -> str:
+        """A sentence that names the bundles of a run, for whoever gave the folder of the run."""
+        found = sorted(path.parent for path in self._path.glob(f"chosen/*/bundle/{MANIFEST_FILE}"))
+        found += sorted(path.parent for path in self._path.glob(f"bundle/{MANIFEST_FILE}"))
+        names = ", ".join(repr(str(path)) for path in found[:_MOST_NAMED])
+        return f" Its bundles are {names}{', ...' if len(found) > _MOST_NAMED else ''}." if found else ""
 
 
 class _Zip:

@@ -1,5 +1,6 @@
 """The folder of a bundle: written beside its place, and moved there only when it is complete."""
 
+import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE
 from offramp.errors import InputError
-from offramp.files.safe_files import sync_folder, write_atomically
+from offramp.files.safe_files import kind_of, read_file, sync_folder, write_atomically
+
+_LARGEST_MANIFEST_BYTES = 1 << 24
 
 
 def checked_target(destination: Path, *, overwrite: bool) -> Path:
@@ -22,7 +25,7 @@ def checked_target(destination: Path, *, overwrite: bool) -> Path:
         The absolute path.
 
     Raises:
-        InputError: If something else is there, or a bundle that must stay.
+        InputError: If something else is there, a bundle that must stay, or one with files that it does not list.
     """
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise InputError(f"A bundle is a folder; {str(destination)!r} is something else. Give another path.")
@@ -32,7 +35,35 @@ def checked_target(destination: Path, *, overwrite: bool) -> Path:
             raise InputError(f"{str(destination)!r} holds other files than a bundle. Give the path of a new folder.")
         if not overwrite:
             raise InputError(f"{str(destination)!r} is a bundle already. Allow overwriting or give another path.")
+        check_no_others(target, MANIFEST_FILE)
     return target
+
+
+def check_no_others(folder: Path, manifest_name: str) -> None:
+    """Check that a folder which is to be replaced holds its manifest and the files that this lists, and nothing else.
+
+    Args:
+        folder: The folder.
+        manifest_name: Name of its manifest.
+
+    Raises:
+        InputError: There are other files, which would be lost; some are named.
+    """
+    try:
+        listed = json.loads(read_file(folder / manifest_name, limit=_LARGEST_MANIFEST_BYTES, follow_links=False))
+        names = {str(item["name"]) for item in listed["files"]}
+        found = {path.name: kind_of(path) for path in folder.iterdir()}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as exc:
+        raise InputError(
+            f"Only what offramp wrote is replaced, but the {manifest_name} in {str(folder)!r} does not list its files. "
+            "Give another path."
+        ) from exc
+    others = sorted(name for name, kind in found.items() if name not in {*names, manifest_name} or kind != "a file")
+    if others:
+        raise InputError(
+            f"Only what offramp wrote is replaced, but {str(folder)!r} holds {', '.join(map(repr, others[:5]))} too. "
+            "Move that away or give another path."
+        )
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """onnxruntime sessions of a bundle's verified graphs."""
 
 import hashlib
+import os
 from typing import Any, Protocol
 
 from offramp.deploy.bundle.bundle_files import BundleFiles
 from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE
 from offramp.deploy.bundle.manifest_records import BundleFile
 from offramp.deploy.runtime.graph_check import CheckedGraph, check_graph
-from offramp.errors import BundleError
+from offramp.errors import BundleError, InputError
 
 
 class ListsFiles(Protocol):
@@ -81,6 +82,22 @@ def listed_file(name: str, content: bytes) -> BundleFile:
         return BundleFile.of(name, content)
     graph = check_graph(content, name, branches=name == EARLY_EXIT_FILE, allow_large=True)
     return BundleFile.of(name, content, graph.demand)
+
+
+def check_num_threads(num_threads: int) -> None:
+    """Check that threads inside an operator have a core each.
+
+    Args:
+        num_threads: Their number.
+
+    Raises:
+        InputError: There are none, or more than cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not 1 <= num_threads <= cores:
+        raise InputError(
+            f"The number of threads must be 1 to {cores}, the cores that this process may use, got {num_threads}."
+        )
 
 
 def start_content(

@@ -14,7 +14,7 @@ from offramp.deploy.bundle.bundle_files import open_files
 from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.bundle.manifest_records import ExitCost
 from offramp.deploy.runtime.bundle_graphs import load_graphs
-from offramp.deploy.runtime.graph_sessions import run
+from offramp.deploy.runtime.graph_sessions import check_num_threads, run
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
@@ -55,7 +55,7 @@ class EarlyExitSession:
 
     Args:
         bundle: A bundle: a folder, or a .zip of one.
-        num_threads: Threads inside an operator, >= 1.
+        num_threads: Threads inside an operator, from 1 to the number of cores.
         rule: An exit rule that decides instead of the bundle's own; None for that of the bundle.
         allow_large: Whether a graph may take more memory and operations than `USUAL_LIMIT`.
     """
@@ -68,8 +68,7 @@ class EarlyExitSession:
         rule: ExitRule | None = None,
         allow_large: bool = False,
     ) -> None:
-        if num_threads < 1:
-            raise InputError(f"`num_threads` must be >= 1, got {num_threads}.")
+        check_num_threads(num_threads)
         self.path = Path(bundle)
         files = open_files(self.path)
         self.manifest: Manifest = load_manifest(files)
