@@ -8,7 +8,7 @@ from offramp import jsonio
 from offramp.cost.expected import expected_cost
 from offramp.errors import InputError, RunError
 from offramp.records.report_items import SampleDecision, TrainingCurve
-from offramp.records.run_summary import RunSummary, StaticReference, load_summary, save_summary
+from offramp.records.run_summary import RunSummary, StaticReference, load_summary, save_summary, with_verdict
 from tests.report import fake
 
 
@@ -140,3 +140,30 @@ def test_a_sample_leaves_at_an_exit_that_can_be(summary: RunSummary) -> None:
 def test_a_bundle_outside_the_run_folder_is_refused(summary: RunSummary, bundle: str) -> None:
     with pytest.raises(ValueError, match="must lie inside the run folder"):
         replace(summary.chosen[0], bundle=bundle)
+
+
+def test_where_early_exits_do_not_pay_the_match_is_recommended(summary: RunSummary) -> None:
+    costly = fake.chosen("knee", fake.evaluation(fake.architecture(taps=(1,)), 0.9, 0.75), match_scale=0.1)
+    assert costly.verdict is not None
+    assert costly.verdict.answer == "do not pay"
+    static = replace(
+        fake.chosen("x", fake.evaluation(fake.architecture(taps=()), 0.9, 0.75)), rule="match of knee", match=None
+    )
+    run = replace(summary, chosen=(costly,), static_networks=(static,))
+    assert run.picked is costly
+    assert run.recommended is static
+    # Without its record there is nothing else to recommend.
+    assert replace(run, static_networks=()).recommended is costly
+    cheap = fake.chosen("knee", fake.evaluation(fake.architecture(taps=(1,)), 0.9, 0.75))
+    assert replace(run, chosen=(cheap,)).recommended is cheap
+
+
+def test_a_verdict_needs_tests_of_both_networks_and_an_early_exit() -> None:
+    network = fake.chosen("knee", fake.evaluation(fake.architecture(taps=(1,)), 0.9, 0.75))
+    assert network.verdict is not None
+    assert with_verdict(replace(network, outcomes=None)).verdict is None
+    assert with_verdict(replace(network, match=None)).verdict is None
+    assert network.match is not None
+    untested = replace(network.match, outcomes=None, accuracy_test=None, trained=False)
+    assert with_verdict(replace(network, match=untested)).verdict is None
+    assert fake.chosen("knee", fake.evaluation(fake.architecture(taps=()), 0.9, 0.75)).verdict is None
