@@ -241,15 +241,20 @@ def test_a_graph_without_data_is_refused(tmp_path: Path) -> None:
         workload_from_onnx(net.save(tmp_path))
 
 
-def test_an_output_that_ignores_the_input_is_refused(tmp_path: Path) -> None:
-    net = two_exits()
-    net.exit(net.op("Identity", net.constant([1.0])))
-    with pytest.raises(WorkloadError, match=r"Output 't10' of .* must be computed by layers from the input"):
-        workload_from_onnx(net.save(tmp_path))
-    copied = two_exits()
-    copied.exit(copied.op("Identity", "image"))
-    with pytest.raises(WorkloadError, match="must be computed by layers from the input"):
-        workload_from_onnx(copied.save(tmp_path))
+def test_an_output_that_no_layer_computes_is_no_exit_and_told(tmp_path: Path) -> None:
+    """Detectors give their constant anchors as an output."""
+    plain = network_from_onnx(two_exits().save(tmp_path))
+    for build in (lambda net: net.op("Identity", net.constant([1.0])), lambda net: net.op("Identity", "image")):
+        net = two_exits()
+        network = network_from_onnx(net.exit(build(net)).save(tmp_path))
+        assert network.workload == plain.workload
+        assert network.outputs == plain.outputs
+        assert "No layer computes 't10', so it is no exit." in network.notes
+    alone = Net()
+    alone.exit(alone.op("Identity", alone.constant([1.0])))
+    alone.conv(alone.input, 4, 3)
+    with pytest.raises(WorkloadError, match=r"no layer between its input and its outputs|must be computed by layers"):
+        workload_from_onnx(alone.save(tmp_path))
 
 
 def test_an_empty_graph_and_one_without_outputs_are_refused(tmp_path: Path) -> None:

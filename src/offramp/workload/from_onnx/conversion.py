@@ -77,4 +77,6 @@ def network_from_onnx(
         # The file decides which channels are analog; all others are digital.
         workload = workload.with_analog_channels(folded.analog_channels)
     plain = () if len(placed.exits) > 1 else ("The file has no early exits: its whole network is one stage.",)
-    return OnnxNetwork(workload.with_weight_densities(graph.weight_densities), placed.outputs, (*plain, *graph.notes))
+    return OnnxNetwork(
+        workload.with_weight_densities(graph.weight_densities), placed.outputs, (*plain, *placed.notes, *graph.notes)
+    )

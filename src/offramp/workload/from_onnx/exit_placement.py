@@ -22,11 +22,13 @@ class PlacedLayers:
         layers: Layers in order of execution: stage by stage, the branch last.
         exits: The layer that computes each exit, in the order in which samples may leave.
         outputs: The output of the file at each exit; several names, separated by commas, if one layer computes them.
+        notes: A sentence about outputs that are no exits.
     """
 
     layers: tuple[Layer, ...]
     exits: tuple[str, ...]
     outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def place_layers(graph: OnnxGraph, found: FoundLayers, path: Path, final: str | None = None) -> PlacedLayers:
@@ -46,9 +48,9 @@ def place_layers(graph: OnnxGraph, found: FoundLayers, path: Path, final: str | 
         The placed layers.
 
     Raises:
-        WorkloadError: An output is not computed from the input, or the final exit is unknown.
+        WorkloadError: No output is computed from the input, or the final exit is unknown.
     """
-    outputs = _outputs_of_exits(graph, found, path)
+    outputs, others = _outputs_of_exits(graph, found, path)
     leads_to = _leads_to(found.layers, tuple(outputs))
     last = _final_exit(found.layers, leads_to, outputs, path) if final is None else _named(final, outputs, path)
     exits = _exit_order(found.layers, leads_to, tuple(outputs), last)
@@ -60,22 +62,27 @@ def place_layers(graph: OnnxGraph, found: FoundLayers, path: Path, final: str | 
         role = Role.BRANCH if last not in targets or layer.name in classifier else Role.BACKBONE
         layers.append(Layer(layer.name, layer.shape, layer.inputs, min(stage_of[name] for name in targets), role))
     layers.sort(key=lambda layer: (layer.stage, layer.role is Role.BRANCH))
-    return PlacedLayers(tuple(layers), exits, tuple(", ".join(outputs[name]) for name in exits))
+    notes = (f"No layer computes {', '.join(repr(name) for name in others)}, so it is no exit.",) if others else ()
+    return PlacedLayers(tuple(layers), exits, tuple(", ".join(outputs[name]) for name in exits), notes)
 
 
-def _outputs_of_exits(graph: OnnxGraph, found: FoundLayers, path: Path) -> dict[str, list[str]]:
-    """The outputs that each exit layer computes, in the order of the file."""
+def _outputs_of_exits(graph: OnnxGraph, found: FoundLayers, path: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The outputs that each exit layer computes, in the order of the file, and those that no layer computes."""
     outputs: dict[str, list[str]] = {}
+    others: list[str] = []
     for output in graph.outputs:
         origin = found.origin.get(output)
         if origin is None or origin == GRAPH_INPUT:
-            raise WorkloadError(
-                f"Output '{output}' of '{path}' must be computed by layers from the input, but it is not."
-            )
-        outputs.setdefault(origin, []).append(output)
+            others.append(output)
+        else:
+            outputs.setdefault(origin, []).append(output)
+    if not outputs and others:
+        raise WorkloadError(
+            f"Output '{others[0]}' of '{path}' must be computed by layers from the input, but it is not."
+        )
     if not outputs:
         raise WorkloadError(f"'{path}' has no output.")
-    return outputs
+    return outputs, others
 
 
 def _leads_to(layers: tuple[FoundLayer, ...], exits: tuple[str, ...]) -> dict[str, set[str]]:
