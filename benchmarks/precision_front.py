@@ -20,6 +20,7 @@ from rich.table import Table
 from benchmarks.record import save_result
 from offramp.nn.lowering.lower import lower
 from offramp.numerics.dominance import non_dominated
+from offramp.objectives.fronts import Fronts, split_fronts
 from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import TerminalReporter
 from offramp.run.context import Context
@@ -37,11 +38,15 @@ WORST_ACCURACY = 0.9
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One search: its hypervolume in accuracy x pJ x cycles, and the points of its front."""
+    """One search: hypervolume in accuracy x pJ x cycles, the part beyond the static front, and the points of its front.
+
+    The part is None where it was not computed.
+    """
 
     arm: str
     seed: int
     hypervolume: float
+    beyond_static: float | None
     points: tuple[tuple[float, float, float], ...]
 
 
@@ -85,20 +90,23 @@ def reference(context: Context) -> tuple[float, float, float]:
     return WORST_ACCURACY, end.energy_to_exit_pj, end.latency_to_exit_cycles
 
 
-def front_of(arm: str, seed: int, epochs: int, evaluations: int) -> tuple[ParetoFront, tuple[float, float, float]]:
+def front_of(arm: str, seed: int, epochs: int, evaluations: int) -> tuple[ParetoFront, Fronts, tuple[float, ...]]:
+    """The front of all candidates, both fronts, and the point from which volumes are measured."""
     config = settings(arm, seed, epochs, evaluations)
     context = build_context(config, build_dataset(config, TerminalReporter()))
     train(context)
     study = Study(build_algorithm(context), context.evaluator)
     with TerminalReporter().task(f"Searching: {arm}, seed {seed}") as task:
         end = study.run(evaluations, config.search.batch, task, None)
-    return pareto_front(end.evaluations, context.objectives), reference(context)
+    early = [item for item in end.evaluations if not item.architecture.is_static]
+    fronts = split_fronts([*early, *study.static_candidates], context.objectives)
+    return pareto_front(end.evaluations, context.objectives), fronts, reference(context)
 
 
 def measure(arm: str, seed: int, epochs: int, evaluations: int) -> ArmResult:
-    front, point = front_of(arm, seed, epochs, evaluations)
+    front, fronts, point = front_of(arm, seed, epochs, evaluations)
     values = [(e.values["accuracy"], e.values["energy_pj"], e.values["latency_cycles"]) for e in front.evaluations]
-    return ArmResult(arm, seed, front.hypervolume(point), tuple(values))
+    return ArmResult(arm, seed, front.hypervolume(point), fronts.volume_beyond(point), tuple(values))
 
 
 def share_dominated(ours: ArmResult, theirs: ArmResult) -> float:
@@ -112,7 +120,9 @@ def kept(folder: Path, arm: str, seed: int, epochs: int, evaluations: int) -> Ar
     file = folder / f"{arm}-{seed}-{epochs}-{evaluations}.json"
     if file.exists():
         data = json.loads(file.read_text())
-        return ArmResult(arm, seed, data["hypervolume"], tuple((p[0], p[1], p[2]) for p in data["points"]))
+        return ArmResult(
+            arm, seed, data["hypervolume"], data.get("beyond_static"), tuple((p[0], p[1], p[2]) for p in data["points"])
+        )
     result = measure(arm, seed, epochs, evaluations)
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(vars(result)))
@@ -137,6 +147,7 @@ def main() -> None:
     for seed in range(options.seeds):
         volumes = {arm: results[arm, seed].hypervolume for arm in options.arms}
         row: dict[str, object] = {"seed": seed, "hypervolume": volumes}
+        row["beyond_static"] = {arm: results[arm, seed].beyond_static for arm in options.arms}
         row["ratio_to_neither"] = {arm: volume / max(volumes["neither"], 1e-9) for arm, volume in volumes.items()}
         if "both" in volumes:
             row["share_of_neither_dominated_by_both"] = share_dominated(results["both", seed], results["neither", seed])

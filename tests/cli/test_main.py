@@ -70,8 +70,12 @@ def test_list_without_a_kind_shows_the_kinds(offramp) -> None:  # type: ignore[n
 
 
 def test_front_as_json(offramp, finished_run: Path) -> None:  # type: ignore[no-untyped-def]
-    points = json.loads(offramp("front", finished_run, "--json").out)
+    fronts = json.loads(offramp("front", finished_run, "--json").out)
+    assert set(fronts) == {"early_exit", "static", "volume_beyond_static"}
+    assert fronts["volume_beyond_static"] >= 0.0
+    points = [*fronts["early_exit"], *fronts["static"]]
     assert points
+    assert all(point["architecture"]["exits"] == [] for point in fronts["static"])
     for point in points:
         assert 0 <= point["validation_accuracy"] <= 1
         assert sum(point["exit_rates"]) == pytest.approx(1)
