@@ -37,6 +37,25 @@ class Careless:
         self._gave_up = not any(evaluation.feasible for evaluation in evaluations)
 
 
+class OnlyTheLargest(Careless):
+    """Proposes one network and ends."""
+
+    def ask(self, count: int) -> list[Architecture]:
+        asked = [] if self._gave_up else [self._space.max_architecture()]  # type: ignore[attr-defined]
+        self._gave_up = True
+        return asked
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        pass
+
+
+def test_an_algorithm_that_finds_little_of_a_table_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    list(ALGORITHMS)
+    monkeypatch.setitem(ALGORITHMS._items, "largest", AlgorithmFactory("", OnlyTheLargest))
+    with pytest.raises(AssertionError, match="largest misses 100% of the true front after 1 candidates"):
+        search_conformance.check_table("largest")
+
+
 @pytest.mark.parametrize(
     ("check", "fault"),
     [
@@ -44,6 +63,7 @@ class Careless:
         (search_conformance.check_replay, "others"),
         (search_conformance.check_survives, "stops proposing when nothing is feasible"),
         (search_conformance.check_exhausts, "known candidates"),
+        (search_conformance.check_table, "finds something else on a table"),
     ],
 )
 def test_the_checks_catch_a_careless_algorithm(

@@ -1,6 +1,8 @@
 """Sound files to start from, small and different for every format."""
 
+import io
 import shutil
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from tests.data.readers.test_parquet import structs
 from tests.data.samples import random_images, write_class_folders
 from tests.hardware import samples
 from tests.hardware.formats.test_stream_yaml import stream
+from tests.tabular.toy_tables import write_toy_table
 from tests.workload.from_onnx import onnx_samples
 from tests.workload.from_onnx.batch.test_sample_shapes import time_first
 from tests.workload.from_onnx.onnx_samples import workload_from_onnx
@@ -77,6 +80,29 @@ def parquet(folder: Path) -> None:
 
 def npz(folder: Path) -> None:
     np.savez_compressed(folder / "data.npz", x_train=random_images(_NUM_IMAGES, (8, 8, 3)), y_train=_labels())
+
+
+def table(folder: Path) -> None:
+    write_toy_table(folder / "table.npz")
+
+
+def table_header(folder: Path) -> None:
+    """The header of a table as text, beside the table; `pack_table` puts it back."""
+    table(folder)
+    with zipfile.ZipFile(folder / "table.npz") as archive:
+        content = np.load(io.BytesIO(archive.read("header.npy"))).tobytes()
+    (folder / "header.json").write_bytes(content)
+
+
+def pack_table(folder: Path) -> None:
+    """Replace the header of a table by the content of ``header.json``."""
+    header = io.BytesIO()
+    np.save(header, np.frombuffer((folder / "header.json").read_bytes(), np.uint8))
+    with zipfile.ZipFile(folder / "table.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "table.npz", "w") as archive:
+        for name, content in {**members, "header.npy": header.getvalue()}.items():
+            archive.writestr(name, content)
 
 
 def image_folder(folder: Path) -> None:

@@ -149,6 +149,27 @@ def _manifest(folder: Path) -> None:
     parse_manifest((folder / "manifest.json").read_bytes())
 
 
+def _table(folder: Path) -> None:
+    """What `offramp table show` and a search on a table read."""
+    from offramp.tabular.benchmark_table import Table
+
+    table = Table.load(folder / "table.npz")
+    rng = np.random.default_rng(0)
+    for backbone in table.backbones[:4]:
+        table.layers(backbone)
+        table.test(table.evaluate(backbone))
+    for _ in range(4):
+        table.evaluate(table.space.sample(rng))
+    table.search("nsga2", evaluations=5)
+    table.close()
+
+
+def _table_header(folder: Path) -> None:
+    """A table whose checksums agree with whatever its header says."""
+    seeds.pack_table(folder)
+    _table(folder)
+
+
 def _copy(source: Path, name: str) -> Callable[[Path], None]:
     def prepare(folder: Path) -> None:
         if source.is_dir():
@@ -204,6 +225,8 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("onnx optimized", seeds.onnx_graph, ("model.onnx",), _onnx("optimized")),
         Target("parquet", seeds.parquet, ("data/train.parquet",), _dataset("data")),
         Target("npz", seeds.npz, ("data.npz",), _dataset("data.npz")),
+        Target("table", seeds.table, ("table.npz",), _table),
+        Target("table header", seeds.table_header, ("header.json",), _table_header, is_text=True),
         Target("image folder", seeds.image_folder, ("images/a/000.png", "images/b/001.png"), _dataset("images")),
         Target("cifar binary", seeds.cifar, ("cifar-10-binary.tar.gz",), _dataset("cifar-10-binary.tar.gz")),
         Target("svhn", seeds.svhn, ("train_32x32.mat",), _dataset("train_32x32.mat")),

@@ -129,6 +129,7 @@ def search_on_table(file: str, changes: Mapping[str, object], config: Config, ot
             f"out; these are used: {', '.join(_USED[:-2])}, and a budget of evaluations."
         )
     from offramp.files.safe_console import SafeConsole
+    from offramp.objectives.fronts import as_what_it_is, split_fronts
     from offramp.objectives.parse import parse_constraints, parse_objectives
     from offramp.report.terminal.run_tables import evaluations_table
     from offramp.tabular.benchmark_table import Table
@@ -148,6 +149,14 @@ def search_on_table(file: str, changes: Mapping[str, object], config: Config, ot
     console.print(evaluations_table(found.front.evaluations, objectives))
     count = len(found.evaluations)
     console.print(f"{found.algorithm}: {count} candidates in {found.seconds:.2f} s", highlight=False, markup=False)
+    networks = [*map(as_what_it_is, found.evaluations), *table.statics()]
+    beyond = split_fronts(networks, objectives).beyond_static
+    console.print(
+        f"Early exits: no static network of the table equals or beats {len(beyond)} of the early-exit networks found",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     if table.constraints:
         console.print("Regret: not known with constraints", highlight=False, markup=False)
     else:

@@ -114,7 +114,7 @@ def write_context_table(
     if len(context.supernet.links):
         raise TableError(
             "A table must have one set of logits per exit, but the exits of this run reuse those of earlier exits. "
-            "Make the table of a run without that."
+            "Make the table of a run with space.exit_reuse=none."
         )
     space = table_space(context.space, options.backbones)
     dataset, seed = context.dataset, context.config.seed

@@ -1,0 +1,64 @@
+"""`offramp table` and `offramp search --table`: sentences for people, and nothing that has no effect is accepted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from offramp.tabular.benchmark_table import Table
+
+
+def offramp(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "offramp", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+
+
+def test_a_search_on_the_shipped_table_says_what_it_missed() -> None:
+    done = offramp(
+        "search", "--table", "digits", "--algorithm", "random", "--budget", "30", "--objective", "accuracy,macs"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Table digits of digits: 32 backbones, 359 validation and 359 test samples" in done.stdout
+    assert "random: 30 candidates in " in done.stdout
+    assert "Early exits: no static network of the table equals or beats " in done.stdout
+    assert " % of the hypervolume of the true front, which has " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "digits"), "so data.source would have no effect"),
+        (("--run", "x", "--quiet"), "so --run, --quiet would have no effect"),
+        (("--budget", "30s"), "so a budget of time would have no effect"),
+        (("--accelerator", "tpu"), "The table is for edge-tpu-quad, "),
+        (("--constraint", "memory_use<=1"), "A table knows the metrics accuracy, "),
+        (("--objective", "macro_f1,macs"), "got macro_f1"),
+    ],
+)
+def test_what_has_no_effect_on_a_table_is_refused(arguments: tuple[str, ...], message: str) -> None:
+    done = offramp("search", "--table", "digits", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_table_says_what_it_is_of() -> None:
+    done = offramp("table", "show", "digits")
+    assert done.returncode == 0, done.stderr
+    for text in ("Licence: CC-BY-4.0", "Origin: made by offramp ", "Costs on: edge-tpu-quad, ", "Logits of 8 bits"):
+        assert text in done.stdout
+
+
+def test_the_table_of_a_run(finished_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "small.npz"
+    done = offramp("table", "make", finished_run, "--output", target, "--backbones", 1, "--samples", 50, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "Licence: CC0-1.0" in done.stdout
+    table = Table.load(target)
+    assert (len(table.backbones), table.header.validation_samples) == (1, 50)
+    (tmp_path / "notes.txt").write_text("mine")
+    done = offramp("table", "make", finished_run, "--output", tmp_path / "notes.txt")
+    assert done.returncode == 2
+    assert "only one named *.npz would be replaced" in done.stderr
+    assert offramp("table", "make", finished_run, "--bits", 12).returncode == 2
