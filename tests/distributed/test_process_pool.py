@@ -12,6 +12,7 @@ import pytest
 
 from offramp.distributed.executor import Job, Reply
 from offramp.distributed.process_pool import ProcessPool
+from offramp.distributed.worker_process import WorkerProcess
 from offramp.errors import WorkerError
 from tests.distributed.handlers import worker_folder
 
@@ -40,7 +41,9 @@ def test_jobs_are_done_and_what_goes_wrong_is_said(pool: ProcessPool, tmp_path: 
     assert first.payload.startswith("a from ")
     assert first.error is None
     assert first.worker == f"process {first.payload.split()[-1]}"
-    assert ask(pool, "raise red").error == "KeyError: 'red'"
+    failed = ask(pool, "raise red")
+    assert failed.error == "KeyError: 'red'"
+    assert 0 <= failed.seconds < 60
     assert (ask(pool, "memory").error or "").startswith(("MemoryError", "OverflowError"))
     assert ask(pool, "noise b").payload == first.payload.replace("a", "b", 1)
     seen: list[tuple[float, str]] = []
@@ -70,6 +73,19 @@ def test_a_job_that_kills_its_worker_fails_after_three_tries(pool: ProcessPool, 
     assert killed.error == "its worker ended by SIGKILL, perhaps for lack of memory, in 3 of 3 tries"
     assert ask(pool, "exit").error == "its worker ended with exit code 7; its last words: I give up, in 3 of 3 tries"
     assert ask(pool, "echo a").error is None
+
+
+@pytest.mark.parametrize("message", [{"payload": ["a"]}, {"payload": "a", "error": 3}])
+def test_a_worker_that_answers_with_something_else_than_a_reply_is_replaced(
+    message: dict[str, object], pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ask(pool, "echo a").payload
+    real, answers = WorkerProcess._receive, [message]
+    monkeypatch.setattr(WorkerProcess, "_receive", lambda self, end: answers.pop() if answers else real(self, end))
+    second = ask(pool, "echo a").payload
+    assert answers == []
+    assert second.startswith("a from ")
+    assert second != first
 
 
 def test_a_worker_that_is_lost_is_no_fault_of_the_job(pool: ProcessPool) -> None:

@@ -193,6 +193,8 @@ def test_a_network_of_narrow_weights_gets_a_copy_in_8_bits_beside_its_bundle(tmp
         "cost__branch_weight_bits": 4,
         "train__epochs": 1,
         "search__evaluations": 4,
+        "search__batch": 4,
+        "fine_tune__reference": False,
         "fine_tune__picks": ("knee",),
     }
     result = search(small_config(**changes), run=tmp_path / "run")

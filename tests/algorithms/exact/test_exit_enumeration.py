@@ -7,7 +7,7 @@ import pytest
 from pymoo.indicators.hv import HV
 
 from offramp.algorithms.exact.exit_enumeration import NONE, Enumeration, Outcomes
-from offramp.algorithms.exact.exit_solver import cost_columns, operating_points, solve
+from offramp.algorithms.exact.exit_solver import Solution, cost_columns, operating_points, solve
 from offramp.algorithms.exact.exit_table import METRICS, ExitTable, count_bits, pack_bits
 from offramp.objectives.evaluation import Constraint, Objective
 from tests.algorithms.exact.exit_tables import brute_force, toy_table
@@ -147,3 +147,9 @@ def test_the_front_looks_at_every_cost_that_is_named() -> None:
     objectives = (Objective("accuracy", "maximize"), Objective("energy_pj", "minimize"))
     assert cost_columns(objectives, (Constraint("macs", "<=", 3.0),)) == (1, 2)
     assert [METRICS[c] for c in cost_columns(objectives[:1], ())] == ["energy_delay_product_j_cycles"]
+
+
+def test_a_backbone_that_no_exit_fits_is_its_only_candidate() -> None:
+    table = toy_table(0, 1, 20, shared=False)
+    assert table.options == ()
+    assert solve(table, 2, (0.0, 0.01), (2,)) == Solution((table.backbone,), complete=True)

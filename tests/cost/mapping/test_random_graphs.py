@@ -24,7 +24,7 @@ from offramp.workload.layer import Op
 from tests.cost.mapping.optimized.checker import faults
 from tests.workload.from_onnx.onnx_samples import Net, save, workload_from_onnx
 
-QUIET = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+QUIET = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 KINDS = (
     *("plain", "point", "deep", "grouped", "dilated", "strided", "normed", "clipped", "hard_swish", "pool"),
     *("residual", "concat", "gate", "excite"),

@@ -23,7 +23,7 @@ from tests.cost.mapping.optimized.test_mapping_steps import two_stages
 
 # All models share the prices of layers.
 ENGINE = CachedEngine(NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1), None)
-RELAXED = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+RELAXED = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 ACCELERATORS = {
     "quad": quad(),

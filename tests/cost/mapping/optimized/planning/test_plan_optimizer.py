@@ -22,7 +22,7 @@ from tests.cost.mapping.optimized.networks import branch, conv, networks, quad, 
 
 PRICER = BlockPricer([NativeEngine(goal="energy_delay_product", loma_lpf_limit=4, num_spatial_mappings=1)])
 MOST_PLANS = 100
-QUIET = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+QUIET = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 def run_to_the_end(simulator: PlanSimulator) -> None:
