@@ -221,12 +221,12 @@ def main() -> None:
     parser.add_argument("--name", default=None, help="name of the table (default: that of the data)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--only", default="", help="only variants whose name contains this")
+    parser.add_argument("--only", default="", help="only variants whose name contains one of these, with commas")
     parser.add_argument("--set", action="append", default=[], help="a setting for all variants: NAME=VALUE (JSON)")
     parser.add_argument("--folder", default="runs/exit_training")
     arguments = parser.parse_args()
     figures = {}
-    for variant in (item for item in VARIANTS if arguments.only in item.name):
+    for variant in (item for item in VARIANTS if any(part in item.name for part in arguments.only.split(","))):
         rows = [measure(variant, seed, arguments) for seed in range(arguments.seeds)]
         mean, half = mean_and_interval([row["volume"] for row in rows])
         by_class, half_by_class = mean_and_interval([row["volume_by_class"] for row in rows])

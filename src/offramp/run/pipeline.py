@@ -39,6 +39,7 @@ from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.evaluators.recorded_solver import RecordedSolver, SolvedCandidates
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
 from offramp.run.evaluators.remote_solver import RemoteSolver
+from offramp.run.finishing.candidate_trials import remaining_front, try_candidates
 from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
 from offramp.run.finishing.remote_finishing import RemoteFinishing
 from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
@@ -155,7 +156,10 @@ class Pipeline:
         reference: StaticReference | None = None
         if not interrupted:
             try:
-                for result in self._finish_all(finisher, front):
+                trials = try_candidates(context, front, self.store, self.reporter)
+                self._remarks = (*self._remarks, *trials.notes)
+                left = remaining_front(trials, front, len(self.config.fine_tune.picks))
+                for result in self._finish_all(finisher, left):
                     if isinstance(result, StaticReference):
                         reference = result
                     else:

@@ -37,6 +37,11 @@ class FineTuneConfig(Section):
         default=False,
         description="Whether exits that do not pay for their branches are removed from a trained network.",
     )
+    contenders: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0,
+        description="Members of the front that are trained for a short time before picks are made among the best of "
+        "them, by successive halving (default: 0, none).",
+    )
     picks: tuple[str, ...] = Field(
         default=("knee", "most_accurate", "cheapest"),
         description='Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds ("macs<=2M").',
@@ -60,6 +65,16 @@ class FineTuneConfig(Section):
     def _pruning_needs_training(self) -> "FineTuneConfig":
         if self.weight_density is not None and self.epochs == 0:
             raise ValueError("weight_density prunes while networks are fine-tuned, which needs epochs of at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _trials_need_rules(self) -> "FineTuneConfig":
+        if self.contenders and self.epochs == 0:
+            raise ValueError("contenders are trained, which needs epochs of at least 1")
+        if self.contenders and any(rule.strip().isdecimal() for rule in self.picks):
+            raise ValueError(
+                "contenders change the front, so that numbers pick nothing: use rules or bounds in `picks`"
+            )
         return self
 
     @model_validator(mode="after")

@@ -108,6 +108,8 @@ class KeywordSettings(TypedDict, total=False):
             reference (all exits).
         fine_tune__early_exit_weight: Weight of the loss of each early exit, relative to that of the final exit.
         fine_tune__drop_exits: Whether exits that do not pay for their branches are removed from a trained network.
+        fine_tune__contenders: Members of the front that are trained for a short time before picks are made among the
+            best of them, by successive halving (default: 0, none).
         fine_tune__picks: Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds
             ("macs<=2M").
         fine_tune__guarantee: Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95 (default:
@@ -215,6 +217,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__teacher: Literal["final_exit", "later_exits", "reference"]
     fine_tune__early_exit_weight: float
     fine_tune__drop_exits: bool
+    fine_tune__contenders: int
     fine_tune__picks: tuple[str, ...] | list[str]
     fine_tune__guarantee: str | None
     fine_tune__guarantee_measure: str

@@ -63,6 +63,11 @@ def check_settings(config: Config) -> Accelerator:
         check_target_ready(DEPLOYMENT_TARGETS.get(target))
     _check_analog(config, accelerator)
     _check_exit_reuse(config)
+    if config.fine_tune.contenders and config.budget.seconds is not None:
+        raise ConfigError(
+            "fine_tune.contenders are trained for a share of the epochs of fine-tuning, which a time budget leaves "
+            "open. Leave the contenders out, or give a budget as a number of evaluations, such as --budget 200."
+        )
     _check_pruning(config, accelerator)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = fixed_precisions(config)

@@ -17,7 +17,7 @@ from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLog, Tra
 def fine_tune(
     context: Context,
     network: EarlyExitNetwork,
-    weights: Path,
+    weights: Path | None,
     task: Task,
     deadline: Deadline | None,
     *,
@@ -29,7 +29,7 @@ def fine_tune(
     Args:
         context: The parts of the run.
         network: The network; it is trained in place.
-        weights: The file that its weights are written to after each epoch.
+        weights: The file that its weights are written to after each epoch; None = no file.
         task: Receives the progress.
         deadline: When training must end; None = after the number of epochs of the settings.
         resume: Whether training continues from the file, if there is one.
