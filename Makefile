@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-sessions test-environments bench docs clean
+.PHONY: demo test test-slow test-sessions test-environments bench docs wheel audit clean
 
 demo: $(STAMP)
 	$(BIN)/offramp search --run runs/demo --overwrite
@@ -34,8 +34,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
 
+# The wheel, with a CycloneDX list of components in it and beside it.
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	$(BIN)/python -m release.wheel_components dist
+
+# Known faults of the installed packages; says so where the public list cannot be reached.
+audit: $(STAMP)
+	$(BIN)/python -m release.audit
+
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
 clean:
-	rm -rf $(VENV) .environments
+	rm -rf $(VENV) .environments .audit dist

@@ -21,5 +21,11 @@ def test_each_claim_names_a_test_that_exists() -> None:
                 assert function in _functions(_ROOT / path), f"{path}::{function}, named for: {claim}"
 
 
+def test_the_page_promises_no_channel_and_no_time_that_nobody_confirmed() -> None:
+    text = " ".join((_ROOT / "SECURITY.md").read_text().split())
+    assert not re.search(r"within \d+ (days|hours)|which is private", text)
+    assert "no promised time of answer" in text
+
+
 def _functions(path: Path) -> set[str]:
     return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}

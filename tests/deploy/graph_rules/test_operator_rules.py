@@ -158,6 +158,7 @@ CASES |= {
         Case((4, 7, 5), constants=(None, np.float32([1, 1, 0.7, 1.3])), attributes={"mode": "linear"}),
         Case((4, 7, 5), constants=(None, np.float32([0.33, 2.9])), attributes={"mode": "cubic", "axes": [2, 3]}),
         Case(constants=(None, None, ints(9, 4)), attributes={"mode": "linear", "axes": [2, -1]}),
+        Case(constants=(None, None, ints(9, 4)), attributes={"mode": "linear", "axes": [2, 3], "antialias": 1}),
         Case((4, 9), constants=(None, np.float32([1, 1, 2])), attributes={"mode": "linear"}),
     ],
     "ConvTranspose": [

@@ -43,9 +43,10 @@ def _resized(call: OperatorCall) -> OperatorResult:
     changed = sum(size != before for size, before in zip(shape, source.shape, strict=True))
     result = TensorFacts(source.element, tuple(shape))
     reads = _READS[call.attributes.get("mode", "nearest")] ** changed
-    # Runtimes may resize one axis after the other.
+    # Runtimes may resize one axis after the other. Against aliasing, each value of the input is read as often.
+    values = result.count + (source.count if call.integer("antialias", 0) else 0)
     scratch = max(result.count, source.count) * _FLOAT_BYTES
-    return OperatorResult((result,), result.count * reads, scratch)
+    return OperatorResult((result,), values * reads, scratch)
 
 
 def _conv_transpose(call: OperatorCall) -> OperatorResult:
@@ -122,6 +123,7 @@ RESAMPLING_RULES: dict[str, OperatorRule] = {
         (3, 4),
         1,
         {
+            "antialias": "int",
             "axes": "ints",
             "coordinate_transformation_mode": frozenset(
                 {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"}
