@@ -53,6 +53,9 @@ class TableEvaluator:
     def table(self, backbone: Architecture) -> ExitTable:
         return self._table
 
+    def statics(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+        return ()
+
     def evaluate(self, architecture: Architecture) -> Evaluation:
         table = self._table
         places = [table.options.index(choice) for choice in architecture.exits]

@@ -63,7 +63,7 @@ class JudgesStatics(Protocol):
 
     @property
     def statics(self) -> tuple[Evaluation, ...]:
-        """The evaluations of these networks so far."""
+        """The evaluations of these networks so far, new ones at the end."""
         ...
 
 

@@ -135,9 +135,8 @@ class Evaluation:
         violations: relative violation of each constraint, 0 where it holds.
         details: measurements behind the values; None if the evaluation failed.
         error: the reason of a failure.
-        statics: evaluations of static networks that came along: for an early-exit network, one per exit in order, each
-            of the static network that ends there (`offramp.space.cut_networks.static_at`); none where the evaluator
-            gives none.
+        statics: evaluations of static networks that came along: for an early-exit network, those that end at its exits
+            (`offramp.space.cut_networks.static_at`), the one at which nearly all samples leave among them.
     """
 
     architecture: Architecture

@@ -11,6 +11,7 @@ from offramp.numerics.dominance import covered
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import ParetoFront, pareto_front, values_to_minimize
 from offramp.objectives.picking import check_rule, pick
+from offramp.space.architecture import ExitChoice
 
 STATIC_SHARE = 0.99
 """A network is static if a larger share of the validation samples than this leaves at one exit."""
@@ -22,19 +23,41 @@ def as_what_it_is(evaluation: Evaluation) -> Evaluation:
     It is static in effect if more than `STATIC_SHARE` of the validation samples leave at one exit.
 
     Args:
-        evaluation: Any evaluation; its `statics` must be those of its exits.
+        evaluation: Any evaluation.
 
     Returns:
-        The evaluation of the static network that ends at that exit, or the evaluation as it is; without `statics`.
+        The one of its `statics` that ends at that exit, or the evaluation as it is; without `statics`.
     """
-    found = evaluation
-    if evaluation.details is not None and not evaluation.architecture.is_static and evaluation.statics:
-        rates = evaluation.details.profile.rates
-        busiest = max(range(len(rates)), key=rates.__getitem__)
-        static = evaluation.statics[busiest]
-        if rates[busiest] > STATIC_SHARE and static.status is Status.COMPLETE:
-            found = static
-    return replace(found, statics=())
+    return replace(static_in_effect(evaluation) or evaluation, statics=())
+
+
+def static_in_effect(evaluation: Evaluation) -> Evaluation | None:
+    """Find the static network that an early-exit network is in effect.
+
+    Args:
+        evaluation: Any evaluation.
+
+    Returns:
+        The one of its `statics` that ends where more than `STATIC_SHARE` of the validation samples leave; None if they
+        leave at several exits, or there is no complete evaluation of that static network.
+    """
+    architecture = evaluation.architecture
+    if evaluation.details is None or architecture.is_static:
+        return None
+    rates = evaluation.details.profile.rates
+    busiest = max(range(len(rates)), key=rates.__getitem__)
+    if rates[busiest] <= STATIC_SHARE:
+        return None
+    end = (*architecture.exits, architecture.head)[busiest]
+    for static in evaluation.statics:
+        if static.status is Status.COMPLETE and _place(static.architecture.head) == _place(end):
+            return static
+    return None
+
+
+def _place(end: ExitChoice | None) -> ExitChoice | None:
+    """Tap and branch of an exit; bit widths are those of the architecture where the exit is the head."""
+    return end and replace(end, precision=None)
 
 
 @dataclass(frozen=True)

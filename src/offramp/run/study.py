@@ -114,6 +114,7 @@ class Study:
         self._on_evaluation = on_evaluation
         self._batches: list[_Batch] = []
         self._statics: dict[Architecture, Evaluation] = {}
+        self._num_judged = 0
         self._num_done = 0
         self._num_failed = 0
 
@@ -240,6 +241,8 @@ class Study:
             [replace(item, architecture=batch.asked[position]) for position, item in sorted(batch.done.items())]
         )
         if isinstance(self.algorithm, JudgesStatics):
-            statics = self._new_statics(self.algorithm.statics)
+            judged = self.algorithm.statics
+            statics = self._new_statics(judged[self._num_judged :])
+            self._num_judged = len(judged)
             if self.store is not None and statics:
                 self.store.append_statics(statics)

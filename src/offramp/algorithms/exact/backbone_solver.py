@@ -1,13 +1,14 @@
 """Solvers of backbones: what the outer search of `exact` asks for, in this process or by workers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from offramp.algorithms.exact.exit_solver import cost_columns, solve
 from offramp.algorithms.exact.exit_table import ExitTables
 from offramp.algorithms.space_restriction import HasExitChoices
 from offramp.objectives.evaluation import Constraint, Evaluation, Objective, Status
+from offramp.objectives.fronts import static_in_effect
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import SearchSpace
 
@@ -20,10 +21,12 @@ class BackboneSolution:
         evaluations: Their complete evaluations: the backbone without exits, then the most accurate first. Empty where
             none could be evaluated.
         complete: Whether no network of the front can be missing.
+        statics: Evaluations of the static networks of the backbone: cut at every tap with every branch, and as it is.
     """
 
     evaluations: tuple[Evaluation, ...]
     complete: bool = True
+    statics: tuple[Evaluation, ...] = ()
 
 
 class BackboneSolver(Protocol):
@@ -91,8 +94,15 @@ class TableSolver:
         if table is None or not isinstance(self._space, HasExitChoices):
             return None
         found = solve(table, self._space.max_exits, self._space.accuracy_drops, self._columns)
-        judged = [self._tables.evaluate(candidate) for candidate in found.candidates]
-        return BackboneSolution(tuple(item for item in judged if item.status is Status.COMPLETE), found.complete)
+        judged = [_with_few_statics(self._tables.evaluate(candidate)) for candidate in found.candidates]
+        complete = tuple(item for item in judged if item.status is Status.COMPLETE)
+        return BackboneSolution(complete, found.complete, self._tables.statics(backbone))
+
+
+def _with_few_statics(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with the static network that it is in effect alone; the solution has all of them once."""
+    static = static_in_effect(evaluation)
+    return replace(evaluation, statics=() if static is None else (static,))
 
 
 @runtime_checkable

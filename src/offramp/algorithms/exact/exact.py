@@ -78,6 +78,7 @@ class Exact:
         self._solved: dict[Architecture, tuple[Evaluation, ...]] = {}
         self._front: ParetoFront = pareto_front([], objectives)
         self._num_incomplete = 0
+        self._statics: tuple[Evaluation, ...] = ()
 
     def use_solver(self, solver: BackboneSolver) -> None:
         """Solve backbones with this solver; call it before the first `ask`."""
@@ -91,6 +92,11 @@ class Exact:
         if self._num_incomplete:
             return (_INCOMPLETE.format(some=self._num_incomplete, all=len(self._solved)),)
         return ()
+
+    @property
+    def statics(self) -> tuple[Evaluation, ...]:
+        """The evaluations of the static networks of all solved backbones."""
+        return self._statics
 
     def ask(self, count: int) -> list[Architecture]:
         """Propose up to ``count`` new architectures; none once all backbones are solved and their fronts proposed.
@@ -134,6 +140,7 @@ class Exact:
         found = () if solution is None else solution.evaluations
         self._num_incomplete += solution is not None and not solution.complete
         self._solved[backbone] = found
+        self._statics += () if solution is None else solution.statics
         if not found:
             # The evaluation of the backbone states what is wrong with it.
             return [backbone]

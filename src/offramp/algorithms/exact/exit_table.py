@@ -92,6 +92,17 @@ class ExitTables(Protocol):
         """
         ...
 
+    def statics(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+        """Evaluate the static networks of a backbone: cut at every tap with every branch, and as it is.
+
+        Args:
+            backbone: The backbone, without early exits.
+
+        Returns:
+            Their evaluations; none if the backbone cannot be evaluated.
+        """
+        ...
+
 
 def pack_bits(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """Pack flags into words.
