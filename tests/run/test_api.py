@@ -167,7 +167,7 @@ def test_resume_needs_a_run() -> None:
 
 def test_a_candidate_that_two_rules_pick_is_finished_once(finished_run: Path) -> None:
     result = search(run=finished_run, resume=True)
-    twice = select(result.front, ["most_accurate", "most_accurate"])
+    twice = select(result.fronts, ["most_accurate", "most_accurate"])
     assert [type(s) for s in twice] == [Selection]
     assert len(twice) == 1
 

@@ -18,7 +18,7 @@ from offramp.exits.class_offsets import ClassOffsets, fit_class_offsets
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet, fewest_samples
-from offramp.exits.score_thresholds import NEVER, ThresholdGrid, score_curve, score_samples
+from offramp.exits.score_thresholds import ALWAYS, NEVER, ThresholdGrid, score_curve, score_samples
 from offramp.exits.threshold_combinations import ScoredSamples
 
 # Policies more cautious than the first of the trade-off curve, so that one unlucky test does not end everything.
@@ -63,6 +63,7 @@ def certified_policies(
     by_class: bool = False,
     seen: NDArray[np.bool_] | None = None,
     grid: ThresholdGrid | None = None,
+    others: Sequence[NDArray[np.floating]] = (),
 ) -> tuple[CertifiedPolicy, ...]:
     """Find policies that keep a bound on the accuracy drop.
 
@@ -82,6 +83,8 @@ def certified_policies(
         seen: Marks samples that had a part in choosing the network, (samples,): they go to the first half as far as it
             has room. None for none.
         grid: Which thresholds are tried; None for the default grid.
+        others: Logits (samples, classes) per exit of samples that the bound is not about: exits that they use stay as
+            they are. Empty for none.
 
     Returns:
         The policies, from the one that never leaves early to the cheapest that could be certified.
@@ -110,8 +113,13 @@ def certified_policies(
     found = [promise.of((NEVER,) * (len(logits) - 1), "never_exit", 0.0)]
     if not len(ordering):
         return tuple(found)
-    held_back = _part(everything, testing)
-    for candidate in _sequence(_part(everything, ordering), len(testing), target.epsilon, grid):
+    held_back, users = _part(everything, testing), everything.scores[:, ordering]
+    if len(others):
+        scaled = calibrated(others, temperatures) if temperatures else others
+        nobody = np.zeros(len(others[0]), dtype=np.int64)
+        scored = score_samples(scaled, nobody, costs, measure, class_offsets=offsets)
+        users = np.concatenate([users, scored.scores], axis=1)
+    for candidate in _sequence(_part(everything, ordering), users, len(testing), target.epsilon, grid):
         counts = _observe(held_back, candidate.thresholds).counts
         if candidate.test.p_value(counts, target.epsilon) > target.delta:
             break
@@ -162,24 +170,38 @@ def _part(samples: ScoredSamples, rows: NDArray[np.intp]) -> ScoredSamples:
 
 
 def _observe(samples: ScoredSamples, thresholds: tuple[float, ...]) -> _Observed:
-    taken = np.full(samples.num_samples, len(thresholds), dtype=np.intp)
-    for index in range(len(thresholds) - 1, -1, -1):
-        taken[samples.scores[index] >= thresholds[index]] = index
+    taken = _taken(samples.scores, thresholds)
     losses = samples.correct[-1] - samples.correct[taken, np.arange(samples.num_samples)]
     counts = LossCounts(int((losses == 1).sum()), int((losses == -1).sum()), samples.num_samples)
     return _Observed(counts, float(samples.costs[taken].mean()))
 
 
+def _taken(scores: NDArray[np.float64], thresholds: tuple[float, ...]) -> NDArray[np.intp]:
+    """The exit at which each sample leaves, from scores (exits, samples)."""
+    taken = np.full(scores.shape[1], len(thresholds), dtype=np.intp)
+    for index in range(len(thresholds) - 1, -1, -1):
+        taken[scores[index] >= thresholds[index]] = index
+    return taken
+
+
 def _sequence(
-    ordering: ScoredSamples, num_testing: int, epsilon: float, grid: ThresholdGrid | None
+    ordering: ScoredSamples,
+    users: NDArray[np.float64],
+    num_testing: int,
+    epsilon: float,
+    grid: ThresholdGrid | None,
 ) -> list[_Candidate]:
     """Candidates from cautious to cheap, with their tests, settled without the samples they are tested on.
 
     The trade-off curve is reduced to the candidates that no cheaper one is expected to outdo in the test. Before them
-    come ever more cautious forms of the first.
+    come ever more cautious forms of the first. Exits at which none of the ``users`` leaves are closed, and the last one
+    that is used is open to all, so that nothing that is tested depends on a part of the network that nobody needs.
     """
     never = float(ordering.costs[-1])
-    curve = [_candidate(ordering, point.thresholds, num_testing, epsilon) for point in score_curve(ordering, grid)]
+    curve = [
+        _candidate(ordering, _without_unused(users, point.thresholds), num_testing, epsilon)
+        for point in score_curve(ordering, grid)
+    ]
     curve.sort(key=lambda item: (item.expected_p_value, item.cost))
     front: list[_Candidate] = []
     for item in curve:
@@ -188,7 +210,12 @@ def _sequence(
     if not front:
         return []
     cautious = [
-        _candidate(ordering, _more_cautious(ordering, front[0].thresholds, share), num_testing, epsilon)
+        _candidate(
+            ordering,
+            _without_unused(users, _more_cautious(ordering, front[0].thresholds, share)),
+            num_testing,
+            epsilon,
+        )
         for share in _CAUTIOUS_SHARES
     ]
     return [item for item in cautious if front[0].cost < item.cost < never] + front
@@ -206,6 +233,15 @@ def _candidate(ordering: ScoredSamples, thresholds: tuple[float, ...], num_testi
     p_values = [test.p_value(expected, epsilon) for test in tests]
     best = int(np.argmin(p_values))
     return _Candidate(thresholds, tests[best], p_values[best], observed.cost)
+
+
+def _without_unused(users: NDArray[np.float64], thresholds: tuple[float, ...]) -> tuple[float, ...]:
+    counts = np.bincount(_taken(users, thresholds), minlength=len(thresholds) + 1)
+    last = int(np.flatnonzero(counts)[-1])
+    return tuple(
+        ALWAYS if index == last else (threshold if counts[index] else NEVER)
+        for index, threshold in enumerate(thresholds)
+    )
 
 
 def _more_cautious(ordering: ScoredSamples, thresholds: tuple[float, ...], share: float) -> tuple[float, ...]:

@@ -13,6 +13,8 @@ from offramp.exits.threshold_combinations import ScoredSamples, evaluate_combina
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""
+ALWAYS = -1.0
+"""A threshold that every confidence reaches."""
 
 
 @dataclass(frozen=True)

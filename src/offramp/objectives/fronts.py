@@ -80,6 +80,10 @@ class Fronts:
         if not all(item.architecture.is_static for item in self.static):
             raise ValueError("the front of static networks must hold no early-exit one.")
 
+    def __len__(self) -> int:
+        """Number of networks on both fronts."""
+        return len(self.early_exit) + len(self.static)
+
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives of both fronts."""

@@ -1,7 +1,7 @@
 """Choice of a member of a Pareto front by a named rule, an index, or a bound."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,9 +156,29 @@ def _value(evaluation: Evaluation, metric: str) -> float:
     return evaluation.values[metric]
 
 
+def cost_of(values: Mapping[str, float], objectives: Sequence[Objective]) -> float:
+    """The cost by which rules pick and networks are matched.
+
+    Args:
+        values: Metrics of a network.
+        objectives: The objectives of the search.
+
+    Returns:
+        The product of energy and latency where both are objectives or none is, else the first minimized objective; the
+        energy-delay product where that is an objective.
+
+    Raises:
+        InputError: A metric is missing.
+    """
+    metrics = _cost_metrics(objectives)
+    missing = [metric for metric in metrics if metric not in values]
+    if missing:
+        raise InputError(f"an evaluation must have a value of {missing[0]} to be picked by it, got {dict(values)}.")
+    return math.prod(values[metric] for metric in metrics)
+
+
 def _costs(front: ParetoFront, members: Sequence[Evaluation]) -> NDArray[np.float64]:
-    metrics = _cost_metrics(front.objectives)
-    return np.asarray([math.prod(_value(member, metric) for metric in metrics) for member in members])
+    return np.asarray([cost_of(member.values, front.objectives) for member in members])
 
 
 def _cost_metrics(objectives: Sequence[Objective]) -> tuple[str, ...]:

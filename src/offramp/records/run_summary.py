@@ -112,9 +112,10 @@ class ChosenNetwork:
         values: Metrics on the validation samples, after fine-tuning.
         outcomes: What it did to each test sample; None = not measured.
         match: The cheapest static network that is at least as accurate on validation; None = there is none, or the
-            network is static itself. Where none of the trained ones is as accurate, the one that was chosen for it in
-            the search, and its `as_accurate` is false.
-        match_at_cost: The most accurate static network that costs no more, likewise.
+            network is static itself. Where none of the trained ones is as accurate, it is the most accurate one, and
+            its `as_accurate` is false.
+        match_at_cost: The most accurate static network that costs no more; where all trained ones cost more, the
+            cheapest, and its `no_dearer` is false.
         verdict: Whether its early exits pay against ``match``; None = there is no trained match to compare with.
     """
 

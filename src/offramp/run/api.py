@@ -13,8 +13,8 @@ from offramp.distributed.dask_cluster import connect
 from offramp.errors import ConfigError, InputError, Interrupted, RunError
 from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.objectives.evaluation import Evaluation
+from offramp.objectives.fronts import Fronts
 from offramp.objectives.pareto import ParetoFront
-from offramp.objectives.picking import pick
 from offramp.progress import Reporter, SilentReporter
 from offramp.records import RunStore, create_run, resume_run
 from offramp.records.disk_faults import check_can_be_made, folder_error, is_disk_fault
@@ -52,8 +52,9 @@ class SearchResult:
     Attributes:
         folder: The run folder.
         config: The settings of the run.
-        front: The Pareto front, with validation figures.
-        finished: The finished networks, the recommended one first.
+        fronts: The Pareto fronts of early-exit and of static networks, with validation figures.
+        finished: The finished networks that were picked, in the order of the rules.
+        statics: The finished static networks that they are compared with.
         summary: The record that the report is made from; None where the search ended before there was one.
         interrupted: Whether the user stopped the search.
         written_targets: The deployment targets that were written beside the bundles.
@@ -62,12 +63,23 @@ class SearchResult:
 
     folder: Path
     config: Config
-    front: ParetoFront
+    fronts: Fronts
     finished: tuple[FinishedNetwork, ...]
+    statics: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
     interrupted: bool
     written_targets: tuple[WrittenTarget, ...]
     failed_targets: tuple[str, ...]
+
+    @property
+    def front(self) -> ParetoFront:
+        """The Pareto front of early-exit networks."""
+        return self.fronts.early_exit
+
+    @property
+    def static_front(self) -> ParetoFront:
+        """The Pareto front of static networks."""
+        return self.fronts.static
 
     @property
     def chosen(self) -> tuple[ChosenNetwork, ...]:
@@ -75,7 +87,7 @@ class SearchResult:
         return tuple(item.record for item in self.finished)
 
     def pick(self, rule: str = "knee") -> Evaluation:
-        """Return a point of the front.
+        """Return a point of the fronts; see `Fronts.pick`.
 
         Args:
             rule: ``knee``, ``most_accurate``, ``cheapest``, an index, or a bound like ``macs<=2M``.
@@ -83,7 +95,7 @@ class SearchResult:
         Returns:
             The picked evaluation, with validation figures.
         """
-        return pick(self.front, rule)
+        return self.fronts.pick(rule)
 
     def report(self) -> str:
         """Return the report as one self-contained HTML page.
@@ -103,7 +115,8 @@ class SearchResult:
 
         Args:
             destination: The folder to make.
-            rule: The pick that the network was finished for, as in ``fine_tune.picks``.
+            rule: The pick that the network was finished for, as in ``fine_tune.picks``, or the name of a static network
+                that has a bundle, as in ``statics``.
 
         Returns:
             The new folder.
@@ -111,14 +124,15 @@ class SearchResult:
         Raises:
             RunError: The destination exists, or no network was finished for this pick.
         """
-        for item in self.finished:
+        exported = [*self.finished, *(item for item in self.statics if item.record.bundle)]
+        for item in exported:
             if rule in item.record.rule.split("+"):
                 target = Path(destination)
                 if target.exists():
                     raise RunError(f"The destination must not exist yet, but {str(target)!r} does.")
                 shutil.copytree(self.folder / item.record.bundle, target)
                 return target
-        available = ", ".join(item.record.rule for item in self.finished) or "none"
+        available = ", ".join(item.record.rule for item in exported) or "none"
         raise RunError(f"There is no finished network picked by {rule!r}. Available: {available}.")
 
 
@@ -191,8 +205,9 @@ def search(
     return SearchResult(
         folder=store.folder,
         config=store.config,
-        front=end.front,
+        fronts=end.fronts,
         finished=end.finished,
+        statics=end.statics,
         summary=end.summary,
         interrupted=end.interrupted,
         written_targets=end.written_targets,

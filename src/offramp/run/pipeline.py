@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from offramp.deploy.targets.deployment_target import (
     WrittenTarget,
     export_target,
 )
-from offramp.errors import ConfigError, ConstraintError, Interrupted, OfframpError
+from offramp.errors import ConfigError, Interrupted, OfframpError
 from offramp.objectives.evaluation import Evaluation, Evaluator, Status
-from offramp.objectives.pareto import ParetoFront, least_violating, pareto_front
+from offramp.objectives.fronts import Fronts
 from offramp.progress import Reporter
 from offramp.records import RunStore
 from offramp.records.run_summary import RunSummary, StaticReference, save_summary
@@ -40,13 +40,16 @@ from offramp.run.evaluators.recorded_solver import RecordedSolver, SolvedCandida
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
 from offramp.run.evaluators.remote_solver import RemoteSolver
 from offramp.run.finishing.candidate_trials import remaining_front, try_candidates
+from offramp.run.finishing.finished_groups import FinishedGroups, group_finished, wins
 from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
+from offramp.run.finishing.matches import SearchedMatches, is_static_name, searched_matches
 from offramp.run.finishing.remote_finishing import RemoteFinishing
 from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
-from offramp.run.finishing.targets import finish_targets, select
+from offramp.run.finishing.targets import Selection, finish_targets, select
 from offramp.run.input_fingerprints import accepted_changes
 from offramp.run.larger_budget import SEARCHED, remove_other_networks
 from offramp.run.search_algorithm import build_algorithm
+from offramp.run.search_fronts import fronts_of
 from offramp.run.study import FailureLimit, Study
 from offramp.run.summarize import summarize
 from offramp.run.trackers.tracker import build_tracker
@@ -64,20 +67,31 @@ _EVALUATIONS_WITHOUT_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
+class _Searched:
+    """What a search found: evaluations in the order of the proposals, and those of all static networks."""
+
+    evaluations: tuple[Evaluation, ...]
+    statics: tuple[Evaluation, ...]
+    interrupted: bool
+
+
+@dataclass(frozen=True)
 class RunEnd:
     """The results of a run.
 
     Attributes:
-        front: The Pareto front, with figures of the validation split.
-        finished: The finished networks, first the one to recommend.
+        fronts: The Pareto fronts of early-exit and of static networks, with figures of the validation split.
+        finished: The finished networks that were picked from the fronts, in the order of the rules.
+        statics: The finished static networks that they are compared with.
         summary: The record of the run from which the report is made; None = there is none.
         interrupted: Whether the user stopped the run with Ctrl-C.
         written_targets: The deployment targets that were written beside the bundles.
         failed_targets: One sentence for each deployment target that could not be written for a network.
     """
 
-    front: ParetoFront
+    fronts: Fronts
     finished: tuple[FinishedNetwork, ...]
+    statics: tuple[FinishedNetwork, ...]
     summary: RunSummary | None
     interrupted: bool
     written_targets: tuple[WrittenTarget, ...]
@@ -146,20 +160,24 @@ class Pipeline:
         self.store.set("phase", "training")
         curve = self._train()
         self.store.set("phase", "search")
-        evaluations, interrupted = self._search()
+        searched = self._search()
+        evaluations, interrupted = searched.evaluations, searched.interrupted
         if not evaluations and not interrupted:
             raise ConfigError(f"The search algorithm {self.config.search.algorithm!r} proposed no candidate.")
         self.store.set("phase", "finish")
-        front = self._front(evaluations)
+        fronts = fronts_of(evaluations, searched.statics, context.objectives, context.constraints)
         finisher = Finisher(context)
         finished: list[FinishedNetwork] = []
         reference: StaticReference | None = None
+        selections: tuple[Selection, ...] = ()
+        matches: list[SearchedMatches] = []
         if not interrupted:
             try:
-                trials = try_candidates(context, front, self.store, self.reporter)
-                self._remarks = (*self._remarks, *trials.notes)
-                left = remaining_front(trials, front, len(self.config.fine_tune.picks))
-                for result in self._finish_all(finisher, left):
+                selections = self._selections(fronts)
+                matches = [
+                    searched_matches(item.evaluation, searched.statics, context.objectives) for item in selections
+                ]
+                for result in self._finish_all(finisher, selections, matches):
                     if isinstance(result, StaticReference):
                         reference = result
                     else:
@@ -168,11 +186,14 @@ class Pipeline:
             except (KeyboardInterrupt, Interrupted):
                 interrupted = True
         reference = reference or finisher.untrained_reference()
-        summary = self._report(evaluations, front, finished, reference, curve)
+        groups = group_finished(finished, selections, matches, context.objectives)
+        statics = tuple(self._export_static(item, groups.chosen) for item in groups.statics)
+        groups = replace(groups, statics=statics)
+        summary = self._report(searched, fronts, groups, reference, curve)
         self.tracker.close()
         self.store.set("phase", "stopped" if interrupted else "ended")
         written, failed = tuple(self._written_targets), tuple(self._failed_targets)
-        return RunEnd(front, tuple(finished), summary, interrupted, written, failed)
+        return RunEnd(fronts, groups.chosen, groups.statics, summary, interrupted, written, failed)
 
     def _train(self) -> TrainingLog:
         deadline = self.clock.phase(_TRAINING_END)
@@ -184,7 +205,7 @@ class Pipeline:
             self.tracker.log(epoch, {"supernet/loss": loss})
         return log
 
-    def _search(self) -> tuple[tuple[Evaluation, ...], bool]:
+    def _search(self) -> _Searched:
         """All evaluations, and whether the user stopped the search."""
         search, budget = self.config.search, self.config.budget
         deadline = self.clock.phase(_SEARCH_END)
@@ -193,13 +214,13 @@ class Pipeline:
             count = max(search.evaluations, _EVALUATIONS_WITHOUT_LIMIT)
         if self.store.get(SEARCHED) is not None:
             # Networks of this front are being finished: a resumed clock must not change the front.
-            return self._evaluations_of(self._study(self.context.evaluator)), False
+            return self._searched(self._study(self.context.evaluator), interrupted=False)
         with self.reporter.task("Searching") as task, self._open_evaluator() as evaluator:
             study = self._study(evaluator)
             interrupted = study.run(count, search.batch, task, deadline).interrupted
         if study.evaluations and not interrupted:
             self.store.set(SEARCHED, "yes")
-        return self._evaluations_of(study), interrupted
+        return self._searched(study, interrupted=interrupted)
 
     @contextmanager
     def _open_evaluator(self) -> Iterator[Evaluator | BatchEvaluator]:
@@ -211,13 +232,13 @@ class Pipeline:
         with open_executor(self.context, self.store.folder, training=False) as executor:
             yield RemoteEvaluator(executor, execution.evaluation_timeout_s)
 
-    def _evaluations_of(self, study: Study) -> tuple[Evaluation, ...]:
-        """The evaluations of a study; the remarks of its algorithm are shown and kept for the report."""
+    def _searched(self, study: Study, *, interrupted: bool) -> _Searched:
+        """What a study found; the remarks of its algorithm are shown and kept for the report."""
         if isinstance(study.algorithm, HasRemarks):
             self._remarks = study.algorithm.remarks
         for remark in self._remarks:
             self.reporter.say(remark)
-        return study.evaluations
+        return _Searched(study.evaluations, study.static_candidates, interrupted)
 
     def _study(self, evaluator: Evaluator | BatchEvaluator) -> Study:
         """A study that continues from the end of the record."""
@@ -237,25 +258,24 @@ class Pipeline:
         values = {f"search/{name}": value for name, value in evaluation.values.items()}
         self.tracker.log(number, {**values, "search/failed": float(evaluation.status is Status.FAILED)})
 
-    def _front(self, evaluations: Sequence[Evaluation]) -> ParetoFront:
-        front = pareto_front(evaluations, self.context.objectives)
-        if front.evaluations or not evaluations:
-            return front
-        nearest = least_violating(evaluations)
-        if nearest is None:
-            reasons = sorted({e.error or "" for e in evaluations})
-            raise ConstraintError(f"None of {len(evaluations)} candidates could be evaluated: {'; '.join(reasons[:3])}")
-        values = ", ".join(f"{c.metric} = {nearest.values[c.metric]:.6g}" for c in self.context.constraints)
-        bounds = ", ".join(f"{c.metric}{c.relation}{c.bound:g}" for c in self.context.constraints)
-        raise ConstraintError(
-            f"None of {len(evaluations)} candidates keeps all constraints ({bounds}). The nearest one has {values}. "
-            f"{_too_large(nearest)}Loosen a constraint, choose another backbone, or search longer (--budget)."
-        )
+    def _selections(self, fronts: Fronts) -> tuple[Selection, ...]:
+        """The picked candidates, by their figures in the search; trials decide which ones are left to pick from."""
+        begun_with = fronts.beyond_static if len(fronts.beyond_static) else fronts.early_exit
+        trials = try_candidates(self.context, begun_with, self.store, self.reporter)
+        self._remarks = (*self._remarks, *trials.notes)
+        picks = self.config.fine_tune.picks
+        if not trials.rounds:
+            return select(fronts, picks)
+        left = remaining_front(trials, begun_with, len(picks))
+        searched = {item.architecture: item for item in begun_with}
+        chosen = select(Fronts(left, replace(fronts.static, evaluations=())), picks)
+        return tuple(replace(item, evaluation=searched[item.evaluation.architecture]) for item in chosen)
 
-    def _finish_all(self, finisher: Finisher, front: ParetoFront) -> Iterator[FinishedNetwork | StaticReference]:
-        """The finished networks and the reference, as they become available."""
-        settings = self.config.fine_tune
-        targets = finish_targets(select(front, settings.picks), settings, self.store.network_folder)
+    def _finish_all(
+        self, finisher: Finisher, selections: Sequence[Selection], matches: Sequence[SearchedMatches]
+    ) -> Iterator[FinishedNetwork | StaticReference]:
+        """The finished networks, their static matches and the reference, as they become available."""
+        targets = finish_targets(selections, matches, self.config.fine_tune, self.store.network_folder)
         if self.resume:
             remove_other_networks(self.store, targets)
         return self._finishing(finisher).finish_all(targets, self.clock.phase(_FINISHING_END))
@@ -273,12 +293,20 @@ class Pipeline:
         )
 
     def _keep(self, result: FinishedNetwork) -> None:
-        """Record a finished network, export it, and log its training."""
+        """Record a finished network, log its training, and export it; a match is exported once it is known to win."""
         folder = self.store.network_folder(result.record.rule)
         self.store.record_checkpoint(folder / WEIGHTS, len(result.log.loss))
-        self._export(result, folder)
+        if not is_static_name(result.record.rule):
+            self._export(result, folder)
         for epoch, loss in enumerate(result.log.loss, start=1):
             self.tracker.log(epoch, {f"{result.record.rule}/loss": loss})
+
+    def _export_static(self, result: FinishedNetwork, chosen: Sequence[FinishedNetwork]) -> FinishedNetwork:
+        """Export a match where the early exits that it is compared with do not pay; else its record has no bundle."""
+        if not any(wins(result.record, item.record) for item in chosen):
+            return replace(result, record=replace(result.record, bundle=""))
+        self._export(result, self.store.network_folder(result.record.rule))
+        return result
 
     def _export(self, result: FinishedNetwork, folder: Path) -> None:
         """Write the bundle of a finished network, and the other targets of the settings, each in a folder of its own.
@@ -351,9 +379,9 @@ class Pipeline:
 
     def _report(
         self,
-        evaluations: Sequence[Evaluation],
-        front: ParetoFront,
-        finished: Sequence[FinishedNetwork],
+        searched: _Searched,
+        fronts: Fronts,
+        groups: FinishedGroups,
         reference: StaticReference,
         curve: TrainingLog,
     ) -> RunSummary:
@@ -361,9 +389,10 @@ class Pipeline:
             task.update(0.1)
             summary = summarize(
                 self.context,
-                evaluations,
-                front,
-                finished,
+                searched.evaluations,
+                searched.statics,
+                fronts,
+                groups,
                 reference,
                 curve,
                 duration_s=self.clock.elapsed_s(),
@@ -377,10 +406,3 @@ class Pipeline:
             save_summary(summary, self.store.summary)
             write_page(summary, self.store.report)
         return summary
-
-
-def _too_large(evaluation: Evaluation) -> str:
-    """What does not fit the accelerator's memories, and how to allow it; empty where all fits."""
-    needs = evaluation.details.cost.memory if evaluation.details is not None else ()
-    sentences = [need.sentence for need in needs if not need.fits]
-    return " ".join([*sentences, "search.fit_memory=false allows that.", ""]) if sentences else ""

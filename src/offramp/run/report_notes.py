@@ -72,17 +72,24 @@ def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
 
 
 def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
-    """Exits that were dropped when the networks were finished."""
-    depths = [max(stage.depths) for stage in context.space.backbone.stages]
+    """Exits that were dropped when the networks were finished, and parts that were cut off."""
+    depths = context.space.max_depths
     lost = [
         f"{rule_name(network.rule)}: after block "
-        + ", ".join(str(block_of_tap(network.architecture, choice.tap, depths)) for choice in network.dropped)
+        + ", ".join(str(block_of_tap(network.candidate, choice.tap, depths)) for choice in network.dropped)
         for network in chosen
         if network.dropped
     ]
-    if not lost:
-        return ()
-    return (f"Exits that did not pay for their branches once trained were taken out ({'; '.join(lost)}).",)
+    cut = [rule_name(network.rule) for network in chosen if network.architecture.head != network.candidate.head]
+    notes: tuple[str, ...] = ()
+    if lost:
+        notes += (
+            "Exits that did not pay for their branches once trained, or at which no validation sample leaves, were "
+            f"taken out ({'; '.join(lost)}).",
+        )
+    if cut:
+        notes += (f"All that lies behind an exit that every validation sample takes was cut off ({'; '.join(cut)}).",)
+    return notes
 
 
 def rank_note(networks: Sequence[ChosenNetwork]) -> tuple[str, ...]:

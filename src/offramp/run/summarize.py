@@ -14,12 +14,12 @@ from PIL import Image
 from offramp.data.labelled_data import Split
 from offramp.hardware.accelerator import CoreKind
 from offramp.objectives.evaluation import Evaluation
-from offramp.objectives.fronts import Fronts, split_fronts
-from offramp.objectives.pareto import ParetoFront
+from offramp.objectives.fronts import Fronts
 from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
-from offramp.records.run_summary import DataSummary, RunSummary, StaticReference, with_verdict
+from offramp.records.run_summary import DataSummary, RunSummary, StaticReference
 from offramp.run.checks.alerts import run_alerts
 from offramp.run.context import Context
+from offramp.run.finishing.finished_groups import FinishedGroups
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.report_notes import report_notes
 from offramp.train.trainer import TrainingLog, collect_logits
@@ -32,39 +32,35 @@ _PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "pymoo", "zigzag-dse")
 def summarize(
     context: Context,
     evaluations: Sequence[Evaluation],
-    front: ParetoFront,
-    finished: Sequence[FinishedNetwork],
+    statics: Sequence[Evaluation],
+    fronts: Fronts,
+    groups: FinishedGroups,
     reference: StaticReference,
     curve: TrainingLog,
     *,
     duration_s: float,
     remarks: Sequence[str] = (),
-    statics: Sequence[Evaluation] = (),
-    static_networks: Sequence[FinishedNetwork] = (),
 ) -> RunSummary:
     """Make the record of a run from its results.
 
     Args:
         context: The parts of the run.
         evaluations: All evaluations, in the order of the proposals.
-        front: The Pareto front of networks with early exits, whose members are among ``evaluations``.
-        finished: The finished networks, the one to recommend first.
+        statics: The evaluations of all static networks.
+        fronts: The Pareto fronts, whose members are among ``evaluations`` and ``statics``.
+        groups: The finished networks, the one to recommend first, and their static matches.
         reference: The network to which all reductions refer.
         curve: The losses of the supernet's training.
         duration_s: Seconds that the run took.
         remarks: Sentences of the search algorithm and about failed deployment targets, for the reader of the report.
-        statics: The evaluations of the static networks that the search judged.
-        static_networks: The static networks that were fine-tuned as matches of the chosen ones.
 
     Returns:
         The record from which the report is made.
     """
-    dataset, config = context.dataset, context.config
-    early = tuple(member for member in front.evaluations if not member.architecture.is_static)
-    members = {id(member) for member in early}
+    dataset, config, finished = context.dataset, context.config, groups.chosen
+    members = {id(member) for member in fronts.early_exit.evaluations}
     curves = [_curve("supernet", curve)]
-    curves += [_curve(item.record.rule, item.log) for item in (*finished, *static_networks)]
-    fronts = Fronts(ParetoFront(context.objectives, early), split_fronts(statics, context.objectives).static)
+    curves += [_curve(item.record.rule, item.log) for item in (*finished, *groups.statics)]
     return RunSummary(
         title=f"{dataset.name} on {context.accelerator.name}",
         created=datetime.now(UTC),
@@ -89,10 +85,14 @@ def summarize(
         max_depths=tuple(max(stage.depths) for stage in context.space.backbone.stages),
         evaluations=tuple(evaluations),
         front_indices=tuple(i for i, evaluation in enumerate(evaluations) if id(evaluation) in members),
-        chosen=tuple(with_verdict(item.record) for item in finished),
+        chosen=tuple(item.record for item in finished),
         static_reference=reference,
         training=tuple(c for c in curves if c.epochs),
         samples=_samples(context, finished[0]) if finished else (),
+        static_front=fronts.static.evaluations,
+        num_static_candidates=len(statics),
+        static_networks=tuple(item.record for item in groups.statics),
+        volume_beyond_static=fronts.volume_beyond() if len(fronts) else None,
         settings_text=config.to_yaml(),
         duration_s=duration_s,
         clock_hz=context.accelerator.clock_hz,
@@ -100,10 +100,6 @@ def summarize(
         environment=_environment(context),
         warnings=report_notes(context, [item.record for item in finished], reference, remarks),
         alerts=run_alerts(context, finished, reference, curve),
-        static_front=fronts.static.evaluations,
-        num_static_candidates=len(statics),
-        static_networks=tuple(item.record for item in static_networks),
-        volume_beyond_static=fronts.volume_beyond() if statics else None,
     )
 
 

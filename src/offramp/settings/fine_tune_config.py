@@ -30,6 +30,10 @@ class FineTuneConfig(Section):
         description="What exits learn from beside the labels: final_exit or later_exits (early exits only), or "
         "reference (all exits).",
     )
+    match: bool = Field(
+        default=True,
+        description="Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.",
+    )
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
         default=1.0, description="Weight of the loss of each early exit, relative to that of the final exit."
     )

@@ -106,6 +106,7 @@ class KeywordSettings(TypedDict, total=False):
             runs.
         fine_tune__teacher: What exits learn from beside the labels: final_exit or later_exits (early exits only), or
             reference (all exits).
+        fine_tune__match: Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.
         fine_tune__early_exit_weight: Weight of the loss of each early exit, relative to that of the final exit.
         fine_tune__drop_exits: Whether exits that do not pay for their branches are removed from a trained network.
         fine_tune__contenders: Members of the front that are trained for a short time before picks are made among the
@@ -215,6 +216,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__learning_rate: float
     fine_tune__reference: bool
     fine_tune__teacher: Literal["final_exit", "later_exits", "reference"]
+    fine_tune__match: bool
     fine_tune__early_exit_weight: float
     fine_tune__drop_exits: bool
     fine_tune__contenders: int

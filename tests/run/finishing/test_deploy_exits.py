@@ -15,10 +15,11 @@ SHAPE = (1, 8, 8)
 
 
 class Two(nn.Module):
-    """The mean brightness decides: exit 0 is unsure, the final exit is always right."""
+    """The mean brightness decides: exit 0 leans to bright, the final exit is always right."""
 
-    def __init__(self) -> None:
+    def __init__(self, lean: float = 0.5) -> None:
         super().__init__()
+        self.lean = nn.Parameter(torch.tensor([lean, 0.0]))
         self.first, self.second = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1)
         with torch.no_grad():
             self.first.weight[:] = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
@@ -28,7 +29,7 @@ class Two(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features = self.first(images)
-        return [features.mean((2, 3)), self.second(features).mean((2, 3))]
+        return [features.mean((2, 3)) + self.lean, self.second(features).mean((2, 3))]
 
 
 @pytest.fixture
@@ -62,6 +63,25 @@ def test_thresholds_costs_and_a_bundle_without_training(data: str, tmp_path: Pat
     answers = session.predict(images)
     assert [answer.exit for answer in answers] == list(left)
     assert [answer.label for answer in answers] == [int(logits[e][i].argmax()) for i, e in enumerate(left)]
+
+
+def test_what_lies_behind_an_exit_that_everybody_takes_is_not_deployed(data: str, tmp_path: Path) -> None:
+    """Without its lean, exit 0 is always right, so that no sample needs the rest."""
+    adopted = offramp.adopt_exits(Two(lean=0.0), torch.zeros(1, *SHAPE))
+    deployed = offramp.deploy_exits(
+        adopted, tmp_path / "bundle", data__source=data, cost__accelerator="mcu", mean=(0.5,), std=(0.25,)
+    )
+    assert deployed.validation.policy.thresholds == ()
+    assert [stage.macs_to_exit for stage in deployed.cost.stages] == [64 * 2]
+    session = EarlyExitSession(deployed.folder)
+    assert len(session.manifest.exits) == 1
+    assert session.manifest.architecture.head is not None
+    assert session.manifest.architecture.head.tap == 0
+    images = np.random.default_rng(1).normal(size=(5, *SHAPE)).astype(np.float32)
+    with torch.no_grad():
+        logits = adopted.network(torch.from_numpy(images))[0]
+    assert [answer.label for answer in session.predict(images)] == logits.argmax(dim=1).tolist()
+    assert not (deployed.folder / "stage_1.onnx").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from offramp.hardware.loader import CATALOG, load_accelerator
 from offramp.nn.lowering.lower import lower
 from offramp.nn.quantization.quantize import is_prepared, prepare_
 from offramp.nn.weight_pruning import WeightPruner, measured_densities, planned_densities
-from offramp.objectives.pareto import ParetoFront
+from offramp.objectives.fronts import split_fronts
 from offramp.progress import SilentReporter
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
+from offramp.run.finishing.finished_groups import FinishedGroups
 from offramp.run.finishing.finisher import FinishedNetwork, Finisher
 from offramp.run.finishing.targets import Selection
 from offramp.run.summarize import summarize
@@ -145,8 +146,10 @@ def test_the_reference_is_pruned_too_and_the_summary_says_so(
         reference = Finisher(context).finish_reference(tmp_path, task, deadline=None, resume=False)
     untrained = Finisher(context).untrained_reference()
     assert reference.cost == untrained.cost
-    front = ParetoFront(context.objectives, ())
-    summary = summarize(context, (), front, (finished,), reference, TrainingLog((), 1.0), duration_s=1.0)
+    fronts = split_fronts((), context.objectives)
+    summary = summarize(
+        context, (), (), fronts, FinishedGroups((finished,)), reference, TrainingLog((), 1.0), duration_s=1.0
+    )
     (note,) = (text for text in summary.warnings if text.startswith("Fine-tuning prunes"))
     assert "to 50.00% nonzero ones" in note
     assert f"{finished.record.weight_density:.2%} (knee) of all weights are not zero" in note

@@ -11,13 +11,14 @@ import torch
 from offramp.errors import ConfigError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import convert_, is_prepared
-from offramp.objectives.pareto import ParetoFront
+from offramp.objectives.fronts import split_fronts
 from offramp.progress import SilentReporter
 from offramp.records.run_summary import RunSummary, StaticReference
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
+from offramp.run.finishing.finished_groups import FinishedGroups
 from offramp.run.finishing.finisher import Finisher
 from offramp.run.finishing.targets import Selection
 from offramp.run.summarize import summarize
@@ -106,8 +107,8 @@ def test_where_bits_are_searched_the_reference_has_the_usual_ones() -> None:
 
 
 def summary(context: Context, reference: StaticReference) -> RunSummary:
-    front = ParetoFront(context.objectives, ())
-    return summarize(context, (), front, (), reference, TrainingLog((), 1.0), duration_s=1.0)
+    fronts = split_fronts((), context.objectives)
+    return summarize(context, (), (), fronts, FinishedGroups(), reference, TrainingLog((), 1.0), duration_s=1.0)
 
 
 @pytest.mark.parametrize("granularity", ["network", "layer"])

@@ -9,6 +9,7 @@ from offramp.deadline import Deadline
 from offramp.errors import Interrupted
 from offramp.progress import SilentReporter, Task
 from offramp.run.finishing.finisher import Finisher
+from offramp.run.finishing.matches import SearchedMatches
 from offramp.run.finishing.strategy import InProcessFinishing
 from offramp.run.finishing.targets import FinishTarget, Selection, finish_targets
 from offramp.settings.fine_tune_config import FineTuneConfig
@@ -37,7 +38,8 @@ class RecordingFinisher(Finisher):
 def targets(**settings: object) -> tuple[FinishTarget, ...]:
     evaluation = ToyEvaluator().evaluate(small_space().min_architecture())
     selections = [Selection((rule,), evaluation) for rule in ("knee", "cheapest")]
-    return finish_targets(selections, FineTuneConfig(**settings), lambda name: Path("chosen") / name)
+    none = [SearchedMatches()] * len(selections)
+    return finish_targets(selections, none, FineTuneConfig(**settings), lambda name: Path("chosen") / name)
 
 
 def names(found: tuple[FinishTarget, ...]) -> list[str]:

@@ -264,6 +264,7 @@ def choose_certified_point(
         calibrate=calibrate,
         by_class=by_class,
         seen=None if seen is None else seen[rows],
+        others=[item[~rows] for item in logits] if not rows.all() else (),
     )
     points = [
         CertifiedPoint(

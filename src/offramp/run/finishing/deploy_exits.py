@@ -11,7 +11,7 @@ from offramp.data.labelled_data import Dataset
 from offramp.data.mini_batches import to_tensor
 from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.errors import InputError
-from offramp.exits.accuracy_guarantee import Guarantee, parse_target
+from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.quality.class_profiles import ClassProfiles, class_profiles
 from offramp.nn.adoption.adopt_exits import AdoptedExits
 from offramp.nn.lowering.lower import lower
@@ -20,13 +20,10 @@ from offramp.objectives.parse import parse_constraints
 from offramp.progress import Reporter, SilentReporter
 from offramp.run.checks.guarantee_check import check_guarantee
 from offramp.run.checks.settings_checks import check_settings
-from offramp.run.evaluators.operating_point import (
-    OperatingPoint,
-    choose_certified_point,
-    choose_operating_point,
-    measure_point,
-)
+from offramp.run.evaluators.operating_point import OperatingPoint, measure_point
 from offramp.run.factory import build_dataset, fixed_precisions, quality_measures
+from offramp.run.finishing.point_choice import choose_point
+from offramp.run.finishing.used_exits import ChosenPoint, Logits, settle
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.settings.keywords import KeywordSettings
@@ -70,7 +67,8 @@ def deploy_exits(
 ) -> DeployedExits:
     """Choose the thresholds of a network with exits of its own, price it, measure it and write its bundle.
 
-    Nothing is trained. The settings of ``data``, ``cost`` and ``deploy`` are used, of ``space`` the first of
+    Nothing is trained. Exits that no validation sample uses are left out, and all that lies behind an exit that
+    everybody takes. The settings of ``data``, ``cost`` and ``deploy`` are used, of ``space`` the first of
     ``measures`` and of ``accuracy_drops``, of ``search`` objectives (the measure that thresholds are chosen by),
     ``constraints``, ``calibrate_confidences`` and ``class_thresholds``, and of ``fine_tune`` the guarantee.
 
@@ -97,44 +95,33 @@ def deploy_exits(
     network = _at_precision(copy.deepcopy(model.network), chosen)
     _check_fits(network, dataset)
     measures = quality_measures(chosen, dataset, dataset.splits.validation.labels)
-    cost = build_cost_model(chosen.cost, accelerator=accelerator).estimate(lower(network), accelerator)
+    cost_model = build_cost_model(chosen.cost, accelerator=accelerator)
     side = max(dataset.input_shape[1:])
     set_threads(chosen.train.threads, side)
     compute = build_compute(chosen.train.device, chosen.train.precision, chosen.train.channels_last, side)
     compute.place(network)
-    splits, policy = dataset.splits, network.architecture.policy
+    splits, policy, constraints = (
+        dataset.splits,
+        network.architecture.policy,
+        parse_constraints(chosen.search.constraints),
+    )
+    labels = splits.validation.labels
+
+    def choose(logits: Logits, cost: CostReport) -> ChosenPoint:
+        return choose_point(chosen, logits, labels, cost, policy, constraints=constraints, measures=measures)
+
     with shown.task("Running the network") as task:
-        logits = collect_logits(network, splits.validation, dataset.preprocessing, compute)
+        settled = settle(
+            network,
+            answers=lambda part: collect_logits(part, splits.validation, dataset.preprocessing, compute),
+            price=lambda part: cost_model.estimate(lower(part), accelerator),
+            choose=choose,
+            measure=lambda some, cost, rule: measure_point(some, labels, rule, cost, measures),
+        )
         task.update(0.5)
+        network, cost, point = settled.network, settled.cost, settled.chosen.point
         test_logits = collect_logits(network, splits.test, dataset.preprocessing, compute)
-    constraints, guarantee = parse_constraints(chosen.search.constraints), None
-    calibrate = chosen.search.calibrate_confidences
-    if chosen.fine_tune.guarantee is None:
-        point = choose_operating_point(
-            logits,
-            splits.validation.labels,
-            cost,
-            policy,
-            constraints,
-            calibrate=calibrate,
-            by_class=chosen.search.class_thresholds,
-            measures=measures,
-        )
-    else:
-        certified = choose_certified_point(
-            logits,
-            splits.validation.labels,
-            cost,
-            policy,
-            parse_target(chosen.fine_tune.guarantee),
-            constraints,
-            seed=chosen.seed,
-            calibrate=calibrate,
-            by_class=chosen.search.class_thresholds,
-            guaranteed=chosen.fine_tune.guarantee_measure,
-            measures=measures,
-        )
-        point, guarantee = certified.point, certified.guarantee
+    guarantee = settled.chosen.guarantee
     test = measure_point(test_logits, splits.test.labels, point.policy, cost, measures)
     checks = to_tensor(splits.validation.subset(_NUM_CHECKS, chosen.seed).images, dataset.preprocessing).numpy()
     export_bundle(

@@ -13,9 +13,10 @@ from offramp.cost.report import CostReport
 from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
 from offramp.errors import RunError
-from offramp.exits.accuracy_guarantee import Guarantee, parse_target
+from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.quality.class_profiles import class_profiles
 from offramp.exits.quality.quality_measures import ConfusionMatrix, confusion_matrix
+from offramp.exits.quality.sample_outcomes import SampleOutcomes, sample_outcomes
 from offramp.files.safe_files import read_file, write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
@@ -23,15 +24,19 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.progress import Task
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.context import Context
-from offramp.run.evaluators.operating_point import (
-    OperatingPoint,
-    choose_certified_point,
-    choose_operating_point,
-    measure_point,
-)
+from offramp.run.evaluators.operating_point import measure_point
 from offramp.run.finishing.exit_dropping import exits_worth_keeping
 from offramp.run.finishing.fine_tuning import fine_tune, make_priced_
+from offramp.run.finishing.point_choice import choose_point
 from offramp.run.finishing.targets import FinishTarget, Selection
+from offramp.run.finishing.used_exits import (
+    ChosenPoint,
+    Logits,
+    SettledNetwork,
+    as_finished,
+    dropped_exits,
+    settle,
+)
 from offramp.run.network_preparation import calibrate_
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.checkpoint import LoopState, load_checkpoint
@@ -57,14 +62,6 @@ class FinishedNetwork:
     network: EarlyExitNetwork
     record: ChosenNetwork
     log: TrainingLog
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """An operating point on validation samples, and its accuracy guarantee if the settings ask for one."""
-
-    point: OperatingPoint
-    guarantee: Guarantee | None = None
 
 
 class Finisher:
@@ -152,7 +149,8 @@ class Finisher:
         log = fine_tune(self.context, network, weights, task, deadline, resume=resume, teacher=reference)
         if self.context.config.fine_tune.drop_exits and network.num_exits > 1:
             network = self._without_idle_exits(network, selection)
-        record = self._measure(network, selection, folder)
+        settled = self._settled(network, selection)
+        network, record = settled.network, self._measure(settled, selection, folder)
         # From here on, what is exported and run computes without converter noise, the same every time.
         set_noise_(network, None)
         write_atomically(folder / RECORD, dumps(record))
@@ -162,7 +160,7 @@ class Finisher:
         network = self.context.supernet.extract(selection.evaluation.architecture)
         state = self._load_finished(network, folder / WEIGHTS)
         record = _read_record(ChosenNetwork, folder)
-        network = _with_exits_of(record, network)
+        network = as_finished(record, network, self.context.space.max_depths)
         self.context.compute.place(network).eval()
         return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
 
@@ -196,27 +194,55 @@ class Finisher:
         )
         return network.with_exits(kept.places)
 
-    def _measure(self, network: EarlyExitNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
-        context = self.context
+    def _settled(self, network: EarlyExitNetwork, selection: Selection) -> SettledNetwork:
+        """The network with thresholds from the whole validation split, without what no sample uses."""
+        context, split = self.context, self.context.dataset.splits.validation
+        seen = np.zeros(len(split), dtype=bool)
+        seen[split.subset_rows(context.config.search.validation_samples, context.config.seed)] = True
+
+        def price(part: EarlyExitNetwork) -> CostReport:
+            workload = measured_workload(part, context.accelerator)
+            return context.report_cost.estimate(workload, context.accelerator)
+
+        def choose(logits: Logits, cost: CostReport) -> ChosenPoint:
+            return choose_point(
+                context.config,
+                logits,
+                split.labels,
+                cost,
+                network.architecture.policy,
+                constraints=context.constraints,
+                measures=context.measures,
+                # Fine-tuning improves late exits, which would draw samples to them and raise the cost. The candidate
+                # was picked for its cost, so that the gain goes into accuracy.
+                most_product=selection.evaluation.values[_PRODUCT],
+                seen=seen,
+            )
+
+        return settle(
+            network,
+            answers=lambda part: self._logits(part, split),
+            price=price,
+            choose=choose,
+            measure=lambda logits, cost, policy: measure_point(logits, split.labels, policy, cost, context.measures),
+            max_depths=context.space.max_depths,
+        )
+
+    def _measure(self, settled: SettledNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
+        context, network, cost = self.context, settled.network, settled.cost
+        validation, found = settled.chosen.point, selection.evaluation.architecture
         workload = measured_workload(network, context.accelerator)
-        cost = context.report_cost.estimate(workload, context.accelerator)
-        # Fine-tuning improves late exits, which would draw samples to them and raise the cost. The candidate was picked
-        # for its cost, so that the gain goes into accuracy.
-        most_product = selection.evaluation.values[_PRODUCT]
-        chosen = self._choose(network, cost, most_product)
-        validation = chosen.point
-        test_split = context.dataset.splits.test
-        test_logits = self._logits(network, test_split)
+        split = context.dataset.splits.test
+        logits = self._logits(network, split)
         # The only measurement of a network on the test split, with thresholds already fixed.
-        test = measure_point(test_logits, test_split.labels, validation.policy, cost, context.measures)
-        classes = class_profiles(test_logits, test_split.labels, validation.policy)
-        static_cost = context.report_cost.estimate(workload.static(), context.accelerator)
+        test = measure_point(logits, split.labels, validation.policy, cost, context.measures)
+        classes = class_profiles(logits, split.labels, validation.policy)
         static = StaticReference(
             name=f"static {selection.name}",
             architecture=network.architecture.without_exits(),
             accuracy_validation=validation.profile.full_accuracies[-1],
             accuracy_test=test.profile.full_accuracies[-1],
-            cost=static_cost,
+            cost=context.report_cost.estimate(workload.static(), context.accelerator),
             recalls_test=tuple(item.full_recalls[-1] if item.full_recalls else None for item in classes.classes),
         )
         if len(network.links):
@@ -232,10 +258,13 @@ class Finisher:
             expected_test=test.expected,
             static=static,
             bundle=f"chosen/{folder.name}/bundle",
-            guarantee=chosen.guarantee,
+            guarantee=settled.chosen.guarantee,
             weight_density=workload.weight_density if context.accelerator.gains_from_zero_weights else None,
             classes=classes,
-            dropped=tuple(e for e in selection.evaluation.architecture.exits if e not in network.architecture.exits),
+            dropped=dropped_exits(found, network.architecture),
+            searched=replace(selection.evaluation, statics=()),
+            values=validation.values(),
+            outcomes=_outcomes(logits, split, validation.policy),
         )
 
     def _without_links(self, network: EarlyExitNetwork, static: StaticReference) -> StaticReference:
@@ -248,43 +277,6 @@ class Finisher:
             accuracy_test=test.accuracy,
             recalls_test=_recalls(test),
         )
-
-    def _choose(self, network: EarlyExitNetwork, cost: CostReport, most_product: float) -> "_Chosen":
-        """Thresholds from the whole validation split, with an accuracy guarantee where the settings ask for one."""
-        context, config = self.context, self.context.config
-        split, choice = context.dataset.splits.validation, network.architecture.policy
-        logits, calibrate = self._logits(network, split), config.search.calibrate_confidences
-        if config.fine_tune.guarantee is None:
-            return _Chosen(
-                choose_operating_point(
-                    logits,
-                    split.labels,
-                    cost,
-                    choice,
-                    context.constraints,
-                    calibrate=calibrate,
-                    by_class=config.search.class_thresholds,
-                    most_product=most_product,
-                    measures=context.measures,
-                )
-            )
-        seen = np.zeros(len(split), dtype=bool)
-        seen[split.subset_rows(config.search.validation_samples, config.seed)] = True
-        certified = choose_certified_point(
-            logits,
-            split.labels,
-            cost,
-            choice,
-            parse_target(config.fine_tune.guarantee),
-            context.constraints,
-            seed=config.seed,
-            calibrate=calibrate,
-            by_class=config.search.class_thresholds,
-            seen=seen,
-            guaranteed=config.fine_tune.guarantee_measure,
-            measures=context.measures,
-        )
-        return _Chosen(certified.point, certified.guarantee)
 
     def finish_reference(self, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool) -> StaticReference:
         """Fine-tune the largest backbone of the space without early exits, to which all reductions refer.
@@ -363,12 +355,8 @@ def _read_record(kind: type[Record], folder: Path) -> Record:
     return loads(kind, read_file(file, follow_links=False), what=f"Record {file}", error=RunError)
 
 
-def _with_exits_of(record: ChosenNetwork, network: EarlyExitNetwork) -> EarlyExitNetwork:
-    """The candidate without the exits that were dropped when it was finished."""
-    early = network.architecture.exits
-    if record.candidate.exits != early:
-        raise RunError(
-            f"The record of network {record.rule!r} must be of the candidate that the search found, but its exits are "
-            "others. Remove its folder and go on with --resume."
-        )
-    return network.with_exits([early.index(choice) for choice in record.architecture.exits])
+def _outcomes(logits: Sequence[NDArray[np.floating]], split: Split, policy: ExitPolicy) -> SampleOutcomes:
+    """What the network did to each sample."""
+    taken = policy.decide(logits)
+    answers = np.stack([item.argmax(axis=1) for item in logits])[taken, np.arange(len(split))]
+    return sample_outcomes(answers == split.labels, taken, len(logits))

@@ -60,15 +60,9 @@ class InProcessFinishing:
         Raises:
             Interrupted: The user pressed Ctrl-C; the results that were yielded are on disk.
         """
-        shares = _time_shares(targets)
+        shares = [target.time_share for target in targets]
         for target, used in zip(targets, accumulate(shares), strict=True):
             deadline = None if phase is None else phase.up_to(used / sum(shares))
             with self._reporter.task(f"Fine-tuning {target.title}") as task:
                 result = self._finisher.finish_target(target, task, deadline=deadline, resume=self._resume)
             yield result
-
-
-def _time_shares(targets: Sequence[FinishTarget]) -> list[float]:
-    """The first picked network is the one to recommend: it gets twice the time of each other target."""
-    first = next((target for target in targets if target.selection is not None), None)
-    return [2.0 if target is first else 1.0 for target in targets]
