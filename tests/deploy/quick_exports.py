@@ -18,21 +18,23 @@ from offramp.deploy.onnx.value_names import BATCH
 _SLOW = stage_graphs._export
 
 
-def quick_stage_graph(part: nn.Module, example: Tensor, source: str, results: list[str], what: str) -> Any:
+def quick_stage_graph(
+    part: nn.Module, examples: tuple[Tensor, ...], sources: list[str], results: list[str], what: str
+) -> Any:
     """Stands for `stage_graphs._export`; quantised layers only the newer exporter can write."""
     if any(type(module).__module__ == "offramp.deploy.onnx.qdq" for module in part.modules()):
-        return _SLOW(part, example, source, results, what)
+        return _SLOW(part, examples, sources, results, what)
     written = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             part,
-            (example,),
+            examples,
             written,
             dynamo=False,
             opset_version=EXPORT_OPSET,
-            input_names=[source],
+            input_names=sources,
             output_names=results,
-            dynamic_axes={name: {0: BATCH} for name in (source, *results)},
+            dynamic_axes={name: {0: BATCH} for name in (*sources, *results)},
         )
     return stage_graphs._clean(onnx.load_from_string(written.getvalue()))
