@@ -53,7 +53,7 @@ class TableEvaluator:
     def table(self, backbone: Architecture) -> ExitTable:
         return self._table
 
-    def statics(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+    def static_candidates(self, backbone: Architecture) -> tuple[Evaluation, ...]:
         return ()
 
     def evaluate(self, architecture: Architecture) -> Evaluation:

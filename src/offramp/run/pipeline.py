@@ -401,7 +401,6 @@ class Pipeline:
                     *self._remarks,
                     *self._failed_targets,
                 ),
-                statics=self.store.static_candidates(),
             )
             save_summary(summary, self.store.summary)
             write_page(summary, self.store.report)

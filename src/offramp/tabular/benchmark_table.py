@@ -221,6 +221,18 @@ class Table:
             return None
         return self.backbone(backbone).exit_table(self.space.measures)
 
+    def static_candidates(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+        """The static networks of one backbone, cut at every tap with every branch, and as it is.
+
+        Args:
+            backbone: The backbone, without early exits.
+
+        Returns:
+            Their evaluations.
+        """
+        held = self.backbone(backbone)
+        return tuple(held.static(place, self.constraints) for place in range(len(held.options) + 1))
+
     def statics(self) -> tuple[Evaluation, ...]:
         """All static networks: every backbone cut at every tap with every branch, and as it is.
 

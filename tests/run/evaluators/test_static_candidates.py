@@ -83,7 +83,7 @@ def test_a_static_candidate_brings_none_and_is_what_it_is(context: Context) -> N
 def test_cached_logits_give_the_whole_table_of_taps_and_branches(context: Context) -> None:
     cached = CachedLogitsEvaluator(context.evaluator, context.space)
     backbone = context.space.max_architecture()
-    statics = cached.statics(backbone)
+    statics = cached.static_candidates(backbone)
     taps = len(context.space.active_taps(backbone))
     assert len(statics) == len({item.architecture for item in statics}) == 2 * taps + 1
     assert cached.num_forwards == 1

@@ -96,7 +96,7 @@ class TableSolver:
         found = solve(table, self._space.max_exits, self._space.accuracy_drops, self._columns)
         judged = [_with_few_statics(self._tables.evaluate(candidate)) for candidate in found.candidates]
         complete = tuple(item for item in judged if item.status is Status.COMPLETE)
-        return BackboneSolution(complete, found.complete, self._tables.statics(backbone))
+        return BackboneSolution(complete, found.complete, self._tables.static_candidates(backbone))
 
 
 def _with_few_statics(evaluation: Evaluation) -> Evaluation:

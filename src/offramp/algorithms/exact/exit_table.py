@@ -92,7 +92,7 @@ class ExitTables(Protocol):
         """
         ...
 
-    def statics(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+    def static_candidates(self, backbone: Architecture) -> tuple[Evaluation, ...]:
         """Evaluate the static networks of a backbone: cut at every tap with every branch, and as it is.
 
         Args:

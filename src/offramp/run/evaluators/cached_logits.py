@@ -181,7 +181,7 @@ class CachedLogitsEvaluator:
             ),
         )
 
-    def statics(self, backbone: Architecture) -> tuple[Evaluation, ...]:
+    def static_candidates(self, backbone: Architecture) -> tuple[Evaluation, ...]:
         """Evaluate all static networks of a backbone: cut at every tap with every branch, and as it is.
 
         Args:
