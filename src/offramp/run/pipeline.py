@@ -39,13 +39,13 @@ from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.evaluators.recorded_solver import RecordedSolver, SolvedCandidates
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
 from offramp.run.evaluators.remote_solver import RemoteSolver
-from offramp.run.finishing.candidate_trials import remaining_front, try_candidates
 from offramp.run.finishing.finished_groups import FinishedGroups, group_finished, wins
 from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
 from offramp.run.finishing.matches import SearchedMatches, is_static_name, searched_matches
 from offramp.run.finishing.remote_finishing import RemoteFinishing
 from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
-from offramp.run.finishing.targets import Selection, finish_targets, select
+from offramp.run.finishing.targets import Selection, finish_targets
+from offramp.run.finishing.tried_selections import select_after_trials
 from offramp.run.input_fingerprints import accepted_changes
 from offramp.run.larger_budget import SEARCHED, remove_other_networks
 from offramp.run.search_algorithm import build_algorithm
@@ -173,7 +173,8 @@ class Pipeline:
         matches: list[SearchedMatches] = []
         if not interrupted:
             try:
-                selections = self._selections(fronts)
+                tried = select_after_trials(context, fronts, self.store, self.reporter)
+                selections, self._remarks = tried.selections, (*self._remarks, *tried.notes)
                 matches = [
                     searched_matches(item.evaluation, searched.statics, context.objectives) for item in selections
                 ]
@@ -257,19 +258,6 @@ class Pipeline:
     def _track_evaluation(self, number: int, evaluation: Evaluation) -> None:
         values = {f"search/{name}": value for name, value in evaluation.values.items()}
         self.tracker.log(number, {**values, "search/failed": float(evaluation.status is Status.FAILED)})
-
-    def _selections(self, fronts: Fronts) -> tuple[Selection, ...]:
-        """The picked candidates, by their figures in the search; trials decide which ones are left to pick from."""
-        begun_with = fronts.beyond_static if len(fronts.beyond_static) else fronts.early_exit
-        trials = try_candidates(self.context, begun_with, self.store, self.reporter)
-        self._remarks = (*self._remarks, *trials.notes)
-        picks = self.config.fine_tune.picks
-        if not trials.rounds:
-            return select(fronts, picks)
-        left = remaining_front(trials, begun_with, len(picks))
-        searched = {item.architecture: item for item in begun_with}
-        chosen = select(Fronts(left, replace(fronts.static, evaluations=())), picks)
-        return tuple(replace(item, evaluation=searched[item.evaluation.architecture]) for item in chosen)
 
     def _finish_all(
         self, finisher: Finisher, selections: Sequence[Selection], matches: Sequence[SearchedMatches]
