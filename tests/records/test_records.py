@@ -86,6 +86,24 @@ def test_files_that_results_rest_on_are_known_by_content(store: RunStore) -> Non
         store.verify_checkpoints()
 
 
+def test_a_network_is_removed_with_its_recorded_files_and_no_other(store: RunStore) -> None:
+    for name in ("knee", "knee-2"):
+        weights = store.folder / "chosen" / name / "weights.safetensors"
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(name.encode())
+        store.record_checkpoint(weights, 1)
+    store.remove_network(store.folder / "chosen" / "knee")
+    assert [path.name for path in (store.folder / "chosen").iterdir()] == ["knee-2"]
+    assert [item.path for item in store.checkpoints()] == ["chosen/knee-2/weights.safetensors"]
+    store.verify_checkpoints()
+
+
+def test_a_closed_record_is_not_used_any_more(store: RunStore) -> None:
+    store.close()
+    with pytest.raises((RunError, sqlite3.ProgrammingError)):
+        store.get("phase")
+
+
 def test_the_settings_used_lie_in_the_folder(store: RunStore) -> None:
     reader = read_run(store.folder)
     assert reader.config.seed == 9
@@ -140,12 +158,13 @@ def test_an_existing_run_is_not_replaced_by_accident(store: RunStore) -> None:
     replaced.close()
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
+@pytest.mark.parametrize("name", ["thesis.txt", "thesis.part", ".config.yaml.old"])
+def test_a_folder_with_other_things_in_it_is_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(RunError, match="not empty"):
             create_run(tmp_path, Config(), overwrite=overwrite)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / name).read_text() == "years of work"
 
 
 def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
