@@ -28,12 +28,18 @@ def main() -> None:
 def described(report: str) -> tuple[str, bool]:
     """What a report of pip-audit says, and whether a newer version corrects something."""
     lines, correctable = [], False
-    for item in json.loads(report)["dependencies"]:
+    packages = json.loads(report)["dependencies"]
+    unknown = [item["name"] for item in packages if item.get("skip_reason")]
+    if len(unknown) == len(packages):
+        raise ValueError("it knows none of the packages")
+    for item in packages:
         for fault in item.get("vulns", ()):
             fixed = ", ".join(fault["fix_versions"]) or "no version yet"
             lines.append(f"{item['name']} {item['version']}: {fault['id']}, corrected in {fixed}")
             correctable = correctable or bool(fault["fix_versions"])
-    return "\n".join(lines) or "No package has a known fault.", correctable
+    if unknown:
+        lines.append(f"{len(unknown)} of {len(packages)} packages are not in the list: {', '.join(unknown)}.")
+    return "\n".join(lines or [f"None of {len(packages)} packages has a known fault."]), correctable
 
 
 def _audit() -> str:

@@ -23,8 +23,10 @@ _EQUATION = re.compile(r"([A-Za-z]+(?:,[A-Za-z]+)*)->([A-Za-z]*)")
 def _recurrent(call: OperatorCall) -> OperatorResult:
     """https://onnx.ai/onnx/operators/onnx__LSTM.html, GRU and RNN: time first, at most two directions."""
     source, gates, hidden = call.tensor(0), _GATES[call.operator], call.integer("hidden_size", 0)
-    if len(source.shape) != 3 or hidden < 1:
-        raise RefusedGraph(f"needs steps of samples of features and a hidden size, got {shown(source.shape)}")
+    if len(source.shape) != 3 or hidden < 1 or call.integer("layout", 0) != 0:
+        raise RefusedGraph(
+            f"needs steps of samples of features (`layout` 0) and a hidden size, got {shown(source.shape)}"
+        )
     steps, batch, features = source.shape[0], source.shape[1], fixed(source.shape[2])
     directions = 2 if call.attributes.get("direction") == "bidirectional" else 1
     state: Shape = (directions, batch, hidden)
@@ -89,6 +91,8 @@ _STATES = OperatorRule(
     {
         "direction": frozenset({"forward", "reverse", "bidirectional"}),
         "hidden_size": "int",
+        "input_forget": "int",
+        "layout": "int",
         "linear_before_reset": "int",
     },
 )

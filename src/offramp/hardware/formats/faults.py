@@ -10,7 +10,7 @@ from offramp.errors import AcceleratorError
 from offramp.hardware.block import Block, Path
 from offramp.jsonio import shortened
 
-_LONGEST_FAULT = 400
+_LONGEST_FAULT, _LONGEST, _MOST_LISTED = 400, 3000, 20
 # Elements of these are named in places by their key or number: "memory 'sram'", "port 2".
 _ELEMENTS = {"memories": "memory", "ports": "port", "entries": "entry"}
 
@@ -43,12 +43,14 @@ class Faults:
             name: The file's name, for the message.
 
         Raises:
-            AcceleratorError: There is a fault; the message lists all of them.
+            AcceleratorError: There is a fault; the message lists the first ones, and says how many there are.
         """
         if self.items:
             count = len(self.items)
             noun = "fault" if count == 1 else "faults"
-            raise AcceleratorError(f"Accelerator '{name}' has {count} {noun}: {'; '.join(self.items)}.")
+            listed = "; ".join(self.items[:_MOST_LISTED])
+            more = f"; and {count - _MOST_LISTED} more" if count > _MOST_LISTED else ""
+            raise AcceleratorError(f"Accelerator '{name}' has {count} {noun}: {shortened(listed, _LONGEST)}{more}.")
 
 
 B = TypeVar("B", bound=Block)
