@@ -11,10 +11,10 @@ from offramp.workload.layer_constructors import (
     dense,
     elementwise,
     global_pooling,
-    leading_axes_agree,
     matrix_product,
     normalization,
     pooling,
+    stacked_product,
 )
 
 
@@ -76,11 +76,26 @@ def test_what_treats_every_value_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "agree"),
-    [((3, 4, 5), (3, 5, 6), True), ((4, 5), (5, 6), True), ((3, 4, 5), (2, 5, 6), False), ((5,), (5,), False)],
+    ("left", "right", "groups", "rows", "macs"),
+    [
+        ((3, 4, 5), (3, 5, 6), 3, 4, 3 * 4 * 5 * 6),
+        ((4, 5), (5, 6), 1, 4, 4 * 5 * 6),
+        ((2, 3, 4, 5), (1, 1, 5, 6), 1, 24, 24 * 5 * 6),
+        ((1, 4, 5), (7, 5, 6), 7, 4, 7 * 4 * 5 * 6),
+        ((2, 1, 4, 5), (3, 5, 6), 6, 4, 6 * 4 * 5 * 6),
+    ],
 )
-def test_stacks_of_equally_many_matrices(left: tuple[int, ...], right: tuple[int, ...], agree: bool) -> None:
-    assert leading_axes_agree(left, right) is agree
+def test_stacks_of_matrices_are_groups_or_rows(
+    left: tuple[int, ...], right: tuple[int, ...], groups: int, rows: int, macs: int
+) -> None:
+    shape = stacked_product(left, right)
+    assert (shape.g, shape.oy, shape.macs) == (groups, rows, macs)
+
+
+@pytest.mark.parametrize(("left", "right", "says"), [((3, 4, 5), (2, 5, 6), "leading axes"), ((5,), (5,), "no matri")])
+def test_stacks_that_do_not_fit_are_refused(left: tuple[int, ...], right: tuple[int, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        stacked_product(left, right)
 
 
 def test_sizes_below_one_are_refused() -> None:

@@ -339,14 +339,27 @@ def normalization(values: FeatureMap, bits: BitWidths = DEFAULT_BITS) -> LayerSh
     return elementwise(Op.MULTIPLY, values, bits)
 
 
-def leading_axes_agree(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
-    """Check that two tensors are stacks of equally many matrices.
+def stacked_product(left: tuple[int, ...], right: tuple[int, ...], activation_bits: int = 8) -> LayerShape:
+    """Describe the products of two stacks of computed matrices; an axis of size 1, or a missing one, is repeated.
 
     Args:
-        left: Shape of the first tensor.
-        right: Shape of the second tensor.
+        left: Shape of the first operand, (..., rows, inner).
+        right: Shape of the second operand, (..., inner, columns).
+        activation_bits: Bits of the values of both operands and of the result.
 
     Returns:
-        Whether both have at least two axes and agree in all but the last two.
+        The layer shape. Many matrices on the left that meet one on the right are one matrix with more rows.
+
+    Raises:
+        ValueError: The operands are no matrices, or their axes do not fit each other.
     """
-    return min(len(left), len(right)) >= 2 and left[:-2] == right[:-2]
+    if min(len(left), len(right)) < 2:
+        raise ValueError(f"multiplies tensors of shapes {left} and {right} per sample, which are no matrices")
+    rank = max(len(left), len(right)) - 2
+    first, second = ((1,) * (rank + 2 - len(shape)) + shape[:-2] for shape in (left, right))
+    if any(a != b and 1 not in (a, b) for a, b in zip(first, second, strict=True)):
+        raise ValueError(f"multiplies matrices whose leading axes differ, of shapes {left} and {right} per sample")
+    leading = tuple(max(pair) for pair in zip(first, second, strict=True))
+    if math.prod(second) == 1 and math.prod(first) > 1:
+        return matrix_product((math.prod(first) * left[-2], left[-1]), right[-2:], activation_bits)
+    return matrix_product((*leading, *left[-2:]), (*leading, *right[-2:]), activation_bits)

@@ -108,11 +108,18 @@ def test_joining_and_adding_tokens() -> None:
     assert (added.shape.op, added.shape.num_outputs) == (Op.ADD, TOKENS * WIDTH)
 
 
+def test_one_matrix_that_meets_several_is_repeated_or_has_more_rows() -> None:
+    """Queries per head and one set of keys, on either side: the definition of `torch.matmul`."""
+    rows, _ = layers_of(lambda x: (heads(x) @ x[:, :4].reshape(1, 1, 4, WIDTH)).sum(1))
+    assert (rows.shape.g, rows.shape.k, rows.shape.c, rows.shape.oy) == (1, WIDTH, 4, HEADS * TOKENS)
+    (repeated,) = layers_of(lambda x: (x.reshape(1, 1, WIDTH, TOKENS) @ heads(x)).reshape(1, TOKENS, 9))
+    assert (repeated.shape.g, repeated.shape.k, repeated.shape.c, repeated.shape.oy) == (HEADS, 4, TOKENS, WIDTH)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
         (lambda x: x @ x.transpose(1, 2)[:, :, :1] @ x[:, :1] @ torch.ones(1, WIDTH, WIDTH), "two axes"),
-        (lambda x: x.unsqueeze(1).expand(1, 2, -1, -1).matmul(x.transpose(1, 2)).sum(1), "leading axes"),
         (lambda x: torch.fft.fft(x).real, "no such layer"),
     ],
 )

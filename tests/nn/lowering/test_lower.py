@@ -229,7 +229,8 @@ def test_all_unsupported_layers_are_named_at_once() -> None:
         (lambda x: x.mean(0, keepdim=True) + x.std(0, correction=0), "not the batch"),
         (lambda x: torch.max(x, torch.zeros(1)), "write it as a clamp"),
         (lambda x: x.sort(dim=1)[0], "no such layer"),
-        (lambda x: F.conv2d(x, x[:, :, :1, :1]), "only one operand"),
+        (lambda x: F.conv2d(x, torch.ones(5, 3, 1, 1), x[0, 0, 0, :5]), "its bias must be a constant"),
+        (lambda x: F.conv3d(x.unsqueeze(1), torch.ones(2, 1, 3, 3, 3)), "windows over three axes have no rule"),
         (lambda x: torch.einsum("bcii->bc", x), "reads a diagonal"),
     ],
 )
@@ -249,6 +250,23 @@ def test_places_that_another_layer_computes_are_refused() -> None:
 def test_a_new_tensor_does_not_depend_on_the_one_whose_shape_it_has() -> None:
     layers = layers_of(lambda x, conv: conv(x) + torch.zeros_like(x) * x.new_ones(1), nn.Conv2d(3, 3, 1))
     assert [layer.op for layer in layers] == [Op.CONV]
+
+
+def test_computed_weights_of_a_convolution_have_the_width_of_activations() -> None:
+    first, kernels, mixed = layers_of(
+        lambda x, a, b: F.conv2d(a(x), b(x).flatten(1)[:, :72].reshape(6, 4, 3, 1), padding=(1, 0)),
+        nn.Conv2d(3, 4, 1),
+        nn.Conv2d(3, 4, 1),
+    )
+    assert first.weight_bits == kernels.weight_bits == 4
+    assert (mixed.macs, mixed.num_weights, mixed.weight_bits) == (6 * 4 * 3 * 64, 72, 8)
+
+
+def test_a_window_of_one_place_along_an_axis_of_a_volume_is_one_convolution_of_maps_per_place() -> None:
+    # 4 values of 3x3 neighbours in each of 8 columns, of a volume of 3 x 8 x 8 without padding along its first axis.
+    (layer,) = layers_of(lambda x: F.conv3d(x.unsqueeze(1), torch.ones(4, 1, 3, 3, 1), padding=(0, 1, 0)))
+    assert (layer.op, layer.b, layer.k, layer.oy, layer.ox, layer.fy, layer.fx) == (Op.CONV, 8, 4, 1, 8, 3, 3)
+    assert (layer.macs, layer.padding) == (8 * 4 * 8 * 9, (0, 1, 0, 1))
 
 
 def test_uneven_windows_of_adaptive_pooling_are_priced_as_the_largest() -> None:

@@ -235,6 +235,9 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 NO_COUNTERPART = {
     **dict.fromkeys(("MeanVarianceNormalization", "Upsample", "Scatter"),
                     "another name of an operator above"),
+    **dict.fromkeys(("ImageScaler", "Crop", "Affine", "ScaledTanh", "ParametricSoftplus"), "of files before ONNX 1.5"),
+    **{f"ai.onnx.ml.{op}": "names classes, which are numbers in torch"
+       for op in ("ZipMap", "ArrayFeatureExtractor", "LabelEncoder", "CategoryMapper")},
     "Hardmax": "torch has no such function",
     "OneHot": "its input is a class, which no layer computes without a search for the largest value",
     **dict.fromkeys(("ReverseSequence", "CenterCropPad"), "torch has no such function; it is written with slices"),

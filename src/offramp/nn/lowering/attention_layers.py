@@ -6,14 +6,7 @@ from torch import Tensor
 
 from offramp.nn.lowering.call_rules import Call, NotPriceableError, written_values
 from offramp.workload.layer import LayerShape
-from offramp.workload.layer_constructors import (
-    BitWidths,
-    FeatureMap,
-    dense,
-    leading_axes_agree,
-    matrix_product,
-    normalization,
-)
+from offramp.workload.layer_constructors import BitWidths, FeatureMap, dense, normalization, stacked_product
 
 # fmt: off
 MOVES = frozenset({
@@ -72,9 +65,7 @@ def _scaled_dot_product_attention(
 
 
 def _product(call: Call, left: tuple[int, ...], right: tuple[int, ...]) -> LayerShape:
-    if not leading_axes_agree(left, right):
-        raise NotPriceableError(f"both matrices must have the same leading axes, got shapes {left} and {right}")
-    return matrix_product(left, right, call.precision.activation_bits)
+    return stacked_product(left, right, call.precision.activation_bits)
 
 
 ATTENTION_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {

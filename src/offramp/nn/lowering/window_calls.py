@@ -9,6 +9,7 @@ from offramp.nn.lowering.call_rules import Call, NotPriceableError, feature_map
 from offramp.workload.layer import LayerShape, Op
 from offramp.workload.layer_constructors import (
     INTERPOLATION_TAPS,
+    BitWidths,
     FeatureMap,
     Window,
     adaptive_pooling,
@@ -32,7 +33,16 @@ def _conv2d(
 ) -> LayerShape:
     kernel, spread = _pair(weight.shape[-2:]), _pair(dilation)
     window = Window(*kernel, *_pair(stride), *spread, _padding(padding, kernel, spread))
-    return convolution(feature_map(call.single_input), feature_map(call.output), window, groups, call.bits)
+    return convolution(feature_map(input), feature_map(call.output), window, groups, _bits(call, input, weight))
+
+
+def _bits(call: Call, input: Tensor, weight: Tensor) -> BitWidths:
+    """The bit widths of a convolution, whose weights may be computed: these have the width of activations."""
+    if call.inputs[0] is not input or any(own is not weight for own in call.inputs[1:]):
+        raise NotPriceableError("its input must be computed, and its weights may be, but its bias must be a constant")
+    if len(call.inputs) == 1:
+        return call.bits
+    return BitWidths(call.precision.activation_bits, call.precision.activation_bits)
 
 
 def _analog_conv2d(
@@ -63,8 +73,39 @@ def _conv1d(
     if not isinstance(padding, str):
         padding = (0, _pair(padding)[0])
     window = Window(*kernel, 1, _pair(stride)[0], *spread, _padding(padding, kernel, spread))
-    source, result = _row(call.single_input), _row(call.output)
-    return convolution(source, result, window, groups, call.bits)
+    return convolution(_row(input), _row(call.output), window, groups, _bits(call, input, weight))
+
+
+def _conv3d(
+    call: Call,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> LayerShape:
+    """A convolution of volumes along one of whose axes the window has one place: one convolution of maps per place."""
+    kernel, steps = tuple(weight.shape[2:]), _each(stride)
+    pads = (0, 0, 0) if padding == "valid" else (-1, -1, -1) if isinstance(padding, str) else _each(padding)
+    flat = [axis for axis in range(3) if kernel[axis] == steps[axis] == 1 and pads[axis] == 0]
+    if not flat or min(pads) < 0:
+        raise NotPriceableError("windows over three axes have no rule; over one of them, kernel and stride must be 1")
+    kept = [axis for axis in range(3) if axis != flat[0]]
+    (fy, fx), (top, left), (down, across) = ((kind[kept[0]], kind[kept[1]]) for kind in (kernel, pads, steps))
+    spread = [_each(dilation)[axis] for axis in kept]
+    window = Window(fy, fx, down, across, spread[0], spread[1], (top, left, top, left))
+    source, result = (
+        FeatureMap(x.shape[1], x.shape[2 + kept[0]], x.shape[2 + kept[1]], x.shape[0] * x.shape[2 + flat[0]])
+        for x in (input, call.output)
+    )
+    return convolution(source, result, window, groups, _bits(call, input, weight))
+
+
+def _each(value: int | Sequence[int]) -> tuple[int, int, int]:
+    values = (value,) * 3 if isinstance(value, int) else tuple(value)
+    return values[0], values[-2], values[-1]
 
 
 def _row(tensor: Tensor) -> FeatureMap:
@@ -197,6 +238,7 @@ _ROWS = frozenset(
 WINDOW_RULES: dict[str, Callable[..., LayerShape | tuple[LayerShape, ...]]] = {
     "conv1d": _conv1d,
     "conv2d": _conv2d,
+    "conv3d": _conv3d,
     "analog_conv2d": _analog_conv2d,
     **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool1d_with_indices", "max_pool2d_with_indices"), _max_pool),
     **dict.fromkeys(("avg_pool1d", "avg_pool2d"), _avg_pool),

@@ -6,7 +6,7 @@ from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.from_onnx.onnx_node import OnnxNode
 from offramp.workload.from_onnx.tensor_sizes import Contradiction, Unpriceable, per_sample, sizes
 from offramp.workload.layer import LayerShape
-from offramp.workload.layer_constructors import dense, matrix_product
+from offramp.workload.layer_constructors import dense, stacked_product
 
 DENSE_OPS = frozenset({"Gemm", "MatMul"})
 
@@ -97,17 +97,9 @@ def _of_sample(graph: OnnxGraph, name: str) -> _Sizes:
 
 
 def _stacked(left: _Sizes, right: _Sizes) -> LayerShape:
-    """One product per matrix of the stacks; an axis of size 1 is repeated."""
-    if min(len(left), len(right)) < 2:
-        raise Unpriceable(f"multiplies tensors of shapes {left} and {right} per sample, which are no matrices")
-    if left[-1] != right[-2]:
+    if min(len(left), len(right)) >= 2 and left[-1] != right[-2]:
         raise Contradiction(f"it multiplies matrices of shapes {left} and {right}")
-    rank = max(len(left), len(right)) - 2
-    first, second = ((1,) * (rank + 2 - len(shape)) + shape[:-2] for shape in (left, right))
-    if any(a != b and 1 not in (a, b) for a, b in zip(first, second, strict=True)):
-        raise Unpriceable(f"multiplies matrices whose leading axes differ, of shapes {left} and {right} per sample")
-    leading = tuple(max(pair) for pair in zip(first, second, strict=True))
-    if math.prod(second) == 1 and math.prod(first) > 1:
-        # All stacked matrices on the left meet one on the right: they are one matrix with more rows.
-        return matrix_product((math.prod(first) * left[-2], left[-1]), right[-2:])
-    return matrix_product((*leading, *left[-2:]), (*leading, *right[-2:]))
+    try:
+        return stacked_product(left, right)
+    except ValueError as exc:
+        raise Unpriceable(str(exc)) from exc
