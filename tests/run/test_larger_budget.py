@@ -26,11 +26,13 @@ def test_a_finished_run_goes_on_with_a_larger_budget(finished_run: Path, tmp_pat
     assert after.evaluations[:12] == before.evaluations
     assert (run / "supernet.safetensors").read_bytes() == weights
     # The networks are those that the picks of the new front name, each finished and exported as a whole.
-    front = {evaluation.architecture for evaluation in result.front}
+    front = {evaluation.architecture for evaluation in (*result.front, *result.static_front)}
     assert {network.candidate for network in after.chosen} <= front
     assert all((run / network.bundle / "manifest.json").is_file() for network in after.chosen)
-    assert {f"chosen/{folder.name}/bundle" for folder in (run / "chosen").iterdir()} - {"chosen/reference/bundle"} == {
-        network.bundle for network in after.chosen
+    finished = (*after.chosen, *after.static_networks)
+    assert {folder.name for folder in (run / "chosen").iterdir()} == {
+        "reference",
+        *(network.rule for network in finished),
     }
     assert after.static_reference == before.static_reference
     # Nothing is left to do, and the record fits the folder.

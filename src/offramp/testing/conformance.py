@@ -16,6 +16,7 @@ from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, StageChoice
+from offramp.space.cut_networks import static_at
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.search_space import BackboneSpace, StageSpace
 
@@ -45,6 +46,7 @@ def check_backbone(name: str, input_shape: tuple[int, int, int] = (3, 8, 8)) -> 
         architecture = members.with_all_exits(member, rng)
         check_taps(supernet, architecture)
         check_extraction(supernet, architecture)
+        check_cuts(supernet, architecture)
         check_gradients(supernet, architecture)
     check_macs_grow(supernet, members.min_architecture())
 
@@ -120,6 +122,31 @@ def check_extraction(supernet: Supernet, architecture: Architecture) -> None:
     _require(
         _num_weights(network) <= _num_weights(supernet), "the extracted network must not be larger than the supernet"
     )
+
+
+def check_cuts(supernet: Supernet, architecture: Architecture) -> None:
+    """Check that a network that ends at an exit is extracted without all that lies behind, and answers as that exit.
+
+    Args:
+        supernet: A supernet of the family.
+        architecture: A member of its space, with exits.
+
+    Raises:
+        AssertionError: If it is not.
+    """
+    supernet.eval()
+    images, depths = _images(supernet, architecture), [max(stage.depths) for stage in supernet.space.stages]
+    network = supernet.extract(architecture)
+    with torch.no_grad():
+        answers = network(images)
+        for index, choice in enumerate(architecture.exits):
+            cut = supernet.extract(static_at(architecture, index, depths))
+            _require_close(cut(images)[0], answers[index], f"the network cut at tap {choice.tap} and exit {index}")
+            _require(
+                _num_weights(cut) == _num_weights(network.with_exits((), index, depths)),
+                f"the network cut at tap {choice.tap} must have no weights from behind it",
+            )
+    supernet.activate(architecture)
 
 
 def check_gradients(supernet: Supernet, architecture: Architecture) -> None:

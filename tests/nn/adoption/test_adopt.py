@@ -18,6 +18,7 @@ from offramp.nn.adoption.adopted_model import AdoptedModel
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.supernet.supernet import Supernet
+from offramp.space.cut_networks import static_at
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.workload.graph import Role, Workload
 from tests.nn.toy_models import CLASSES, SHAPE, TOYS, Attention, Residual, Toy, Vision, conv, plain
@@ -69,6 +70,21 @@ def test_the_cut_model_gives_exactly_what_the_model_gives(name: str) -> None:
             logits = network(images.clone())
         assert torch.equal(logits[-1], expected)
         assert all(exit_logits.shape == (batch, CLASSES) for exit_logits in logits)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_model_cut_at_an_exit_has_nothing_from_behind_it_and_answers_as_the_exit(name: str) -> None:
+    torch.manual_seed(0)
+    adopted = adopt(warmed(TOYS[name]()), EXAMPLE, max_taps=2)
+    network, images = extracted(adopted), torch.randn(3, *SHAPE)
+    with torch.no_grad():
+        answers = network(images)
+        for index in range(len(network.architecture.exits)):
+            cut = supernet_of(adopted).extract(static_at(network.architecture, index, (1,) * len(adopted.taps))).eval()
+            assert torch.equal(cut(images)[0], answers[index])
+            assert sum(p.numel() for p in cut.parameters()) == sum(
+                p.numel() for p in network.with_exits((), index, (1,) * len(adopted.taps)).parameters()
+            )
 
 
 @pytest.mark.parametrize("name", TOYS)

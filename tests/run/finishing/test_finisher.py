@@ -11,6 +11,7 @@ import torch
 from offramp.data.mini_batches import to_tensor
 from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.errors import RunError
+from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.jsonio import dumps
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.progress import SilentReporter
@@ -20,7 +21,9 @@ from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.exit_dropping import KeptExits, exits_worth_keeping
 from offramp.run.finishing.finisher import WEIGHTS, Finisher
 from offramp.run.finishing.targets import Selection
+from offramp.run.finishing.used_exits import UsedExits
 from offramp.settings.by_name import with_settings
+from offramp.space.architecture import ExitChoice
 from tests.conftest import small_config
 
 
@@ -118,7 +121,12 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
         asked.append(found.places)
         return replace(found, places=(1,))
 
+    def all_of_them(rates: tuple[float, ...]) -> UsedExits:
+        return UsedExits(tuple(range(len(rates) - 1)), len(rates) - 1)
+
     monkeypatch.setattr("offramp.run.finishing.finisher.exits_worth_keeping", only_the_second)
+    # Whether a sample uses them is another matter.
+    monkeypatch.setattr("offramp.run.finishing.used_exits.used_by_samples", all_of_them)
     finisher = Finisher(context)
     with SilentReporter().task("finishing") as task:
         finished = finisher.finish(selection, tmp_path / "knee", task, deadline=None, resume=False)
@@ -156,10 +164,32 @@ def test_a_record_of_another_candidate_is_refused(context: Context, tmp_path: Pa
     finisher = Finisher(context)
     with SilentReporter().task("finishing") as task:
         record = finisher.finish(selection, tmp_path, task, deadline=None, resume=False).record
-        last = record.architecture.exits[-1]
-        other = replace(record, dropped=(replace(last, tap=last.tap + 1),))
+        assert record.searched is not None
+        fewer = replace(architecture, exits=architecture.exits[:1])
+        other = replace(record, searched=replace(record.searched, architecture=fewer))
         (tmp_path / "network.json").write_text(dumps(other))
         with pytest.raises(RunError, match="must be of the candidate that the search found"):
+            finisher.finish(selection, tmp_path, task, deadline=None, resume=True)
+
+
+def test_a_record_that_keeps_what_the_candidate_never_had_is_refused(context: Context, tmp_path: Path) -> None:
+    architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
+    selection = Selection(("knee",), context.evaluator.evaluate(architecture))
+    finisher = Finisher(context)
+    with SilentReporter().task("finishing") as task:
+        record = finisher.finish(selection, tmp_path, task, deadline=None, resume=False).record
+        odd = replace(record.architecture, exits=(), head=ExitChoice(99, "conv"))
+        other = replace(
+            record,
+            architecture=odd,
+            cost=record.static.cost,
+            policy=ExitPolicy("max_probability", ()),
+            validation=ExitProfile((1.0,), (0.5,), (0.5,), 0.5, 10),
+            test=None,
+            expected_test=None,
+        )
+        (tmp_path / "network.json").write_text(dumps(other))
+        with pytest.raises(RunError, match="exits that the candidate does not have"):
             finisher.finish(selection, tmp_path, task, deadline=None, resume=True)
 
 

@@ -21,6 +21,7 @@ from offramp.progress import Reporter
 from offramp.run.context import Context
 from offramp.run.workloads import assigned_workload
 from offramp.space.architecture import Architecture
+from offramp.space.cut_networks import cut_at
 from offramp.train.loss import multi_exit_loss
 
 _SAMPLES = 4
@@ -64,7 +65,7 @@ def check_whole_way(context: Context, reporter: Reporter) -> None:
 
 
 def _candidates(context: Context) -> tuple[_Candidate, ...]:
-    """The largest backbone with exits of each type, and the smallest candidate."""
+    """The largest backbone with exits of each type, the smallest candidate, and a network that ends early."""
     space = context.space
     largest = space.max_architecture()
     found = [
@@ -75,6 +76,9 @@ def _candidates(context: Context) -> tuple[_Candidate, ...]:
         for name in context.config.space.branches
     ]
     found.append(_Candidate("the smallest candidate", space.min_architecture()))
+    for option in space.exit_options(largest)[:1]:
+        cut = cut_at(largest, option, space.max_depths)
+        found.append(_Candidate(f"the static network that ends at tap {option.tap}", cut))
     return tuple(found)
 
 

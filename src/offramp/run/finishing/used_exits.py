@@ -155,17 +155,25 @@ def as_finished(record: ChosenNetwork, network: EarlyExitNetwork, max_depths: Se
         The finished network, which shares its modules with the candidate.
 
     Raises:
-        RunError: The record is of another candidate.
+        RunError: The record is of another candidate, or keeps exits that the candidate does not have.
     """
     if record.candidate != network.architecture:
         raise RunError(
             f"The record of network {record.rule!r} must be of the candidate that the search found, but it is of "
             "another. Remove its folder and go on with --resume."
         )
-    head, taps = record.architecture.head, [choice.tap for choice in network.architecture.exits]
-    kept = [taps.index(choice.tap) for choice in record.architecture.exits]
+    head, candidate = record.architecture.head, network.architecture
+    taps = [choice.tap for choice in candidate.exits]
+    kept = [taps.index(choice.tap) for choice in record.architecture.exits if choice.tap in taps]
     end = None if head is None or head.tap not in taps else taps.index(head.tap)
-    return network.with_exits(kept, end, max_depths)
+    if head is None or end is not None or (candidate.head is not None and candidate.head.tap == head.tap):
+        finished = network.with_exits(kept, end, max_depths)
+        if finished.architecture == record.architecture:
+            return finished
+    raise RunError(
+        f"The record of network {record.rule!r} keeps exits that the candidate does not have. Remove its folder and go "
+        "on with --resume."
+    )
 
 
 def dropped_exits(found: Architecture, left: Architecture) -> tuple[ExitChoice, ...]:
