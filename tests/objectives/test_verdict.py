@@ -132,15 +132,55 @@ def test_the_rule(
     assert answer_of(difference, gains(energy, latency, product), 0.01) == expected
 
 
-def test_a_network_that_is_certainly_more_accurate_than_all_that_cost_no_more_lies_beyond_the_static_front() -> None:
-    """97.3 % where the match has 98.0 % at twice the product, and the static network at its cost 95.0 %."""
-    cheaper = gains((1.3, 1.5), (1.3, 1.5), (1.9, 2.1))
-    lower = Estimate(-0.007, -0.022, 0.008)
-    assert answer_of(lower, cheaper) == "undecided"
-    assert answer_of(lower, cheaper, difference_at_cost=Estimate(0.023, 0.008, 0.038)) == "pay"
-    assert answer_of(lower, cheaper, difference_at_cost=Estimate(0.023, -0.001, 0.038)) == "undecided"
+LOWER = Estimate(-0.007, -0.022, 0.008)
+CHEAPER = gains((1.3, 1.5), (1.3, 1.5), (1.9, 2.1))
+
+
+@pytest.mark.parametrize(
+    ("difference", "at_cost", "expected"),
+    [
+        # 97.3 % where the match has 98.0 %, and the static network of the same cost 95.0 %.
+        (LOWER, None, "undecided"),
+        (LOWER, Estimate(0.023, 0.008, 0.038), "pay"),
+        (LOWER, Estimate(0.023, -0.001, 0.038), "undecided"),
+        # As accurate as the match; the network at its cost is measured 2 points, half a point, or not below.
+        (SAME, Estimate(0.020, -0.001, 0.041), "pay"),
+        (SAME, Estimate(0.005, -0.010, 0.020), "undecided"),
+        (SAME, Estimate(0.000, -0.017, 0.017), "undecided"),
+        # A static network that costs no more is certainly within one point, or more accurate.
+        (SAME, Estimate(0.000, -0.009, 0.009), "do not pay"),
+        (SAME, Estimate(-0.02, -0.03, -0.01), "do not pay"),
+        # Certainly more accurate, if by little.
+        (SAME, Estimate(0.005, 0.001, 0.009), "pay"),
+    ],
+)
+def test_a_static_network_that_costs_no_more_and_is_as_accurate_speaks_against_early_exits(
+    difference: Estimate, at_cost: Estimate | None, expected: str
+) -> None:
+    assert answer_of(difference, CHEAPER, 0.01, at_cost) == expected
+
+
+def test_a_network_that_costs_more_than_its_match_does_not_pay_whatever_the_other() -> None:
     dearer = gains((0.8, 0.9), (0.8, 0.9), (0.64, 0.8))
-    assert answer_of(lower, dearer, difference_at_cost=Estimate(0.023, 0.008, 0.038)) == "do not pay"
+    assert answer_of(LOWER, dearer, difference_at_cost=Estimate(0.023, 0.008, 0.038)) == "do not pay"
+
+
+@pytest.mark.parametrize(
+    ("at_cost", "expected"),
+    [
+        # Half a width of 2 points must become half a point, below the margin or above 0.
+        (Estimate(0.005, -0.015, 0.025), 16_000),
+        # 0.017 must become 0.01.
+        (Estimate(0.0, -0.017, 0.017), 2890),
+        # 0.021 must become 0.02, to lie above 0.
+        (Estimate(0.020, -0.001, 0.041), 1103),
+    ],
+)
+def test_how_many_samples_would_decide_against_the_static_network_at_the_same_cost(
+    at_cost: Estimate, expected: int
+) -> None:
+    found = Verdict("undecided", LOWER, CHEAPER, num_samples=1000, difference_at_cost=at_cost)
+    assert found.samples_to_decide == pytest.approx(expected, abs=1)
 
 
 def test_both_matches_are_compared_on_the_same_samples() -> None:

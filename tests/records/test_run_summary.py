@@ -86,13 +86,6 @@ def test_test_results_count_where_there_are_any() -> None:
     assert untested.measured.expected == untested.expected_validation
 
 
-def test_static_accuracy_is_of_the_same_split(summary: RunSummary) -> None:
-    reference = replace(summary.static_reference, accuracy_validation=0.5, accuracy_test=0.25)
-    assert summary.chosen[0].static_accuracy(reference) == 0.25
-    untested = replace(summary.chosen[0], test=None, expected_test=None)
-    assert untested.static_accuracy(reference) == 0.5
-
-
 def test_static_cost_is_that_of_its_only_stage(summary: RunSummary) -> None:
     reference = summary.static_reference
     assert reference.expected == expected_cost(reference.cost, (1.0,))

@@ -102,7 +102,7 @@ def test_where_they_do_not_pay_the_static_network_is_recommended() -> None:
     assert found.verdict == "Early exits do not pay here: the recommended network is static."
     text = plain(found.details)
     assert text.startswith("It has 90.0 % test accuracy at 2.00 µJ and 1.60 k cycles per image.")
-    assert "the network with early exits takes 1.2× more energy (" in text
+    assert "The network with early exits, against the static match: 1.2× more energy (" in text
     labels = [card.label for card in cards(summary)]
     assert labels == ["Test accuracy", "Energy per image", "Latency", "Product of both"]
     assert plain(cards(summary)[1].value) == "2.00 µJ"
@@ -136,6 +136,39 @@ def test_a_static_network_at_the_same_cost_is_compared_too() -> None:
     found = headline(run(with_verdict(replace(network, match_at_cost=second))))
     assert found.verdict == "Early exits pay."
     assert "that costs no more has 10.0 percentage points lower test accuracy (70.0 %; −10." in plain(found.details)
+
+
+def at_cost(network: ChosenNetwork, accuracy: float, samples: int) -> ChosenNetwork:
+    assert network.match is not None
+    right = np.arange(samples) < round(accuracy * samples)
+    second = replace(
+        network.match,
+        name="match at cost",
+        accuracy_test=accuracy,
+        no_dearer=True,
+        outcomes=sample_outcomes(right, np.zeros(samples, dtype=int), 1),
+    )
+    return with_verdict(replace(network, match_at_cost=second))
+
+
+def test_a_static_network_that_costs_no_more_and_is_as_accurate_leaves_it_undecided() -> None:
+    found = headline(run(at_cost(compared(0.9, 0.9, scale=1.0, samples=100), 0.9, 100)))
+    assert found.verdict == "Undecided whether early exits pay."
+    text = plain(found.details)
+    assert text.startswith(
+        "100 test images do not tell whether a static network that costs no more is as accurate; about"
+    )
+    assert "The most accurate static network that costs no more has the same test accuracy (90.0 %;" in text
+
+
+def test_where_it_certainly_is_as_accurate_that_static_network_is_recommended() -> None:
+    network = at_cost(compared(0.9, 0.9, scale=1.0), 0.9, 10_000)
+    assert network.verdict is not None
+    assert network.verdict.answer == "do not pay"
+    assert network.better_static is network.match_at_cost
+    costly = compared(0.9, 0.9, scale=0.4)
+    assert costly.better_static is costly.match
+    assert compared(0.9, 0.9, scale=1.0).better_static is None
 
 
 def test_a_comparison_before_training_says_so() -> None:

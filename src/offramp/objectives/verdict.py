@@ -44,14 +44,19 @@ class Verdict:
     """Whether early exits pay, from comparisons with static networks on the same test samples.
 
     The *match* is the cheapest static network that is as accurate on validation; the *match at cost* is the most
-    accurate one that costs no more. "Certainly" means: by the interval of 95 %. The rule:
+    accurate one that costs no more. "Certainly" means: by the interval of 95 %. The rule, of which the first line that
+    applies counts:
 
     - **pay**: against the match, the product of energy and latency is certainly lower (its gain's interval lies above
-      1), neither energy nor latency is certainly higher, and one of these: the accuracy is certainly not more than the
-      margin lower than that of the match; or it is certainly higher than that of the match at cost.
+      1) and neither energy nor latency is certainly higher; and the accuracy is certainly higher than that of the match
+      at cost, or certainly not more than the margin lower than that of the match, where the match at cost is measured
+      more than the margin below.
     - **do not pay**: against the match, the product is certainly not lower (its gain's interval does not reach above
-      1), and the accuracy is not certainly higher.
+      1), and the accuracy is not certainly higher; or the accuracy is certainly not more than the margin above that of
+      the match at cost.
     - **undecided**: everything else.
+
+    Without a match at cost, no static network costs so little, and its conditions are left out.
 
     Attributes:
         answer: The verdict.
@@ -93,18 +98,27 @@ class Verdict:
         return self.gains[GAIN_METRICS.index(metric)].ratio
 
     @property
-    def samples_to_decide(self) -> int | None:
-        """About how many test samples would settle the accuracy; None where their number is not what is missing.
+    def costs_no_less(self) -> bool:
+        """Whether the product is certainly not lower than that of the match, at an accuracy not certainly higher."""
+        return _costs_no_less(self.accuracy_difference, self.gain(PRODUCT))
 
-        The width of the interval falls with the square root of the number of samples.
+    @property
+    def samples_to_decide(self) -> int | None:
+        """About how many test samples would decide, if they showed the same; None where their number is not missing.
+
+        The width of an interval falls with the square root of the number of samples.
         """
-        difference = self.accuracy_difference
-        if self.answer != "undecided" or self.gain(PRODUCT).low <= 1.0 or not difference.value > -self.margin:
+        if self.answer != "undecided":
             return None
-        if difference.low >= -self.margin:
-            return None
-        wanted = (difference.value - difference.low) / (difference.value + self.margin)
-        return int(np.ceil(self.num_samples * wanted**2))
+        ratios: list[float] = []
+        cheaper, own, second = _is_cheaper(self.gains), self.accuracy_difference, self.difference_at_cost
+        if second is not None and second.value > 0.0 and cheaper:
+            ratios.append((second.value - second.low) / second.value)
+        if second is not None and second.value < self.margin:
+            ratios.append((second.high - second.value) / (self.margin - second.value))
+        if cheaper and own.value > -self.margin and (second is None or second.value > self.margin):
+            ratios.append((own.value - own.low) / (own.value + self.margin))
+        return int(np.ceil(self.num_samples * min(ratios) ** 2)) if ratios else None
 
 
 def answer_of(
@@ -124,14 +138,25 @@ def answer_of(
     Returns:
         The verdict.
     """
-    energy, latency, product = (gain.ratio for gain in gains)
-    dearer = energy.high < 1.0 or latency.high < 1.0
-    beyond = difference_at_cost is not None and difference_at_cost.low > 0.0
-    if product.low > 1.0 and not dearer and (beyond or accuracy_difference.low >= -margin):
-        return "pay"
-    if product.high <= 1.0 and accuracy_difference.low <= 0.0:
+    second = difference_at_cost
+    if _is_cheaper(gains):
+        if second is not None and second.low > 0.0:
+            return "pay"
+        if accuracy_difference.low >= -margin and (second is None or second.value > margin):
+            return "pay"
+    if _costs_no_less(accuracy_difference, gains[-1].ratio) or (second is not None and second.high <= margin):
         return "do not pay"
     return "undecided"
+
+
+def _is_cheaper(gains: tuple[Gain, ...]) -> bool:
+    """Whether the product is certainly lower, and neither energy nor latency certainly higher."""
+    energy, latency, product = (gain.ratio for gain in gains)
+    return product.low > 1.0 and energy.high >= 1.0 and latency.high >= 1.0
+
+
+def _costs_no_less(accuracy_difference: Estimate, product: Estimate) -> bool:
+    return product.high <= 1.0 and accuracy_difference.low <= 0.0
 
 
 @dataclass(frozen=True)

@@ -178,16 +178,15 @@ class ChosenNetwork:
             return Measured("test", self.test, self.expected_test)
         return Measured("validation", self.validation, self.expected_validation)
 
-    def static_accuracy(self, reference: StaticReference) -> float | None:
-        """The accuracy of a static network on the split of ``measured``.
+    @property
+    def better_static(self) -> StaticMatch | None:
+        """The static network to take where early exits do not pay; None where they pay, or that is not decided.
 
-        Args:
-            reference: The static network.
-
-        Returns:
-            Its accuracy, a share; None = not measured.
+        It is the match where early exits cost no less than it, else the match at cost.
         """
-        return reference.accuracy_test if self.measured.split == "test" else reference.accuracy_validation
+        if self.verdict is None or self.verdict.answer != "do not pay":
+            return None
+        return self.match if self.verdict.costs_no_less else self.match_at_cost
 
 
 @dataclass(frozen=True)
@@ -282,11 +281,11 @@ class RunSummary:
 
     @property
     def recommended(self) -> ChosenNetwork | None:
-        """The network to deploy: the picked one, or its match where early exits do not pay; None = there is none."""
+        """The network to deploy: the picked one, or a static one where early exits do not pay; None = there is none."""
         picked = self.picked
-        if picked is None or picked.verdict is None or picked.verdict.answer != "do not pay" or picked.match is None:
+        if picked is None or picked.better_static is None:
             return picked
-        name = picked.match.name
+        name = picked.better_static.name
         return next((network for network in self.static_networks if network.rule == name), picked)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from offramp.numerics.paired_bootstrap import Estimate
+from offramp.objectives.picking import rule_name
 from offramp.objectives.verdict import ENERGY, GAIN_METRICS, LATENCY, PRODUCT, GainMetric, Verdict
 from offramp.records.run_summary import ChosenNetwork, RunSummary
 from offramp.records.static_match import StaticMatch
@@ -166,7 +167,7 @@ def headline(summary: RunSummary) -> Headline:
         )
     return Headline(
         "Early exits do not pay here: the recommended network is static.",
-        f"It has {_absolute(recommended)}. Against it, the network with early exits takes {against}",
+        f"It has {_absolute(recommended)}. The network with early exits, against the static match: {against}",
     )
 
 
@@ -195,21 +196,31 @@ def _at_cost(network: ChosenNetwork) -> str:
     if verdict is None or verdict.difference_at_cost is None or second is None or second.accuracy_test is None:
         return ""
     difference = verdict.difference_at_cost
-    word = "lower" if difference.value >= 0 else "higher"
     swapped = Estimate(-difference.value, -difference.high, -difference.low)
+    shown = f"{units.percentage_points(difference.value)} {'lower' if difference.value > 0 else 'higher'}"
+    if abs(difference.value) < 0.0005:
+        shown = "the same"
     return (
-        f" The most accurate static network that costs no more has {units.percentage_points(difference.value)} {word} "
-        f"test accuracy ({units.percent(second.accuracy_test)}; {difference_text(swapped)})."
+        f" The most accurate static network that costs no more has {shown} test accuracy "
+        f"({units.percent(second.accuracy_test)}; {difference_text(swapped)})."
     )
 
 
 def _reason(verdict: Verdict) -> str:
     """Why the rule does not decide."""
-    if verdict.samples_to_decide is not None:
-        return (
-            f"{units.count(verdict.num_samples, 'test image')} do not show that the accuracy is at most "
-            f"{units.percentage_points(verdict.margin)} lower; about {verdict.samples_to_decide} would."
-        )
+    images = units.count(verdict.num_samples, "test image")
+    second = verdict.difference_at_cost
+    if second is not None and second.low <= 0.0 and second.value <= verdict.margin:
+        text = f"{images} do not tell whether a static network that costs no more is as accurate"
+    elif verdict.samples_to_decide is not None:
+        text = f"{images} do not show that the accuracy is at most {units.percentage_points(verdict.margin)} lower"
+    else:
+        return _reason_of_costs(verdict)
+    needed = verdict.samples_to_decide
+    return f"{text}; about {needed} would." if needed is not None else f"{text}."
+
+
+def _reason_of_costs(verdict: Verdict) -> str:
     energy, latency, product = (gain.ratio for gain in verdict.gains)
     if product.low > 1.0 and (energy.high < 1.0 or latency.high < 1.0):
         worse = "energy" if energy.high < 1.0 else "latency"
@@ -285,6 +296,37 @@ def _cost_card(network: ChosenNetwork, metric: GainMetric, label: str, clock_hz:
     note = f"{shown} against {format_metric(metric, getattr(network.match.expected, metric))}; 95{units.NBSP}%: "
     note += f"{interval_text(gain)}{f'; {time}' if time else ''}"
     return Card(label, gain_text(gain.value), note)
+
+
+def static_roles(summary: RunSummary) -> dict[str, str]:
+    """What each static network is compared with.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        By the name of the network, its roles in words.
+    """
+    roles: dict[str, list[str]] = {}
+    for network in summary.chosen:
+        for match, role in ((network.match, "match of"), (network.match_at_cost, "same cost as")):
+            if match is not None:
+                trained = "" if match.trained else ", not trained"
+                roles.setdefault(match.name, []).append(f"{role} {rule_name(network.rule)}{trained}")
+    return {name: "; ".join(parts) for name, parts in roles.items()}
+
+
+def static_matches(summary: RunSummary) -> tuple[StaticMatch, ...]:
+    """The static networks that chosen ones are compared with, each once.
+
+    Args:
+        summary: The run.
+
+    Returns:
+        The networks.
+    """
+    found = [match for item in summary.chosen for match in (item.match, item.match_at_cost) if match is not None]
+    return tuple({match.name: match for match in found}.values())
 
 
 def match_sentence(network: ChosenNetwork) -> str:

@@ -211,10 +211,11 @@ _GLOSSARY = (
     Term(
         "Verdict",
         "Early exits pay if energy times latency is certainly lower than that of the match, neither of the two is "
-        "certainly higher, and the accuracy is certainly not more than one percentage point lower, or certainly higher "
-        "than that of the most accurate static network that costs no more. They do not pay if energy times latency is "
-        "certainly not lower, and the accuracy not certainly higher. Everything else is undecided. Certain means: by "
-        "the interval of 95 %.",
+        "certainly higher, and the accuracy is certainly higher than that of the most accurate static network that "
+        "costs no more (or within one point of the match, where that network is measured more than one point below). "
+        "They do not pay if energy times latency is certainly not lower, and the accuracy not certainly higher, or if "
+        "a static network that costs no more is certainly as accurate within one point. Everything else is undecided. "
+        "Certain means: by the interval of 95 %.",
     ),
     Term(
         "Interval of 95 %",

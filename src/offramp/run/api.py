@@ -82,6 +82,16 @@ class SearchResult:
         return self.fronts.static
 
     @property
+    def recommended(self) -> ChosenNetwork | None:
+        """The network to deploy; its `verdict`, or that of the one it takes the place of, is in ``chosen``."""
+        return None if self.summary is None else self.summary.recommended
+
+    @property
+    def volume_beyond_static(self) -> float:
+        """What early exits add to the static front: see `Fronts.volume_beyond`."""
+        return self.fronts.volume_beyond()
+
+    @property
     def chosen(self) -> tuple[ChosenNetwork, ...]:
         """The records of the finished networks, with validation and test figures."""
         return tuple(item.record for item in self.finished)

@@ -10,7 +10,7 @@ from offramp.settings.section import Section, Share
 
 
 class FineTuneConfig(Section):
-    """What happens to the chosen networks and to the static reference that savings are measured against.
+    """What happens to the chosen networks, to the static networks they are compared with, and to the largest one.
 
     Where bit widths are searched (``space.precision``), networks are always quantised as with ``quantize``.
     """
@@ -23,7 +23,7 @@ class FineTuneConfig(Section):
     )
     reference: bool = Field(
         default=True,
-        description="Whether the static reference is fine-tuned and tested, too; false is for comparisons of runs.",
+        description="Whether the largest static network is fine-tuned and tested, too; false saves its time.",
     )
     teacher: Literal["final_exit", "later_exits", "reference"] = Field(
         default="final_exit",

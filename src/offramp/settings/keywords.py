@@ -102,8 +102,7 @@ class KeywordSettings(TypedDict, total=False):
             threshold.
         fine_tune__epochs: Epochs of fine-tuning (default: as many as the supernet was trained for).
         fine_tune__learning_rate: Largest learning rate of the schedule.
-        fine_tune__reference: Whether the static reference is fine-tuned and tested, too; false is for comparisons of
-            runs.
+        fine_tune__reference: Whether the largest static network is fine-tuned and tested, too; false saves its time.
         fine_tune__teacher: What exits learn from beside the labels: final_exit or later_exits (early exits only), or
             reference (all exits).
         fine_tune__match: Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.

@@ -56,7 +56,7 @@ def test_matches_have_rows_and_the_largest_network_is_the_last_one_alone(summary
     table = tables.chosen_table(summary)
     names = [texts(table, row)[0] for row in range(len(table.rows))]
     assert names[3:] == ["match of knee", "match of most_accurate", "match of cheapest", "largest static network"]
-    assert notes(table, 3)[1] == "match"
+    assert notes(table, 3)[1] == "match of knee"
     assert notes(table, 6)[1] == "largest network"
     assert notes(table, 6)[4:] == [""] * 4
 

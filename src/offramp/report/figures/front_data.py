@@ -12,6 +12,7 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, RunSummary, StaticReference
 from offramp.records.static_match import StaticMatch
 from offramp.report.architecture_layout import describe
+from offramp.report.headline import static_matches
 
 MAX_CANDIDATES = 2000
 """Candidates that a figure shows at most."""
@@ -82,7 +83,7 @@ class FrontPanel:
         static_front: Members of the front of static networks.
         static_nondominated: Those that no other one of them dominates in accuracy and this cost alone.
         chosen: The chosen networks after fine-tuning.
-        matches: The matches of the chosen networks, each once.
+        matches: The trained static networks that chosen ones are compared with, each once.
         largest: The largest static network.
         fine_tuning: What fine-tuning changed of the chosen networks.
         match_links: The chosen networks with their matches.
@@ -182,7 +183,7 @@ def _front_panel(summary: RunSummary, metric: str, title: str, unit: str, factor
         static_front=static_front,
         static_nondominated=_nondominated(static_front),
         chosen=_merge_equal(chosen),
-        matches=tuple({link.match.label: link.match for link in links}.values()),
+        matches=tuple(_match_point(item, metric, factor) for item in static_matches(summary) if item.trained),
         largest=_static_point(summary.static_reference, metric, factor),
         fine_tuning=tuple(
             FineTuningChange(by_architecture[network.candidate], end)

@@ -12,7 +12,7 @@ from offramp.report import units
 from offramp.report.architecture_layout import describe, layout_of
 from offramp.report.figures.exit_breakdown_data import Breakdown
 from offramp.report.figures.front_data import cost_of
-from offramp.report.headline import gain_text, interval_text, verdict_text
+from offramp.report.headline import gain_text, interval_text, static_matches, static_roles, verdict_text
 from offramp.report.table import Cell, Column, Table
 from offramp.report.wording import format_metric, metric_name
 from offramp.workload.graph import Role
@@ -38,8 +38,8 @@ def chosen_table(summary: RunSummary) -> Table:
     splits = {network.measured.split for network in summary.chosen}
     split = "test" if splits == {"test"} else "validation" if splits == {"validation"} else "test (or validation)"
     rows = [_network_row(network) for network in summary.chosen]
-    matches = {network.match.name: network.match for network in summary.chosen if network.match is not None}
-    rows += [_match_row(match, summary) for match in matches.values()]
+    roles = static_roles(summary)
+    rows += [_match_row(match, roles[match.name], summary) for match in static_matches(summary)]
     rows.append(_static_row(summary.static_reference, summary))
     caption = "Chosen networks, the static networks that they are compared with, and the largest static network."
     if summary.chosen:
@@ -60,11 +60,11 @@ def _network_row(network: ChosenNetwork) -> tuple[Cell, ...]:
     )
 
 
-def _match_row(match: StaticMatch, summary: RunSummary) -> tuple[Cell, ...]:
+def _match_row(match: StaticMatch, role: str, summary: RunSummary) -> tuple[Cell, ...]:
     test = match.accuracy_test
     return (
         Cell(match.name, describe(match.architecture)),
-        Cell("static", "match" if match.trained else "match, not trained"),
+        Cell("static", role),
         _accuracy_cell(match.accuracy_validation, summary.data.num_validation),
         Cell("not measured") if test is None else _accuracy_cell(test, summary.data.num_test),
         *_cost_cells(match.expected),

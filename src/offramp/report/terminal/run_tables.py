@@ -16,7 +16,7 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import RunSummary
 from offramp.report import units
 from offramp.report.figures.front_data import cost_of
-from offramp.report.headline import verdict_text
+from offramp.report.headline import static_matches, verdict_text
 from offramp.report.terminal.terminal_style import plain_text, simple_table
 from offramp.report.wording import metric_name
 from offramp.space.architecture import Architecture
@@ -233,8 +233,7 @@ def chosen_table(summary: RunSummary) -> "RichTable":
         expected = network.measured.expected
         accuracies = _accuracies(network.validation.top1, None if network.test is None else network.test.top1)
         rows.append((rule_name(network.rule), *accuracies, *cost_cells(expected), verdict_text(network)))
-    matches = {network.match.name: network.match for network in summary.chosen if network.match is not None}
-    for match in matches.values():
+    for match in static_matches(summary):
         accuracies = _accuracies(match.accuracy_validation, match.accuracy_test)
         rows.append((match.name, *accuracies, *cost_cells(match.expected), "static"))
     for row in rows:

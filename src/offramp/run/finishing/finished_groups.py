@@ -52,15 +52,14 @@ def group_finished(
 
 
 def wins(static: ChosenNetwork, network: ChosenNetwork) -> bool:
-    """Whether a static network is the match of a network whose early exits do not pay, by their test samples.
+    """Whether a static network is to be taken in place of a network whose early exits do not pay.
 
     Args:
         static: The static network.
         network: The chosen network, with its matches and its verdict.
 
     Returns:
-        True where the verdict is that early exits do not pay.
+        True where the verdict is that early exits do not pay, and the static network is the one to take.
     """
-    if network.match is None or network.match.name != static.rule or network.verdict is None:
-        return False
-    return network.verdict.answer == "do not pay"
+    better = network.better_static
+    return better is not None and better.name == static.rule
