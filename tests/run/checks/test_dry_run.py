@@ -76,6 +76,18 @@ class NoGradient(nn.Module):
         return features.tanh().mul_(2.0)
 
 
+class Volumes(nn.Module):
+    """A convolution of volumes, whose windows are flat: it has a price, but no place in a bundle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 1, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        found: Tensor = self.conv(features.unsqueeze(1))
+        return found.squeeze(1)
+
+
 class Sorts(nn.Module):
     """A part without a price."""
 
@@ -89,7 +101,7 @@ class Sorts(nn.Module):
         (NoGradient, {}, r"cannot be trained\. Its code raised RuntimeError: .*inplace operation"),
         (Sorts, {}, r"cannot be priced\. .*sort"),
         (lambda: nn.LocalResponseNorm(3), INTS, r"cannot be quantised\. .*LocalResponseNorm"),
-        (lambda: nn.ConvTranspose2d(8, 8, 2, 2), {}, r"cannot be exported\. .*ConvTranspose"),
+        (Volumes, {"train__channels_last": False}, r"cannot be exported\. .*Conv"),
         (Views, {}, r"cannot be trained\. .*set train\.channels_last to false"),
     ],
 )
