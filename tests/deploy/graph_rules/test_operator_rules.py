@@ -398,6 +398,11 @@ def test_multiplications_of_a_rule_by_hand(case: tuple[str, Case], macs: int) ->
         ("Col2Im", Case((8, 9), constants=(ints(2**20, 2**20), ints(2, 2))), "blocks of"),
         ("OneHot", Case((), constants=(ints(2**40), floats(2)), element=INT64), "at most"),
         ("Range", Case((), (ints(2**40)[0], ints(1)[0]), {}, INT64), "size that can be told"),
+        ("Div", Case(constants=(ints(0),), element=INT64), "constant above 0"),
+        ("Div", Case(constants=(ints(-1),), element=INT64), "constant above 0"),
+        ("Mod", Case(constants=(np.uint8([0]),), element=TensorProto.UINT8), "constant above 0"),
+        ("LRN", Case(attributes={"size": 2**31 - 1}), "1 to 4 channels"),
+        ("LRN", Case(attributes={"size": 0}), "1 to 4 channels"),
         ("LSTM", Case((2, 3), (floats(1, 20, 3), floats(1, 20, 5)), {"hidden_size": 2**30}), "must have an input 1"),
     ],
 )  # fmt: skip

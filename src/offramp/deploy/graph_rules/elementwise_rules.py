@@ -84,6 +84,24 @@ def _computed(operator: str, first: Size, second: Size) -> Size:
     return product((first, second))
 
 
+def _divided(call: OperatorCall) -> OperatorResult:
+    """A quotient or remainder; of whole numbers, processors end a program that divides by 0, or the smallest by -1."""
+    divisor = call.tensor(1)
+    if divisor.element not in FLOATS and (
+        divisor.content is None or any(not isinstance(number, int) or number < 1 for number in divisor.content)
+    ):
+        raise RefusedGraph("must divide whole numbers by a constant above 0")
+    return _arithmetic(call)
+
+
+def _lrn(call: OperatorCall) -> OperatorResult:
+    source, size = call.tensor(0), call.integer("size", 0)
+    channels = source.shape[1] if len(source.shape) == 4 else 0
+    if not isinstance(channels, int) or not 1 <= size <= 2 * channels + 1:
+        raise RefusedGraph(f"must look at 1 to {channels} channels on both sides, got a size of {size}")
+    return OperatorResult((TensorFacts(float_type(source), source.shape),), source.count * size)
+
+
 def _comparison(call: OperatorCall) -> OperatorResult:
     same_type(call)
     return OperatorResult((TensorFacts(BOOL, _broadcast_of(call)),))
@@ -148,7 +166,6 @@ ELEMENTWISE_RULES: dict[str, OperatorRule] = {
     **_float_unary("Relu Sigmoid HardSwish Mish Tanh Softplus Softsign Erf Abs Neg Exp Log Sqrt Reciprocal"),
     **_float_unary("Floor Ceil Round Sign Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh"),
     **_float_unary("Shrink", bias="float", lambd="float"),
-    **_float_unary("LRN", alpha="float", beta="float", bias="float", size="int"),
     **_float_unary("LeakyRelu Elu Celu ThresholdedRelu Swish", alpha="float"),
     **_float_unary("HardSigmoid", alpha="float", beta="float"),
     **_float_unary("Selu", alpha="float", gamma="float"),
@@ -160,10 +177,12 @@ ELEMENTWISE_RULES: dict[str, OperatorRule] = {
     "IsNaN": OperatorRule(_not, (1, 1)),
     "IsInf": OperatorRule(_not, (1, 1), 1, {"detect_negative": "int", "detect_positive": "int"}),
     "BitwiseNot": OperatorRule(_unary, (1, 1)),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor"), _BINARY),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Pow", "And", "Or", "Xor"), _BINARY),
+    "Div": OperatorRule(_divided, (2, 2)),
+    "LRN": OperatorRule(_lrn, (1, 1), 1, {"alpha": "float", "beta": "float", "bias": "float", "size": "int"}),
     **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), _BINARY),
     "BitShift": OperatorRule(_arithmetic, (2, 2), 1, {"direction": frozenset({"LEFT", "RIGHT"})}),
-    "Mod": OperatorRule(_arithmetic, (2, 2), 1, {"fmod": "int"}),
+    "Mod": OperatorRule(_divided, (2, 2), 1, {"fmod": "int"}),
     "CastLike": OperatorRule(_cast_like, (2, 2)),
     **dict.fromkeys(("Max", "Min", "Sum", "Mean"), _VARIADIC),
     **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), OperatorRule(_comparison, (2, 2))),
