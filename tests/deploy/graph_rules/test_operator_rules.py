@@ -81,6 +81,7 @@ CASES: dict[str, list[Case]] = {
     **{
         name: [
             Case(attributes={"kernel_shape": [2, 3], "strides": [2, 2], "pads": [1, 1, 0, 1]}),
+            Case((1, 5, 4, 4), attributes={"kernel_shape": [3, 1, 1], "strides": [1, 1, 1]}),
             Case((2, 7, 7), attributes={"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
             Case(
                 (2, 6, 6), attributes={"kernel_shape": [2, 2], "strides": [3, 3], "pads": [1, 1, 1, 1], "ceil_mode": 1}

@@ -65,8 +65,8 @@ def _windowed(call: OperatorCall, before: Sequence[int], kernel: Sequence[int]) 
 
 
 def _feature_map(tensor: TensorFacts) -> tuple[int, tuple[int, ...]]:
-    """Channels, and height and width, or one of them."""
-    if not 3 <= len(tensor.shape) <= 4:
+    """Channels, and one to three sizes of space."""
+    if not 3 <= len(tensor.shape) <= 5:
         raise RefusedGraph(f"needs a feature map, got {shown(tensor.shape)}")
     channels, *space = (fixed(size) for size in tensor.shape[1:])
     return channels, tuple(space)
