@@ -133,3 +133,19 @@ def test_a_value_within_itself_is_a_fault_of_the_file(text: str) -> None:
 def test_nothing_is_decided_silently(text: str, fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         config_from_text(text, "The file")
+
+
+@pytest.mark.parametrize(
+    ("text", "dropped"),
+    [
+        ("{}", True),
+        ("fine_tune: {drop_exits: false}", False),
+        ("fine_tune: {guarantee: 0.01@0.95}", False),
+        ("fine_tune: {drop_exits: false, guarantee: 0.01@0.95}", False),
+    ],
+)
+def test_exits_that_do_not_pay_are_dropped_unless_a_guarantee_needs_the_samples(text: str, dropped: bool) -> None:
+    config = config_from_text(text, "a test")
+    assert config.fine_tune.drops_exits is dropped
+    # A record holds what was left open as such.
+    assert config_from_text(config.to_yaml(), "a test").fine_tune.drops_exits is dropped

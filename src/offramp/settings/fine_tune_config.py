@@ -37,9 +37,10 @@ class FineTuneConfig(Section):
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
         default=1.0, description="Weight of the loss of each early exit, relative to that of the final exit."
     )
-    drop_exits: bool = Field(
-        default=False,
-        description="Whether exits that do not pay for their branches are removed from a trained network.",
+    drop_exits: bool | None = Field(
+        default=None,
+        description="Whether exits that do not pay for their branches are removed from a trained network (default: "
+        "yes, unless there is a guarantee).",
     )
     contenders: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0,
@@ -64,6 +65,11 @@ class FineTuneConfig(Section):
         default=None,
         description="Share of nonzero weights to prune to, for an accelerator that gains from zeros (default: all).",
     )
+
+    @property
+    def drops_exits(self) -> bool:
+        """Whether exits are removed; a guarantee needs the validation samples that would choose them."""
+        return self.guarantee is None if self.drop_exits is None else self.drop_exits
 
     @model_validator(mode="after")
     def _pruning_needs_training(self) -> "FineTuneConfig":

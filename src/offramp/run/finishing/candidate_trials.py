@@ -32,11 +32,23 @@ class Notes(Protocol):
     """What keeps values of a run by name."""
 
     def get(self, key: str) -> str | None:
-        """Read a value; None where there is none."""
+        """Read a value.
+
+        Args:
+            key: The name.
+
+        Returns:
+            The value; None = there is none.
+        """
         ...
 
     def set(self, key: str, value: str) -> None:
-        """Keep a value."""
+        """Keep a value; an earlier one is replaced.
+
+        Args:
+            key: The name.
+            value: The value.
+        """
         ...
 
 

@@ -147,7 +147,7 @@ class Finisher:
             reference = self._largest_static()
             self._load_finished(reference, teacher / WEIGHTS)
         log = fine_tune(self.context, network, weights, task, deadline, resume=resume, teacher=reference)
-        if self.context.config.fine_tune.drop_exits and network.num_exits > 1:
+        if self.context.config.fine_tune.drops_exits and network.num_exits > 1:
             network = self._without_idle_exits(network, selection)
         settled = self._settled(network, selection)
         network, record = settled.network, self._measure(settled, selection, folder)
