@@ -117,6 +117,7 @@ class ChosenNetwork:
         match_at_cost: The most accurate static network that costs no more; where all trained ones cost more, the
             cheapest, and its `no_dearer` is false.
         verdict: Whether its early exits pay against ``match``; None = there is no trained match to compare with.
+        early_exit_weight: Weight of early exits' losses in its fine-tuning; None = not recorded.
     """
 
     rule: str
@@ -138,6 +139,7 @@ class ChosenNetwork:
     outcomes: SampleOutcomes | None = None
     match: StaticMatch | None = None
     match_at_cost: StaticMatch | None = None
+    early_exit_weight: float | None = None
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ def report_notes(
         *_teacher_note(context),
         *_dropped_note(context, chosen),
         *rank_note(chosen),
+        *_exit_weight_note(context, chosen),
         *_class_notes(context, chosen, reference),
         *reference.cost.warnings,
     )
@@ -90,6 +91,14 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     if cut:
         notes += (f"All that lies behind an exit that every validation sample takes was cut off ({'; '.join(cut)}).",)
     return notes
+
+
+def _exit_weight_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+    """The weights of early exits that were chosen among several."""
+    if not context.config.fine_tune.early_exit_weights:
+        return ()
+    found = [f"{item.early_exit_weight:g} ({rule_name(item.rule)})" for item in chosen if item.early_exit_weight]
+    return (f"The weight of early exits' losses was chosen for each network by short trainings: {', '.join(found)}.",)
 
 
 def rank_note(networks: Sequence[ChosenNetwork]) -> tuple[str, ...]:

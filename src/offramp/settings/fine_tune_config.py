@@ -37,6 +37,11 @@ class FineTuneConfig(Section):
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
         default=1.0, description="Weight of the loss of each early exit, relative to that of the final exit."
     )
+    early_exit_weights: tuple[Annotated[float, Field(gt=0.0, le=10.0)], ...] = Field(
+        default=(),
+        description="Values of early_exit_weight to choose among for each network, by short trainings that validation "
+        "samples judge (default: none, early_exit_weight holds).",
+    )
     drop_exits: bool | None = Field(
         default=None,
         description="Whether exits that do not pay for their branches are removed from a trained network (default: "

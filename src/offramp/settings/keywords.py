@@ -107,6 +107,8 @@ class KeywordSettings(TypedDict, total=False):
             reference (all exits).
         fine_tune__match: Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.
         fine_tune__early_exit_weight: Weight of the loss of each early exit, relative to that of the final exit.
+        fine_tune__early_exit_weights: Values of early_exit_weight to choose among for each network, by short trainings
+            that validation samples judge (default: none, early_exit_weight holds).
         fine_tune__drop_exits: Whether exits that do not pay for their branches are removed from a trained network
             (default: yes, unless there is a guarantee).
         fine_tune__contenders: Members of the front that are trained for a short time before picks are made among the
@@ -218,6 +220,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__teacher: Literal["final_exit", "later_exits", "reference"]
     fine_tune__match: bool
     fine_tune__early_exit_weight: float
+    fine_tune__early_exit_weights: tuple[float, ...] | list[float]
     fine_tune__drop_exits: bool | None
     fine_tune__contenders: int
     fine_tune__picks: tuple[str, ...] | list[str]

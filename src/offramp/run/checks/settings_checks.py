@@ -63,11 +63,7 @@ def check_settings(config: Config) -> Accelerator:
         check_target_ready(DEPLOYMENT_TARGETS.get(target))
     _check_analog(config, accelerator)
     _check_exit_reuse(config)
-    if config.fine_tune.contenders and config.budget.seconds is not None:
-        raise ConfigError(
-            "fine_tune.contenders are trained for a share of the epochs of fine-tuning, which a time budget leaves "
-            "open. Leave the contenders out, or give a budget as a number of evaluations, such as --budget 200."
-        )
+    _check_short_trainings(config)
     _check_pruning(config, accelerator)
     if (config.fine_tune.quantize or config.space.analog_shares) and not config.searches_precision:
         backbone, branches = fixed_precisions(config)
@@ -116,6 +112,17 @@ def _check_exit_reuse(config: Config) -> None:
             f"space.exit_reuse {reuse} cannot be combined with space.analog_shares: sums of logits have no form on an "
             "analog core. Leave one of the two out."
         )
+
+
+def _check_short_trainings(config: Config) -> None:
+    settings = config.fine_tune
+    asked = {"contenders": settings.contenders, "early_exit_weights": settings.early_exit_weights}
+    for name, value in asked.items():
+        if value and config.budget.seconds is not None:
+            raise ConfigError(
+                f"fine_tune.{name} are trained for a share of the epochs of fine-tuning, which a time budget leaves "
+                "open. Leave them out, or give a budget as a number of evaluations, such as --budget 200."
+            )
 
 
 def _check_pruning(config: Config, accelerator: Accelerator) -> None:

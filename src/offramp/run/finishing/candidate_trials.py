@@ -121,7 +121,7 @@ def try_candidates(context: Context, front: ParetoFront, notes: Notes, reporter:
         if known.front == known_front and tuple(item.epochs for item in known.rounds) == lengths:
             return known
     with reporter.task(f"Training {len(chosen)} candidates for a short time") as task:
-        train = partial(_after_training, context, task)
+        train = partial(after_training, context, task)
         rounds = successive_halving(chosen, front.objectives, train, num_kept=num_kept, epochs=epochs)
     trials = Trials(known_front, rounds)
     notes.set(TRIALS, dumps(trials))
@@ -143,8 +143,21 @@ def remaining_front(trials: Trials, front: ParetoFront, num_kept: int) -> Pareto
     return left if len(left) else front
 
 
-def _after_training(context: Context, task: Task, evaluation: Evaluation, epochs: int) -> Evaluation:
-    """A candidate as `SupernetEvaluator` judges it, but after a training of its own; no file is written."""
+def after_training(context: Context, task: Task, evaluation: Evaluation, epochs: int) -> Evaluation:
+    """Judge a candidate as the search does, but after a training of its own; no file is written.
+
+    Args:
+        context: The parts of the run, with a trained supernet.
+        task: Receives the progress.
+        evaluation: The candidate as the search found it; its product of energy and latency is the limit.
+        epochs: How many epochs it is trained for.
+
+    Returns:
+        Its evaluation on the validation samples of the search; a failed one where the training diverged.
+
+    Raises:
+        Interrupted: The user pressed Ctrl-C.
+    """
     network = context.supernet.extract(evaluation.architecture)
     short, judge = replace(context, fine_tune_epochs=epochs), context.evaluator
     fine_tune(short, network, None, task, None, resume=False)

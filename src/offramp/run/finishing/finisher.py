@@ -26,6 +26,7 @@ from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.context import Context
 from offramp.run.evaluators.operating_point import measure_point
 from offramp.run.finishing.exit_dropping import exits_worth_keeping
+from offramp.run.finishing.exit_weight_choice import with_best_exit_weight
 from offramp.run.finishing.fine_tuning import fine_tune, make_priced_
 from offramp.run.finishing.point_choice import choose_point
 from offramp.run.finishing.targets import FinishTarget, Selection
@@ -146,11 +147,13 @@ class Finisher:
         if teacher is not None:
             reference = self._largest_static()
             self._load_finished(reference, teacher / WEIGHTS)
-        log = fine_tune(self.context, network, weights, task, deadline, resume=resume, teacher=reference)
+        tuned = with_best_exit_weight(self.context, selection.evaluation, task)
+        log = fine_tune(tuned, network, weights, task, deadline, resume=resume, teacher=reference)
         if self.context.config.fine_tune.drops_exits and network.num_exits > 1:
             network = self._without_idle_exits(network, selection)
         settled = self._settled(network, selection)
         network, record = settled.network, self._measure(settled, selection, folder)
+        record = replace(record, early_exit_weight=tuned.config.fine_tune.early_exit_weight)
         # From here on, what is exported and run computes without converter noise, the same every time.
         set_noise_(network, None)
         write_atomically(folder / RECORD, dumps(record))
