@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.curves import mean_and_interval
 from benchmarks.record import save_result
-from offramp.exits.class_offsets import fit_class_offsets
+from offramp.exits.calibration.class_offsets import fit_class_offsets
 from offramp.exits.confidence_measures import MEASURES
 from offramp.exits.exit_rule import ExitRule
 from offramp.exits.thresholds import trade_off_curve

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from offramp.deploy.bundle.export_bundle import export_bundle
-from offramp.exits.class_offsets import ClassOffsets
+from offramp.exits.calibration.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import confidence
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.exit_link import ExitReuse, build_link

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.exits.class_offsets import LARGEST_OFFSET, ClassOffsets
+from offramp.exits.calibration.class_offsets import LARGEST_OFFSET, ClassOffsets
 from offramp.exits.confidence_measures import Measure, confidence, tempered
 from offramp.exits.exit_rule import ExitRule, Score
 from offramp.exits.per_exit_thresholds import PerExitThresholds

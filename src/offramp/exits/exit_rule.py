@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
-from offramp.exits.class_offsets import ClassOffsets
+from offramp.exits.calibration.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import Measure, confidence, tempered
 from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits
 from offramp.exits.rule_arithmetic import NUMPY, Arithmetic, State, Value

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from offramp.errors import InputError
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget, Method
-from offramp.exits.calibration import calibrated, fit_temperatures
-from offramp.exits.class_offsets import ClassOffsets, fit_class_offsets
+from offramp.exits.calibration.class_offsets import ClassOffsets, fit_class_offsets
+from offramp.exits.calibration.temperatures import calibrated, fit_temperatures
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.hypothesis_tests import LossCounts, RiskTest, best_bet, fewest_samples

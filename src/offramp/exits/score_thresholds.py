@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offramp.errors import InputError
-from offramp.exits.class_offsets import ClassOffsets
+from offramp.exits.calibration.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import Measure, confidence
 from offramp.exits.threshold_combinations import ScoredSamples, evaluate_combinations, thin, undominated
 

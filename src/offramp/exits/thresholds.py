@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from offramp.exits.class_offsets import ClassOffsets
+from offramp.exits.calibration.class_offsets import ClassOffsets
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.score_thresholds import ThresholdGrid, score_curve, score_samples

@@ -8,8 +8,8 @@ import pytest
 from offramp.cost.capacity import MemoryNeed
 from offramp.cost.report import CostReport, StageCost
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
-from offramp.exits.calibration import fit_temperatures
-from offramp.exits.class_offsets import fit_class_offsets
+from offramp.exits.calibration.class_offsets import fit_class_offsets
+from offramp.exits.calibration.temperatures import fit_temperatures
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.quality.quality_measures import ConfusionMatrix, QualityMeasures, confusion_matrix
 from offramp.objectives.evaluation import Constraint

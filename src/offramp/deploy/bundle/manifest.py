@@ -23,7 +23,7 @@ from offramp.deploy.bundle.manifest_records import (
 from offramp.deploy.runtime.oldest_runtime import is_version
 from offramp.errors import BundleError
 from offramp.exits.accuracy_guarantee import Guarantee
-from offramp.exits.class_offsets import LARGEST_OFFSET
+from offramp.exits.calibration.class_offsets import LARGEST_OFFSET
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import is_temperature
 from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation

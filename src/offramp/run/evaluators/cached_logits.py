@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from offramp.algorithms.exact.exit_table import ExitTable
 from offramp.cost.report import CostReport
 from offramp.errors import ConfigError, OfframpError
-from offramp.exits.calibration import fit_temperature
-from offramp.exits.class_offsets import fit_class_offsets
+from offramp.exits.calibration.class_offsets import fit_class_offsets
+from offramp.exits.calibration.temperatures import fit_temperature
 from offramp.exits.confidence_measures import Measure, confidence, tempered
 from offramp.exits.thresholds import SHARED_THRESHOLDS
 from offramp.nn.network import EarlyExitNetwork

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import CostReport
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
-from offramp.exits.calibration import calibrated, fit_temperatures
-from offramp.exits.class_offsets import ClassOffsets, fit_class_offsets
+from offramp.exits.calibration.class_offsets import ClassOffsets, fit_class_offsets
+from offramp.exits.calibration.temperatures import calibrated, fit_temperatures
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile, profile
 from offramp.exits.quality.quality_measures import (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from offramp.cost.report import CostReport
 from offramp.errors import RunError
 from offramp.exits.accuracy_guarantee import Guarantee
-from offramp.exits.class_offsets import LARGEST_OFFSET
+from offramp.exits.calibration.class_offsets import LARGEST_OFFSET
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
 from offramp.records.run_summary import ChosenNetwork

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from offramp.exits.accuracy_guarantee import GuaranteeTarget
-from offramp.exits.class_offsets import fit_class_offsets
+from offramp.exits.calibration.class_offsets import fit_class_offsets
 from offramp.exits.exit_policy import ExitPolicy, profile
 from offramp.exits.exit_rule import RuleNotation
 from offramp.exits.interval_arithmetic import INTERVALS, RoughLogits

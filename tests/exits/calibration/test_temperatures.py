@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from offramp.errors import InputError
-from offramp.exits.calibration import (
+from offramp.exits.calibration.temperatures import (
     HIGHEST,
     LOWEST,
     calibrated,
