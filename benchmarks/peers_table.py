@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -38,13 +39,16 @@ from offramp.tabular.benchmark_table import Table
 
 
 class CountingSolver(TableSolver):
-    """Counts the backbones that it solved."""
+    """Counts the backbones that a search had solved; what another seed had solved is looked up."""
 
     num_solved = 0
+    known: ClassVar[dict[Architecture, BackboneSolution | None]] = {}
 
     def solve(self, backbone: Architecture) -> BackboneSolution | None:
         self.num_solved += 1
-        return super().solve(backbone)
+        if backbone not in self.known:
+            self.known[backbone] = super().solve(backbone)
+        return self.known[backbone]
 
 
 def build(name: str, table: Table, seed: int, num_first: int) -> tuple[SearchAlgorithm, CountingSolver | None]:

@@ -241,9 +241,7 @@ class Table:
         """
         found: dict[Architecture, Evaluation] = {}
         for backbone in self._number:
-            held = self.backbone(backbone)
-            for place in range(len(held.options) + 1):
-                evaluation = held.static(place, self.constraints)
+            for evaluation in self.static_candidates(backbone):
                 found.setdefault(evaluation.architecture, evaluation)
         return tuple(found.values())
 
