@@ -288,7 +288,7 @@ class RunSummary:
         if picked is None or picked.better_static is None:
             return picked
         name = picked.better_static.name
-        return next((network for network in self.static_networks if network.rule == name), picked)
+        return next((item for item in (*self.static_networks, *self.chosen) if item.rule == name), picked)
 
 
 def with_verdict(network: ChosenNetwork) -> ChosenNetwork:

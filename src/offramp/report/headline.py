@@ -317,7 +317,7 @@ def static_roles(summary: RunSummary) -> dict[str, str]:
 
 
 def static_matches(summary: RunSummary) -> tuple[StaticMatch, ...]:
-    """The static networks that chosen ones are compared with, each once.
+    """The static networks that chosen ones are compared with, each once, without those that are chosen themselves.
 
     Args:
         summary: The run.
@@ -325,8 +325,9 @@ def static_matches(summary: RunSummary) -> tuple[StaticMatch, ...]:
     Returns:
         The networks.
     """
+    chosen = {network.rule for network in summary.chosen}
     found = [match for item in summary.chosen for match in (item.match, item.match_at_cost) if match is not None]
-    return tuple({match.name: match for match in found}.values())
+    return tuple({match.name: match for match in found if match.name not in chosen}.values())
 
 
 def match_sentence(network: ChosenNetwork) -> str:

@@ -61,6 +61,22 @@ def test_matches_have_rows_and_the_largest_network_is_the_last_one_alone(summary
     assert notes(table, 6)[4:] == [""] * 4
 
 
+def test_a_static_network_that_is_chosen_and_compared_with_has_one_row(summary: RunSummary) -> None:
+    match = summary.chosen[0].match
+    assert match is not None
+    static = fake.chosen("cheapest", fake.evaluation(fake.architecture(taps=()), 0.9, 0.75))
+    knee = replace(summary.chosen[0], match_at_cost=replace(match, name="cheapest"))
+    table = tables.chosen_table(replace(summary, chosen=(knee, static)))
+    assert [texts(table, row)[0] for row in range(len(table.rows))] == [
+        "knee",
+        "cheapest",
+        "match of knee",
+        "match of cheapest",
+        "largest static network",
+    ]
+    assert notes(table, 1)[1] == "same cost as knee"
+
+
 def test_untested_networks_say_so() -> None:
     table = tables.chosen_table(fake.fake_summary(count=12, tested=False))
     assert {texts(table, row)[3] for row in range(len(table.rows))} == {"not measured"}

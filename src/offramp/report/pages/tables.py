@@ -37,8 +37,8 @@ def chosen_table(summary: RunSummary) -> Table:
     """
     splits = {network.measured.split for network in summary.chosen}
     split = "test" if splits == {"test"} else "validation" if splits == {"validation"} else "test (or validation)"
-    rows = [_network_row(network) for network in summary.chosen]
     roles = static_roles(summary)
+    rows = [_network_row(network, roles.get(network.rule, "")) for network in summary.chosen]
     rows += [_match_row(match, roles[match.name], summary) for match in static_matches(summary)]
     rows.append(_static_row(summary.static_reference, summary))
     caption = "Chosen networks, the static networks that they are compared with, and the largest static network."
@@ -49,8 +49,8 @@ def chosen_table(summary: RunSummary) -> Table:
     return Table(caption, columns, tuple(rows))
 
 
-def _network_row(network: ChosenNetwork) -> tuple[Cell, ...]:
-    compared = "" if network.match is None or network.num_exits == 1 else f"against {network.match.name}"
+def _network_row(network: ChosenNetwork, role: str) -> tuple[Cell, ...]:
+    compared = role if network.match is None or network.num_exits == 1 else f"against {network.match.name}"
     return (
         Cell(rule_name(network.rule), describe(network.architecture)),
         Cell(verdict_text(network), compared),
