@@ -79,7 +79,15 @@ def test_the_worst_tenth_of_the_candidates_does_not_set_the_frame(summary: RunSu
     panel = front_data.front_panels(summary)[0]
     worst = min(point.accuracy for point in panel.candidates)
     assert min(point.accuracy for point in panel.framed_points) > worst
-    assert {*panel.front, *panel.static_front, *panel.chosen, *panel.matches, panel.largest} <= set(panel.framed_points)
+    assert {*panel.front, *panel.chosen, *panel.matches, panel.largest} <= set(panel.framed_points)
+    assert set(panel.static_front) <= set(panel.framed_points)
+
+
+def test_a_static_network_far_below_all_others_does_not_set_the_frame(summary: RunSummary) -> None:
+    low = replace(summary.static_front[0], values={**summary.static_front[0].values, "accuracy": 0.3})
+    panel = front_data.front_panels(replace(summary, static_front=(low, *summary.static_front[1:])))[0]
+    assert panel.static_front[0].accuracy == 0.3
+    assert min(point.accuracy for point in panel.framed_points) > 0.5
 
 
 def test_an_evaluation_without_details_or_values_is_left_out(summary: RunSummary) -> None:

@@ -42,7 +42,7 @@ def test_chosen_table_holds_the_measured_costs_and_the_gains_over_the_match(summ
     assert network.match is not None
     row = texts(table, 0)
     assert row[:2] == ["knee", "undecided"]
-    assert notes(table, 0)[1] == "against match of knee"
+    assert notes(table, 0)[1] == ""
     assert row[3] == units.percent(network.test.top1).replace(units.NBSP, " ")
     assert row[4] == units.energy(network.expected_test.energy_pj).replace(units.NBSP, " ")
     assert network.verdict is not None

@@ -17,6 +17,9 @@ from offramp.report.headline import static_matches
 MAX_CANDIDATES = 2000
 """Candidates that a figure shows at most."""
 
+_FAR_BELOW = 0.03
+"""Accuracy below all others at which a static network does not stretch the axis, a share."""
+
 AXES = (
     ("energy_pj", "Expected energy per image", "J", 1e-12),
     ("latency_cycles", "Expected latency", "cycles", 1.0),
@@ -110,9 +113,14 @@ class FrontPanel:
 
     @property
     def framed_points(self) -> tuple[Point, ...]:
-        """All networks but the tenth of the candidates with the lowest accuracy, which would stretch the axis."""
+        """All networks but those that would stretch the axis: the least accurate candidates and static networks.
+
+        Left out are a tenth of the candidates, and the static front far below everything else.
+        """
         ranked = sorted(self.candidates, key=lambda p: p.accuracy)
-        return (*ranked[len(ranked) // 10 :], *self._marked)
+        framed = (*ranked[len(ranked) // 10 :], *self.front, *self.chosen, *self.matches, self.largest)
+        lowest = min(point.accuracy for point in framed) - _FAR_BELOW
+        return (*framed, *(point for point in self.static_front if point.accuracy >= lowest))
 
     @property
     def _marked(self) -> tuple[Point, ...]:

@@ -50,10 +50,9 @@ def chosen_table(summary: RunSummary) -> Table:
 
 
 def _network_row(network: ChosenNetwork, role: str) -> tuple[Cell, ...]:
-    compared = role if network.match is None or network.num_exits == 1 else f"against {network.match.name}"
     return (
         Cell(rule_name(network.rule), describe(network.architecture)),
-        Cell(verdict_text(network), compared),
+        Cell(verdict_text(network), role),
         _accuracy_cell(network.validation.top1, network.validation.num_samples),
         Cell("not measured") if network.test is None else _accuracy_cell(network.test.top1, network.test.num_samples),
         *_cost_cells(network.measured.expected, network),
