@@ -77,7 +77,8 @@ def test_a_run_may_leave_its_reference_as_it_is_in_the_supernet_and_writes_the_t
     summary = search(config, run=tmp_path / "run").summary
     assert summary.static_reference.accuracy_test is None
     assert summary.static_reference.name.endswith("as in the supernet")
-    assert sorted(folder.name for folder in (tmp_path / "run" / "chosen").iterdir()) == ["cheapest"]
+    names = {"cheapest", *(network.rule for network in summary.static_networks)}
+    assert {folder.name for folder in (tmp_path / "run" / "chosen").iterdir()} == names
     assert summary.chosen[0].test is not None
     # The bundle is always there, and the page runs its graph.
     bundle, page = (tmp_path / "run" / "chosen" / "cheapest" / name for name in ("bundle", "web"))
@@ -134,7 +135,7 @@ def test_a_failing_target_ends_no_run_and_a_resumed_run_tries_it_again(
             store.close()
 
     end, messages = resumed_with(Failing("unreliable"))
-    networks = [item.record.rule for item in end.finished]
+    networks = [item.record.rule for item in (*end.finished, *end.statics) if item.record.bundle]
     assert len(networks) == len(end.failed_targets) > 1
     for rule, failure in zip(networks, end.failed_targets, strict=True):
         assert failure.startswith(f"Deployment target 'unreliable' was not written for network {rule!r}: ")
@@ -177,7 +178,7 @@ def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Pa
     assert [note for note in summary.warnings if "learned from the trained reference" in note]
     assert any(network.dropped for network in summary.chosen)
     assert [note for note in summary.warnings if note.startswith("Exits that did not pay for their branches")]
-    found = {summary.evaluations[index].architecture for index in summary.front_indices}
+    found = {item.architecture for item in (*summary.front, *summary.static_front)}
     for network in summary.chosen:
         assert network.candidate in found
         record = Path(network.bundle).with_name("network.json")
@@ -196,6 +197,7 @@ def test_a_network_of_narrow_weights_gets_a_copy_in_8_bits_beside_its_bundle(tmp
         "search__batch": 4,
         "fine_tune__reference": False,
         "fine_tune__picks": ("knee",),
+        "fine_tune__match": False,
     }
     result = search(small_config(**changes), run=tmp_path / "run")
     narrow, wide = (tmp_path / "run" / "chosen" / "knee" / name for name in ("bundle", "int8"))
