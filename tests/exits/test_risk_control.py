@@ -10,7 +10,7 @@ from offramp.exits import risk_control as module
 from offramp.exits.accuracy_guarantee import Guarantee, GuaranteeTarget
 from offramp.exits.exit_policy import ExitPolicy, profile
 from offramp.exits.risk_control import CertifiedPolicy, certified_policies, fewest_validation_samples
-from offramp.exits.score_thresholds import NEVER, ThresholdGrid
+from offramp.exits.score_thresholds import ALWAYS, NEVER, ThresholdGrid
 from tests.exits.synthetic import Outputs, outputs
 
 COSTS = (1.0, 2.5, 4.0)
@@ -186,3 +186,33 @@ def test_the_fewest_samples_suffice_for_exits_that_agree_and_two_fewer_do_not(ta
         logits = [4.0 * np.eye(3)[labels]] * 3
         found = certified_policies(logits, labels, COSTS, "max_probability", target, seed=0, grid=GRID)[-1]
         assert found.guarantee.leaves_early is early
+
+
+def answers_of(confidence: float, labels: np.ndarray, num_classes: int = 4) -> np.ndarray:
+    """Logits that give each label this confidence."""
+    rest = (1.0 - confidence) / (num_classes - 1)
+    probabilities = np.full((len(labels), num_classes), rest)
+    probabilities[np.arange(len(labels)), labels] = confidence
+    return np.log(probabilities)
+
+
+def test_exits_that_nobody_uses_are_closed_and_the_last_one_that_is_used_is_open_to_all() -> None:
+    """Exit 0 knows nothing, exit 1 all: nobody needs exit 0 or the final classifier."""
+    labels = np.arange(400) % 4
+    logits = [answers_of(0.28, (labels + 1) % 4), answers_of(0.9, labels), answers_of(0.99, labels)]
+    cheapest = certify(Outputs(tuple(logits), labels), WIDE)[-1]
+    assert cheapest.guarantee.leaves_early
+    assert cheapest.policy.thresholds == (NEVER, ALWAYS)
+
+
+def test_an_exit_is_not_opened_to_all_where_samples_of_other_classes_go_further() -> None:
+    """The recall of class 0 is promised. All of its samples leave at exit 1, where those of class 1 are unsure."""
+    labels = np.zeros(400, dtype=np.int64)
+    logits = (answers_of(0.28, labels + 1), answers_of(0.9, labels), answers_of(0.99, labels))
+    unsure = answers_of(0.27, labels + 1)
+    elsewhere = (unsure, unsure, answers_of(0.9, labels + 1))
+    alone = certify(Outputs(logits, labels), WIDE)[-1]
+    among = certify(Outputs(logits, labels), WIDE, others=elsewhere)[-1]
+    assert alone.policy.thresholds == (NEVER, ALWAYS)
+    assert among.policy.thresholds[0] == NEVER
+    assert 0.27 < among.policy.thresholds[1] <= 0.9
