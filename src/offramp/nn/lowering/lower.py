@@ -25,6 +25,9 @@ from offramp.space.architecture import FLOAT_BITS, Precision
 from offramp.workload.graph import GRAPH_INPUT, Layer, Role, Workload
 from offramp.workload.layer import LayerShape, Op
 
+DECISIONS = frozenset({"__bool__", "__int__", "__float__", "__index__", "__contains__", "item", "tolist", "is_nonzero"})
+"""Functions that turn a tensor into a plain value, on which the code may branch."""
+
 _RULES = LAYER_RULES | WINDOW_RULES | REDUCTION_RULES | ATTENTION_RULES
 
 
@@ -164,6 +167,10 @@ class _Watcher(TorchFunctionMode):
         tracked = [x for x in _tensors((*args, *kwargs.values())) if id(x) in self._producers]
         # `x[...] = y` returns nothing and changes x.
         results = list(_tensors((args[0] if func.__name__ == "__setitem__" else output,)))
+        if tracked and func.__name__ in DECISIONS:
+            self.faults.append(
+                f"{self._module} ({func.__name__.strip('_')}: the code decides by the values of a tensor)"
+            )
         if tracked and results and func.__name__ not in NEW_TENSORS:
             self._record(str(func.__name__), args, kwargs, tracked, results)
         return output
