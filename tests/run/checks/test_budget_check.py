@@ -63,11 +63,16 @@ def test_a_busy_machine_takes_longer_and_is_told_so(context: Context, monkeypatc
         check_time_budget(with_budget(context, 60.0), time.monotonic() - 50.0)
 
 
+def test_one_try_that_waited_does_not_count() -> None:
+    waits = iter([0.05, 0.0, 0.03])
+    assert module._shortest(lambda: time.sleep(next(waits))) < 0.03
+
+
 def test_the_work_is_measured(context: Context) -> None:
     assert 0.0 < module._work_seconds(context) < 120.0
 
 
 def test_a_search_in_python_refuses_it_before_a_folder_is_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"budget of 1 s cannot be met.*at least 2\d s.*--budget"):
+    with pytest.raises(ConfigError, match=r"budget of 1 s cannot be met.*at least \d+ s.*--budget"):
         offramp.search(small_config(budget__seconds=1.0, train__random_subnets=0), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()

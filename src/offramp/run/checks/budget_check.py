@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from offramp.settings.budget_config import CLOSING_S, CLOSING_SHARE
 from offramp.train.compute import one_thread
 
 _SAMPLES = 64
+_TRIES = 3
 _MARGIN = 1.5
 """Times by which the rest may take longer than it was measured, on a machine that is busy with other things."""
 
@@ -76,6 +78,16 @@ def check_time_budget(context: Context, began: float) -> None:
         )
 
 
+def _shortest(action: Callable[[], object]) -> float:
+    """Seconds of the shortest of a few tries: on a busy machine one alone may have waited for most of its time."""
+    seconds = []
+    for _ in range(_TRIES):
+        began = time.monotonic()
+        action()
+        seconds.append(time.monotonic() - began)
+    return min(seconds)
+
+
 def _work_seconds(context: Context) -> float:
     """Seconds of one training step, one candidate, and one step for each network to finish, as measured."""
     search, train, fine_tune = context.config.search, context.config.train, context.config.fine_tune
@@ -90,17 +102,13 @@ def _work_seconds(context: Context) -> float:
         context.compute.place(network)
         images, labels = training_samples(context, _SAMPLES)
         count = len(labels)
-        began = time.monotonic()
-        train_step(context, network, images, labels)
-        step = (time.monotonic() - began) / count * min(train.batch_size, len(splits.train))
+        step = _shortest(lambda: train_step(context, network, images, labels))
+        step *= min(train.batch_size, len(splits.train)) / count
         network.eval()
-        began = time.monotonic()
         with torch.no_grad(), one_thread(), context.compute.autocast():
-            network(images)
-        answer = (time.monotonic() - began) / count
-    began = time.monotonic()
-    context.search_cost.estimate(context.evaluator.workload(network.cpu()), context.accelerator)
-    price = time.monotonic() - began
+            answer = _shortest(lambda: network(images)) / count
+    workload = context.evaluator.workload(network.cpu())
+    price = _shortest(lambda: context.search_cost.estimate(workload, context.accelerator))
     calibration = min(search.calibration_samples, len(splits.train))
     candidate = answer * (calibration + min(search.validation_samples, len(splits.validation))) + price
     # Each picked network has a static one beside it.
