@@ -27,13 +27,6 @@ class Timeline:
         self._ends: list[float] = []
         self._transfers: dict[str, list[Interval]] = {}
 
-    def fork(self) -> "Timeline":
-        """Copy the state; neither copy changes the other."""
-        other = Timeline()
-        other._starts, other._ends = self._starts.copy(), self._ends.copy()
-        other._transfers = {tensor: intervals.copy() for tensor, intervals in self._transfers.items()}
-        return other
-
     def earliest(self, ready: float, duration: float) -> float:
         """Find the first idle interval.
 

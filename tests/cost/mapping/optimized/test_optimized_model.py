@@ -75,7 +75,7 @@ def test_the_greedy_plan_is_taken_where_it_runs_better_than_the_one_that_was_est
     setting = Setting(workload, quad(activation_kib=3))
     greedy = setting.optimizer().greedy()
     estimated = setting.optimizer().best(greedy)
-    trials = PlanTrials(workload, setting.builder, setting.router, ALL_STEPS, (1.0,), speculates=False)
+    trials = PlanTrials(workload, setting.builder, setting.router, ALL_STEPS, (1.0,))
     assert estimated.product < greedy.product
     assert trials.run(greedy).product < trials.run(estimated).product
     mapping = OptimizedModel(ENGINE).map(workload, quad(activation_kib=3))

@@ -135,8 +135,8 @@ class OptimizedModel:
         report = self._report(workload, accelerator, schedule)
         if best.was_bounded:
             report = replace(report, warnings=(*report.warnings, BOUNDED_SEARCH))
-        trial = best.trial
-        return OptimizedMapping(report, schedule, trial.product, best.bound, trial.speculation, trial.plan.tasks)
+        plan = best.trial.plan
+        return OptimizedMapping(report, schedule, best.trial.product, best.bound, plan.speculation, plan.tasks)
 
     def _map_on(
         self, workload: Workload, group: CoreGroup, router: Router, rates: Sequence[float], bound: bool
@@ -164,7 +164,7 @@ class OptimizedModel:
         exits = [builder.origin[name] for name in workload.exits]
         optimizer = PlanOptimizer(builder, router, group, self.steps, choices, rates, not speculates, exits)
 
-        trials = PlanTrials(workload, builder, router, self.steps, tuple(rates), speculates=speculates)
+        trials = PlanTrials(workload, builder, router, self.steps, tuple(rates))
         plan = greedy = optimizer.greedy()
         if MappingStep.OPTIMUM in self.steps:
             plan = optimizer.best(greedy)
@@ -172,8 +172,6 @@ class OptimizedModel:
         # An estimate leaves out conflicts, so it is too low: a plan that really costs less needs no comparison.
         if plan is not greedy and best.product * 1e12 > greedy.product:
             best = min(best, trials.run(greedy), key=lambda trial: trial.product)
-        if speculates:
-            best = trials.speculate(best)
         least = optimizer.bound(best.product * 1e12) * 1e-12 if bound else None
         return _Candidate(best, least, optimizer.was_bounded)
 

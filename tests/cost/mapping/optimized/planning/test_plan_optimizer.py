@@ -25,11 +25,6 @@ MOST_PLANS = 100
 QUIET = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
-def run_to_the_end(simulator: PlanSimulator) -> None:
-    while not simulator.finished:
-        simulator.run_stage()
-
-
 class Setting:
     """All that plans are made of, for one workload on one accelerator."""
 
@@ -49,7 +44,7 @@ class Setting:
     def simulated(self, tasks: tuple[Task, ...], mode: Speculation = Speculation.WAIT) -> float:
         modes = [mode] * self.workload.num_stages
         simulator = PlanSimulator(self.group, self.builder, self.router, ALL_STEPS, modes, tasks)
-        run_to_the_end(simulator)
+        simulator.run()
         schedule = simulator.schedule()
         layers = layer_reports(self.workload, self.accelerator, schedule)
         stages = stage_costs(self.workload, schedule, layers, StageBoundary.VERDICTS)
@@ -78,13 +73,15 @@ def test_no_plan_beats_the_bound_and_none_is_much_better_than_the_best(
     assume(setting.num_plans <= MOST_PLANS)
     optimizer = setting.optimizer(waits=waits)
     best = optimizer.best(optimizer.greedy())
-    modes = [Speculation.WAIT] if waits else [Speculation.WAIT, Speculation.START]
+    modes = [Speculation.WAIT] if waits else list(Speculation)
     real = [setting.simulated(plan, mode) for plan in setting.plans() for mode in modes]
-    bound = optimizer.bound(min(real))
+    # What is known does not help here.
+    bound = optimizer.bound(10 * min(real))
     assert bound <= min(real) * (1 + 1e-12)
     # In the label model itself: each plan alone, as a problem with a single option per position.
     estimates = [setting.optimizer([[task] for task in plan], waits).greedy().product for plan in setting.plans()]
     assert best.product <= min(estimates) * (1 + 1e-9)
+    assert all(mode is Speculation.WAIT for mode in best.speculation) or not waits
     if waits:
         assert setting.simulated(best.tasks) <= 1.1 * min(real)
 

@@ -1,7 +1,6 @@
 """Space in memories over time: activations that come and go, weights in a ring buffer."""
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from offramp.cost.schedule import Region
@@ -77,17 +76,6 @@ class MemoryOccupancy:
         self.residencies.append(residency)
         return residency
 
-    def fork(self, copied: Callable[[Residency], Residency]) -> "MemoryOccupancy":
-        """Copy the state; what has ended is shared.
-
-        Args:
-            copied: Gives the copy of a residency.
-
-        Returns:
-            The copy.
-        """
-        return MemoryOccupancy(self.size_bits, [copied(residency) for residency in self.residencies], list(self.done))
-
     def forget_before(self, cycle: float) -> None:
         """Set aside what no longer matters.
 
@@ -125,19 +113,6 @@ class WeightBuffer:
             self._used -= oldest.bits
             self._granted = max(self._granted, oldest.end)
         return self._granted
-
-    def fork(self, copied: Callable[[Residency], Residency]) -> "WeightBuffer":
-        """Copy the state.
-
-        Args:
-            copied: Gives the copy of a residency.
-
-        Returns:
-            The copy.
-        """
-        return WeightBuffer(
-            self.size_bits, deque(copied(residency) for residency in self._blocks), self._used, self._granted
-        )
 
     def wait_until(self, cycle: float) -> None:
         """Take nothing more before a cycle.

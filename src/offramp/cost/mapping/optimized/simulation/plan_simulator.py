@@ -55,11 +55,7 @@ class _TaskRun:
 
 
 class PlanSimulator:
-    """Runs the tasks of one plan, in order, stage by stage.
-
-    `fork` gives a second simulator that continues from the same point with other modes of speculation, so that the
-    common part is run once.
-    """
+    """Runs the tasks of one plan, in order."""
 
     def __init__(
         self,
@@ -89,7 +85,7 @@ class PlanSimulator:
         self._placement = TensorPlacement(group, builder, router, self._resources)
         self._verdicts: list[float] = []
         self._compute_gate = self._link_gate = self._clock = 0.0
-        self._stage = self._next = 0
+        self._stage = 0
         self._uses: dict[str, list[int]] = {}
         for index, task in enumerate(tasks):
             for name in task.reads:
@@ -97,23 +93,6 @@ class PlanSimulator:
         given = TensorPart(group.offchip.name, builder.tensors[GRAPH_INPUT].whole, 0.0)
         held = PlacedTensor(builder.offchip, 0.0, self._uses.get(GRAPH_INPUT, []), [given])
         self._placement.tensors[GRAPH_INPUT] = held
-
-    def fork(self, speculation: Sequence[Speculation]) -> "PlanSimulator":
-        """Copy the simulator between two stages.
-
-        Args:
-            speculation: One mode per exit, valid from here on.
-
-        Returns:
-            A simulator at the same point; neither changes the other.
-        """
-        other = PlanSimulator(self._group, self._builder, self._router, self._steps, speculation, self._tasks)
-        other._resources = self._resources.fork()
-        other._placement = self._placement.fork(other._resources)
-        other._verdicts = list(self._verdicts)
-        other._compute_gate, other._link_gate, other._clock = self._compute_gate, self._link_gate, self._clock
-        other._stage, other._next = self._stage, self._next
-        return other
 
     @property
     def verdict_cycles(self) -> tuple[float, ...]:
@@ -135,29 +114,15 @@ class PlanSimulator:
             verdict_cycles=self.verdict_cycles,
         )
 
-    @property
-    def finished(self) -> bool:
-        """Whether all tasks have been run."""
-        return self._next == len(self._tasks)
-
-    @property
-    def next_stage(self) -> int:
-        """Number of the stage that `run_stage` would run."""
-        return self._tasks[self._next].layers[0].stage
-
-    def run_stage(self) -> None:
-        """Run the next stage.
+    def run(self) -> None:
+        """Run the whole plan.
 
         Raises:
             UnsupportedLayerError: A layer does not fit a memory, even with everything else off chip.
         """
-        stage = self._tasks[self._next].layers[0].stage
-        self._enter_stage(stage)
-        while not self.finished and self._tasks[self._next].layers[0].stage == stage:
-            index, task = self._next, self._tasks[self._next]
-            self._next += 1
-            run = _TaskRun(index, task, PlacedTensor(task.layout, 0.0, self._uses.get(task.result, [])))
-            self._run_task(run)
+        for index, task in enumerate(self._tasks):
+            self._enter_stage(task.layers[0].stage)
+            self._run_task(_TaskRun(index, task, PlacedTensor(task.layout, 0.0, self._uses.get(task.result, []))))
             if task.result in self._builder.exits:
                 self._reach_verdict(task.result)
 

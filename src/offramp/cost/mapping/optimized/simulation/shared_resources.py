@@ -1,7 +1,6 @@
 """Links and cores over time: what is sent and what is computed when, one thing at a time on each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from offramp.cost.mapping.exit_energy import EnergyCharge
@@ -10,8 +9,7 @@ from offramp.cost.mapping.optimized.candidates.tasks import LayerTile
 from offramp.cost.mapping.optimized.router import RoutedTransfer
 from offramp.cost.mapping.optimized.simulation.memory_occupancy import Residency
 from offramp.cost.mapping.resource_timeline import Timeline
-from offramp.cost.report import LayerCost
-from offramp.cost.schedule import Execution, Region, Transfer, TransferKind
+from offramp.cost.schedule import Execution, Transfer, TransferKind
 
 
 class _Sent(NamedTuple):
@@ -49,15 +47,6 @@ class SharedResources:
         self._computed: list[_ComputedBlock] = []
         self._media: dict[str, Timeline] = {}
         self._cores: dict[str, Timeline] = {}
-
-    def fork(self) -> "SharedResources":
-        """Copy the state; neither copy changes the other."""
-        other = SharedResources()
-        other.charges, other._sent, other._computed = self.charges.copy(), self._sent.copy(), self._computed.copy()
-        other.last_cycle = self.last_cycle
-        other._media = {name: timeline.fork() for name, timeline in self._media.items()}
-        other._cores = {name: timeline.fork() for name, timeline in self._cores.items()}
-        return other
 
     def send(self, routed: RoutedTransfer, tensor: str, kind: TransferKind, origin: str, ready: float) -> float:
         """Reserve the links of a transfer.
@@ -185,20 +174,14 @@ def _executions(computed: _ComputedBlock) -> Iterable[Execution]:
     for core, result, cost, duration, bits in parts:
         if cost is not None:
             weights = computed.weights.get(core, "") if bits else ""
-            execution = _execution(computed.layer_tile, core, result, computed.start, duration, cost, weights)
-            yield replace(execution, held_media=computed.media)
-
-
-def _execution(
-    layer_tile: LayerTile, core: str, result: Region, start: float, duration: int, cost: LayerCost, weights: str
-) -> Execution:
-    return Execution(
-        layer=layer_tile.layer.name,
-        core=core,
-        result=result,
-        start_cycle=start,
-        end_cycle=start + duration,
-        mac_energy_pj=cost.mac_energy_pj,
-        memory_energy=cost.memory_energy,
-        weights=weights,
-    )
+            yield Execution(
+                layer=computed.layer_tile.layer.name,
+                core=core,
+                result=result,
+                start_cycle=computed.start,
+                end_cycle=computed.start + duration,
+                mac_energy_pj=cost.mac_energy_pj,
+                memory_energy=cost.memory_energy,
+                weights=weights,
+                held_media=computed.media,
+            )

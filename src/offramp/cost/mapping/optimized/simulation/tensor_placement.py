@@ -1,8 +1,7 @@
 """Where every tensor is, and the space that it takes; tensors go off chip where there is no other way."""
 
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from offramp.cost.mapping.optimized.candidates.task_builder import TaskBuilder
 from offramp.cost.mapping.optimized.core_groups import CoreGroup
@@ -78,37 +77,6 @@ class TensorPlacement:
         self.weight_residencies: list[tuple[str, Residency]] = []
         self.tensors: dict[str, PlacedTensor] = {}
         self.warnings: list[str] = []
-
-    def fork(self, resources: SharedResources) -> "TensorPlacement":
-        """Copy the state; neither copy changes the other.
-
-        Args:
-            resources: Carries what has to go off chip in the copy.
-
-        Returns:
-            The copy.
-        """
-        known: dict[int, Residency] = {}
-
-        def copied(residency: Residency) -> Residency:
-            if residency.end != FOREVER:
-                return residency
-            if id(residency) not in known:
-                known[id(residency)] = copy(residency)
-            return known[id(residency)]
-
-        other = TensorPlacement(self._group, self._builder, self._router, resources)
-        other.activation_memories = {name: memory.fork(copied) for name, memory in self.activation_memories.items()}
-        other.weight_buffers = {name: buffer.fork(copied) for name, buffer in self.weight_buffers.items()}
-        other.weight_residencies = [(core, copied(residency)) for core, residency in self.weight_residencies]
-        other.tensors = {
-            name: replace(
-                held, parts=list(held.parts), residencies=[copied(residency) for residency in held.residencies]
-            )
-            for name, held in self.tensors.items()
-        }
-        other.warnings = list(self.warnings)
-        return other
 
     def forget_before(self, cycle: float) -> None:
         """Set aside what no longer matters.
