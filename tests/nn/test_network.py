@@ -6,6 +6,7 @@ from torch import nn
 
 from offramp.nn.lowering.lower import lower
 from offramp.nn.network import EarlyExitNetwork, Resize, input_size
+from offramp.nn.quantization.quantize import prepare_
 from tests.nn.members import SMALL, images, member, small_supernet
 
 
@@ -90,3 +91,18 @@ def test_a_network_cut_behind_an_exit_is_the_extracted_one(places: tuple[int, ..
     assert sum(p.numel() for p in extracted.parameters()) == sum(p.numel() for x in parts for p in x.parameters())
     # Cutting the cut network at its own end changes nothing.
     assert cut.with_exits(range(len(places))) is cut
+
+
+@pytest.mark.parametrize(("places", "end"), [((), 0), ((0,), 1), ((1,), 2), ((), 2)])
+def test_a_quantised_network_cut_behind_an_exit_is_the_one_that_is_quantised_by_itself(
+    places: tuple[int, ...], end: int
+) -> None:
+    supernet = small_supernet().eval()
+    network = supernet.extract(member(SMALL, max, ((0, "conv"), (1, "pool_linear"), (3, "pool_mlp"))))
+    prepare_(network, [images(16)])
+    cut = network.eval().with_exits(places, end, (1, 2, 2))
+    alone = supernet.extract(cut.architecture)
+    prepare_(alone, [images(16)])
+    for logits, again in zip(cut(images()), alone.eval()(images()), strict=True):
+        assert torch.equal(logits, again)
+    assert [layer.shape for layer in lower(cut).layers] == [layer.shape for layer in lower(alone).layers]

@@ -70,10 +70,37 @@ def test_a_finished_run_can_be_resumed_without_doing_anything_again(finished_run
     assert result.chosen == before.chosen
 
 
+def test_a_run_holds_both_fronts_and_a_trained_match_of_every_early_exit_network(finished_run: Path) -> None:
+    summary = load_summary(finished_run / "summary.json")
+    store = read_run(finished_run)
+    statics = store.static_candidates()
+    store.close()
+    assert summary.num_static_candidates == len(statics) > len(summary.static_front) > 0
+    assert all(item.architecture.is_static for item in summary.static_front)
+    assert not any(item.architecture.is_static for item in summary.front)
+    assert summary.volume_beyond_static is not None
+    assert 0.0 <= summary.volume_beyond_static <= 1.0
+    # No candidate of the early-exit front sends nearly all samples to one exit.
+    assert all(max(item.details.profile.rates) <= 0.99 for item in summary.front if item.details is not None)
+    trained = {network.rule: network for network in (*summary.static_networks, *summary.chosen)}
+    for network in summary.chosen:
+        # Every exit that was deployed is used.
+        assert all(rate > 0.0 for rate in network.validation.rates)
+        for match in (network.match, network.match_at_cost):
+            assert (match is None) == (network.num_exits == 1)
+            if match is not None:
+                assert match.trained
+                assert match.outcomes is not None
+                assert match.accuracy_test == pytest.approx(match.outcomes.accuracy)
+                assert (trained[match.name].architecture, trained[match.name].cost) == (match.architecture, match.cost)
+    assert all(network.num_exits == 1 for network in summary.static_networks)
+
+
 def test_the_python_interface(finished_run: Path, tmp_path: Path) -> None:
     result = search(run=finished_run, resume=True)
     best = result.pick("most_accurate")
-    assert best.values["accuracy"] == max(e.values["accuracy"] for e in result.front)
+    gaining = result.fronts.beyond_static if len(result.fronts.beyond_static) else result.static_front
+    assert best.values["accuracy"] == max(e.values["accuracy"] for e in gaining)
     assert "<html" in result.report()
     target = result.export(tmp_path / "bundle")
     assert (target / "manifest.json").exists()

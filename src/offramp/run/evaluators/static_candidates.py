@@ -12,7 +12,7 @@ from offramp.objectives.evaluation import Constraint, Details, Evaluation, Statu
 from offramp.run.evaluators.operating_point import choose_operating_point
 from offramp.space.architecture import Architecture
 
-_CAPACITY = 50_000
+_CAPACITY = 10_000
 
 
 class StaticCandidates:
