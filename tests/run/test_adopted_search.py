@@ -51,24 +51,31 @@ def frozen_search(data: str, tmp_path_factory: pytest.TempPathFactory) -> Search
 
 
 def with_exits(result: SearchResult) -> Any:
-    return next(e for e in read_run(result.folder).evaluations() if e.architecture.exits)
+    """The evaluation of a proposal with exits; it may be one of the static network that this is in effect."""
+    batches = read_run(result.folder).batches()
+    return next(item.evaluation for batch in batches for item in batch.proposals if item.architecture.exits)
 
 
 def test_a_frozen_model_comes_out_as_it_went_in(frozen_search: SearchResult) -> None:
     (item,) = frozen_search.finished
     assert item.record.architecture.final_branch == "own_head"
     assert item.record.architecture.backbone == frozen_search.config.space.backbone == "adopted:Toy"
-    images = torch.randn(7, *SHAPE)
-    model = adopted().pieces
-    features = images
+    # A network that ends early has the pieces up to its head alone.
+    head, pieces = item.record.architecture.head, adopted().pieces
+    model = pieces[: len(pieces) - 1 if head is None else head.tap + 1]
+    expected = found = torch.randn(7, *SHAPE)
+    network = item.network.cpu().eval()
     with torch.no_grad():
         for piece in model:
-            features = piece.eval()(features)
-        logits = item.network.cpu().eval()(images)[-1]
-    # Not to the bit, for a network is kept in the memory layout that it was trained in.
-    torch.testing.assert_close(logits, features)
+            expected = piece.eval()(expected)
+        for stage in network.stages:
+            found = stage(found)
+        # Not to the bit, for a network is kept in the memory layout that it was trained in.
+        torch.testing.assert_close(found, expected)
+        if head is None:
+            torch.testing.assert_close(network.branches[-1](found), pieces[-1].eval()(expected))
     trained = {key.partition("body.")[2]: value for key, value in item.network.stages.state_dict().items()}
-    for piece in model[:-1]:
+    for piece in model:
         assert all(torch.equal(trained[key], value) for key, value in piece.state_dict().items())
 
 

@@ -152,4 +152,4 @@ def test_cached_logits_leave_analog_networks_to_a_direct_evaluation() -> None:
     cached = CachedLogitsEvaluator(cast(Any, Direct()), members)
     assert cast(Any, cached.evaluate(all_analog(members.max_architecture()))) == "direct 3"
     with pytest.raises(ConfigError, match=r"Choose another search\.algorithm"):
-        cached._backbone(all_analog(members.max_architecture()))
+        cached.backbone_logits(all_analog(members.max_architecture()))
