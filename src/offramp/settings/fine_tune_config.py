@@ -35,7 +35,7 @@ class FineTuneConfig(Section):
         description="Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.",
     )
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
-        default=1.0, description="Weight of the loss of each early exit, relative to that of the final exit."
+        default=4.0, description="Weight of the loss of each early exit, relative to that of the final exit."
     )
     early_exit_weights: tuple[Annotated[float, Field(gt=0.0, le=10.0)], ...] = Field(
         default=(),

@@ -67,9 +67,9 @@ def test_weights_whose_training_fails_are_left_out(
 
 def test_nothing_is_tried_where_there_is_nothing_to_choose(context: Context, candidate: Evaluation) -> None:
     static = replace(candidate, architecture=candidate.architecture.without_exits())
-    assert chosen(context, static) == 1.0
-    assert chosen(replace(context, config=small_config(fine_tune__epochs=8)), candidate) == 1.0
-    assert chosen(replace(context, fine_tune_epochs=0), candidate) == 1.0
+    assert chosen(context, static) == 4.0
+    assert chosen(replace(context, config=small_config(fine_tune__epochs=8)), candidate) == 4.0
+    assert chosen(replace(context, fine_tune_epochs=0), candidate) == 4.0
 
 
 def test_a_time_budget_leaves_the_length_of_the_trainings_open() -> None:

@@ -89,20 +89,20 @@ def test_a_reference_teaches_every_exit(tmp_path: Path) -> None:
 
 
 def test_early_exits_count_as_the_settings_say(tmp_path: Path) -> None:
-    """A heavier weight gives other weights; the factor 1 is the loss as it is."""
+    """Another weight gives other weights; the default is 4."""
     config = small_config(fine_tune__epochs=1)
     context = build_context(config, build_dataset(config, SilentReporter()))
     architecture = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(1))
     selection = Selection(("knee",), context.evaluator.evaluate(architecture))
     trained = []
-    for name, changes in (("default", {}), ("one", {"early_exit_weight": 1.0}), ("light", {"early_exit_weight": 0.1})):
+    for name, changes in (("default", {}), ("four", {"early_exit_weight": 4.0}), ("light", {"early_exit_weight": 0.1})):
         settings = with_settings(config, {f"fine_tune.{key}": value for key, value in changes.items()})
         finisher = Finisher(replace(context, config=settings))
         with SilentReporter().task("finishing") as task:
             trained.append(finisher.finish(selection, tmp_path / name, task, deadline=None, resume=False).network)
-    default, one, light = map(weights_of, trained)
-    assert default == one
-    assert light != one
+    default, four, light = map(weights_of, trained)
+    assert default == four
+    assert light != four
 
 
 @pytest.mark.parametrize("quantize", [False, True])
