@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from offramp.cost.device_energy import DeviceEnergy
 from offramp.cost.expected import ExpectedCost, expected_cost
 from offramp.cost.report import CostReport
 
@@ -17,6 +18,7 @@ class PricedModel:
         expected: Means over samples, None where no exit rates were given.
         core_names: All cores of the accelerator but its off-chip memories.
         weight_density: Share of nonzero weights (0 to 1), None where the accelerator gains nothing from zeros.
+        device: Static energy and energy of a batch, None where the accelerator's file says nothing of them.
     """
 
     model: str
@@ -25,6 +27,7 @@ class PricedModel:
     expected: ExpectedCost | None
     core_names: tuple[str, ...] = ()
     weight_density: float | None = None
+    device: DeviceEnergy | None = None
 
     @property
     def static_cost(self) -> ExpectedCost:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from offramp.cost.device_energy import device_energy
 from offramp.cost.engines.cost_engine import COST_ENGINES, EngineOptions, build_engines
 from offramp.cost.expected import check_exit_rates, expected_cost
 from offramp.cost.mapping.channel_split.analog_shares import analog_refusals
@@ -155,7 +156,8 @@ def price_onnx(
     expected = expected_cost(report, exit_rates) if exit_rates else None
     cores = tuple(core.name for core in accelerator.cores if core.kind is not CoreKind.OFFCHIP)
     density = workload.weight_density if accelerator.gains_from_zero_weights else None
-    return PricedModel(str(model), report, static, expected, cores, density)
+    device = device_energy(accelerator, report, expected, expected_cost(static, (1.0,)))
+    return PricedModel(str(model), report, static, expected, cores, density, device)
 
 
 def _analog_notes(workload: Workload, accelerator: Accelerator) -> list[str]:

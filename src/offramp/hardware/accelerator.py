@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from offramp.hardware.block import Block, Fault, raise_faults
 from offramp.hardware.chip_formulas import ChipFormulas
+from offramp.hardware.device_power import DevicePower
 from offramp.hardware.field_types import Figure, Text, must
 from offramp.hardware.published_figures import MacEnergyTable, ReferenceLayer
 
@@ -320,6 +321,7 @@ class Accelerator:
             a model of array and memories.
         activations_offchip: Whether the off-chip memory can hold activations; False for flash, which is not written
             while a network runs. Prices do not depend on it.
+        device_power: Static power and energy of a start; None where nothing is known.
     """
 
     name: str
@@ -331,6 +333,7 @@ class Accelerator:
     reference: tuple[ReferenceLayer, ...] = ()
     formulas: ChipFormulas | None = None
     activations_offchip: bool = True
+    device_power: DevicePower | None = None
 
     @property
     def gains_from_zero_weights(self) -> bool:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, WeightSparsity
 from offramp.hardware.block import Block, Fault, near_name, raise_faults
+from offramp.hardware.device_power import DevicePower, with_clock
 from offramp.hardware.field_types import (
     DISTINCT,
     STRING_KEYS,
@@ -50,6 +51,7 @@ class OfframpFile(Block):
         reference: Published figures of layers.
         formulas: Closed forms of a measured chip.
         activations_offchip: Whether the off-chip memory can hold activations.
+        device_power: Static power and energy of a start.
     """
 
     schema_version: Annotated[
@@ -64,6 +66,7 @@ class OfframpFile(Block):
     reference: Annotated[Items[Any], FEW_ENTRIES] = ()
     formulas: Any = None
     activations_offchip: Flag = True
+    device_power: Annotated[DevicePower | None, AfterValidator(with_clock)] = None
 
 
 def _not_in_memory(value: MacEnergyTable | None, info: ValidationInfo) -> MacEnergyTable | None:
@@ -198,6 +201,7 @@ def read_offramp(data: Mapping[str, Any], label: str, doubtful: Sequence[str] = 
         reference=reference,
         formulas=formulas,
         activations_offchip=file.activations_offchip,
+        device_power=file.device_power,
     )
 
 

@@ -1,8 +1,10 @@
 """The cost of a priced model for the terminal: a rich table, and plain data for JSON."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from offramp import jsonio
+from offramp.cost.device_energy import DeviceEnergy
 from offramp.cost.priced_model import PricedModel
 from offramp.cost.report import CostReport, StageCost
 from offramp.report import units
@@ -60,6 +62,7 @@ def cost_json(priced: PricedModel) -> dict[str, Any]:
         "leaves_out": report["leaves_out"],
         "memory": [{**jsonio.to_data(need), "fits": need.fits, "share": need.share} for need in priced.report.memory],
         "weight_density": priced.weight_density,
+        "device": jsonio.to_data(priced.device),
     }
 
 
@@ -99,11 +102,28 @@ def _notes(priced: PricedModel) -> list[str]:
         products = (expected.energy_delay_product_j_cycles, expected.product_of_means_j_cycles)
         mean, other = map(units.energy_delay_product, products)
         notes.append(f"Expected product: {mean} as the mean of the products, {other} as the product of the means")
+    if priced.device is not None:
+        notes += _device_notes(priced.device, [stage.exit for stage in priced.report.stages])
     if priced.weight_density is not None:
         notes.append(f"Zero weights counted: {units.percent(1.0 - priced.weight_density)} of those in the file")
     notes += priced.warnings
     if priced.report.leaves_out:
         notes.append("\n".join(("Left out:", *(f"- {sentence}" for sentence in priced.report.leaves_out))))
+    return notes
+
+
+def _device_notes(device: DeviceEnergy, exits: Sequence[str]) -> list[str]:
+    """Energy that is no part of the table: static power, and the batch of a device that starts for each inference."""
+    notes = []
+    if device.static_to_exit_j is not None and device.static_w is not None:
+        spent = zip(exits, device.static_to_exit_j, strict=True)
+        to_exits = ", ".join(f"{units.si(joules, 'J')} to {name}" for name, joules in spent)
+        notes.append(f"Static power of {units.si(device.static_w, 'W')}, not in the table: {to_exits}")
+    if device.static_network_batch_j is not None and device.start_up_j is not None:
+        counted = "" if device.static_w is None else " and static power"
+        what = f"{device.inferences:,} inferences with a start of {units.si(device.start_up_j, 'J')} each{counted}"
+        own = "exit rates are needed" if device.batch_j is None else units.si(device.batch_j, "J")
+        notes.append(f"{what}: {own}; static network {units.si(device.static_network_batch_j, 'J')}")
     return notes
 
 

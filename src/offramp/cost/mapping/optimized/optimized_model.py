@@ -169,6 +169,10 @@ class OptimizedModel:
         if MappingStep.OPTIMUM in self.steps:
             plan = optimizer.best(greedy)
         best = trials.run(plan)
+        if speculates and MappingStep.OPTIMUM not in self.steps:
+            # Without the search, every exit gets the same mode.
+            modes = (replace(plan, speculation=(mode,) * len(plan.speculation)) for mode in Speculation)
+            best = min(map(trials.run, modes), key=lambda trial: trial.product)
         # An estimate leaves out conflicts, so it is too low: a plan that really costs less needs no comparison.
         if plan is not greedy and best.product * 1e12 > greedy.product:
             best = min(best, trials.run(greedy), key=lambda trial: trial.product)
