@@ -106,7 +106,7 @@ def test_the_json_has_these_keys_in_this_order() -> None:
     data = cost_json(priced())
     assert " ".join(data) == (
         "model accelerator engine engine_version convention mapping mapping_steps stages static expected warnings "
-        "leaves_out memory weight_density"
+        "leaves_out memory weight_density device"
     )
     assert " ".join(data["stages"][0]) == (
         "exit backbone_latency_cycles gap_cycles branch_latency_cycles stage_latency_cycles stage_energy_pj "
