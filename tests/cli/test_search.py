@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from offramp.cli.main import app
 from offramp.deploy.targets.deployment_target import WrittenTarget
+from offramp.objectives.fronts import Fronts
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.parse import parse_objectives
 from offramp.run import api
@@ -18,11 +19,13 @@ from offramp.settings.config import Config
 def ended(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> SearchResult:
     """What `offramp search` gets from the shared run, with a target beside a bundle and one that failed."""
     failure = "Deployment target 'c' was not written for network 'knee': no compiler [gcc]. " + "All is kept. " * 8
+    empty = ParetoFront(parse_objectives(("accuracy", "macs")), ())
     result = SearchResult(
         folder=finished_run,
         config=Config(),
-        front=ParetoFront(parse_objectives(("accuracy", "macs")), ()),
+        fronts=Fronts(empty, empty),
         finished=(),
+        statics=(),
         summary=None,
         interrupted=False,
         written_targets=(WrittenTarget("int8", "knee", finished_run / "chosen" / "knee" / "int8"),),

@@ -145,6 +145,8 @@ def test_where_early_exits_do_not_pay_the_match_is_recommended(summary: RunSumma
     run = replace(summary, chosen=(costly,), static_networks=(static,))
     assert run.picked is costly
     assert run.recommended is static
+    assert run.exported == (costly, static)
+    assert replace(run, static_networks=(replace(static, bundle=""),)).exported == (costly,)
     # Without its record there is nothing else to recommend.
     assert replace(run, static_networks=()).recommended is costly
     cheap = fake.chosen("knee", fake.evaluation(fake.architecture(taps=(1,)), 0.9, 0.75))

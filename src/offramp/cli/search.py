@@ -135,8 +135,10 @@ def _print_result(result: "SearchResult") -> None:
         console.print(part)
     if summary.chosen:
         console.print(chosen_table(summary))
-    for network in summary.chosen:
-        console.print(f"Bundle ({network.rule}): {folder / network.bundle}", highlight=False, markup=False)
+    recommended = summary.recommended
+    for network in summary.exported:
+        mark = ", recommended" if recommended is not None and network.rule == recommended.rule else ""
+        console.print(f"Bundle ({network.rule}{mark}): {folder / network.bundle}", highlight=False, markup=False)
         for target in result.written_targets:
             if target.rule == network.rule:
                 console.print(f"Target {target.name} ({target.rule}): {target.folder}", highlight=False, markup=False)

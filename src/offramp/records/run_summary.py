@@ -282,6 +282,11 @@ class RunSummary:
         return next(iter((*knees, *self.chosen)), None)
 
     @property
+    def exported(self) -> tuple[ChosenNetwork, ...]:
+        """The chosen networks, and the static ones that have a bundle because early exits do not pay."""
+        return (*self.chosen, *(network for network in self.static_networks if network.bundle))
+
+    @property
     def recommended(self) -> ChosenNetwork | None:
         """The network to deploy: the picked one, or a static one where early exits do not pay; None = there is none."""
         picked = self.picked

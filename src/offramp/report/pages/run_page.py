@@ -139,7 +139,7 @@ def render_page(summary: RunSummary) -> str:
             front_table=tables.front_table(summary),
             static_front_table=tables.static_front_table(summary),
             chosen_table=tables.chosen_table(summary),
-            networks=[_network_view(index, item, summary) for index, item in enumerate(summary.chosen)],
+            networks=[_network_view(index, item, summary) for index, item in enumerate(summary.exported)],
             samples=[_sample_view(sample, summary) for sample in summary.samples],
             sample_network=rule_name(summary.samples[0].network) if summary.samples else "",
             training_figures=training,
