@@ -32,7 +32,9 @@ def context() -> Context:
 
 def searched(context: Context, store: RunStore, *, resume: bool = False) -> tuple[tuple[Evaluation, ...], bool]:
     try:
-        return Pipeline(context, store, SilentReporter(), resume=resume)._search()
+        found = Pipeline(context, store, SilentReporter(), resume=resume)._search()
+        # Static networks come along: the same ones, whoever solved the backbones.
+        return found.evaluations + (() if found.interrupted else found.statics), found.interrupted
     finally:
         store.close()
 
@@ -46,8 +48,9 @@ def test_a_search_gives_the_same_with_two_workers_and_after_ctrl_c(
 ) -> None:
     expected, interrupted = searched(context, create_run(tmp_path / "whole", context.config))
     assert not interrupted
-    assert len(expected) == 30
-    assert len({item.architecture.without_exits() for item in expected}) > 5
+    assert len(expected) > 30
+    assert len({item.architecture.without_exits() for item in expected[:30]}) > 5
+    assert all(item.architecture.is_static for item in expected[30:])
 
     config = small_config(**SMALL, execution__workers=2)
     several = build_context(config, context.dataset)
