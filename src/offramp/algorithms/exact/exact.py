@@ -26,8 +26,11 @@ _RANDOM_SHARE = 0.2
 _MIN_SOLVED_BACKBONES = 6
 _MAX_FIRST_CANDIDATES = 16
 """Largest number of candidates of one backbone before all backbones are solved."""
-_MIN_FIRST_CANDIDATES = 4
-"""Each backbone gets so many candidates, where its own front has them, so that the record shows what it offers."""
+_MIN_FIRST_CANDIDATES = 8
+"""Each backbone gets so many of the candidates that were evaluated for it, those of its own front first.
+
+So the record shows what it offers, and the number of evaluations says what the search cost.
+"""
 _BACKBONES_AT_ONCE = 8
 """Backbones that are chosen together. It is no setting of the workers: their number must not change the proposals."""
 
@@ -135,7 +138,7 @@ class Exact:
         yield [member.architecture for member in self._front]
 
     def _offer(self, solver: BackboneSolver, backbone: Architecture) -> list[Architecture]:
-        """Solve a backbone and select its candidates: members of the joint front so far, then of its own front."""
+        """Solve a backbone and select its candidates: of the joint front so far, then of its own front, then others."""
         solution = solver.solve(backbone)
         found = () if solution is None else solution.evaluations
         self._num_incomplete += solution is not None and not solution.complete
@@ -153,8 +156,10 @@ class Exact:
         nearest = least_violating(found)
         if nearest is not None and not own:
             own = [nearest.architecture]
-        others = [item for item in own if item not in chosen]
-        return [*chosen, *_spread(others, _MIN_FIRST_CANDIDATES - len(chosen))]
+        for more in (own, [item.architecture for item in found]):
+            others = [item for item in more if item not in chosen]
+            chosen += _spread(others, _MIN_FIRST_CANDIDATES - len(chosen))
+        return chosen
 
     def _next_backbone(self, solver: BackboneSolver) -> Architecture | None:
         """The next backbone of the plan. An empty plan is filled again; None once there are no new backbones."""
