@@ -405,6 +405,12 @@ def test_multiplications_of_a_rule_by_hand(case: tuple[str, Case], macs: int) ->
         ("LRN", Case(attributes={"size": 2**31 - 1}), "1 to 4 channels"),
         ("LRN", Case(attributes={"size": 0}), "1 to 4 channels"),
         ("LSTM", Case((2, 3), (floats(1, 20, 3), floats(1, 20, 5)), {"hidden_size": 2**30}), "must have an input 1"),
+        ("PRelu", Case((4, 1), (floats(1, 7),)), "cannot hold"),
+        ("PRelu", Case((4, 1), (floats(1, 1, 4, 1),)), "cannot hold"),
+        *(
+            (name, Case((0, 2), (floats(1, 5 * gates, 2), floats(1, 5 * gates, 5)), {"hidden_size": 5}), "at least one")
+            for name, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1))
+        ),
     ],
 )  # fmt: skip
 def test_sizes_beyond_bounds_are_refused_by_the_rule(name: str, case: Case, words: str) -> None:

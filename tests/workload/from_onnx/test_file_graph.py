@@ -302,3 +302,22 @@ def test_local_functions_are_written_out(tmp_path: Path) -> None:
     assert [layer.shape for layer in found.layers] == [
         layer.shape for layer in workload_from_onnx(two_exits().save(tmp_path)).layers
     ]
+
+
+@pytest.mark.parametrize("name", [b"\xb4innerx", b"\xb4innery", b"\xb4elu"])
+def test_a_name_in_a_branch_that_is_no_text_is_a_sentence(tmp_path: Path, name: bytes) -> None:
+    """``name`` is written over an input, an output and an operator of a branch."""
+    value = helper.make_tensor_value_info
+    sound = {b"\xb4innerx": b"_innerx", b"\xb4innery": b"_innery", b"\xb4elu": b"Relu"}[name]
+    nodes = [helper.make_node("Relu", ["_innerx"], ["z"]), helper.make_node("Neg", ["z"], ["_innery"])]
+    branch = helper.make_graph(nodes, "branch", [], [value("_innery", TensorProto.FLOAT, [1, 4])])
+    graph = helper.make_graph(
+        [helper.make_node("Abs", ["x"], ["_innerx"]), helper.make_node("If", ["c"], ["y"], then_branch=branch)],
+        "g",
+        [value("x", TensorProto.FLOAT, [1, 4]), value("c", TensorProto.BOOL, [])],
+        [value("y", TensorProto.FLOAT, [1, 4])],
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString().replace(sound, name))
+    with pytest.raises(WorkloadError, match="names in UTF-8"):
+        read_onnx(path)

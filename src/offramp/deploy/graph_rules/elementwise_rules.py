@@ -24,6 +24,7 @@ from offramp.deploy.graph_rules.tensor_facts import (
     TensorFacts,
     broadcast,
     product,
+    shown,
     total,
 )
 
@@ -34,8 +35,10 @@ _MAX_WHOLE = 2**31
 def _unary(call: OperatorCall) -> OperatorResult:
     source = call.tensor(0)
     for item in call.given()[1:]:
-        if len(broadcast(source.shape, item.shape)) != len(source.shape):
-            raise RefusedGraph("has an operand with more axes than its input")
+        if broadcast(source.shape, item.shape) != source.shape:
+            raise RefusedGraph(
+                f"has an operand of the shape {shown(item.shape)}, which {shown(source.shape)} cannot hold"
+            )
     return OperatorResult((TensorFacts(same_type(call), source.shape),))
 
 

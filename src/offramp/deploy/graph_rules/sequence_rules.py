@@ -27,6 +27,8 @@ def _recurrent(call: OperatorCall) -> OperatorResult:
         raise RefusedGraph(
             f"needs steps of samples of features (`layout` 0) and a hidden size, got {shown(source.shape)}"
         )
+    if source.count == 0:  # some versions of onnxruntime end the process
+        raise RefusedGraph(f"must have at least one step, sample and feature, got {shown(source.shape)}")
     steps, batch, features = source.shape[0], source.shape[1], fixed(source.shape[2])
     directions = 2 if call.attributes.get("direction") == "bidirectional" else 1
     state: Shape = (directions, batch, hidden)

@@ -151,6 +151,8 @@ def _parse(path: Path) -> Any:
         raise WorkloadError(f"ONNX file '{path}' cannot be read: {getattr(exc, 'strerror', None) or exc}.") from exc
     except DecodeError as exc:
         raise WorkloadError(f"'{path}' must be an ONNX model, but it is damaged or of another kind: {exc}.") from exc
+    if not _has_readable_text(model):
+        raise WorkloadError(f"'{path}' must have names in UTF-8, but it is damaged: one of them is not.")
     if not model.functions:
         return model
     from onnx.inliner import inline_local_functions
@@ -159,6 +161,30 @@ def _parse(path: Path) -> Any:
         return inline_local_functions(model)
     except (RuntimeError, ValueError) as exc:
         raise WorkloadError(f"The local functions of '{path}' cannot be inlined: {exc}.") from exc
+
+
+def _has_readable_text(message: Any) -> bool:
+    """Whether all names are UTF-8, in subgraphs and functions too; the reader of protobuf does not check them."""
+    try:
+        # The data of a tensor are not copied for its name.
+        fields = message.ListFields() if message.DESCRIPTOR.name != "TensorProto" else ()
+        texts = () if fields else (getattr(message, "name", ""),)
+    except UnicodeDecodeError:
+        return False
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    for item, value in fields:
+        if item.type not in (item.TYPE_STRING, item.TYPE_MESSAGE):
+            continue
+        try:
+            parts = [value] if isinstance(value, str | bytes) or hasattr(value, "DESCRIPTOR") else list(value)
+        except UnicodeDecodeError:
+            return False
+        if item.type == item.TYPE_STRING and not all(isinstance(part, str) for part in parts):
+            return False
+        if item.type == item.TYPE_MESSAGE and not all(_has_readable_text(part) for part in parts):
+            return False
+    return True
 
 
 def _check_external(tensor: Any, path: Path) -> None:
