@@ -19,7 +19,7 @@ _LIMIT_S = 25
 def main() -> None:
     try:
         print(_audit())
-    except (OSError, subprocess.SubprocessError, ValueError) as exc:
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as exc:
         told = getattr(exc, "stderr", None) or str(exc)
         lines = [line for line in str(told).splitlines() if line.strip()]
         print(f"Not audited: the public list of known faults cannot be used here ({lines[-1] if lines else exc}).")

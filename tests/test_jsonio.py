@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from offramp.errors import ConfigError, InputError
-from offramp.jsonio import check_finite, describe_faults, dumps, from_data, loads, to_data
+from offramp.jsonio import check_finite, check_integers, describe_faults, dumps, from_data, loads, to_data
 from offramp.workload.layer import LayerShape, Op
 
 
@@ -127,3 +127,10 @@ def test_numbers_that_are_not_finite_are_found_with_their_place() -> None:
     for number in (float("nan"), float("inf"), json.loads("1e999")):
         with pytest.raises(InputError, match=rf"record must have finite numbers, got {number} at a\.2\.b\."):
             check_finite({"a": [1, 2.5, {"b": number}]}, what="record")
+
+
+def test_whole_numbers_have_64_bits() -> None:
+    check_integers({"a": [2**63 - 1, -(2**63)]})
+    for number in (2**63, -(2**63) - 1, 10**400):
+        with pytest.raises(InputError, match=r"record must have numbers below 2\*\*63, got more at a\.0\."):
+            check_integers({"a": [number]}, what="record")

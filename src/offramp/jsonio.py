@@ -3,7 +3,7 @@
 import difflib
 import json
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -127,11 +127,33 @@ def check_finite(data: Any, *, what: str = "value", error: type[InputError] = In
     Raises:
         error: if a number is NaN or infinite; it names the place.
     """
+    for place, value in _values(data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise error(f"{what} must have finite numbers, got {value} at {shortened('.'.join(map(str, place)))}.")
+
+
+def check_integers(data: Any, *, what: str = "value", error: type[InputError] = InputError) -> None:
+    """Check that whole numbers of plain data have at most 64 bits: larger ones may be no floating-point numbers.
+
+    Args:
+        data: plain data, as parsed from JSON.
+        what: what the data are, for error messages.
+        error: class of the error to raise.
+
+    Raises:
+        error: if a number is larger; it names the place.
+    """
+    for place, value in _values(data):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise error(f"{what} must have numbers below 2**63, got more at {shortened('.'.join(map(str, place)))}.")
+
+
+def _values(data: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """All values inside of plain data, each with its place."""
     pending: list[tuple[tuple[Any, ...], Any]] = [((), data)]
     while pending:
         place, value = pending.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise error(f"{what} must have finite numbers, got {value} at {shortened('.'.join(map(str, place)))}.")
+        yield place, value
         if isinstance(value, dict | list):
             items = value.items() if isinstance(value, dict) else enumerate(value)
             pending += [((*place, key), item) for key, item in items]
@@ -152,7 +174,7 @@ def loads(
         text: JSON text.
         what: what the text is, for error messages.
         error: class of the error to raise.
-        finite: whether numbers must be finite.
+        finite: whether numbers must be finite, and whole ones have at most 64 bits.
 
     Returns:
         A validated value of ``kind``.
@@ -164,6 +186,8 @@ def loads(
         data = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise error(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
+    if finite:
+        check_integers(data, what=what, error=error)
     value = from_data(kind, data, what=what, error=error)
     if finite:
         check_finite(data, what=what, error=error)

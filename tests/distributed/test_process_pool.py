@@ -75,7 +75,14 @@ def test_a_job_that_kills_its_worker_fails_after_three_tries(pool: ProcessPool, 
     assert ask(pool, "echo a").error is None
 
 
-@pytest.mark.parametrize("message", [{"payload": ["a"]}, {"payload": "a", "error": 3}])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"payload": ["a"]},
+        {"payload": "a", "error": 3},
+        *({"payload": "a", "error": None, "seconds": seconds} for seconds in (10**400, float("nan"), "1", None)),
+    ],
+)
 def test_a_worker_that_answers_with_something_else_than_a_reply_is_replaced(
     message: dict[str, object], pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

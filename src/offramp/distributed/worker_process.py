@@ -17,6 +17,8 @@ from offramp.jsonio import dumps
 
 _START_LIMIT_S = 600.0
 _CHUNK_BYTES = 1 << 16
+# Far more than seconds or bytes that a worker takes; larger whole numbers are no floating-point numbers.
+_MAX_NUMBER = 1e100
 
 
 class WorkerDied(Exception):  # noqa: N818 - an event that the pool handles
@@ -151,6 +153,6 @@ class WorkerProcess:
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or not abs(value) < _MAX_NUMBER:
         raise WorkerDied("answered with something else than a number")
     return float(value)

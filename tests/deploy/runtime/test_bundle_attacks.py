@@ -316,6 +316,16 @@ def test_numbers_of_the_manifest_that_are_not_finite_are_refused(
         EarlyExitSession(bundle)
 
 
+@pytest.mark.parametrize("place", ["cost", "expected_cost"])
+def test_a_number_of_many_digits_in_the_manifest_is_refused(bundle: Path, place: str) -> None:
+    def change(data: Any) -> None:
+        (data if place == "expected_cost" else data["exits"][-1])[place]["macs"] = 10**400
+
+    change_manifest(bundle, change)
+    with pytest.raises(BundleError, match=r"numbers below 2\*\*63"):
+        EarlyExitSession(bundle)
+
+
 def test_an_answer_that_is_not_finite_is_an_error(bundle: Path) -> None:
     def change(made: Any) -> None:
         for tensor in made.graph.initializer:

@@ -27,7 +27,7 @@ from offramp.exits.calibration.class_offsets import LARGEST_OFFSET
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import is_temperature
 from offramp.exits.exit_rule import EXIT_RULES, ExitRule, RuleNotation
-from offramp.jsonio import check_finite, from_data, shortened, to_data
+from offramp.jsonio import check_finite, check_integers, from_data, shortened, to_data
 from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
@@ -313,6 +313,7 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
             f"{NEWEST_SCHEMA}. "
             "Use the offramp version that wrote the bundle, or export it again."
         )
+    check_integers(data, what=what, error=BundleError)
     manifest = from_data(Manifest, data, what=what, error=BundleError)
     check_finite(data, what=what, error=BundleError)
     return manifest
