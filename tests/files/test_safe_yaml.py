@@ -70,3 +70,12 @@ def test_lists_may_be_nested_a_hundred_deep() -> None:
     assert value == []
     with pytest.raises(YamlFaultError, match="nested at most 100 deep"):
         parse_yaml("[" * 101 + "]" * 101)
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "9" * 5000, "1" + ":59" * 2000, "0b" + "1" * 5000])
+def test_numbers_of_thousands_of_digits_are_refused(number: str) -> None:
+    """Python cannot write such a number in a message."""
+    with pytest.raises(YamlFaultError, match="at most 1000 digits"):
+        parse_yaml(f"a: {number}")
+    with pytest.raises(ConfigError):
+        config_from_text(f"seed: {number}", "config.yaml")

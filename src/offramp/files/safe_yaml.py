@@ -19,6 +19,9 @@ MAX_DEPTH = 100
 """The deepest nesting of lists and mappings. PyYAML takes a time that grows with its square."""
 
 
+_MAX_DIGITS = 1000
+
+
 class YamlFaultError(ValueError):
     """The text is not YAML, or its aliases are too many; the message is a clause that says why."""
 
@@ -66,6 +69,12 @@ class _Bounds:
 
 class _SafeLoader(_Bounds, yaml.SafeLoader):
     """Numbers, truth values and dates become Python's."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        # Python refuses to write a whole number of more than 4,300 digits, also in a message.
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > _MAX_DIGITS:
+            raise YamlFaultError(f"its numbers must have at most {_MAX_DIGITS} digits, but one has {len(node.value):,}")
+        return super().construct_scalar(node)
 
 
 class _BaseLoader(_Bounds, yaml.BaseLoader):
