@@ -24,7 +24,7 @@ FILES = {
 }
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
 # Pages whose Python is run here; that of all others is run by a test that names the page.
-RUN_HERE = ("README.md", "docs/quickstart.md", "docs/concepts/costs.md")
+RUN_HERE = ("README.md", "docs/quickstart.md", "docs/concepts/costs.md", "docs/concepts/tables.md")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

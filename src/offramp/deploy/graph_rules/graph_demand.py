@@ -41,5 +41,5 @@ class GraphDemand:
         return tuple(f"{name} {value} (at most {most})" for name, value, most in pairs if value > most)
 
 
-USUAL_LIMIT = GraphDemand(nodes=20_000, live_bytes=2**29, total_bytes=2**32, macs=2**40)
+USUAL_LIMIT = GraphDemand(nodes=5_000, live_bytes=2**29, total_bytes=2**32, macs=2**40)
 """What a graph may take without a word from the user."""
