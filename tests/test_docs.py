@@ -42,7 +42,7 @@ def test_commands_and_options_exist(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = command.split()
-    depth = 3 if words[1] == "accelerators" else 2
+    depth = 3 if words[1] in ("accelerators", "table") else 2
     monkeypatch.setattr(sys, "argv", [*words[:depth], "--help"])
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as ended:

@@ -190,9 +190,12 @@ def test_an_existing_bundle_is_replaced_only_on_request(
     with pytest.raises(InputError, match="already"):
         quick_export(network, tmp_path / "deep" / "bundle", name="second")
     assert load_manifest(tmp_path / "deep" / "bundle").name == "first"
+    with pytest.raises(InputError, match=r"left over\.txt"):
+        quick_export(network, tmp_path / "deep" / "bundle", name="second", overwrite=True)
+    assert load_manifest(tmp_path / "deep" / "bundle").name == "first"
+    (tmp_path / "deep" / "bundle" / "left over.txt").unlink()
     quick_export(network, tmp_path / "deep" / "bundle", name="second", overwrite=True)
     assert load_manifest(tmp_path / "deep" / "bundle").name == "second"
-    assert not (tmp_path / "deep" / "bundle" / "left over.txt").exists()
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["bundle"]
 
 

@@ -165,7 +165,7 @@ def test_batch_size_and_threads_must_be_positive(session: EarlyExitSession, batc
         session.predict(toys.samples(1), batch_size=batch_size)
     with pytest.raises(InputError, match="batch_size"):
         session.predict_files(["a.png"], batch_size=batch_size)
-    with pytest.raises(InputError, match="num_threads"):
+    with pytest.raises(InputError, match="number of threads"):
         EarlyExitSession(session.path, num_threads=batch_size)
 
 

@@ -17,7 +17,12 @@ def test_exits_that_depend_on_each_other_cannot_be_solved_exactly() -> None:
 def test_sums_of_logits_have_no_analog_form() -> None:
     with pytest.raises(ConfigError, match=r"cannot be combined with space\.analog_shares"):
         check_settings(
-            small_config(space__exit_reuse="geometric_mean", space__analog_shares=(0.0, 1.0), cost__accelerator="diana")
+            small_config(
+                space__exit_reuse="geometric_mean",
+                space__analog_shares=(0.0, 1.0),
+                search__algorithm="nsga2",
+                cost__accelerator="diana",
+            )
         )
 
 
