@@ -1,4 +1,4 @@
-"""Commands that use an exported bundle: `offramp predict`, `bench`, `export-web` and `export-int8`."""
+"""Commands that use an exported bundle: `offramp bench`, `export-web`, `export-c` and `export-int8`."""
 
 import json
 from collections.abc import Sequence
@@ -120,6 +120,45 @@ def export_web(
 
     page = write(bundle, folder, runtime=runtime, allow_large=allow_large)
     print(page)
+
+
+def export_c(
+    bundle: _Bundle,
+    folder: Annotated[Path, typer.Argument(help="Where to write the files: a new or empty folder.")],
+    prefix: Annotated[str, typer.Option(help="What all names begin with that are visible outside.")] = "network",
+    ram: Annotated[str | None, typer.Option(help="How much memory maps may take, such as 64k.")] = None,
+    allow_large: _AllowLarge = False,
+) -> None:
+    """Write a quantised bundle as C99 for microcontrollers, and compare it with the integer network.
+
+    Args:
+        bundle: The bundle.
+        folder: The folder of the files.
+        prefix: What the names begin with.
+        ram: The largest size of all maps, in bytes, or with k or M.
+        allow_large: Whether large graphs are loaded.
+    """
+    from offramp.deploy.targets.c.c_target import export_c as write
+
+    done = write(
+        bundle, folder, prefix=prefix, ram_bytes=None if ram is None else _num_bytes(ram), allow_large=allow_large
+    )
+    print(f"{folder} ({done.plan.ram_bytes:,} bytes of RAM for maps)")
+    if done.num_compared:
+        print(
+            f"Compiled and run on {done.num_compared} random images: logits equal to the bit, exits and classes equal."
+        )
+        if done.num_moved:
+            print(f"{done.num_moved} of them lie on a threshold within 2^-28 and left elsewhere.")
+    else:
+        print("Not compared with the integer network: no C compiler (cc, gcc or clang) was found.")
+
+
+def _num_bytes(text: str) -> int:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "K", "M") else (text, "")
+    if not number.isascii() or not number.isdigit() or len(number) > 12 or int(number) == 0:
+        raise InputError(f"`--ram` must be a number of bytes such as 65536, 64k or 1M, got {text!r}.")
+    return int(number) * {"": 1, "k": 2**10, "K": 2**10, "M": 2**20}[unit]
 
 
 def export_int8(

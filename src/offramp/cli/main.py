@@ -13,7 +13,7 @@ import typer
 from offramp.cli.accelerators import app as accelerators_app
 from offramp.cli.console import accept_all_characters
 from offramp.cli.cost import cost
-from offramp.cli.deploy import bench, export_int8, export_web
+from offramp.cli.deploy import bench, export_c, export_int8, export_web
 from offramp.cli.detect import detect
 from offramp.cli.list_names import list_names
 from offramp.cli.predict import predict
@@ -53,6 +53,7 @@ app.command(name="export-results", help=_summary(export_results))(export_results
 app.command(help=_summary(predict))(predict)
 app.command(help=_summary(bench))(bench)
 app.command(name="export-web", help=_summary(export_web))(export_web)
+app.command(name="export-c", help=_summary(export_c))(export_c)
 app.command(name="export-int8", help=_summary(export_int8))(export_int8)
 app.command(help=_summary(detect))(detect)
 app.command(name="list", help=_summary(list_names))(list_names)

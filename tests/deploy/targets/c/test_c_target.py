@@ -1,0 +1,281 @@
+"""Exports in C: compiled by this machine's compiler, and compared with the network that they were made from."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offramp.cli.main import app
+from offramp.deploy.bundle.bundle_files import open_files
+from offramp.deploy.bundle.manifest import Manifest, load_manifest
+from offramp.deploy.runtime.sample_inputs import normalise
+from offramp.deploy.targets.c import c_target, host_run
+from offramp.deploy.targets.c.arena_plan import plan_arena
+from offramp.deploy.targets.c.c_source import c_files
+from offramp.deploy.targets.c.c_target import CTarget, export_c
+from offramp.deploy.targets.c.host_run import STRICT, find_compiler, run_on_host
+from offramp.deploy.targets.c.integer_reference import integer_sums, logits_of_sums, quantised_inputs
+from offramp.deploy.targets.c.program import Program
+from offramp.deploy.targets.c.read_program import read_program
+from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, export_target
+from offramp.errors import ExportError, InputError
+from offramp.nn.quantization.quantize import convert_
+from offramp.testing.target_conformance import check_answers
+from tests.deploy import bundle_kinds, toys
+from tests.deploy.targets.c import programs
+
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (cc, gcc or clang)")
+SANITISED = (*STRICT, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+QUICK = ("-std=c99", "-O0")
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "deploy-in-c.md"
+
+
+def write(program: Program, manifest: Manifest, folder: Path, prefix: str = "network") -> Path:
+    folder.mkdir(parents=True)
+    for name, text in c_files(program, plan_arena(program), manifest, prefix).items():
+        (folder / name).write_text(text, encoding="ascii")
+    return folder
+
+
+def manifest_of(bundle: Path) -> Manifest:
+    return load_manifest(open_files(bundle))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["int8", "4_bit", "ternary"])
+def test_logits_equal_those_of_the_integer_network_bit_for_bit(
+    kind: str, bundles_of_kinds: dict[str, Path], tmp_path: Path
+) -> None:
+    bundle = bundles_of_kinds[kind]
+    export_c(bundle, tmp_path / "c")
+    saved = np.load(bundle.with_name(f"{kind}.npz"))
+    network = bundle_kinds.quantised(*bundle_kinds.PRECISIONS[kind][:2])
+    convert_(network)
+    expected = toys.logits_of(network, saved["inputs"])
+    program = read_program(open_files(bundle), manifest_of(bundle))
+    values = quantised_inputs(saved["inputs"], program.image)
+    answers = run_on_host(tmp_path / "c", values, are_pixels=False, flags=SANITISED)
+    for index, logits in enumerate(expected):
+        assert np.array_equal(logits_of_sums(answers.sums[:, index], answers.steps[index]), logits)
+    assert np.array_equal(answers.exits, saved["exits"])
+    assert 0 < answers.exits.sum() < len(answers.exits)
+    chosen = np.stack(expected)[answers.exits, np.arange(len(values))]
+    assert np.array_equal(answers.classes, chosen.argmax(axis=1))
+
+
+@needs_compiler
+def test_every_layer_computes_as_the_integer_layers_in_torch(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    """Groups, depthwise, strides, dilation, padding, both poolings, an addition and a change of grid."""
+    program = programs.every_layer()
+    inputs = np.random.default_rng(2).integers(0, 256, (30, 12, 10, 3)).astype(np.uint8)
+    expected = programs.torch_sums(program, inputs)
+    folder = write(program, manifest_of(bundles_of_kinds["int8"]), tmp_path / "c")
+    answers = run_on_host(folder, inputs, are_pixels=False, flags=SANITISED)
+    for index, sums in enumerate(integer_sums(program, inputs)):
+        assert np.array_equal(sums, expected[index])
+        assert np.array_equal(answers.sums[:, index], expected[index])
+        assert len(np.unique(sums)) > 50
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("rule", "measure", "temperature", "offsets"),
+    [
+        ("threshold", "max_probability", 0.7, ()),
+        ("threshold", "entropy", 3.0, ()),
+        ("threshold", "margin", 1.0, (0.1, -0.2, 0.0, 0.3, -0.1)),
+        ("cumulative", "entropy", 1.0, ()),
+        ("patience", "max_probability", 1.0, ()),
+    ],
+)
+def test_every_rule_and_measure_decides_as_in_float64(
+    rule: str,
+    measure: str,
+    temperature: float,
+    offsets: tuple[float, ...],
+    bundles_of_kinds: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    base = manifest_of(bundles_of_kinds["int8"])
+    early = replace(base.exits[0], threshold=2.0, temperature=temperature, class_offsets=offsets)
+    last = replace(base.exits[1], temperature=1.0)
+    manifest = replace(base, rule=rule, measure=measure, exits=(early, last), schema=3)
+    program = programs.every_layer()
+    inputs = np.random.default_rng(3).integers(0, 256, (400, 12, 10, 3)).astype(np.uint8)
+    logits = [
+        logits_of_sums(sums, stage.logits.steps)
+        for sums, stage in zip(integer_sums(program, inputs), program.stages, strict=True)
+    ]
+    if rule != "patience":
+        # Half of the samples leave early.
+        scores = np.sort(manifest.policy.scores(logits[:-1])[0])
+        early = replace(early, threshold=float(scores[199:201].mean()))
+        manifest = replace(manifest, exits=(early, last))
+    answers = run_on_host(write(program, manifest, tmp_path / "c"), inputs, are_pixels=False, flags=QUICK)
+    expected = manifest.policy.decide(logits)
+    assert np.array_equal(answers.exits, expected)
+    if rule != "patience":
+        assert 150 < expected.sum() < 250
+
+
+@needs_compiler
+def test_raw_pixels_enter_by_a_table(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    bundle = bundles_of_kinds["int8"]
+    export_c(bundle, tmp_path / "c")
+    pixels = np.random.default_rng(4).integers(0, 256, (20, 3, 12, 10)).astype(np.uint8)
+    manifest = manifest_of(bundle)
+    network = bundle_kinds.quantised(bundle_kinds.EIGHT, bundle_kinds.EIGHT)
+    expected = toys.logits_of(network, normalise(pixels, manifest.preprocessing))
+    answers = run_on_host(tmp_path / "c", np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), are_pixels=True)
+    for index, logits in enumerate(expected):
+        assert np.array_equal(logits_of_sums(answers.sums[:, index], answers.steps[index]), logits)
+
+
+@needs_compiler
+def test_the_target_agrees_with_the_network(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    network = bundle_kinds.quantised(bundle_kinds.EIGHT, bundle_kinds.EIGHT)
+    source = DeploymentSource(bundles_of_kinds["int8"], network)
+    agreement = export_target(DEPLOYMENT_TARGETS.get("c"), source, tmp_path / "c", checks=toys.samples(50, seed=8))
+    assert agreement.largest_difference == 0.0
+    assert agreement.num_moved == 0
+    names = {path.name for path in (tmp_path / "c").iterdir()}
+    assert names == {"network.h", "network.c", "kernels.h", "main.c", "README.md"}
+    check_answers(CTarget(), tmp_path / "c", toys.samples(10, seed=8))
+
+
+@needs_compiler
+def test_two_networks_link_together(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    export_c(bundles_of_kinds["int8"], tmp_path / "one", prefix="one")
+    export_c(bundles_of_kinds["ternary"], tmp_path / "two", prefix="two")
+    (tmp_path / "main.c").write_text(
+        '#include "one/network.h"\n#include "two/network.h"\n'
+        "static uint8_t pixels[ONE_HEIGHT * ONE_WIDTH * ONE_CHANNELS];\n"
+        "int main(void) { one_result a; two_result b; return one_run(pixels, &a) + two_run(pixels, &b) > 2; }\n"
+    )
+    files = [str(tmp_path / name) for name in ("main.c", "one/network.c", "two/network.c")]
+    host_run._call([str(find_compiler()), *STRICT, "-o", str(tmp_path / "both"), *files])
+    host_run._call([str(tmp_path / "both")])
+
+
+@needs_compiler
+def test_the_program_of_the_page_and_the_example_compile(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    command = re.search(r"^offramp (export-c) my-bundle network-c (.*)$", PAGE.read_text(), flags=re.M)
+    assert command is not None
+    folder = tmp_path / "network-c"
+    app([command[1], str(bundles_of_kinds["int8"]), str(folder), *command[2].split()], standalone_mode=False)
+    program = re.search(r"^```c\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
+    assert program is not None
+    (folder / "page.c").write_text(program[1])
+    for name in ("page.c", "main.c"):
+        files = [str(folder / name), str(folder / "network.c")]
+        host_run._call([str(find_compiler()), *STRICT, "-o", str(tmp_path / "a"), *files])
+    pixels = np.random.default_rng(4).integers(0, 256, (3, 12, 10, 3)).astype(np.uint8)
+    said = host_run._call([str(tmp_path / "a")], pixels.tobytes()).decode().splitlines()
+    answers = run_on_host(folder, pixels, are_pixels=True)
+    pairs = zip(answers.classes, answers.exits, strict=True)
+    assert said == [f"class {label} at exit {index}" for label, index in pairs]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("float", r"Layer '.+' of stage 0: its weights are in floating point"),
+        ("cascade", "Exit 1 reads the logits of exit 0|floating point"),
+        ("int8_mean", "Exit 1 reads the logits of exit 0"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_written(
+    kind: str, message: str, bundles_of_kinds: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        export_c(bundles_of_kinds[kind], tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_arena_beyond_the_allowed_ram_is_refused(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    # Image 12 x 10 x 3 and the map of 6 x 5 x 6 together are 360 + 180 bytes, and two columns of 6 x 9 at 16 bits 216.
+    with pytest.raises(InputError, match=r"needs \d+ bytes of RAM for its maps .* but 512 are allowed"):
+        export_c(bundles_of_kinds["int8"], tmp_path / "c", ram_bytes=512)
+    assert not list(tmp_path.iterdir())
+
+
+def test_foreign_files_are_never_destroyed(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="must be a new or empty folder"):
+        export_c(bundles_of_kinds["int8"], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("prefix", ["", "9a", "A", "a b", "a\n", "é"])
+def test_a_prefix_that_is_no_c_name_is_refused(prefix: str, bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="`prefix` must be"):
+        export_c(bundles_of_kinds["int8"], tmp_path / "c", prefix=prefix)
+
+
+@needs_compiler
+def test_files_that_differ_from_the_integer_network_are_refused(
+    bundles_of_kinds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoiled(*arguments: object) -> dict[str, str]:
+        files = c_files(*arguments)  # type: ignore[arg-type]
+        files["kernels.h"] = files["kernels.h"].replace("if (whole > 0xFFFFu)", "whole ^= 1u; if (whole > 0xFFFFu)")
+        return files
+
+    monkeypatch.setattr(c_target, "c_files", spoiled)
+    with pytest.raises(ExportError, match="other logits than the integer network at exit 0"):
+        export_c(bundles_of_kinds["int8"], tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_compiler_the_command_says_that_nothing_was_compared(
+    bundles_of_kinds: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    app(["export-c", str(bundles_of_kinds["int8"]), str(tmp_path / "c")], standalone_mode=False)
+    assert "Not compared with the integer network: no C compiler" in capsys.readouterr().out
+    with pytest.raises(InputError, match="needs a C compiler"):
+        CTarget().check_ready()
+
+
+@needs_compiler
+def test_requantisation_rounds_as_float32_does(tmp_path: Path) -> None:
+    """Sums and factors of which many products lie on or next to a half, against a product in float32."""
+    rng = np.random.default_rng(5)
+    ratios = np.concatenate(
+        [rng.uniform(1e-7, 0.9, 3000), 2.0 ** -rng.integers(1, 20, 3000), rng.integers(1, 99, 3000) / 64]
+    )
+    ratios = ratios.astype(np.float32)
+    near = np.rint((rng.integers(0, 300, ratios.size) + 0.5) / ratios).clip(0, 2**28 - 1)
+    sums = (near * rng.choice([-1, 1], ratios.size)).astype(np.int64)
+    expected = np.rint(sums.astype(np.float32) * ratios).clip(-100, 155).astype(np.int64) + 100
+    from offramp.deploy.targets.c.c_source import _kernels
+    from offramp.deploy.targets.c.scalings import scaling_of
+
+    scaling = scaling_of(ratios)
+    (tmp_path / "kernels.h").write_text(_kernels())
+    (tmp_path / "main.c").write_text(
+        '#include "kernels.h"\n#include <stdio.h>\nint main(void) { int32_t a[3]; while (fread(a, 4, 3, stdin) == 3)'
+        " putchar(requantise(a[0], a[1], (uint32_t)a[2], 100, 255)); return 0; }\n"
+    )
+    rows = np.stack([sums, scaling.multiplier, scaling.shift], axis=1).astype(np.int32)
+    host_run._call([str(find_compiler()), *SANITISED, "-o", str(tmp_path / "a"), str(tmp_path / "main.c")])
+    found = np.frombuffer(host_run._call([str(tmp_path / "a")], rows.tobytes()), dtype=np.uint8)
+    assert np.array_equal(found, expected)
+
+
+def test_the_arena_holds_what_is_alive_and_nothing_overlaps() -> None:
+    program = programs.every_layer()
+    plan = plan_arena(program)
+    # While the depthwise layer runs, its input and output of 12 x 10 x 6 are alive, and nothing else.
+    assert plan.live_bytes == 2 * 720
+    assert plan.arena_bytes == 1440
+    # Two columns of 3 x 3 x 3 values in 16 bits, for the first convolution.
+    assert plan.column_bytes == 2 * 2 * 27
