@@ -158,10 +158,12 @@ def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Pa
         "space__max_exits": 4,
         "train__epochs": 1,
         "train__random_subnets": 0,
+        "search__algorithm": "nsga2",
         "search__evaluations": 6,
         "fine_tune__epochs": 2,
         "fine_tune__picks": ("most_accurate",),
         "fine_tune__teacher": "reference",
+        "fine_tune__match": False,
         "fine_tune__drop_exits": True,
     }
     here, there = tmp_path / "here", tmp_path / "there"
