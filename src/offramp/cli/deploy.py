@@ -10,7 +10,9 @@ import typer
 from offramp.errors import InputError
 
 if TYPE_CHECKING:
+    from offramp.data.labelled_data import Dataset
     from offramp.deploy.bench.latency_bench import BenchResult
+    from offramp.deploy.bundle.manifest import Manifest
 
 _Bundle = Annotated[
     Path, typer.Argument(help="An exported bundle: a folder with manifest.json, a .zip of one, or a detector.")
@@ -22,6 +24,7 @@ _AllowLarge = Annotated[
     ),
 ]
 _MOST_NAMED = 5
+_MOST_COMPARED = 1000
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -52,25 +55,16 @@ def bench(
     """
     from offramp.deploy.bench.latency_bench import bench as run_bench
     from offramp.deploy.bench.paired_timing import BenchSettings
-    from offramp.deploy.bundle.bundle_files import open_files
-    from offramp.deploy.bundle.manifest import load_manifest
     from offramp.jsonio import to_data
 
     settings = BenchSettings(rounds=rounds, num_threads=threads)
     if data is None:
         result = run_bench(bundle, settings=settings, allow_large=allow_large)
     else:
-        from offramp.data.labelled_data import load_dataset
+        from offramp.deploy.bundle.bundle_files import open_files
+        from offramp.deploy.bundle.manifest import load_manifest
 
-        manifest = load_manifest(open_files(bundle))
-        _, height, width = manifest.input_shape
-        dataset = load_dataset(
-            data,
-            seed=manifest.seed if seed is None else seed,
-            image_size=height if height == width and manifest.preprocessing.input_kind == "pixels" else None,
-            long_sounds=manifest.preprocessing.long_sounds,
-        )
-        _check_classes(dataset.class_names, manifest.class_names, dataset.name)
+        dataset = _dataset_for(load_manifest(open_files(bundle)), data, seed)
         images = getattr(dataset.splits, split).images
         source = f"{dataset.name}, {split} split"
         result = run_bench(bundle, images=images, source=source, settings=settings, allow_large=allow_large)
@@ -78,6 +72,21 @@ def bench(
         print(json.dumps(to_data(result), indent=2))
     else:
         _print_bench(result)
+
+
+def _dataset_for(manifest: "Manifest", data: str, seed: int | None) -> "Dataset":
+    """Load labelled data as the network of a bundle reads them; without a seed, that of the bundle splits them."""
+    from offramp.data.labelled_data import load_dataset
+
+    _, height, width = manifest.input_shape
+    dataset = load_dataset(
+        data,
+        seed=manifest.seed if seed is None else seed,
+        image_size=height if height == width and manifest.preprocessing.input_kind == "pixels" else None,
+        long_sounds=manifest.preprocessing.long_sounds,
+    )
+    _check_classes(dataset.class_names, manifest.class_names, dataset.name)
+    return dataset
 
 
 def _check_classes(given: Sequence[str], expected: Sequence[str], data: str) -> None:
@@ -127,6 +136,9 @@ def export_c(
     folder: Annotated[Path, typer.Argument(help="Where to write the files: a new or empty folder.")],
     prefix: Annotated[str, typer.Option(help="What all names begin with that are visible outside.")] = "network",
     ram: Annotated[str | None, typer.Option(help="How much memory maps may take, such as 64k.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled data whose test split is compared on (default: random images).")
+    ] = None,
     allow_large: _AllowLarge = False,
 ) -> None:
     """Write a quantised bundle as C99 for microcontrollers, and compare it with the integer network.
@@ -136,18 +148,23 @@ def export_c(
         folder: The folder of the files.
         prefix: What the names begin with.
         ram: The largest size of all maps, in bytes, or with k or M.
+        data: Data to compare on.
         allow_large: Whether large graphs are loaded.
     """
     from offramp.deploy.targets.c.c_target import export_c as write
 
-    done = write(
-        bundle, folder, prefix=prefix, ram_bytes=None if ram is None else _num_bytes(ram), allow_large=allow_large
-    )
+    pixels, source = None, "random images"
+    if data is not None:
+        from offramp.deploy.bundle.bundle_files import open_files
+        from offramp.deploy.bundle.manifest import load_manifest
+
+        pixels = _dataset_for(load_manifest(open_files(bundle)), data, None).splits.test.images[:_MOST_COMPARED]
+        source = f"samples of {data}"
+    ram_bytes = None if ram is None else _num_bytes(ram)
+    done = write(bundle, folder, prefix=prefix, ram_bytes=ram_bytes, pixels=pixels, allow_large=allow_large)
     print(f"{folder} ({done.plan.ram_bytes:,} bytes of RAM for maps)")
     if done.num_compared:
-        print(
-            f"Compiled and run on {done.num_compared} random images: logits equal to the bit, exits and classes equal."
-        )
+        print(f"Compiled and run on {done.num_compared} {source}: logits equal to the bit, exits and classes equal.")
         if done.num_moved:
             print(f"{done.num_moved} of them lie on a threshold within 2^-28 and left elsewhere.")
     else:

@@ -10,6 +10,7 @@ import pytest
 
 from offramp.cli.main import app
 from offramp.deploy.bundle.bundle_files import open_files
+from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.runtime.sample_inputs import normalise
 from offramp.deploy.targets.c import c_target, host_run
@@ -22,10 +23,13 @@ from offramp.deploy.targets.c.program import Program
 from offramp.deploy.targets.c.read_program import read_program
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, export_target
 from offramp.errors import ExportError, InputError
-from offramp.nn.quantization.quantize import convert_
+from offramp.exits.exit_policy import ExitPolicy
+from offramp.nn.batch_norm import recalibrate_batch_norm_
+from offramp.nn.quantization.quantize import convert_, prepare_
 from offramp.testing.target_conformance import check_answers
 from tests.deploy import bundle_kinds, toys
 from tests.deploy.targets.c import programs
+from tests.nn import members
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (cc, gcc or clang)")
 SANITISED = (*STRICT, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -146,6 +150,45 @@ def test_the_target_agrees_with_the_network(bundles_of_kinds: dict[str, Path], t
     names = {path.name for path in (tmp_path / "c").iterdir()}
     assert names == {"network.h", "network.c", "kernels.h", "main.c", "README.md"}
     check_answers(CTarget(), tmp_path / "c", toys.samples(10, seed=8))
+
+
+@needs_compiler
+def test_blocks_and_branches_of_every_type_are_written(tmp_path: Path) -> None:
+    """A MobileNetV2 with expansion, depthwise convolutions of 5 x 5 and additions, and three branches."""
+    exits = ((0, "conv"), (1, "depthwise_separable"), (2, "pool_mlp"))
+    network = members.small_supernet().extract(members.member(members.SMALL, max, exits, "pool_linear")).eval()
+    eight = bundle_kinds.EIGHT
+    network.architecture = replace(network.architecture, precision=eight, branch_precision=eight)
+    recalibrate_batch_norm_(network, [members.images(64, seed=1)])
+    prepare_(network, [members.images(64, seed=2)])
+    network.eval()
+    images = members.images(30, seed=3).numpy()
+    export_bundle(
+        network,
+        tmp_path / "bundle",
+        policy=ExitPolicy("max_probability", (0.3, 0.3, 0.3)),
+        class_names=("a", "b", "c", "d"),
+        mean=toys.MEAN,
+        std=toys.STD,
+        checks=images,
+        name="all",
+        seed=1,
+    )
+    export_c(bundle := tmp_path / "bundle", tmp_path / "c")
+    program = read_program(open_files(bundle), manifest_of(bundle))
+    answers = run_on_host(tmp_path / "c", quantised_inputs(images, program.image), are_pixels=False)
+    for index, logits in enumerate(toys.logits_of(network, images)):
+        assert np.array_equal(logits_of_sums(answers.sums[:, index], answers.steps[index]), logits)
+
+
+def test_pixels_of_another_shape_are_refused(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`pixels` must have shape \(N, 3, 12, 10\)"):
+        export_c(bundles_of_kinds["int8"], tmp_path / "c", pixels=np.zeros((4, 1, 12, 10), dtype=np.uint8))
+
+
+def test_data_of_other_classes_are_refused(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must have the classes of the bundle"):
+        app(["export-c", str(bundles_of_kinds["int8"]), str(tmp_path / "c"), "--data", "digits"], standalone_mode=False)
 
 
 @needs_compiler

@@ -88,6 +88,9 @@ def export_c(
     manifest = load_manifest(source)
     if manifest.rule not in RULES:
         raise InputError(f"Exit rule {manifest.rule!r} cannot be written in C, only {', '.join(RULES)}.")
+    if pixels is not None and (pixels.ndim != 4 or pixels.shape[1:] != manifest.input_shape):
+        sizes = ", ".join(map(str, manifest.input_shape))
+        raise InputError(f"`pixels` must have shape (N, {sizes}) as the network reads, got {pixels.shape}.")
     program = read_program(source, manifest, allow_large=allow_large)
     plan = plan_arena(program)
     if ram_bytes is not None and plan.ram_bytes > ram_bytes:
