@@ -15,7 +15,7 @@ from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.runtime.sample_inputs import normalise
 from offramp.deploy.targets.c import c_target, host_run
 from offramp.deploy.targets.c.arena_plan import plan_arena
-from offramp.deploy.targets.c.c_source import c_files
+from offramp.deploy.targets.c.c_source import c_files, check_program
 from offramp.deploy.targets.c.c_target import CTarget, export_c
 from offramp.deploy.targets.c.host_run import STRICT, find_compiler, run_on_host
 from offramp.deploy.targets.c.integer_reference import integer_sums, logits_of_sums, quantised_inputs
@@ -23,6 +23,7 @@ from offramp.deploy.targets.c.program import Program
 from offramp.deploy.targets.c.read_program import read_program
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, export_target
 from offramp.errors import ExportError, InputError
+from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.quantization.quantize import convert_, prepare_
@@ -125,6 +126,56 @@ def test_every_rule_and_measure_decides_as_in_float64(
     assert np.array_equal(answers.exits, expected)
     if rule != "patience":
         assert 150 < expected.sum() < 250
+
+
+@needs_compiler
+def test_thresholds_measure_and_temperature_change_at_run_time(
+    bundles_of_kinds: dict[str, Path], tmp_path: Path
+) -> None:
+    program, base = programs.every_layer(), manifest_of(bundles_of_kinds["int8"])
+    folder = write(program, base, tmp_path / "c")
+    inputs = np.random.default_rng(6).integers(0, 256, (200, 12, 10, 3)).astype(np.uint8)
+    logits = [
+        logits_of_sums(sums, stage.logits.steps)
+        for sums, stage in zip(integer_sums(program, inputs), program.stages, strict=True)
+    ]
+    sure = ExitPolicy("entropy", (0.5,), (1.75, 1.0)).confidence(logits[0], 0)
+    threshold = float(np.sort(sure)[99:101].mean())
+    check = check_program(program, "network").replace(
+        "int raw =",
+        "int raw; network_settings.measure = NETWORK_MEASURE_ENTROPY; network_set_temperature(0, 114688u);"
+        f" network_settings.limit[0] = NETWORK_LIMIT({threshold!r}); raw =",
+    )
+    (folder / "check.c").write_text(check)
+    files = [str(folder / name) for name in ("check.c", "network.c")]
+    host_run._call([str(find_compiler()), *SANITISED, "-o", str(tmp_path / "a"), *files])
+    output = np.frombuffer(host_run._call([str(tmp_path / "a")], inputs.tobytes()), dtype=np.int32)
+    exits = output[10:].reshape(len(inputs), -1)[:, 0]
+    assert np.array_equal(exits, np.where(sure >= threshold, 0, 1))
+    assert exits.sum() == 100
+
+
+@needs_compiler
+@pytest.mark.parametrize("measure", ["max_probability", "entropy", "margin"])
+@pytest.mark.parametrize(("temperature", "threshold"), [(1e-6, 0.999999999), (1e6, 0.7), (1e-3, 1.0), (0.3, -1.0)])
+def test_extreme_temperatures_and_thresholds_keep_to_the_stated_precision(
+    measure: Measure, temperature: float, threshold: float, bundles_of_kinds: dict[str, Path], tmp_path: Path
+) -> None:
+    base = manifest_of(bundles_of_kinds["int8"])
+    early = replace(base.exits[0], threshold=threshold, temperature=temperature)
+    manifest = replace(base, measure=measure, exits=(early, base.exits[1]))
+    program = programs.every_layer()
+    inputs = np.random.default_rng(7).integers(0, 256, (100, 12, 10, 3)).astype(np.uint8)
+    logits = [
+        logits_of_sums(sums, stage.logits.steps)
+        for sums, stage in zip(integer_sums(program, inputs), program.stages, strict=True)
+    ]
+    flags = (*QUICK, "-fsanitize=undefined", "-fno-sanitize-recover=all")
+    answers = run_on_host(write(program, manifest, tmp_path / "c"), inputs, are_pixels=False, flags=flags)
+    moved = answers.exits != manifest.policy.decide(logits)
+    sure = manifest.rule_notation.confidence(logits[0], 0)
+    # What the page states: nothing else leaves at another exit.
+    assert not (moved & (np.abs(sure - threshold) > 2.0**-28)).any()
 
 
 @needs_compiler
