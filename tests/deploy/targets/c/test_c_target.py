@@ -19,7 +19,7 @@ from offramp.deploy.targets.c.c_source import c_files, check_program
 from offramp.deploy.targets.c.c_target import CTarget, export_c
 from offramp.deploy.targets.c.host_run import STRICT, find_compiler, run_on_host
 from offramp.deploy.targets.c.integer_reference import integer_sums, logits_of_sums, quantised_inputs
-from offramp.deploy.targets.c.program import Program
+from offramp.deploy.targets.c.program import Convolution, Program
 from offramp.deploy.targets.c.read_program import read_program
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, export_target
 from offramp.errors import ExportError, InputError
@@ -322,6 +322,24 @@ def test_files_that_differ_from_the_integer_network_are_refused(
 
     monkeypatch.setattr(c_target, "c_files", spoiled)
     with pytest.raises(ExportError, match="other logits than the integer network at exit 0"):
+        export_c(bundles_of_kinds["int8"], tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_that_were_misread_are_refused(
+    bundles_of_kinds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The C code and the reference would agree: onnxruntime is the other engine."""
+
+    def misread(*arguments: object, **options: object) -> Program:
+        program = read_program(*arguments, **options)  # type: ignore[arg-type]
+        first = program.stages[0].layers[0]
+        assert isinstance(first, Convolution)
+        first.bias[:] = -first.bias - 500
+        return program
+
+    monkeypatch.setattr(c_target, "read_program", misread)
+    with pytest.raises(ExportError, match="other logits than the bundle at exit 0"):
         export_c(bundles_of_kinds["int8"], tmp_path / "c")
     assert not list(tmp_path.iterdir())
 

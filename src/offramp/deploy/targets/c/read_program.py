@@ -118,7 +118,7 @@ class _StageReader:
         self.handlers: dict[str, Callable[[Any], None]] = {
             "QuantizeLinear": self._quantise,
             "DequantizeLinear": self._dequantise,
-            "Clip": self._alias,
+            "Clip": self._clip,
             "Cast": self._cast,
             "Conv": self._convolve,
             "Gemm": self._multiply,
@@ -249,17 +249,24 @@ class _StageReader:
             raise self._refusal(node, "values cannot be cast at run time")
         self.constants[node.output[0]], self.bits[node.output[0]] = self.constants[name], self.bits[name]
 
+    def _clip(self, node: Any) -> None:
+        """Limits of integers, which `_grid` has read."""
+        makers = [other.op_type for other in self.model.graph.node if node.input[0] in other.output]
+        if makers != ["QuantizeLinear"]:
+            raise self._refusal(node, "limits of values in floating point cannot be written in C")
+        self.values[node.output[0]] = self._map(node, node.input[0])
+
     def _alias(self, node: Any) -> None:
-        """Clip on integers, which `_grid` has read; reshapes that keep the order of values."""
+        """Reshapes that keep the order of values."""
         value = self.values.get(node.input[0])
         if isinstance(value, _Unfinished):
-            if node.op_type == "Clip" or value.shape[1:] != (value.shape[1], *[1] * (len(value.shape) - 2)):
+            if value.shape[1:] != (value.shape[1], *[1] * (len(value.shape) - 2)):
                 raise self._refusal(node, f"operator {node.op_type} on floats cannot be written in C")
             self.values[node.output[0]] = replace(value, shape=self.shapes[node.output[0]])
             return
         source = self._map(node, node.input[0])
         before, after = (self._shape(node, name) for name in (node.input[0], node.output[0]))
-        if node.op_type != "Clip" and len(after) > 2 and _map_of(after) != replace(source, name="", grid=None):
+        if len(after) > 2 and _map_of(after) != replace(source, name="", grid=None):
             raise self._refusal(node, f"shape {list(before)} cannot become {list(after)} in C")
         self.values[node.output[0]] = source
 
