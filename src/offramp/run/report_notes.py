@@ -89,7 +89,10 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
             f"taken out ({'; '.join(lost)}).",
         )
     if cut:
-        notes += (f"All that lies behind an exit that every validation sample takes was cut off ({'; '.join(cut)}).",)
+        notes += (
+            "All that lies behind an exit that every validation sample takes, or that alone answers at least as well at "
+            f"no higher costs, was cut off ({'; '.join(cut)}).",
+        )
     return notes
 
 

@@ -9,7 +9,15 @@ from offramp.exits.accuracy_guarantee import Guarantee
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.nn.network import EarlyExitNetwork
 from offramp.run.evaluators.operating_point import OperatingPoint, measure_point
-from offramp.run.finishing.used_exits import ChosenPoint, UsedExits, settle, used_by_any, used_by_samples
+from offramp.run.finishing.used_exits import (
+    ChosenPoint,
+    SettledNetwork,
+    UsedExits,
+    end_at_dominating_exit,
+    settle,
+    used_by_any,
+    used_by_samples,
+)
 from tests.cost.test_expected import report
 from tests.nn.members import SMALL, member, small_supernet
 
@@ -133,3 +141,43 @@ def test_where_nothing_could_be_promised_the_static_network_is_left() -> None:
     assert found.network.architecture == network().architecture.without_exits()
     assert found.chosen.point.policy.thresholds == ()
     assert len(found.cost.stages) == 1
+
+
+def priced_by_tap(part: EarlyExitNetwork) -> CostReport:
+    """The exit at tap n costs n + 1, the final one 4."""
+    head = part.architecture.head
+    places = [*(choice.tap for choice in part.architecture.exits), 3 if head is None else head.tap]
+    return report(*((float(place + 1), float(place + 1), place + 1) for place in places))
+
+
+def ended(logits: list[NDArray[np.float64]], guarantee: Guarantee | None = None) -> SettledNetwork:
+    """Half the samples leave at exit 0, the others at exit 1."""
+
+    def run(part: EarlyExitNetwork) -> list[NDArray[np.float64]]:
+        head = part.architecture.head
+        return [logits[x] for x in (*(c.tap for c in part.architecture.exits), 3 if head is None else head.tap)]
+
+    whole, choose = network(), Chooser((0.75, 0.5, 0.5), (), (), (), ())
+    chosen = ChosenPoint(choose(run(whole), priced_by_tap(whole)).point, guarantee)
+    settled = SettledNetwork(whole, priced_by_tap(whole), chosen)
+    return end_at_dominating_exit(settled, answers=run, price=priced_by_tap, choose=choose, max_depths=DEPTHS)
+
+
+def test_an_exit_that_alone_is_as_accurate_at_lower_costs_replaces_the_network() -> None:
+    """All exits are right for all samples: what lies behind exit 0 only costs."""
+    found = ended(LOGITS)
+    assert found.network.num_exits == len(found.cost.stages) == 1
+    assert found.network.architecture.head is not None
+    assert found.network.architecture.head.tap == 0
+    assert found.chosen.point.expected.latency_cycles == 1.0
+
+
+def test_a_network_stays_whose_later_exits_make_it_more_accurate() -> None:
+    """Exit 0 alone errs for one of the samples that it passes on; exit 1 alone costs more than the network."""
+    found = ended([sure(0.9, 0.8, 0.4, 0.6), *LOGITS[1:]])
+    assert found.network.num_exits == 4
+    assert found.chosen.point.profile.top1 == 1.0
+
+
+def test_a_network_with_a_guarantee_keeps_the_answers_that_were_tested() -> None:
+    assert ended(LOGITS, Guarantee(0.01, 0.05, "binomial", 100, 0.0)).network.num_exits == 4

@@ -33,6 +33,7 @@ from offramp.run.finishing.targets import FinishTarget, Selection
 from offramp.run.finishing.used_exits import (
     ChosenPoint,
     Logits,
+    end_at_dominating_exit,
     SettledNetwork,
     as_finished,
     dropped_exits,
@@ -222,13 +223,21 @@ class Finisher:
                 seen=seen,
             )
 
-        return settle(
+        def answers(part: EarlyExitNetwork) -> Logits:
+            return self._logits(part, split)
+
+        depths = context.space.max_depths
+        settled = settle(
             network,
-            answers=lambda part: self._logits(part, split),
+            answers=answers,
             price=price,
             choose=choose,
             measure=lambda logits, cost, policy: measure_point(logits, split.labels, policy, cost, context.measures),
-            max_depths=context.space.max_depths,
+            max_depths=depths,
+        )
+        quality = context.measures.chosen_by
+        return end_at_dominating_exit(
+            settled, answers=answers, price=price, choose=choose, quality=quality, max_depths=depths
         )
 
     def _measure(self, settled: SettledNetwork, selection: Selection, folder: Path) -> ChosenNetwork:

@@ -17,6 +17,8 @@ from offramp.run.evaluators.operating_point import OperatingPoint
 from offramp.space.architecture import Architecture, ExitChoice
 
 Logits = Sequence[NDArray[np.floating]]
+_COSTS = (("energy_to_exit_pj", "energy_pj"), ("latency_to_exit_cycles", "latency_cycles"))
+"""Costs of a static network, and the expected ones that they are compared with."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,46 @@ def settle(
             cost = price(network)
             point = measure(answers(network), cost, _with_exits(policy, used))
             return SettledNetwork(network, cost, replace(chosen, point=point))
+
+
+def end_at_dominating_exit(
+    settled: SettledNetwork,
+    *,
+    answers: Callable[[EarlyExitNetwork], Logits],
+    price: Callable[[EarlyExitNetwork], CostReport],
+    choose: Callable[[Logits, CostReport], ChosenPoint],
+    quality: str = "accuracy",
+    max_depths: Sequence[int] = (),
+) -> SettledNetwork:
+    """Replace a network by one of its own exits, alone, that answers at least as well and costs no more.
+
+    The samples that such an exit passes on cost more and gain nothing. A network with a guarantee stays as it is, since
+    other answers than those of the exit alone were tested.
+
+    Args:
+        settled: The network with its thresholds.
+        answers: Runs a network on the validation samples: one array (samples, classes) per exit, the final one last.
+        price: Prices a network with some of the exits.
+        choose: Measures a network of one exit from its logits and costs.
+        quality: The measure of good answers.
+        max_depths: Largest depth of each stage of the space, by which taps are numbered.
+
+    Returns:
+        The cheapest such static network by the energy-delay product, or the network as it is.
+    """
+    network, values = settled.network, settled.chosen.point.values()
+    if settled.chosen.guarantee is not None or network.num_exits == 1:
+        return settled
+    found = []
+    for end in range(network.num_exits):
+        part = network.with_exits((), end, max_depths)
+        cost = price(part)
+        if any(getattr(cost.stages[0], name) > values[metric] for name, metric in _COSTS):
+            continue
+        chosen = choose(answers(part), cost)
+        if chosen.point.values()[quality] >= values[quality]:
+            found.append(SettledNetwork(part, cost, chosen))
+    return min(found, key=lambda item: item.chosen.point.expected.energy_delay_product_j_cycles, default=settled)
 
 
 def _with_exits(policy: ExitPolicy, used: UsedExits) -> ExitPolicy:
