@@ -90,8 +90,8 @@ def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
         )
     if cut:
         notes += (
-            "All that lies behind an exit that every validation sample takes, or that alone answers at least as well at "
-            f"no higher costs, was cut off ({'; '.join(cut)}).",
+            "All that lies behind an exit that every validation sample takes, or that alone answers at least as well "
+            f"at no higher costs, was cut off ({'; '.join(cut)}).",
         )
     return notes
 

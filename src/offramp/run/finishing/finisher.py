@@ -33,10 +33,10 @@ from offramp.run.finishing.targets import FinishTarget, Selection
 from offramp.run.finishing.used_exits import (
     ChosenPoint,
     Logits,
-    end_at_dominating_exit,
     SettledNetwork,
     as_finished,
     dropped_exits,
+    end_at_dominating_exit,
     settle,
 )
 from offramp.run.network_preparation import calibrate_
