@@ -24,6 +24,11 @@ def test_a_search_on_the_shipped_table_says_what_it_missed() -> None:
     assert "random: 30 candidates in " in done.stdout
     assert "Early exits: no static network of the table equals or beats " in done.stdout
     assert " % of the hypervolume of the true front, which has " in done.stdout
+    early, static = done.stdout.split("Front of static networks", 1)
+    assert "Front of networks with early exits" in early
+    # More than 99 % of the samples at one exit is a static network: it stands in the front of those, if anywhere.
+    assert " 100/0" not in early
+    assert "Hypervolume that early exits add to the static front" in static
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Show the present state and end.")] = False,
 ) -> None:
-    """Watch a search: its progress, and its front as a table and a plot, until it ends or Ctrl-C is pressed.
+    """Watch a search: its progress, and both fronts as tables and plots, until it ends or Ctrl-C is pressed.
 
     Args:
         run: The run folder.

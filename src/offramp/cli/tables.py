@@ -108,7 +108,7 @@ def show(file: Annotated[str, typer.Argument(help="The file, or the name of a sh
 
 
 def search_on_table(file: str, changes: Mapping[str, object], config: Config, others: Mapping[str, object]) -> None:
-    """Run a search on a table and print its front and its regret.
+    """Run a search on a table and print both fronts and its regret.
 
     Args:
         file: The file, or the name of a shipped table.
@@ -131,7 +131,7 @@ def search_on_table(file: str, changes: Mapping[str, object], config: Config, ot
     from offramp.files.safe_console import SafeConsole
     from offramp.objectives.fronts import as_what_it_is, split_fronts
     from offramp.objectives.parse import parse_constraints, parse_objectives
-    from offramp.report.terminal.run_tables import evaluations_table
+    from offramp.report.terminal.run_tables import fronts_tables
     from offramp.tabular.benchmark_table import Table
 
     objectives = parse_objectives(settings.search.objectives)
@@ -145,12 +145,14 @@ def search_on_table(file: str, changes: Mapping[str, object], config: Config, ot
         seed=settings.seed,
     )
     console = SafeConsole()
+    networks = [*map(as_what_it_is, found.evaluations), *table.statics()]
+    fronts = split_fronts(networks, objectives)
     console.print(_title(table, file), highlight=False, markup=False, soft_wrap=True)
-    console.print(evaluations_table(found.front.evaluations, objectives))
+    for part in fronts_tables(fronts):
+        console.print(part, highlight=False, markup=False)
     count = len(found.evaluations)
     console.print(f"{found.algorithm}: {count} candidates in {found.seconds:.2f} s", highlight=False, markup=False)
-    networks = [*map(as_what_it_is, found.evaluations), *table.statics()]
-    beyond = split_fronts(networks, objectives).beyond_static
+    beyond = fronts.beyond_static
     console.print(
         f"Early exits: no static network of the table equals or beats {len(beyond)} of the early-exit networks found",
         highlight=False,

@@ -99,7 +99,7 @@ def summarize(
         core_names=tuple(core.name for core in context.accelerator.cores if core.kind is not CoreKind.OFFCHIP),
         environment=_environment(context),
         warnings=report_notes(context, [item.record for item in finished], reference, remarks),
-        alerts=run_alerts(context, finished, reference, curve),
+        alerts=run_alerts(context, finished, reference, curve, duration_s),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from offramp.exits.accuracy_guarantee import Guarantee
-from offramp.run.checks.alerts import guarantee_alerts
+from offramp.run.checks.alerts import budget_alerts, guarantee_alerts
 from tests.report import fake
 
 
@@ -16,3 +16,10 @@ def test_a_guarantee_that_no_thresholds_kept_is_said_first() -> None:
     assert text.startswith("The guarantee could not be kept by “most accurate”")
     assert "lose at most 1.00 percentage points of accuracy with a confidence of 95.0 % (300 validation images" in text
     assert "falls back to the static network" in text
+
+
+def test_a_run_that_took_longer_than_its_budget_says_so() -> None:
+    (alert,) = budget_alerts(40.0, 118.2)
+    assert alert.startswith("The run took 118 s, more than its budget of 40 s")
+    assert budget_alerts(40.0, 43.9) == ()
+    assert budget_alerts(None, 1e6) == ()

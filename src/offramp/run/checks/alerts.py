@@ -13,9 +13,16 @@ from offramp.run.context import Context
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.train.trainer import TrainingLog
 
+OVERRUN = 0.1
+"""A run that takes longer than its budget by more than this share says so."""
+
 
 def run_alerts(
-    context: Context, finished: Sequence[FinishedNetwork], reference: StaticReference, curve: TrainingLog
+    context: Context,
+    finished: Sequence[FinishedNetwork],
+    reference: StaticReference,
+    curve: TrainingLog,
+    duration_s: float,
 ) -> tuple[str, ...]:
     """Collect what stands above the headline of a run.
 
@@ -24,12 +31,36 @@ def run_alerts(
         finished: The finished networks, the recommended one first.
         reference: The largest static network.
         curve: The losses of the supernet's training.
+        duration_s: Seconds that the command took.
 
     Returns:
-        Sentences: guarantees that could not be kept, then signs that too little was learned.
+        Sentences: guarantees that could not be kept, then signs that too little was learned, then a budget that was
+        exceeded.
     """
     records = [item.record for item in finished]
-    return (*guarantee_alerts(records), *learning_alerts(_learning(context, finished, reference, curve)))
+    return (
+        *guarantee_alerts(records),
+        *learning_alerts(_learning(context, finished, reference, curve)),
+        *budget_alerts(context.config.budget.seconds, duration_s),
+    )
+
+
+def budget_alerts(seconds: float | None, duration_s: float) -> tuple[str, ...]:
+    """Say that a run took clearly longer than its budget.
+
+    Args:
+        seconds: The budget of the whole command; None = no limit.
+        duration_s: Seconds that the command took.
+
+    Returns:
+        One sentence where the run took over a tenth longer than its budget; otherwise nothing.
+    """
+    if seconds is None or duration_s <= (1 + OVERRUN) * seconds:
+        return ()
+    return (
+        f"The run took {duration_s:.0f} s, more than its budget of {seconds:.0f} s: export, tests and report are never "
+        "cut short, and took longer than planned, as on a busy machine.",
+    )
 
 
 def guarantee_alerts(networks: Sequence[ChosenNetwork]) -> tuple[str, ...]:
