@@ -41,8 +41,13 @@ def test_one_sample_too_few_is_refused_and_the_number_needed_is_named(source: Pa
     # ln 0.1 / ln 0.9 = 21.9: 22 tested, 43 in all. ln 0.02 / ln 0.9 = 37.1: 38 and 75.
     assert 43 <= available < 75
     check_guarantee(settings_of(source, fine_tune__guarantee="0.1@0.9"), dataset)
-    with pytest.raises(ConfigError, match=rf"needs at least 75 validation samples, got {available}: half"):
+    with pytest.raises(ConfigError, match=rf"needs at least 75 validation samples, got {available}: half") as refused:
         check_guarantee(settings_of(source, fine_tune__guarantee="0.1@0.98"), dataset)
+    # What the message suggests is accepted, and a hundredth less is not.
+    assert "--guarantee 0.13@0.98 is the least here" in str(refused.value)
+    check_guarantee(settings_of(source, fine_tune__guarantee="0.13@0.98"), dataset)
+    with pytest.raises(ConfigError):
+        check_guarantee(settings_of(source, fine_tune__guarantee="0.12@0.98"), dataset)
 
 
 def test_a_guarantee_on_a_class_counts_the_samples_of_that_class(source: Path, dataset: Dataset) -> None:

@@ -34,8 +34,20 @@ def check_guarantee(config: Config, dataset: Dataset) -> None:
         available = int((labels == measures.class_index(settings.guarantee_measure)).sum())
         whose = f" of class {settings.guarantee_measure.removeprefix(RECALL)!r}"
     if available < needed:
+        possible = _drop_that_can_be_given(settings.guarantee, available)
         raise ConfigError(
             f"The guarantee {settings.guarantee} needs at least {needed} validation samples{whose}, got {available}: "
             "half of them test it, and with fewer even thresholds that change no answer would fail. Give more samples, "
-            "raise data.validation_share, or allow a larger drop or a lower confidence (--guarantee 0.05@0.9)."
+            f"raise data.validation_share, or allow a larger drop or a lower confidence{possible}."
         )
+
+
+def _drop_that_can_be_given(target: str, available: int) -> str:
+    """The smallest drop, in whole percent, that this many samples can show with the same confidence, as an option."""
+    confidence = target.partition("@")[2]
+    for percent in range(1, 100):
+        possible = f"{percent / 100:g}@{confidence}"
+        needed = fewest_validation_samples(parse_target(possible))
+        if needed is not None and needed <= available:
+            return f" (--guarantee {possible} is the least here)"
+    return ""
