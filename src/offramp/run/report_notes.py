@@ -10,7 +10,6 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
-from offramp.space.block_numbers import block_of_tap
 
 _MUCH = 0.1
 """A recall that is lower by this share is much lower."""
@@ -40,7 +39,7 @@ def report_notes(
         *analog_notes(context.space, context.supernet, context.accelerator),
         *_pruning_note(context, chosen),
         *_teacher_note(context),
-        *_dropped_note(context, chosen),
+        *_dropped_note(chosen),
         *rank_note(chosen),
         *_exit_weight_note(context, chosen),
         *_class_notes(context, chosen, reference),
@@ -72,12 +71,10 @@ def _pruning_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[st
     )
 
 
-def _dropped_note(context: Context, chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
+def _dropped_note(chosen: Sequence[ChosenNetwork]) -> tuple[str, ...]:
     """Exits that were dropped when the networks were finished, and parts that were cut off."""
-    depths = context.space.max_depths
     lost = [
-        f"{rule_name(network.rule)}: after block "
-        + ", ".join(str(block_of_tap(network.candidate, choice.tap, depths)) for choice in network.dropped)
+        f"{rule_name(network.rule)}: tap " + ", ".join(str(choice.tap) for choice in network.dropped)
         for network in chosen
         if network.dropped
     ]
