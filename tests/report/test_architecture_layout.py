@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from offramp.report.architecture_layout import describe, exit_label, layout_of
 from offramp.space.architecture import Architecture, ExitChoice
 from tests.report import fake
@@ -38,10 +40,21 @@ def test_one_line_names_depths_widths_and_exits() -> None:
     net = fake.architecture()
     start = "mobilenet_v2, 8 px, depths 2-3-2, widths 16-24-40"
     assert describe(net) == f"{start}, exits after taps 1, 4 (pool_linear)"
-    assert describe(net.without_exits()) == f"{start}, no early exit"
+    assert describe(net.without_exits()) == f"{start}, no early exit, classifier at the end (global_pool)"
 
 
 def test_branches_of_several_types_are_grouped() -> None:
     stages = fake.architecture().stages
     exits = (ExitChoice(0, "a"), ExitChoice(1, "a"), ExitChoice(3, "b"))
     assert describe(Architecture("net", 8, stages, exits)).endswith("exits after taps 0, 1 (a), 3 (b)")
+
+
+def test_one_exit_is_not_written_as_several() -> None:
+    assert describe(fake.architecture(taps=(3,))).endswith(", exit after tap 3 (pool_linear)")
+
+
+def test_static_networks_that_differ_in_their_classifier_alone_have_different_descriptions() -> None:
+    net = fake.architecture(taps=())
+    found = {describe(replace(net, head=ExitChoice(9, branch))) for branch in ("conv", "pool_linear")}
+    start = "mobilenet_v2, 8 px, depths 2-3-2, widths 16-24-40, no early exit, classifier after tap 9"
+    assert found == {f"{start} (conv)", f"{start} (pool_linear)"}

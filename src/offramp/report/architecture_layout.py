@@ -111,7 +111,7 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
 
 
 def describe(architecture: Architecture) -> str:
-    """Describe an architecture in one line: depths and widths of the stages and positions of the exits.
+    """Describe an architecture in one line: depths and widths of the stages, positions of the exits, last classifier.
 
     Args:
         architecture: The architecture.
@@ -123,9 +123,11 @@ def describe(architecture: Architecture) -> str:
     widths = "-".join(str(stage.width) for stage in architecture.stages)
     text = f"{architecture.backbone}, {architecture.resolution} px, depths {depths}, widths {widths}"
     if not architecture.exits:
-        return f"{text}, no early exit"
+        end = "at the end" if architecture.head is None else f"after tap {architecture.head.tap}"
+        return f"{text}, no early exit, classifier {end} ({architecture.classifier_branch})"
     groups = [
         f"{', '.join(str(choice.tap) for choice in group)} ({branch})"
         for branch, group in itertools.groupby(architecture.exits, key=lambda choice: choice.branch)
     ]
-    return f"{text}, exits after taps {', '.join(groups)}"
+    noun = "exit after tap" if len(architecture.exits) == 1 else "exits after taps"
+    return f"{text}, {noun} {', '.join(groups)}"

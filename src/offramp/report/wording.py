@@ -16,14 +16,14 @@ METRIC_NAMES = {
     "energy_pj": "expected energy",
     "macs": "expected MACs",
     "energy_delay_product_j_cycles": "energy-delay product",
-    "memory_use": "share of a memory that is needed",
+    "memory_use": "use of the fullest memory",
 }
 
 
 MEASURE_NAMES = {
-    "max_probability": "largest class probability",
+    "max_probability": "the largest class probability",
     "entropy": "one minus the normalised entropy",
-    "margin": "lead of the first class over the second",
+    "margin": "the lead of the first class over the second",
 }
 
 
@@ -129,7 +129,8 @@ def beyond_static_sentence(summary: RunSummary) -> str:
         return ""
     if volume <= 0.0:
         return "Early exits add nothing to the static front: its hypervolume stays the same."
-    return f"Early exits add {units.significant(volume)} to the hypervolume of the static front, of 1 at most."
+    added = units.significant(volume)
+    return f"Early exits add {added} to the hypervolume of the static front (the largest possible one is 1)."
 
 
 def guarantee_sentence(network: ChosenNetwork) -> str:

@@ -296,6 +296,25 @@ def test_warnings_of_the_run_and_of_the_engine_are_shown_once() -> None:
     assert "weights do not fit" in box.text
 
 
+def test_the_line_below_the_title_does_not_repeat_it() -> None:
+    summary = fake.fake_summary(count=12)
+    subject = f"{summary.data.name} on {summary.accelerator}"
+    bylines = [
+        re.search('<p class="byline">(.*?)</p>', render_page(replace(summary, title=title)))
+        for title in (subject, "A title of my own")
+    ]
+    date = summary.created.strftime("%d %B %Y").lstrip("0")
+    assert [line and line[1] for line in bylines] == [date, f"{subject}, {date}"]
+
+
+def test_the_training_of_a_static_network_is_called_fine_tuning() -> None:
+    summary = fake.fake_summary(count=12)
+    static = replace(summary.chosen[0], rule="static-0a1b2c3d")
+    curve = replace(summary.training[0], name="static-0a1b2c3d")
+    text = render_page(replace(summary, static_networks=(static,), training=(curve,)))
+    assert "Fine-tuning: static-0a1b2c3d" in text
+
+
 def test_write_page(tmp_path: Path) -> None:
     summary = variations()["nothing tried"]
     write_page(summary, tmp_path / "report.html")

@@ -9,6 +9,7 @@ from offramp.cost.capacity import MemoryNeed
 from offramp.objectives.evaluation import Objective
 from offramp.records.run_summary import RunSummary
 from offramp.report.terminal import run_tables
+from offramp.space.architecture import ExitChoice
 from tests.report import fake
 
 
@@ -65,6 +66,8 @@ def test_evaluations_table_tells_taps_where_depths_are_unknown(summary: RunSumma
     assert "cycles cycles" not in output
     without = replace(summary.front[0], architecture=summary.front[0].architecture.without_exits())
     assert "none" in printed(run_tables.evaluations_table([without]))
+    cut = replace(without, architecture=replace(without.architecture, head=ExitChoice(9, "conv")))
+    assert "end: tap 9" in printed(run_tables.evaluations_table([cut]))
 
 
 def test_the_front_shows_the_measures_of_classes_that_were_optimised(summary: RunSummary) -> None:

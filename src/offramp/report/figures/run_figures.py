@@ -134,7 +134,7 @@ def plot_layer_cycles(data: Breakdown) -> "Figure":
         )
     _layer_axis(figure, rows)
     figure.update_layout(barmode="overlay", legend=legend_on_top())
-    figure.update_xaxes(title_text=f"Busy time per image ({scale.unit})")
+    figure.update_xaxes(title_text=f"Busy per image ({scale.unit})")
     return figure
 
 

@@ -114,13 +114,15 @@ def render_page(summary: RunSummary) -> str:
     """
     network = summary.recommended
     progress = front_data.hypervolume_progress(summary.objectives, summary.evaluations)
-    rules = {item.rule for item in summary.chosen}
+    rules = {item.rule for item in (*summary.chosen, *summary.static_networks)}
+    subject = f"{summary.data.name} on {summary.accelerator}"
     training = [_training_box(index, curve, rules) for index, curve in enumerate(summary.training) if curve.epochs]
     return (
         environment()
         .get_template("page.html")
         .render(
             summary=summary,
+            byline="" if summary.title == subject else f"{subject}, ",
             created=summary.created.strftime("%d %B %Y").lstrip("0"),
             alerts=summary.alerts,
             headline=headline(summary),
@@ -228,7 +230,7 @@ def _policy_sentence(network: ChosenNetwork) -> str:
     scaled = ", each exit's logits divided by a temperature of its own" if network.policy.temperatures else ""
     by_class = ", shifted by an offset for each predicted class" if network.policy.class_offsets else ""
     sentence = (
-        f"An image leaves at the first exit that is sure enough. Confidence is the {measure}{scaled}{by_class}; "
+        f"An image leaves at the first exit that is sure enough. Confidence is {measure}{scaled}{by_class}; "
         "the thresholds were chosen on the validation images."
     )
     return f"{sentence} {words.guarantee_sentence(network)}".rstrip()
@@ -248,7 +250,7 @@ def _sample_view(sample: SampleDecision, summary: RunSummary) -> SampleView:
 
 
 def _training_box(index: int, curve: TrainingCurve, rules: Collection[str]) -> FigureBox:
-    # A curve named after a rule is of the fine-tuning of the network that the rule picked.
+    # A curve with the name of a network is of its fine-tuning.
     title = f"Fine-tuning: {rule_name(curve.name)}" if curve.name in rules else curve.name
     shown = f"loss {units.significant(curve.loss[-1])} after {units.count(len(curve.epochs), 'epoch')}"
     if curve.accuracies:

@@ -198,8 +198,10 @@ def cost_cells(costs: FrontCosts | ExpectedCost) -> tuple[str, ...]:
 
 
 def _places(architecture: Architecture) -> str:
-    """Taps of the early exits."""
-    return "tap " + ", ".join(str(choice.tap) for choice in architecture.exits) if architecture.exits else "none"
+    """Taps of the early exits; of a network without any, where it ends if that is not the end of its backbone."""
+    if architecture.exits:
+        return "tap " + ", ".join(str(choice.tap) for choice in architecture.exits)
+    return "none" if architecture.head is None else f"end: tap {architecture.head.tap}"
 
 
 def summary_fronts(summary: RunSummary) -> Fronts:
