@@ -275,7 +275,8 @@ class _StageReader:
             return None
         value = self.values.get(node.input[position])
         if not isinstance(value, _Weights):
-            raise self._refusal(node, "its weights are in floating point, but C is written for networks of integers")
+            why = "its weights are in floating point, but C is written for networks of integers: search with --quantize"
+            raise self._refusal(node, why)
         return value
 
     def _convolve(self, node: Any) -> None:

@@ -20,6 +20,7 @@ def readme(program: Program, plan: ArenaPlan, manifest: Manifest, prefix: str) -
     image, upper = program.image, prefix.upper()
     layers = [layer for stage in program.stages for layer in stage.layers if isinstance(layer, Convolution)]
     weights = sum(layer.weight.size for layer in layers)
+    depth = "1 byte" if image.channels == 1 else f"{image.channels} bytes"
     narrow = any(layer.weight_bits < 8 for layer in layers)
     kept = "\nWeights of fewer than 8 bits keep their values, but each takes a byte here.\n" if narrow else ""
     return f"""# {prefix}: a network in C99
@@ -27,7 +28,7 @@ def readme(program: Program, plan: ArenaPlan, manifest: Manifest, prefix: str) -
 Compile `network.c` with your program, include `network.h`, and call `{prefix}_run`:
 
     {prefix}_result result;
-    {prefix}_run(pixels, &result); /* {image.height} rows of {image.width} pixels of {image.channels} bytes, 0..255 */
+    {prefix}_run(pixels, &result); /* {image.height} rows of {image.width} pixels of {depth}, 0..255 */
 
 `result.exit` is the exit that the sample left at, `result.class_index` its class. `main.c` is an example:
 
