@@ -10,7 +10,7 @@ import pytest
 from offramp.errors import InputError, UnknownNameError
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import ExitRule, RuleNotation, Score
+from offramp.exits.exit_rule import ExitRule, RuleNotation, Score, answers_at
 from offramp.exits.per_exit_thresholds import PerExitThresholds
 from offramp.exits.rule_arithmetic import Arithmetic, State, Value
 from offramp.exits.rule_text import parse_rule
@@ -153,3 +153,8 @@ def test_a_rule_that_never_leaves_sends_every_sample_to_the_final_exit() -> None
     rule = Misbehaves((0.5, 0.5), lambda sure: np.zeros(len(sure)))
     assert rule.decide([FOUR, FOUR, FOUR]).tolist() == [2, 2, 2, 2]
     assert not rule.leaves([FOUR]).any()
+
+
+def test_each_sample_gets_the_answer_of_its_exit() -> None:
+    first, last = np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0]]), np.array([[5.0, 0.0], [0.0, 5.0], [1.0, 0.0]])
+    assert answers_at([first, last], np.array([0, 1, 1])).tolist() == [1, 1, 0]

@@ -110,6 +110,20 @@ class Score:
     state: State = ()
 
 
+def answers_at(logits: Sequence[NDArray[np.floating]], exits: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Give the answers of the exits at which samples left.
+
+    Args:
+        logits: Logits (samples, classes) per exit, the final one last.
+        exits: Index of the exit of each sample, (samples,).
+
+    Returns:
+        The predicted class of each sample, (samples,).
+    """
+    answers: NDArray[np.intp] = np.stack([item.argmax(axis=1) for item in logits])[exits, np.arange(len(exits))]
+    return answers
+
+
 class ExitRule(ABC):
     """A sample leaves at the first exit whose score is at least the threshold of the exit; the final takes the rest.
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from offramp.errors import ConstraintError
 from offramp.numerics.dominance import covered
+from offramp.numerics.hypervolume import hypervolume
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import ParetoFront, pareto_front, values_to_minimize
 from offramp.objectives.picking import check_rule, pick
@@ -155,7 +155,8 @@ class Fronts:
         if not differs.any():
             return 0.0
         scaled = (values[:, differs] - low[differs]) / (high - low)[differs]
-        return max(0.0, _volume(scaled) - _volume(scaled[: len(self.static)]))
+        worst = np.ones(scaled.shape[1])
+        return max(0.0, hypervolume(scaled, worst) - hypervolume(scaled[: len(self.static)], worst))
 
 
 def split_fronts(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> Fronts:
@@ -171,12 +172,3 @@ def split_fronts(evaluations: Sequence[Evaluation], objectives: Sequence[Objecti
     static = [item for item in evaluations if item.architecture.is_static]
     early = [item for item in evaluations if not item.architecture.is_static]
     return Fronts(pareto_front(early, objectives), pareto_front(static, objectives))
-
-
-def _volume(points: NDArray[np.float64]) -> float:
-    """The volume that points dominate up to 1 in every column, smaller being better."""
-    if not len(points):
-        return 0.0
-    from pymoo.indicators.hv import HV  # loads matplotlib
-
-    return float(HV(ref_point=np.ones(points.shape[1]))(points))

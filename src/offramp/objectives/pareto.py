@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from offramp.errors import InputError
 from offramp.numerics.dominance import distinct_front
+from offramp.numerics.hypervolume import hypervolume
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.space.architecture import Architecture
 
@@ -55,13 +56,7 @@ class ParetoFront:
                 f"`reference` must be one finite value per objective ({len(self.objectives)}), got {list(reference)}."
             )
         point = np.asarray([o.to_minimize(float(v)) for o, v in zip(self.objectives, values, strict=True)])
-        points = values_to_minimize(self.evaluations, self.objectives)
-        points = points[(points < point).all(axis=1)]
-        if not len(points):
-            return 0.0
-        from pymoo.indicators.hv import HV  # loads matplotlib
-
-        return float(HV(ref_point=point)(points))
+        return hypervolume(values_to_minimize(self.evaluations, self.objectives), point)
 
 
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> ParetoFront:

@@ -19,6 +19,7 @@ from offramp.algorithms.space_restriction import preferred_branches, preferred_m
 from offramp.errors import InputError
 from offramp.numerics.dominance import non_dominated
 from offramp.objectives.evaluation import Constraint, Details, Evaluation, Objective, Status, quality_metric
+from offramp.objectives.picking import PRODUCT
 from offramp.space.architecture import Architecture
 from offramp.space.search_space import Genes, SearchSpace
 
@@ -28,7 +29,6 @@ MAX_BRANCH_OVERHEAD = 0.3
 MIN_EXIT_RATE = 0.02
 """Smallest share of the samples that must leave at each early exit."""
 
-_PRODUCT = "energy_delay_product_j_cycles"
 _BRANCHES = ("pool_linear", "pool_mlp")
 _CHILDREN_PER_PARENT = 8
 _OPTIMISM = 0.5
@@ -102,14 +102,14 @@ class Progressive:
         self._stream = iter(self._first) if early else self._model_based()
 
     def _row(self, evaluation: Evaluation) -> _Observation:
-        missing = [name for name in (self._quality, _PRODUCT) if name not in evaluation.values]
+        missing = [name for name in (self._quality, PRODUCT) if name not in evaluation.values]
         if missing:
             raise InputError(f"an evaluation must have a value of every objective, missing: {', '.join(missing)}.")
         violation = sum(evaluation.violations)
         if evaluation.details is not None:
             violation += built_in_violation(evaluation.details)
         # Products span orders of magnitude: their logarithm has the same front and is easier to predict.
-        product = math.log(max(evaluation.values[_PRODUCT], sys.float_info.min))
+        product = math.log(max(evaluation.values[PRODUCT], sys.float_info.min))
         goals = (1.0 - evaluation.values[self._quality], product)
         return _Observation(self._space.encode(evaluation.architecture), goals, violation)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.exits.exit_rule import ExitRule
+from offramp.exits.exit_rule import ExitRule, answers_at
 from offramp.exits.quality.quality_measures import confusion_matrix
 
 _MOST_CLASSES_OF_A_MATRIX = 100
@@ -71,7 +71,7 @@ def class_profiles(
     correct = answers == labels
     taken = correct[left, np.arange(len(labels))]
     num_classes = logits[-1].shape[1]
-    matrix = confusion_matrix(labels, answers[left, np.arange(len(labels))], num_classes)
+    matrix = confusion_matrix(labels, answers_at(logits, left), num_classes)
     precisions, scores = matrix.precisions, matrix.f1_scores
     profiles = []
     for label in range(num_classes):

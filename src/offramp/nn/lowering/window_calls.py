@@ -173,12 +173,9 @@ def _adaptive_max_pool(call: Call, input: Tensor, output_size: object, return_in
 def _adaptive_pool(call: Call, op: Op) -> LayerShape:
     if call.function in _ROWS and call.output.shape[-1] == 1:
         # A sequence that is pooled to one value is a column, like the mean over tokens.
-        batch, channels, length = (
-            call.single_input.shape if call.single_input.dim() == 3 else (1, *call.single_input.shape)
-        )
-        return adaptive_pooling(
-            op, FeatureMap(channels, length, 1, batch), FeatureMap(channels, batch=batch), call.bits
-        )
+        row = _row(call.single_input)
+        column = FeatureMap(row.channels, row.width, 1, row.batch)
+        return adaptive_pooling(op, column, FeatureMap(row.channels, batch=row.batch), call.bits)
     source, result = (_image_or_row(tensor, call.function) for tensor in (call.single_input, call.output))
     return adaptive_pooling(op, source, result, call.bits)
 
@@ -202,13 +199,12 @@ def _interpolate(
 ) -> LayerShape | tuple[LayerShape, ...]:
     if mode in ("nearest", "nearest-exact"):
         return ()  # each value of the result is a copy of one
-    if mode == "area":
-        maps = (_row(input), _row(call.output)) if input.dim() == 3 else (feature_map(input), feature_map(call.output))
-        return adaptive_pooling(Op.AVG_POOL, *maps, call.bits)
-    if mode not in _INTERPOLATIONS:
+    if mode != "area" and mode not in _INTERPOLATIONS:
         raise NotPriceableError(f"`mode` must be nearest, area, linear, bilinear or bicubic, got {mode!r}")
-    taps = INTERPOLATION_TAPS[_INTERPOLATIONS[mode]]
     maps = (_row(input), _row(call.output)) if input.dim() == 3 else (feature_map(input), feature_map(call.output))
+    if mode == "area":
+        return adaptive_pooling(Op.AVG_POOL, *maps, call.bits)
+    taps = INTERPOLATION_TAPS[_INTERPOLATIONS[mode]]
     return resizing(*maps, taps, antialias=antialias, bits=call.bits)
 
 

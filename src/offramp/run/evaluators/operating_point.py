@@ -14,6 +14,7 @@ from offramp.exits.calibration.class_offsets import ClassOffsets, fit_class_offs
 from offramp.exits.calibration.temperatures import calibrated, fit_temperatures
 from offramp.exits.confidence_measures import Measure
 from offramp.exits.exit_policy import ExitPolicy, ExitProfile, profile
+from offramp.exits.exit_rule import answers_at
 from offramp.exits.quality.quality_measures import (
     ACCURACY,
     MACRO_F1,
@@ -98,7 +99,7 @@ def measure_point(
 def _answered(
     logits: Sequence[NDArray[np.floating]], labels: NDArray[np.integer], policy: ExitPolicy
 ) -> ConfusionMatrix:
-    answers = np.stack([item.argmax(axis=1) for item in logits])[policy.decide(logits), np.arange(len(labels))]
+    answers = answers_at(logits, policy.decide(logits))
     return confusion_matrix(labels, answers, logits[-1].shape[1])
 
 

@@ -10,6 +10,7 @@ from offramp.jsonio import dumps, loads
 from offramp.numerics.rank_correlation import RankCorrelation, rank_correlation
 from offramp.objectives.evaluation import Details, Evaluation, Status
 from offramp.objectives.pareto import ParetoFront, pareto_front
+from offramp.objectives.picking import PRODUCT
 from offramp.progress import Reporter, Task
 from offramp.run.context import Context
 from offramp.run.evaluators.operating_point import choose_operating_point
@@ -25,7 +26,6 @@ from offramp.train.trainer import collect_logits
 
 TRIALS = "trials"
 """Where a record holds the rounds of a run."""
-_PRODUCT = "energy_delay_product_j_cycles"
 
 
 class Notes(Protocol):
@@ -173,7 +173,7 @@ def after_training(context: Context, task: Task, evaluation: Evaluation, epochs:
         context.constraints,
         calibrate=judge.calibrate_confidences,
         by_class=judge.class_thresholds,
-        most_product=evaluation.values[_PRODUCT],
+        most_product=evaluation.values[PRODUCT],
         measures=context.measures,
     )
     return Evaluation(

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from offramp.objectives.evaluation import Evaluation, Status
+from offramp.objectives.picking import PRODUCT
 from offramp.progress import Task
 from offramp.run.context import Context
 from offramp.run.finishing.candidate_trials import after_training
 from offramp.settings.by_name import with_settings
 
-_PRODUCT = "energy_delay_product_j_cycles"
 _SHARE_OF_EPOCHS = 4
 
 
@@ -41,7 +41,7 @@ def with_best_exit_weight(context: Context, evaluation: Evaluation, task: Task) 
         found = after_training(tried, task, evaluation, epochs)
         if found.status is not Status.COMPLETE:
             continue
-        figures = (-found.values[context.measures.chosen_by], found.values[_PRODUCT])
+        figures = (-found.values[context.measures.chosen_by], found.values[PRODUCT])
         if best is context or figures < best_figures:
             best, best_figures = tried, figures
     return best

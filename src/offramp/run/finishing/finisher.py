@@ -14,6 +14,7 @@ from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
 from offramp.errors import RunError
 from offramp.exits.exit_policy import ExitPolicy
+from offramp.exits.exit_rule import answers_at
 from offramp.exits.quality.class_profiles import class_profiles
 from offramp.exits.quality.quality_measures import ConfusionMatrix, confusion_matrix
 from offramp.exits.quality.sample_outcomes import SampleOutcomes, sample_outcomes
@@ -21,6 +22,7 @@ from offramp.files.safe_files import read_file, write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
 from offramp.nn.network import EarlyExitNetwork
+from offramp.objectives.picking import PRODUCT
 from offramp.progress import Task
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.context import Context
@@ -48,7 +50,6 @@ from offramp.workload.graph import Workload
 WEIGHTS, RECORD = "weights.safetensors", "network.json"
 """Files in the folder of a finished network. The record is written last: where it exists, all is complete."""
 Record = TypeVar("Record", ChosenNetwork, StaticReference)
-_PRODUCT = "energy_delay_product_j_cycles"
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class Finisher:
             context.constraints,
             calibrate=context.config.search.calibrate_confidences,
             by_class=context.config.search.class_thresholds,
-            most_product=selection.evaluation.values[_PRODUCT],
+            most_product=selection.evaluation.values[PRODUCT],
             measures=context.measures,
         )
         return network.with_exits(kept.places)
@@ -219,7 +220,7 @@ class Finisher:
                 measures=context.measures,
                 # Fine-tuning improves late exits, which would draw samples to them and raise the cost. The candidate
                 # was picked for its cost, so that the gain goes into accuracy.
-                most_product=selection.evaluation.values[_PRODUCT],
+                most_product=selection.evaluation.values[PRODUCT],
                 seen=seen,
             )
 
@@ -370,5 +371,4 @@ def _read_record(kind: type[Record], folder: Path) -> Record:
 def _outcomes(logits: Sequence[NDArray[np.floating]], split: Split, policy: ExitPolicy) -> SampleOutcomes:
     """What the network did to each sample."""
     taken = policy.decide(logits)
-    answers = np.stack([item.argmax(axis=1) for item in logits])[taken, np.arange(len(split))]
-    return sample_outcomes(answers == split.labels, taken, len(logits))
+    return sample_outcomes(answers_at(logits, taken) == split.labels, taken, len(logits))

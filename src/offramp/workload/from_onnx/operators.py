@@ -8,10 +8,10 @@ from offramp.workload.from_onnx.operator_equivalents import QUANTIZERS
 from offramp.workload.from_onnx.operator_rules.element_wise import (
     ELEMENTWISE_OPS,
     SCATTERS,
+    accumulation_layer,
     concatenation_layer,
     elementwise_layer,
     normalization_layer,
-    running_sum_layer,
     scatter_layer,
 )
 from offramp.workload.from_onnx.operator_rules.products import DENSE_OPS, product_layer
@@ -26,7 +26,6 @@ from offramp.workload.from_onnx.operator_rules.windows import (
     POOL_OPS,
     blocks_overlap,
     convolution_layer,
-    overlapping_sum_layer,
     pooling_layer,
     resizing_layer,
     sampling_layer,
@@ -206,8 +205,7 @@ RULES: dict[str, _Rule] = {
     **dict.fromkeys(SCATTERS, scatter_layer),
     **dict.fromkeys(RESIZE_OPS, resizing_layer),
     "GridSample": sampling_layer,
-    "Col2Im": overlapping_sum_layer,
-    "CumSum": running_sum_layer,
+    **dict.fromkeys(("Col2Im", "CumSum"), accumulation_layer),
     "Concat": concatenation_layer,
 }
 """The rule of each operator that can be a layer: node, graph and its operands that are activations."""

@@ -22,6 +22,7 @@ from offramp.deploy.targets.c.read_program import read_program
 from offramp.deploy.targets.c.readme_text import readme
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, TargetAnswers
 from offramp.errors import ExportError, InputError
+from offramp.exits.exit_rule import answers_at
 from offramp.files.safe_files import kind_of, new_folder, write_atomically
 
 PREFIX = "network"
@@ -167,8 +168,7 @@ def _verify(folder: Path, program: Program, manifest: Manifest, pixels: NDArray[
     rule = manifest.policy
     moved = rule.decide(logits) != answers.exits
     wrong = moved & ~rule.undecided(logits, np.full(len(pixels), _SLACK))
-    classes = np.stack([item.argmax(axis=1) for item in logits])[answers.exits, np.arange(len(pixels))]
-    wrong |= classes != answers.classes
+    wrong |= answers_at(logits, answers.exits) != answers.classes
     wrong |= (np.stack(expected)[answers.exits, np.arange(len(pixels))] != answers.left_sums).any(axis=1)
     if wrong.any():
         raise ExportError(

@@ -59,8 +59,10 @@ def normalization_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) ->
     return normalization(value_map(graph, node.inputs[0]))
 
 
-def running_sum_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
-    """Describe a running sum: each value is added to the sum before it.
+def accumulation_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
+    """Describe sums to which each value of the input is added once: a running sum, or blocks that overlap.
+
+    Source: the definitions of `CumSum` and `Col2Im` in ONNX.
 
     Args:
         node: The node.

@@ -2,7 +2,7 @@
 
 from offramp.workload.from_onnx.file_graph import OnnxGraph
 from offramp.workload.from_onnx.onnx_node import OnnxNode
-from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, feature_map, value_map
+from offramp.workload.from_onnx.tensor_sizes import Contradiction, UnknownShape, Unpriceable, feature_map
 from offramp.workload.layer import LayerShape, Op
 from offramp.workload.layer_constructors import (
     INTERPOLATION_TAPS,
@@ -85,10 +85,8 @@ def resizing_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> Laye
         Unpriceable: The kind of interpolation is not known.
     """
     source, result = feature_map(graph, node.inputs[0]), feature_map(graph, node.outputs[0])
-    mode = str(node.attributes.get("mode", "nearest"))
-    if mode not in INTERPOLATION_TAPS:
-        raise Unpriceable(f"interpolates in mode '{mode}'; nearest, linear and cubic are understood")
-    return resizing(source, result, INTERPOLATION_TAPS[mode], antialias=bool(node.integer("antialias", 0)))
+    taps = _neighbours(str(node.attributes.get("mode", "nearest")))
+    return resizing(source, result, taps, antialias=bool(node.integer("antialias", 0)))
 
 
 def sampling_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
@@ -111,31 +109,18 @@ def sampling_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> Laye
     mode = str(node.attributes.get("mode", "linear")).removeprefix("bi")
     if mode == "nearest":
         return elementwise(Op.CONCAT, result)
-    if mode not in INTERPOLATION_TAPS:
-        raise Unpriceable(f"interpolates in mode '{mode}'; nearest, linear and cubic are understood")
-    taps = INTERPOLATION_TAPS[mode]
+    taps = _neighbours(mode)
     larger = FeatureMap(
         result.channels, max(source.height, result.height), max(source.width, result.width), result.batch
     )
     return pooling(Op.AVG_POOL, larger, result, Window(taps, taps, padding=(taps // 2, taps // 2, 0, 0)))
 
 
-def overlapping_sum_layer(node: OnnxNode, graph: OnnxGraph, _: tuple[str, ...]) -> LayerShape:
-    """Describe the sum of overlapping blocks: each value of the columns is added to one of the image.
-
-    Source: the definition of `Col2Im` in ONNX.
-
-    Args:
-        node: The node.
-        graph: The graph.
-
-    Returns:
-        The layer shape.
-
-    Raises:
-        UnknownShape: The shape of the input is not known.
-    """
-    return elementwise(Op.ADD, value_map(graph, node.inputs[0]))
+def _neighbours(mode: str) -> int:
+    """Neighbours along each axis of which an interpolation takes the mean."""
+    if mode not in INTERPOLATION_TAPS:
+        raise Unpriceable(f"interpolates in mode '{mode}'; nearest, linear and cubic are understood")
+    return INTERPOLATION_TAPS[mode]
 
 
 def blocks_overlap(node: OnnxNode, graph: OnnxGraph) -> bool:
