@@ -47,10 +47,10 @@ def damaged(path: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no wav", "damaged, cut short or no WAV"),
-        ("empty file", "damaged, cut short or no WAV"),
-        ("cut", "damaged, cut short or no WAV"),
-        ("header only", "damaged, cut short or no WAV"),
+        ("no wav", "damaged, cut short or no sound"),
+        ("empty file", "damaged, cut short or no sound"),
+        ("cut", "damaged, cut short or no sound"),
+        ("header only", "damaged, cut short or no sound"),
         ("rate", "must have 16000 samples a second, got 8000"),
         ("stereo", "must have one channel, got 2"),
         ("no samples", "empty"),

@@ -15,7 +15,7 @@ def sound(*loudness: float, part: int = 4) -> np.ndarray:
 def test_a_sound_that_fits_is_taken_whole(how: str) -> None:
     assert window_starts(sound(1, 1), 8, how) == (0,)
     assert window_starts(sound(1), 8, how) == (0,)
-    assert heard_at(0, 8, 8) is None
+    assert heard_at(0, 8, 8, 16_000) is None
 
 
 def test_the_loudest_window_has_the_most_energy() -> None:
@@ -45,6 +45,6 @@ def test_windows_lie_in_the_sound_and_all_of_them_cover_it(count: int, window: i
 
 
 def test_what_was_heard_is_told_in_seconds() -> None:
-    found = heard_at(30_960, 16_000, 48_000)
+    found = heard_at(30_960, 16_000, 48_000, 16_000)
     assert found == Heard(1.935, 2.935, 3.0)
     assert str(found) == "heard 1.94 to 2.94 s of 3.00 s" or str(found) == "heard 1.93 to 2.94 s of 3.00 s"

@@ -102,7 +102,7 @@ def test_each_window_gets_an_answer_where_the_bundle_says_so(spotter: Path, tmp_
 
 def test_a_picture_is_no_sound(spotter: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((49, 10), dtype=np.uint8)).save(tmp_path / "yes.png")
-    with pytest.raises(DataError, match=r"yes.png.*no WAV file"):
+    with pytest.raises(DataError, match=r"yes.png.*no sound file"):
         EarlyExitSession(spotter).predict_files([tmp_path / "yes.png"])
 
 

@@ -6,8 +6,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.data.sound.wav import SAMPLE_RATE_HZ
-
 LongSounds = Literal["loudest", "start", "windows"]
 """The window with the most energy, the first one, or one every half window."""
 
@@ -30,20 +28,21 @@ class Heard:
         return f"heard {self.start_s:.2f} to {self.end_s:.2f} s of {self.duration_s:.2f} s"
 
 
-def heard_at(start: int, window: int, count: int) -> Heard | None:
+def heard_at(start: int, window: int, count: int, rate_hz: int) -> Heard | None:
     """Name the part of a sound that a window covers.
 
     Args:
         start: First sample of the window.
         window: Samples of the window.
         count: Samples of the sound.
+        rate_hz: Samples per second.
 
     Returns:
         The part; None where the window covers the whole sound.
     """
     if count <= window:
         return None
-    return Heard(start / SAMPLE_RATE_HZ, (start + window) / SAMPLE_RATE_HZ, count / SAMPLE_RATE_HZ)
+    return Heard(start / rate_hz, (start + window) / rate_hz, count / rate_hz)
 
 
 def window_starts(samples: NDArray[np.float32], window: int, how: LongSounds) -> tuple[int, ...]:
@@ -62,7 +61,7 @@ def window_starts(samples: NDArray[np.float32], window: int, how: LongSounds) ->
     if last <= 0 or how == "start":
         return (0,)
     if how == "windows":
-        starts = range(0, last + 1, window // 2)
+        starts = range(0, last + 1, max(1, window // 2))
         return (*starts, last) if starts[-1] < last else tuple(starts)
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     return (int(np.argmax(energy[window:] - energy[:-window])),)

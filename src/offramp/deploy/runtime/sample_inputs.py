@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.sound.sound_features import KEYWORD_SAMPLES, KEYWORD_SHAPE, keyword_features
-from offramp.data.sound.wav import read_wav
+from offramp.data.sound.wav import SAMPLE_RATE_HZ, read_wav
 from offramp.data.sound.windows import Heard, heard_at, window_starts
 from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.errors import InputError
@@ -92,7 +92,7 @@ def load_samples(path: Path, preprocessing: Preprocessing) -> tuple[LoadedSample
     return tuple(
         LoadedSample(
             keyword_features(sound[start : start + KEYWORD_SAMPLES])[None],
-            heard_at(start, KEYWORD_SAMPLES, len(sound)),
+            heard_at(start, KEYWORD_SAMPLES, len(sound), SAMPLE_RATE_HZ),
         )
         for start in starts
     )
