@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from offramp.nn.backbone import BACKBONES
+from offramp.nn.backbones.temporal import TemporalFamily
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 from offramp.space.search_space import BackboneSpace, StageSpace
@@ -49,3 +50,9 @@ def small_supernet(seed: int = 0, branches: tuple[str, ...] = BRANCHES) -> Super
 
 def images(count: int = 6, size: int = 12, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def shape_for(name: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of images, or for a family over time that of series with as many values."""
+    channels, height, width = image_shape
+    return (channels, 1, height * width) if isinstance(BACKBONES.get(name), TemporalFamily) else image_shape

@@ -12,16 +12,17 @@ from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch
 from offramp.nn.elastic.elastic_layers import ElasticConvNorm, ElasticLinear
 from offramp.space.search_space import BackboneSpace, StageSpace
 from offramp.testing.conformance import check_backbone, check_exit_branch
+from tests.nn import members
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_backbone(name: str) -> None:
-    check_backbone(name)
+    check_backbone(name, members.shape_for(name, (3, 8, 8)))
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_backbone_on_odd_grey_images(name: str) -> None:
-    check_backbone(name, (1, 11, 7))
+    check_backbone(name, members.shape_for(name, (1, 11, 7)))
 
 
 @pytest.mark.parametrize("name", list(EXIT_BRANCHES))

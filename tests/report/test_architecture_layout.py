@@ -58,3 +58,10 @@ def test_static_networks_that_differ_in_their_classifier_alone_have_different_de
     found = {describe(replace(net, head=ExitChoice(9, branch))) for branch in ("conv", "pool_linear")}
     start = "mobilenet_v2, 8 px, depths 2-3-2, widths 16-24-40, no early exit, classifier after tap 9"
     assert found == {f"{start} (conv)", f"{start} (pool_linear)"}
+
+
+def test_kernels_over_time_have_one_row_and_no_resolution_is_named() -> None:
+    series = replace(fake.architecture(), resolution=1)
+    assert all(block.over_time for block in layout_of(series, fake.MAX_DEPTHS).blocks)
+    assert not any(block.over_time for block in layout_of(fake.architecture(), fake.MAX_DEPTHS).blocks)
+    assert describe(series).startswith("mobilenet_v2, depths 2-3-2,")

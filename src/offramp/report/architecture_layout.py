@@ -17,6 +17,7 @@ class Block:
         stage: Index of its stage, from 0.
         width: Number of output channels.
         kernel_size: Kernel size of its convolution; None = unknown.
+        over_time: Whether its kernels have one row, as for series; else they are square.
         expansion: Ratio of its inner channels to its input channels.
     """
 
@@ -25,6 +26,7 @@ class Block:
     width: int
     kernel_size: int | None
     expansion: int
+    over_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,16 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
         # The inside of the blocks of a model from elsewhere (timm:..., adopted:...) is unknown.
         kernels = (None,) * stage.depth if ":" in architecture.backbone else stage.kernel_sizes
         for block in range(stage.depth):
-            blocks.append(Block(len(blocks) + 1, stage_index, stage.width, kernels[block], stage.expansions[block]))
+            blocks.append(
+                Block(
+                    len(blocks) + 1,
+                    stage_index,
+                    stage.width,
+                    kernels[block],
+                    stage.expansions[block],
+                    over_time=architecture.resolution == 1,
+                )
+            )
     num_exits = len(architecture.exits) + 1
     exits = [
         ExitPlace(
@@ -121,7 +132,9 @@ def describe(architecture: Architecture) -> str:
     """
     depths = "-".join(str(stage.depth) for stage in architecture.stages)
     widths = "-".join(str(stage.width) for stage in architecture.stages)
-    text = f"{architecture.backbone}, {architecture.resolution} px, depths {depths}, widths {widths}"
+    # Series and vectors have one row, which says nothing.
+    size = f"{architecture.resolution} px, " if architecture.resolution > 1 else ""
+    text = f"{architecture.backbone}, {size}depths {depths}, widths {widths}"
     if not architecture.exits:
         end = "at the end" if architecture.head is None else f"after tap {architecture.head.tap}"
         return f"{text}, no early exit, classifier {end} ({architecture.classifier_branch})"

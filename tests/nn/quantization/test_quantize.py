@@ -113,11 +113,12 @@ def test_networks_of_a_supernet(backbone: Precision, branches: Precision) -> Non
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_backbone_and_branch_type_can_be_quantised(name: str) -> None:
-    space, branches = BACKBONES.get(name).space((3, 8, 8)), tuple(EXIT_BRANCHES)
+    shape = members.shape_for(name, (3, 8, 8))
+    space, branches = BACKBONES.get(name).space(shape), tuple(EXIT_BRANCHES)
     space_of_all, rng = EarlyExitSpace(space, branches, max_exits=space.num_taps), np.random.default_rng(0)
     architecture = space_of_all.with_all_exits(space_of_all.min_architecture(), rng)
-    network = Supernet(space, branches, (3, 8, 8), 4, seed=0).extract(architecture)
-    images, workload = members.images(8, size=8), lower(network)
+    network = Supernet(space, branches, shape, 4, seed=0).extract(architecture)
+    images, workload = members.images(8, size=8).view(8, *shape), lower(network)
     prepare_(network.eval(), [images])
     assert lower(network) == workload
     prepared = outputs(network, images)

@@ -49,6 +49,8 @@ class ElasticConv2d(nn.Module):
         in_channels: active number of input channels.
         out_channels: active number of output channels.
         kernel_size: active kernel size.
+        one_row: whether maps have one row, and the kernel too.
+        one_column: whether maps have one column, and the kernel too.
         quantizer: quantises the weights; None = floating point.
         analog: computes the analog output channels; None = all channels are digital.
     """
@@ -89,6 +91,7 @@ class ElasticConv2d(nn.Module):
         self.stride = stride
         self.depthwise = depthwise
         self.fixed_padding = padding
+        self.one_row = self.one_column = False
         self.weight = nn.Parameter(torch.empty(out_channels, 1 if depthwise else in_channels, height, width))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if depthwise:
@@ -110,21 +113,53 @@ class ElasticConv2d(nn.Module):
         self.out_channels = out_channels
         self.kernel_size = kernel_size
 
+    def fit_to_axes_(self, *, one_row: bool, one_column: bool) -> None:
+        """Keep only the part of the kernel that meets maps of one row or one column; the rest would read padding.
+
+        The result has the same size. The initial weights are scaled to the variance that suits the smaller kernel.
+
+        Args:
+            one_row: whether all maps have one row.
+            one_column: whether all maps have one column.
+        """
+        for axis, only in ((0, one_row and not self.one_row), (1, one_column and not self.one_column)):
+            if only:
+                size = self.weight.shape[2 + axis]
+                place = self.fixed_padding[axis] if self.fixed_padding else size // 2
+                kept = self.weight.detach().narrow(2 + axis, place, 1)
+                self.weight = nn.Parameter(kept.clone() * size**0.5)
+        self.one_row, self.one_column = self.one_row or one_row, self.one_column or one_column
+
+    def _along_axes(self, sizes: tuple[int, int], single: int) -> tuple[int, int]:
+        """Sizes in height and width; ``single`` along an axis on which maps have one value."""
+        return (single if self.one_row else sizes[0], single if self.one_column else sizes[1])
+
+    @property
+    def kernel_sides(self) -> tuple[int, int]:
+        """Height and width of the active kernel."""
+        return self._along_axes(_sides(self.kernel_size), 1)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Step in height and width."""
+        return self._along_axes((self.stride, self.stride), 1)
+
     @property
     def padding(self) -> tuple[int, int]:
         """Padding of the active kernel: rows above and below, columns left and right."""
-        height, width = _sides(self.kernel_size)
-        return self.fixed_padding or (height // 2, width // 2)
+        height, width = self.kernel_sides
+        return self._along_axes(self.fixed_padding or (height // 2, width // 2), 0)
 
     def active_weight(self) -> Tensor:
         """View of the active weights (out, in per group, kernel height, kernel width)."""
         weight: Tensor = self.weight
         in_per_group = 1 if self.depthwise else self.in_channels
-        margin = (weight.shape[-1] - _sides(self.kernel_size)[1]) // 2
         if weight.shape[:2] != (self.out_channels, in_per_group):
             weight = weight[: self.out_channels, :in_per_group]
-        if margin:
-            weight = weight[:, :, margin:-margin, margin:-margin]
+        for axis, side in enumerate(self.kernel_sides, start=2):
+            margin = (weight.shape[axis] - side) // 2
+            if margin:
+                weight = weight.narrow(axis, margin, side)
         return weight
 
     @property
@@ -144,12 +179,12 @@ class ElasticConv2d(nn.Module):
         return output if count == len(weight) else torch.cat([output, self._convolve(inputs, weight[count:])], 1)
 
     def _convolve(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(inputs, weight, None, self.stride, self.padding, 1, self.groups)
+        return F.conv2d(inputs, weight, None, self.strides, self.padding, 1, self.groups)
 
     def _layer_shape(self, inputs: Tensor) -> LayerShape:
         """Sizes of the active layer; the bit widths only say whether its weights are quantised."""
-        (fy, fx), (rows, columns), (iy, ix) = _sides(self.kernel_size), self.padding, inputs.shape[2:]
-        window = Window(fy, fx, self.stride, self.stride, padding=(rows, columns, rows, columns))
+        (fy, fx), (rows, columns), (iy, ix) = self.kernel_sides, self.padding, inputs.shape[2:]
+        window = Window(fy, fx, *self.strides, padding=(rows, columns, rows, columns))
         result = FeatureMap(self.out_channels, *window.output_size(iy, ix))
         is_float = self.quantizer is not None and self.quantizer.index is None
         bits = BitWidths(weights=FLOAT_BITS if is_float else 8)
@@ -160,8 +195,8 @@ class ElasticConv2d(nn.Module):
         static = nn.Conv2d(
             self.in_channels,
             self.out_channels,
-            self.kernel_size,
-            stride=self.stride,
+            self.kernel_sides,
+            stride=self.strides,
             padding=self.padding,
             groups=self.groups,
             bias=False,

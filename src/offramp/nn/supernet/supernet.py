@@ -14,6 +14,7 @@ from offramp.nn.backbone import BACKBONES, ActiveBlock, BackboneFamily
 from offramp.nn.batch_norm import recalibrate_batch_norm_
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES, ElasticBranch, LayeredBranch
 from offramp.nn.elastic.analog_channels import AnalogChannelRule
+from offramp.nn.elastic.single_axes import fit_to_axes_
 from offramp.nn.exit_link import ExitLink, ExitReuse, build_link
 from offramp.nn.network import EarlyExitNetwork, FeatureInfo, Resize, input_size
 from offramp.nn.quantization.precision_marks import mark_precision_, marked_precision
@@ -93,6 +94,7 @@ class Supernet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.backbone = (family or BACKBONES.get(space.name)).build(space, input_shape[0])
+            self._fit_to_axes_(self.backbone, *input_shape[1:])
             features = self.backbone.features(input_shape, max(space.resolutions))
             banks = [self._build_branches(branches, tap, info) for tap, info in enumerate(features[:-1])]
             self.taps = nn.ModuleList(banks)
@@ -110,7 +112,17 @@ class Supernet(nn.Module):
     def _build_branches(self, names: Sequence[str], tap: int, features: FeatureInfo) -> nn.ModuleDict:
         channels, height, width = features.channels, features.height, features.width
         built = {name: EXIT_BRANCHES.get(name).build(channels, height, width, self.num_classes) for name in names}
-        return nn.ModuleDict({name: self.backbone.adapt_branch(tap, branch) for name, branch in built.items()})
+        bank = nn.ModuleDict({name: self.backbone.adapt_branch(tap, branch) for name, branch in built.items()})
+        self._fit_to_axes_(bank, height, width)
+        return bank
+
+    def _fit_to_axes_(self, part: nn.Module, height: int, width: int) -> None:
+        """Narrow windows where maps have one row or one column, as those of series and vectors do.
+
+        The last maps of small images may be single pixels; their branches keep square windows.
+        """
+        if height * width > 1 or self.input_shape[1:] == (1, 1):
+            fit_to_axes_(part, one_row=height == 1, one_column=width == 1)
 
     @property
     def active_architecture(self) -> Architecture | None:

@@ -15,16 +15,35 @@ class ElasticPooling(ElasticBranchLayer):
     def __init__(self) -> None:
         super().__init__()
         self.kernel_size, self.stride = KERNEL_SIZES[0], 2
+        self.one_row = self.one_column = False
+
+    def fit_to_axes_(self, *, one_row: bool, one_column: bool) -> None:
+        """Pool only along the axes that have several values.
+
+        Args:
+            one_row: Whether all maps have one row.
+            one_column: Whether all maps have one column.
+        """
+        self.one_row, self.one_column = one_row, one_column
 
     def activate(self, in_channels: int, layer: BranchLayer) -> int:
         self.kernel_size, self.stride = layer.kernel_size, layer.stride
         return in_channels
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.max_pool2d(features, self.kernel_size, self.stride, self.kernel_size // 2)
+        return F.max_pool2d(features, *self._window)
 
     def extract(self) -> nn.Module:
-        return nn.MaxPool2d(self.kernel_size, self.stride, self.kernel_size // 2)
+        return nn.MaxPool2d(*self._window)
+
+    @property
+    def _window(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Kernel, stride and padding, each in height and width."""
+        kernel, stride = self.kernel_size, self.stride
+        rows, columns = (
+            (1, 1, 0) if only else (kernel, stride, kernel // 2) for only in (self.one_row, self.one_column)
+        )
+        return (rows[0], columns[0]), (rows[1], columns[1]), (rows[2], columns[2])
 
 
 @dataclass(frozen=True)
