@@ -76,8 +76,8 @@ def search(
     if resume and (config is not None or not all(map(_may_change, changes))):
         raise InputError(
             "--resume continues with the settings of the run; leave out the others. Only --budget, --workers, "
-            "--cluster, --evaluation-timeout, --max-failures, --track and --set execution.* may change, and --data, "
-            "--accelerator, --weights and --licence may name a new place of the same content."
+            "--devices, --cluster, --evaluation-timeout, --max-failures, --track and --set execution.* may change, and "
+            "--data, --accelerator, --weights and --licence may name a new place of the same content."
         )
     if accept_changes and not resume:
         raise InputError("--accept-changes belongs to --resume: a new run has nothing to compare with. Leave it out.")

@@ -74,6 +74,7 @@ SEARCH_OPTIONS = (
     SettingOption("--licence", "deploy.licence", DEPLOYMENT),
     SettingOption("--target", "deploy.targets", DEPLOYMENT),
     SettingOption("--workers", "execution.workers", EXECUTION),
+    SettingOption("--devices", "execution.devices", EXECUTION),
     SettingOption("--cluster", "execution.cluster", EXECUTION),
     SettingOption("--evaluation-timeout", "execution.evaluation_timeout_s", EXECUTION),
     SettingOption("--max-failures", "execution.max_failures", EXECUTION),

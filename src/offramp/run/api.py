@@ -3,7 +3,7 @@
 import itertools
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Unpack
@@ -25,6 +25,7 @@ from offramp.run.checks.dry_run import check_whole_way
 from offramp.run.checks.guarantee_check import check_guarantee
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
+from offramp.run.devices.launch import assist, assists_other_process, check_devices, training_team
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.input_fingerprints import (
@@ -185,6 +186,10 @@ def search(
         InputError: Anything else that was given is wrong; no run folder is made then.
         Interrupted: The user stopped the search before there was a result.
     """
+    if assists_other_process():
+        # What a script does with the result is done by process 0.
+        assist()
+        raise SystemExit(0)
     began = time.monotonic() if started is None else started
     shown = reporter or SilentReporter()
     _check_kinds(config, model)
@@ -195,7 +200,9 @@ def search(
     else:
         context, store = _begun(config or Config(), run, shown, model, settings, overwrite, began)
     try:
-        end = Pipeline(context, store, shown, resume=resume, started=began).run()
+        with training_team(context) as team:
+            parts = replace(context, team=team)
+            end = Pipeline(parts, store, shown, resume=resume, started=began).run()
     except OSError as exc:
         if not is_disk_fault(exc):
             raise
@@ -320,6 +327,7 @@ def _say_what_is_left_out(store: RunStore, config: Config, reporter: Reporter) -
 
 def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:
     accelerator = check_settings(config)
+    check_devices(config)
     if config.execution.cluster is not None:
         # Not after an hour of training.
         connect(config.execution.cluster).close()

@@ -10,10 +10,12 @@ from offramp.hardware.accelerator import Accelerator
 from offramp.nn.backbone import BackboneFamily
 from offramp.nn.supernet.supernet import Supernet
 from offramp.objectives.evaluation import Constraint, Objective
+from offramp.run.devices.team import TrainingTeam
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.settings.config import Config
 from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.train.compute import Compute
+from offramp.train.data_parallel import DataParallel
 from offramp.train.loss import LossSettings, TrainedExits, balanced_weights
 
 
@@ -38,6 +40,7 @@ class Context:
         epochs: Epochs of the supernet's training without a time budget.
         fine_tune_epochs: Epochs of fine-tuning without a time budget; 0 = no fine-tuning.
         evaluator: Judges a candidate by the weights that it inherits from ``supernet``.
+        team: The processes that train together; None = this process trains alone.
     """
 
     config: Config
@@ -56,6 +59,12 @@ class Context:
     epochs: int
     fine_tune_epochs: int
     evaluator: SupernetEvaluator
+    team: TrainingTeam | None = None
+
+    @property
+    def parallel(self) -> DataParallel | None:
+        """This process among those that train together; None = it trains alone."""
+        return None if self.team is None else self.team.parallel
 
     def losses(self, *, fine_tuning: bool = False, trained_exits: TrainedExits = "all") -> LossSettings:
         """The losses of the supernet or of fine-tuned networks.

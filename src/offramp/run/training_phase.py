@@ -7,19 +7,20 @@ from offramp.deadline import Deadline
 from offramp.nn.supernet.channel_sorting import channel_groups, sort_channels_
 from offramp.progress import Task
 from offramp.run.context import Context
+from offramp.run.devices.team import TrainingCommand
 from offramp.train.loss import TrainedExits
 from offramp.train.supernet_training import sandwich_step
 from offramp.train.trainer import Schedule, Step, TrainingData, TrainingLog, TrainingLoop, WarmUp
 
 
 def train_supernet(
-    context: Context, checkpoint: Path, deadline: Deadline | None, task: Task, *, resume: bool
+    context: Context, checkpoint: Path | None, deadline: Deadline | None, task: Task, *, resume: bool
 ) -> TrainingLog:
     """Train the supernet of a run.
 
     Args:
         context: The parts of the run; its supernet is trained in place.
-        checkpoint: The file to which the weights are written after each epoch.
+        checkpoint: The file to which the weights are written after each epoch; None = no file.
         deadline: When training must end; None = after the number of epochs of the context.
         task: Receives the progress.
         resume: Whether training continues from the checkpoint, if there is one.
@@ -29,8 +30,11 @@ def train_supernet(
 
     Raises:
         Interrupted: The user pressed Ctrl-C; the checkpoint of the last whole epoch is kept.
+        WorkerError: Another process of the training was lost.
     """
-    settings, dataset = context.config.train, context.dataset
+    settings, dataset, team = context.config.train, context.dataset, context.team
+    if team is not None and team.parallel.leads:
+        team.send(TrainingCommand("supernet", timed=deadline is not None))
     loop = TrainingLoop(
         context.supernet,
         TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
@@ -40,6 +44,7 @@ def train_supernet(
         weight_decay=settings.weight_decay,
         seed=context.config.seed,
         checkpoint=checkpoint,
+        parallel=context.parallel,
     )
     exits_after = settings.exit_training == "after_backbone"
     step = _step(context, trained_exits="early" if exits_after else "all")

@@ -9,7 +9,7 @@ from offramp.settings.section import Section
 Resources = dict[str, Annotated[float, Field(gt=0.0)]]
 """What a job of a cluster needs, such as ``{GPU: 1}``."""
 
-GIVEN_ANEW = ("workers", "cluster", "tracker", "evaluation_resources", "training_resources")
+GIVEN_ANEW = ("workers", "devices", "cluster", "tracker", "evaluation_resources", "training_resources")
 """Settings of where the work is done and to whom it is reported.
 
 No record holds them, so that a run folder from elsewhere does not say where to connect. Resumed runs are given them
@@ -25,6 +25,10 @@ class ExecutionConfig(Section):
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None, description="Processes of this machine that evaluate and fine-tune (default: this one alone)."
+    )
+    devices: Annotated[int, Field(ge=2, le=64)] | None = Field(
+        default=None,
+        description="Processes of this machine, or its GPUs, that train one network together (default: one).",
     )
     cluster: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         default=None,

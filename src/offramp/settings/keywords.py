@@ -126,6 +126,7 @@ class KeywordSettings(TypedDict, total=False):
         budget__seconds: Wall time of the whole command in seconds (default: no limit).
         budget__evaluations: Candidates to evaluate (default: search.evaluations).
         execution__workers: Processes of this machine that evaluate and fine-tune (default: this one alone).
+        execution__devices: Processes of this machine, or its GPUs, that train one network together (default: one).
         execution__cluster: Scheduler of a Dask cluster that evaluates and fine-tunes: tcp://host:8786 (default: none).
         execution__evaluation_timeout_s: Seconds after which a candidate counts as failed (default: never).
         execution__max_failures: More failed candidates than this end the search (default: half of all, from twenty on).
@@ -233,6 +234,7 @@ class KeywordSettings(TypedDict, total=False):
     budget__seconds: float | None
     budget__evaluations: int | None
     execution__workers: int | None
+    execution__devices: int | None
     execution__cluster: str | None
     execution__evaluation_timeout_s: float | None
     execution__max_failures: int | None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from offramp.nn.tap_gradient import TapGradient
+from offramp.train.data_parallel import mean_over_processes
 
 SampleWeighting = Literal["equal", "reaching", "boosting"]
 """How samples are weighted in the losses of exits; see `sample_weights`."""
@@ -101,7 +102,7 @@ def sample_weights(before: Sequence[Tensor], labels: Tensor, weighting: SampleWe
         raw = ones
         for logits in before:
             raw = raw * (1.0 - logits.detach().float().softmax(1).amax(1))
-    mean = raw.mean()
+    mean = mean_over_processes(raw.mean())
     # Where all exits before are certain of all samples, none of them reaches this exit more than another.
     return 0.5 * (1.0 + raw / mean) if float(mean) > 0.0 else ones
 
@@ -185,9 +186,14 @@ def _exit_loss(
     smoothing = settings.label_smoothing
     if weights is None:
         hard = F.cross_entropy(values, labels, classes, label_smoothing=smoothing)
+        if classes is not None:
+            # A mean over the weights of the whole mini-batch, not of the part that this process has.
+            own = classes[labels].mean()
+            hard = hard * (own / mean_over_processes(own))
     else:
         each = F.cross_entropy(values, labels, classes, label_smoothing=smoothing, reduction="none")
-        hard = (each * weights).sum() / (weights if classes is None else weights * classes[labels]).sum()
+        counted = (weights if classes is None else weights * classes[labels]).mean()
+        hard = (each * weights).mean() / mean_over_processes(counted)
     if target is None or settings.distillation_weight == 0.0:
         return hard
     soft = distillation(values, target, settings.temperature, weights)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from offramp.errors import InputError, Interrupted
 from offramp.progress import Task
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from offramp.train.compute import Compute
+from offramp.train.data_parallel import DataParallel
 
 Step = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """Forward and backward pass of one mini-batch (images, labels) with the epoch's random generator; returns the loss.
@@ -84,7 +86,7 @@ class TrainingData:
     Attributes:
         split: images and labels.
         preprocessing: how images become tensors.
-        batch_size: images per step; the images left over at the end of an epoch are not used.
+        batch_size: images per step, of all processes together; those left over at the end of an epoch are not used.
         augmentation: random changes of the images; None = none.
     """
 
@@ -173,6 +175,7 @@ class TrainingLoop:
         weight_decay: float,
         seed: int,
         checkpoint: Path | None = None,
+        parallel: DataParallel | None = None,
     ) -> None:
         """Place the module and make its optimiser.
 
@@ -185,6 +188,8 @@ class TrainingLoop:
             weight_decay: L2 penalty on weights, >= 0; biases and norms have none.
             seed: seed of the order of the samples, of augmentation and of the steps' random generators.
             checkpoint: file that is written after each epoch; None = no file.
+            parallel: this process among those that train the module together, each of which runs this loop; None =
+                this process alone.
         """
         self.module = compute.place(module)
         self.data = data
@@ -192,6 +197,10 @@ class TrainingLoop:
         self.compute = compute
         self.seed = seed
         self.checkpoint = checkpoint
+        self.parallel = parallel
+        self.batch_size = min(data.batch_size, len(data.split.labels))
+        if parallel is not None:
+            self.batch_size = parallel.batch_size(self.batch_size)
         # Weight decay on norms and biases does not regularise the network, and it slows training.
         matrices = [p for p in module.parameters() if p.ndim > 1]
         vectors = [p for p in module.parameters() if p.ndim <= 1]
@@ -228,10 +237,19 @@ class TrainingLoop:
             Interrupted: on Ctrl-C. The checkpoint of the last whole epoch is kept.
             InputError: if the loss is not finite.
             RunError: if the checkpoint to resume from cannot be read or is of another network.
+            WorkerError: if another process of the training was lost.
         """
+        with nullcontext() if self.parallel is None else self.parallel.training():
+            return self._run(step, task, resume=resume, warm_up=warm_up, rule=rule)
+
+    def _run(
+        self, step: Step, task: Task, *, resume: bool, warm_up: WarmUp | None, rule: WeightRule | None
+    ) -> TrainingLog:
         state = LoopState(epoch=0, progress=0.0)
         if resume and self.checkpoint is not None and self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint, self.module, self.optimizer)
+        if self.parallel is not None:
+            state = self._joined(self.parallel, state)
         offset = state.progress
         if rule is not None:
             rule.begin(state.progress)
@@ -259,20 +277,20 @@ class TrainingLoop:
         course: Callable[[float], float] | None = None,
     ) -> LoopState:
         self.module.train()
-        num_batches = max(1, len(self.data.split.labels) // self.data.batch_size)
+        num_batches = max(1, len(self.data.split.labels) // self.batch_size)
         losses = []
         progress = state.progress
         rng = np.random.default_rng([self.seed, state.epoch])
         for index, (images, labels) in enumerate(self._batches(state.epoch)):
             # A resumed loop with a deadline measures time anew; the progress made before is added.
             done = self.schedule.progress(state.epoch + index / num_batches)
-            progress = done if self.schedule.deadline is None else offset + (1 - offset) * done
+            progress = done if self.schedule.deadline is None else offset + (1 - offset) * self._agreed(done)
             if progress >= 1.0:
                 break
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(progress if course is None else course(progress))
             self.optimizer.zero_grad(set_to_none=True)
-            loss = float(step(self.compute.place_images(images), labels.to(self.compute.device), rng))
+            loss = self._step(step, images, labels, rng)
             if not math.isfinite(loss):
                 raise InputError(
                     f"Training must keep a finite loss, got {loss} in epoch {state.epoch + 1}. "
@@ -287,11 +305,33 @@ class TrainingLoop:
         mean = (float(np.mean(losses)),) if losses else ()
         epoch = state.epoch + 1
         done = self.schedule.progress(epoch)
-        ended = done if self.schedule.deadline is None else offset + (1 - offset) * done
+        ended = done if self.schedule.deadline is None else offset + (1 - offset) * self._agreed(done)
         ended = 1.0 if progress >= 1.0 else ended
         if rule is not None and ended >= 1.0:
             rule.after_step(1.0)
         return LoopState(epoch, ended, state.loss + mean)
+
+    def _joined(self, parallel: DataParallel, state: LoopState) -> LoopState:
+        """The state of process 0, with its weights and momentum."""
+        parallel.spread_module_(self.module)
+        parallel.spread_momentum_(self.optimizer)
+        epoch, progress = parallel.of_leader(state.epoch), parallel.of_leader(state.progress)
+        return LoopState(int(epoch), progress, state.loss)
+
+    def _agreed(self, progress: float) -> float:
+        """A progress that depends on the clock, as process 0 reads it."""
+        return progress if self.parallel is None else self.parallel.of_leader(progress)
+
+    def _step(self, step: Step, images: Tensor, labels: Tensor, rng: np.random.Generator) -> float:
+        """Compute the gradients of a mini-batch; the loss is that of all of it."""
+        parallel = self.parallel
+        if parallel is None:
+            return float(step(self.compute.place_images(images), labels.to(self.compute.device), rng))
+        images, labels = parallel.share(images), parallel.share(labels)
+        with parallel.step():
+            loss = step(self.compute.place_images(images), labels.to(self.compute.device), rng)
+        parallel.average_gradients_(self.module.parameters())
+        return parallel.mean(float(loss))
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         # Each epoch has its own generator, so that a resumed training sees the samples in the same order.
@@ -300,7 +340,7 @@ class TrainingLoop:
         yield from batches(
             data.split,
             data.preprocessing,
-            batch_size=min(data.batch_size, len(data.split.labels)),
+            batch_size=self.batch_size,
             generator=generator,
             augmentation=data.augmentation,
             shuffle=True,

@@ -178,9 +178,9 @@ def _check_execution(config: Config) -> None:
     execution = config.execution
     if execution.tracker is not None:
         TRACKERS.get(execution.tracker)
-    asked = execution.workers or execution.cluster or execution.evaluation_timeout_s
+    asked = execution.workers or execution.devices or execution.cluster or execution.evaluation_timeout_s
     if asked is not None and config.space.backbone.startswith(ADOPTED):
         raise ConfigError(
             f"Backbone {config.space.backbone!r} is a model that was given in Python, which workers cannot build. "
-            "Leave out workers, cluster and evaluation_timeout_s."
+            "Leave out workers, devices, cluster and evaluation_timeout_s."
         )

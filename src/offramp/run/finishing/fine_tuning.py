@@ -7,6 +7,7 @@ from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.weight_pruning import WeightPruner
 from offramp.progress import Task
 from offramp.run.context import Context
+from offramp.run.devices.team import TrainingCommand
 from offramp.run.network_preparation import assign_analog_, calibrate_, calibration_images, quantize_
 from offramp.train.checkpoint import LoopState
 from offramp.train.loss import TrainedExits
@@ -40,8 +41,19 @@ def fine_tune(
 
     Raises:
         Interrupted: The user pressed Ctrl-C; the last whole epoch is kept.
+        WorkerError: Another process of the training was lost.
     """
-    settings = context.config.train
+    settings, team = context.config.train, context.team
+    if team is not None and team.parallel.leads:
+        command = TrainingCommand(
+            "network",
+            timed=deadline is not None,
+            architecture=network.architecture,
+            epochs=context.fine_tune_epochs,
+            early_exit_weight=context.config.fine_tune.early_exit_weight,
+            has_teacher=teacher is not None,
+        )
+        team.begin(command, context.supernet, *(() if teacher is None else (teacher,)))
     # Inherited statistics belong to the supernet's largest network; start from this network's own.
     calibrate_(network, context.evaluator.data, context.compute)
     make_priced_(context, network)
@@ -60,6 +72,7 @@ def fine_tune(
         weight_decay=settings.weight_decay,
         seed=context.config.seed + 1,
         checkpoint=weights,
+        parallel=context.parallel,
     )
     if epochs == 0:
         loop.save(LoopState(0, 1.0))

@@ -14,6 +14,8 @@ from offramp.settings.config_file import load_config
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
 
 _SETTINGS, _DATA, _WEIGHTS = "settings.yaml", "data.safetensors", "supernet.safetensors"
+WORKER_FILES = (_SETTINGS, _DATA, _WEIGHTS)
+"""The files in the folder of the workers."""
 _HANDLER = "offramp.run.workers.worker_handler:make_handler"
 
 
@@ -42,16 +44,20 @@ def prepare_worker_folder(context: Context, folder: Path, *, training: bool, thr
     return WorkerFolder(folder, _HANDLER)
 
 
-def read_worker_folder(folder: Path) -> Context:
+def read_worker_folder(folder: Path, device: str | None = None) -> Context:
     """Build the parts of a run from the files that `prepare_worker_folder` wrote.
 
     Args:
         folder: The folder, or a copy of it on another machine.
+        device: The device of this process; None = that of the settings.
 
     Returns:
         The parts of the run, with the weights of the supernet.
     """
-    context = build_context(load_config(folder / _SETTINGS), read_dataset(folder / _DATA))
+    config = load_config(folder / _SETTINGS)
+    if device is not None:
+        config = with_settings(config, {"train.device": device})
+    context = build_context(config, read_dataset(folder / _DATA))
     load_checkpoint(folder / _WEIGHTS, context.supernet)
     return context
 
