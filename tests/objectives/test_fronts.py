@@ -146,3 +146,15 @@ def test_a_static_network_without_a_price_leaves_the_network_as_it_is() -> None:
     lost = (Evaluation(evaluation.statics[0].architecture, Status.FAILED, {}, error="x"), evaluation.statics[1])
     assert as_what_it_is(replace(evaluation, statics=lost)) == replace(evaluation, statics=())
     assert as_what_it_is(replace(evaluation, statics=())) == replace(evaluation, statics=())
+
+
+def test_near_best_is_measured_from_the_best_static_network() -> None:
+    """Static: 0.95 at 100. Early exits: 0.97 at 90, 0.946 at 60 (0.4 points below), 0.944 at 50 (0.6 points below)."""
+    best = static(0, 0.95, 100.0)
+    exits = [early(0, 0.97, 90.0), early(1, 0.946, 60.0), early(2, 0.944, 50.0)]
+    assert split_fronts([best, *exits], OBJECTIVES).pick("near_best") == exits[1]
+    # Only early exits that are too far: the cheapest static network that is near.
+    near = static(3, 0.949, 70.0)
+    assert split_fronts([best, near, exits[2]], OBJECTIVES).pick("near_best") == near
+    # Without static networks, the best is that of the early-exit front: 0.97.
+    assert split_fronts(exits, OBJECTIVES).pick("near_best") == exits[0]

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, WrittenTarget
 from offramp.deploy.targets.onnx.onnx_target import OnnxTarget
 from offramp.errors import InputError, RunError, UnknownNameError
+from offramp.exits.quality.sample_outcomes import sample_outcomes
 from offramp.files.safe_files import write_atomically
+from offramp.jsonio import dumps, loads
+from offramp.objectives.picking import rule_name
 from offramp.progress import SilentReporter
 from offramp.records import resume_run
-from offramp.records.run_summary import load_summary
+from offramp.records.run_summary import ChosenNetwork, load_summary
 from offramp.run.api import search
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
@@ -150,6 +154,44 @@ def test_a_failing_target_ends_no_run_and_a_resumed_run_tries_it_again(
     assert not end.failed_targets
     assert all((folder / "chosen" / rule / "unreliable" / "manifest.json").is_file() for rule in networks)
     assert not [text for text in load_summary(folder / "summary.json").warnings if "unreliable" in text]
+
+
+def test_an_exit_alone_that_wins_is_recommended_and_exported_as_one_stage(finished_run: Path, tmp_path: Path) -> None:
+    """The records of the shared run, changed by hand: the first exit of the last network answers all rightly."""
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    for file in ("summary.json", "report.html"):
+        (folder / file).unlink()
+    files = [file for file in folder.glob("chosen/*/network.json") if file.parent.name != "reference"]
+    records = {file: loads(ChosenNetwork, file.read_text(), what="record") for file in files}
+    file, source = max(
+        ((file, item) for file, item in records.items() if item.exits_alone), key=lambda found: found[1].rule
+    )
+    first, *others = source.exits_alone
+    assert first.test is not None
+    perfect = sample_outcomes([True] * first.test.num_samples, [0] * first.test.num_samples, 1)
+    first = replace(first, values={**first.values, "accuracy": 1.0}, outcomes=perfect)
+    file.write_text(dumps(replace(source, exits_alone=(first, *others))))
+
+    summary = search(run=folder, resume=True).summary
+    assert summary is not None
+    picked, recommended = summary.picked, summary.recommended
+    assert picked is not None
+    assert recommended is not None
+    assert picked.match is not None
+    assert picked.verdict is not None
+    assert (picked.match.name, picked.match.exit_of) == (first.rule, source.rule)
+    assert picked.verdict.answer == "do not pay"
+    assert (recommended.rule, recommended.exit_of, recommended.num_exits) == (first.rule, source.rule, 1)
+    manifest = load_manifest(folder / recommended.bundle)
+    assert len(manifest.exits) == 1
+    # It answers as the exit does: its figures in the record are those that it was measured with before the change.
+    data = context_of(small_config()).dataset
+    answers = EarlyExitSession(folder / recommended.bundle).predict(data.splits.test.images)
+    right = np.mean([answer.label == label for answer, label in zip(answers, data.splits.test.labels, strict=True)])
+    assert right == pytest.approx(first.test.top1, abs=1.5 / first.test.num_samples)
+    page = (folder / "report.html").read_text()
+    assert f"an exit of {rule_name(source.rule)} alone" in page
+    assert "Early exits do not pay here: the recommended network is static." in page
 
 
 def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Path) -> None:

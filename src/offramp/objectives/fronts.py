@@ -8,9 +8,9 @@ import numpy as np
 from offramp.errors import ConstraintError
 from offramp.numerics.dominance import covered
 from offramp.numerics.hypervolume import hypervolume
-from offramp.objectives.evaluation import Evaluation, Objective, Status
+from offramp.objectives.evaluation import Evaluation, Objective, Status, quality_metric
 from offramp.objectives.pareto import ParetoFront, pareto_front, values_to_minimize
-from offramp.objectives.picking import check_rule, pick
+from offramp.objectives.picking import NEAR_BEST_DROP, check_rule, near_best, pick
 from offramp.space.architecture import ExitChoice
 
 STATIC_SHARE = 0.99
@@ -104,7 +104,8 @@ class Fronts:
 
         Rules and bounds pick among the early-exit networks that no static one equals or dominates; where there are
         none, or none keeps the bounds, among the static front, then among the whole early-exit front. A number is a
-        place on the early-exit front, or on the static front where there is no other.
+        place on the early-exit front, or on the static front where there is no other. ``near_best`` compares with the
+        most accurate static network, where there is one.
 
         Args:
             rule: A rule as `offramp.objectives.picking.pick` takes it.
@@ -121,6 +122,8 @@ class Fronts:
         whole = self.early_exit if len(self.early_exit) else self.static
         if str(rule).strip().removeprefix("-").isdecimal():
             return pick(whole, rule)
+        if str(rule).strip() == "near_best" and len(self.static):
+            return self._near_best()
         fronts = [front for front in (self.beyond_static, self.static, self.early_exit) if len(front)] or [whole]
         for front in fronts[:-1]:
             try:
@@ -128,6 +131,16 @@ class Fronts:
             except ConstraintError:
                 continue
         return pick(fronts[-1], rule)
+
+    def _near_best(self) -> Evaluation:
+        """The cheapest early-exit network nearly as accurate as the best static one; a static one where none is."""
+        quality = quality_metric(self.objectives)
+        best = max(item.values[quality] for item in self.static)
+        beyond = self.beyond_static
+        found = near_best(beyond, best) if len(beyond) else None
+        if found is not None and found.values[quality] >= best - NEAR_BEST_DROP - 1e-12:
+            return found
+        return near_best(self.static, best)
 
     def volume_beyond(self, reference: Sequence[float] | None = None) -> float:
         """Measure what early exits add to the front: hypervolume of both fronts together minus that of the static one.

@@ -12,8 +12,10 @@ from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.parse import parse_constraints
 from offramp.registry import unknown_name_message
 
-PICK_RULES = ("knee", "most_accurate", "cheapest")
-_NAMES = {"most_accurate": "most accurate"}
+PICK_RULES = ("knee", "most_accurate", "near_best", "cheapest")
+NEAR_BEST_DROP = 0.005
+"""How much less accurate than the best a network may be that the rule near_best picks, a share."""
+_NAMES = {"most_accurate": "most accurate", "near_best": "near best"}
 PRODUCT = "energy_delay_product_j_cycles"
 
 
@@ -37,7 +39,8 @@ def pick(front: ParetoFront, rule: str | int) -> Evaluation:
 
     Args:
         front: The front to pick from.
-        rule: ``knee`` (where giving up more accuracy stops paying, see `knee`); ``most_accurate``; ``cheapest``; a
+        rule: ``knee`` (where giving up more accuracy stops paying, see `knee`); ``most_accurate``; ``near_best`` (the
+            cheapest whose accuracy is at most half a point below that of the most accurate member); ``cheapest``; a
             number from 0 (the place on the front); or bounds such as ``macs<=2M``, separated by commas (the most
             accurate member that keeps all of them).
 
@@ -57,6 +60,8 @@ def pick(front: ParetoFront, rule: str | int) -> Evaluation:
         return knee(front)
     if text == "most_accurate":
         return _most_accurate(front, front.evaluations)
+    if text == "near_best":
+        return near_best(front)
     if text == "cheapest":
         return _cheapest(front)
     if _is_place(text):
@@ -111,6 +116,23 @@ def knee(front: ParetoFront) -> Evaluation:
         return best
     tied = [e for e, distance in zip(front, distances, strict=True) if distance >= farthest - 1e-12]
     return _most_accurate(front, tied)
+
+
+def near_best(front: ParetoFront, best: float | None = None) -> Evaluation:
+    """Return the cheapest member that is nearly as accurate as the best network.
+
+    Args:
+        front: A front with at least one member.
+        best: Accuracy of the best network, a share, or its other measure of good answers; None = that of the most
+            accurate member.
+
+    Returns:
+        The cheapest member at most `NEAR_BEST_DROP` below it; the most accurate member where there is none.
+    """
+    most_accurate = _most_accurate(front, front.evaluations)
+    floor = (_quality(front, most_accurate) if best is None else best) - NEAR_BEST_DROP - 1e-12
+    near = tuple(member for member in front if _quality(front, member) >= floor)
+    return _cheapest(ParetoFront(front.objectives, near)) if near else most_accurate
 
 
 def _is_place(text: str) -> bool:

@@ -118,6 +118,11 @@ class ChosenNetwork:
             cheapest, and its `no_dearer` is false.
         verdict: Whether its early exits pay against ``match``; None = there is no trained match to compare with.
         early_exit_weight: Weight of early exits' losses in its fine-tuning; None = not recorded.
+        exit_of: Name of the finished network of which it is one exit alone, with the same weights; empty = it was
+            trained by itself.
+        exits_alone: Each exit that it was trained with, alone, as a static network with the same weights; without those
+            that miss a constraint, and without the network itself. Empty in a summary: those that chosen networks are
+            compared with are among its `static_networks`.
     """
 
     rule: str
@@ -141,6 +146,8 @@ class ChosenNetwork:
     match_at_cost: StaticMatch | None = None
     early_exit_weight: float | None = None
     verdict: Verdict | None = None
+    exit_of: str = ""
+    exits_alone: tuple["ChosenNetwork", ...] = ()
 
     def __post_init__(self) -> None:
         exits = len(self.cost.stages)
@@ -225,7 +232,8 @@ class RunSummary:
         alerts: What a reader must know before any figure: too little learned, or a guarantee that could not be kept.
         static_front: The Pareto front of static networks, in the search.
         num_static_candidates: Number of static networks that the search judged.
-        static_networks: The static networks that were fine-tuned as matches of the chosen ones, each of one stage.
+        static_networks: The static networks that were fine-tuned as matches of the chosen ones, each of one stage, and
+            the exits of finished networks alone that are matches.
         volume_beyond_static: What early exits add to the front: see `offramp.objectives.fronts.Fronts.volume_beyond`;
             None = not computed.
         format_version: Version of the format; 1.

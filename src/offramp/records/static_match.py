@@ -19,11 +19,13 @@ class StaticMatch:
             trained.
         accuracy_test: Accuracy on the test samples, a share, measured once; None = not trained, hence not measured.
         cost: Its cost, of one stage.
-        trained: Whether it was fine-tuned as the chosen network was. If not, it is to be compared with the figures of
-            `ChosenNetwork.searched`.
+        trained: Whether it was fine-tuned as the chosen network was, by itself or as a part. If not, it is to be
+            compared with the figures of `ChosenNetwork.searched`.
         as_accurate: Whether it is at least as good on validation as the chosen network, both as they are now.
         no_dearer: Whether it costs no more than the chosen network does on validation.
         outcomes: What it did to each test sample; None = not measured.
+        exit_of: Name of the finished network of which it is one exit alone, with the same weights; empty = it was
+            trained by itself.
     """
 
     name: str
@@ -35,6 +37,7 @@ class StaticMatch:
     as_accurate: bool
     no_dearer: bool
     outcomes: SampleOutcomes | None = None
+    exit_of: str = ""
 
     def __post_init__(self) -> None:
         if not self.architecture.is_static or len(self.cost.stages) != 1:

@@ -308,12 +308,14 @@ def static_roles(summary: RunSummary) -> dict[str, str]:
         By the name of the network, its roles in words.
     """
     roles: dict[str, list[str]] = {}
+    sources: dict[str, str] = {}
     for network in summary.chosen:
         for match, role in ((network.match, "match of"), (network.match_at_cost, "same cost as")):
             if match is not None:
                 trained = "" if match.trained else ", not trained"
                 roles.setdefault(match.name, []).append(f"{role} {rule_name(network.rule)}{trained}")
-    return {name: "; ".join(parts) for name, parts in roles.items()}
+                sources[match.name] = f"; an exit of {rule_name(match.exit_of)} alone" if match.exit_of else ""
+    return {name: f"{'; '.join(parts)}{sources[name]}" for name, parts in roles.items()}
 
 
 def static_matches(summary: RunSummary) -> tuple[StaticMatch, ...]:
@@ -354,4 +356,5 @@ def _described(match: StaticMatch) -> str:
     if match.accuracy_test is not None:
         accuracy += f" and {units.percent(match.accuracy_test)} test"
     trained = "" if match.trained else ", not trained"
-    return f"“{match.name}” ({accuracy} accuracy, {units.energy(energy)}, {units.cycles(latency)}{trained})"
+    part = f", an exit of “{rule_name(match.exit_of)}” alone" if match.exit_of else ""
+    return f"“{match.name}”{part} ({accuracy} accuracy, {units.energy(energy)}, {units.cycles(latency)}{trained})"

@@ -45,7 +45,7 @@ from offramp.run.finishing.matches import SearchedMatches, is_static_name, searc
 from offramp.run.finishing.remote_finishing import RemoteFinishing
 from offramp.run.finishing.strategy import FinishingStrategy, InProcessFinishing
 from offramp.run.finishing.targets import Selection, finish_targets
-from offramp.run.finishing.tried_selections import select_after_trials
+from offramp.run.finishing.trials.tried_selections import select_after_trials
 from offramp.run.input_fingerprints import accepted_changes
 from offramp.run.larger_budget import SEARCHED, remove_other_networks
 from offramp.run.search_algorithm import build_algorithm
@@ -187,7 +187,8 @@ class Pipeline:
             except (KeyboardInterrupt, Interrupted):
                 interrupted = True
         reference = reference or finisher.untrained_reference()
-        groups = group_finished(finished, selections, matches, context.objectives)
+        trains = self.config.fine_tune.match
+        groups = group_finished(finished, selections, matches, context.objectives, trains_matches=trains)
         statics = tuple(self._export_static(item, groups.chosen) for item in groups.statics)
         groups = replace(groups, statics=statics)
         summary = self._report(searched, fronts, groups, reference, curve)

@@ -54,7 +54,8 @@ class FineTuneConfig(Section):
     )
     picks: tuple[str, ...] = Field(
         default=("knee", "most_accurate", "cheapest"),
-        description='Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds ("macs<=2M").',
+        description="Points of the front to finish: knee, most_accurate, near_best (the cheapest within half a point "
+        'of the best static network), cheapest, a number, or bounds ("macs<=2M").',
     )
     guarantee: Annotated[str, Field(max_length=40)] | None = Field(
         default=None,

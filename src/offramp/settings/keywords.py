@@ -113,8 +113,8 @@ class KeywordSettings(TypedDict, total=False):
             (default: yes, unless there is a guarantee).
         fine_tune__contenders: Members of the front that are trained for a short time before picks are made among the
             best of them, by successive halving (default: 0, none).
-        fine_tune__picks: Points of the front to finish: knee, most_accurate, cheapest, a number, or bounds
-            ("macs<=2M").
+        fine_tune__picks: Points of the front to finish: knee, most_accurate, near_best (the cheapest within half a
+            point of the best static network), cheapest, a number, or bounds ("macs<=2M").
         fine_tune__guarantee: Accuracy that leaving early may cost, and the confidence in that: 0.01@0.95 (default:
             none).
         fine_tune__guarantee_measure: What the guarantee is about: accuracy, or recall:NAME for one class.

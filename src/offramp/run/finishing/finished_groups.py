@@ -16,7 +16,8 @@ class FinishedGroups:
 
     Attributes:
         chosen: Those that rules picked, with their matches and verdicts.
-        statics: The static networks that were finished as matches.
+        statics: The static networks that were finished as matches, and the exits of finished networks alone that are
+            matches.
     """
 
     chosen: tuple[FinishedNetwork, ...] = ()
@@ -28,6 +29,8 @@ def group_finished(
     selections: Sequence[Selection],
     matches: Sequence[SearchedMatches],
     objectives: Sequence[Objective],
+    *,
+    trains_matches: bool = True,
 ) -> FinishedGroups:
     """Tell chosen networks from matches, and decide the matches of each.
 
@@ -36,19 +39,22 @@ def group_finished(
         selections: The picked candidates.
         matches: The matches of each picked candidate in the search, in the same order.
         objectives: The objectives of the search.
+        trains_matches: Whether matches are among trained networks; otherwise they are those of the search.
 
     Returns:
         The networks in their order, the chosen ones with matches and verdicts.
     """
     of_rule = {selection.name: own for selection, own in zip(selections, matches, strict=True)}
-    records, chosen, statics = [item.record for item in finished], [], []
+    alone = [part for item in finished for part in item.exits_alone]
+    trained = [item.record for item in (*finished, *alone)] if trains_matches else []
+    statics = [item for item in finished if is_static_name(item.record.rule)]
+    chosen = []
     for item in finished:
-        if is_static_name(item.record.rule):
-            statics.append(item)
-        else:
-            record = with_verdict(with_matches(item.record, of_rule[item.record.rule], records, objectives))
-            chosen.append(replace(item, record=record))
-    return FinishedGroups(tuple(chosen), tuple(statics))
+        if not is_static_name(item.record.rule):
+            record = with_matches(item.record, of_rule[item.record.rule], trained, objectives)
+            chosen.append(replace(item, record=replace(with_verdict(record), exits_alone=())))
+    needed = {match.name for item in chosen for match in (item.record.match, item.record.match_at_cost) if match}
+    return FinishedGroups(tuple(chosen), (*statics, *(part for part in alone if part.record.rule in needed)))
 
 
 def wins(static: ChosenNetwork, network: ChosenNetwork) -> bool:

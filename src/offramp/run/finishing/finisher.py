@@ -6,18 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from offramp.cost.report import CostReport
-from offramp.data.labelled_data import Split
 from offramp.deadline import Deadline
 from offramp.errors import RunError
-from offramp.exits.exit_policy import ExitPolicy
-from offramp.exits.exit_rule import answers_at
-from offramp.exits.quality.class_profiles import class_profiles
-from offramp.exits.quality.quality_measures import ConfusionMatrix, confusion_matrix
-from offramp.exits.quality.sample_outcomes import SampleOutcomes, sample_outcomes
 from offramp.files.safe_files import read_file, write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.nn.analog.make_analog import set_noise_
@@ -28,10 +21,12 @@ from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.context import Context
 from offramp.run.evaluators.operating_point import measure_point
 from offramp.run.finishing.exit_dropping import exits_worth_keeping
-from offramp.run.finishing.exit_weight_choice import with_best_exit_weight
+from offramp.run.finishing.exits_alone import cut_at_each_exit, measure_exits_alone
 from offramp.run.finishing.fine_tuning import fine_tune, make_priced_
+from offramp.run.finishing.network_record import final_answers, logits_of, network_record, recalls_of
 from offramp.run.finishing.point_choice import choose_point
 from offramp.run.finishing.targets import FinishTarget, Selection
+from offramp.run.finishing.trials.exit_weight_choice import with_best_exit_weight
 from offramp.run.finishing.used_exits import (
     ChosenPoint,
     Logits,
@@ -44,7 +39,7 @@ from offramp.run.finishing.used_exits import (
 from offramp.run.network_preparation import calibrate_
 from offramp.run.workloads import measured_workload, planned_workload
 from offramp.train.checkpoint import LoopState, load_checkpoint
-from offramp.train.trainer import TrainingLog, collect_logits
+from offramp.train.trainer import TrainingLog
 from offramp.workload.graph import Workload
 
 WEIGHTS, RECORD = "weights.safetensors", "network.json"
@@ -60,11 +55,13 @@ class FinishedNetwork:
         network: The fine-tuned network.
         record: Its architecture, thresholds, accuracies and costs.
         log: The losses of its fine-tuning.
+        exits_alone: Its exits alone, as static networks, those of `ChosenNetwork.exits_alone` in that order.
     """
 
     network: EarlyExitNetwork
     record: ChosenNetwork
     log: TrainingLog
+    exits_alone: tuple["FinishedNetwork", ...] = ()
 
 
 class Finisher:
@@ -151,23 +148,29 @@ class Finisher:
             self._load_finished(reference, teacher / WEIGHTS)
         tuned = with_best_exit_weight(self.context, selection.evaluation, task)
         log = fine_tune(tuned, network, weights, task, deadline, resume=resume, teacher=reference)
+        trained = network
         if self.context.config.fine_tune.drops_exits and network.num_exits > 1:
             network = self._without_idle_exits(network, selection)
         settled = self._settled(network, selection)
         network, record = settled.network, self._measure(settled, selection, folder)
-        record = replace(record, early_exit_weight=tuned.config.fine_tune.early_exit_weight)
+        record = replace(
+            record,
+            early_exit_weight=tuned.config.fine_tune.early_exit_weight,
+            exits_alone=measure_exits_alone(self.context, trained, record),
+        )
         # From here on, what is exported and run computes without converter noise, the same every time.
-        set_noise_(network, None)
+        set_noise_(trained, None)
         write_atomically(folder / RECORD, dumps(record))
-        return FinishedNetwork(network, record, log)
+        return FinishedNetwork(network, record, log, self._networks_of_exits(trained, record))
 
     def _read_network(self, selection: Selection, folder: Path) -> FinishedNetwork:
-        network = self.context.supernet.extract(selection.evaluation.architecture)
-        state = self._load_finished(network, folder / WEIGHTS)
+        trained = self.context.supernet.extract(selection.evaluation.architecture)
+        state = self._load_finished(trained, folder / WEIGHTS)
         record = _read_record(ChosenNetwork, folder)
-        network = as_finished(record, network, self.context.space.max_depths)
-        self.context.compute.place(network).eval()
-        return FinishedNetwork(network, record, TrainingLog(state.loss, state.progress))
+        self.context.compute.place(trained).eval()
+        network = as_finished(record, trained, self.context.space.max_depths)
+        log = TrainingLog(state.loss, state.progress)
+        return FinishedNetwork(network, record, log, self._networks_of_exits(trained, record))
 
     def _without_idle_exits(self, network: EarlyExitNetwork, selection: Selection) -> EarlyExitNetwork:
         """The network without the exits whose branches cost more than they save on validation samples."""
@@ -177,12 +180,12 @@ class Finisher:
             workload = measured_workload(network.with_exits(places), context.accelerator)
             return context.report_cost.estimate(workload, context.accelerator)
 
-        every = self._logits(network, split)
+        every = logits_of(context, network, split)
 
         def answers(places: tuple[int, ...]) -> Sequence[NDArray[np.floating]]:
             if len(network.links):
                 # An exit adds what the exit before found, which is another one now.
-                return self._logits(network.with_exits(places), split)
+                return logits_of(context, network.with_exits(places), split)
             return [*(every[place] for place in places), every[-1]]
 
         kept = exits_worth_keeping(
@@ -225,7 +228,7 @@ class Finisher:
             )
 
         def answers(part: EarlyExitNetwork) -> Logits:
-            return self._logits(part, split)
+            return logits_of(context, part, split)
 
         depths = context.space.max_depths
         settled = settle(
@@ -242,53 +245,23 @@ class Finisher:
         )
 
     def _measure(self, settled: SettledNetwork, selection: Selection, folder: Path) -> ChosenNetwork:
-        context, network, cost = self.context, settled.network, settled.cost
-        validation, found = settled.chosen.point, selection.evaluation.architecture
-        workload = measured_workload(network, context.accelerator)
-        split = context.dataset.splits.test
-        logits = self._logits(network, split)
         # The only measurement of a network on the test split, with thresholds already fixed.
-        test = measure_point(logits, split.labels, validation.policy, cost, context.measures)
-        classes = class_profiles(logits, split.labels, validation.policy)
-        static = StaticReference(
-            name=f"static {selection.name}",
-            architecture=network.architecture.without_exits(),
-            accuracy_validation=validation.profile.full_accuracies[-1],
-            accuracy_test=test.profile.full_accuracies[-1],
-            cost=context.report_cost.estimate(workload.static(), context.accelerator),
-            recalls_test=tuple(item.full_recalls[-1] if item.full_recalls else None for item in classes.classes),
-        )
-        if len(network.links):
-            static = self._without_links(network, static)
-        return ChosenNetwork(
-            rule=selection.name,
-            architecture=network.architecture,
-            policy=validation.policy,
-            validation=validation.profile,
-            test=test.profile,
-            cost=cost,
-            expected_validation=validation.expected,
-            expected_test=test.expected,
-            static=static,
+        logits = logits_of(self.context, settled.network, self.context.dataset.splits.test)
+        record = network_record(self.context, settled, selection.name, logits)
+        return replace(
+            record,
             bundle=f"chosen/{folder.name}/bundle",
-            guarantee=settled.chosen.guarantee,
-            weight_density=workload.weight_density if context.accelerator.gains_from_zero_weights else None,
-            classes=classes,
-            dropped=dropped_exits(found, network.architecture),
+            dropped=dropped_exits(selection.evaluation.architecture, record.architecture),
             searched=replace(selection.evaluation, statics=()),
-            values=validation.values(),
-            outcomes=_outcomes(logits, split, validation.policy),
         )
 
-    def _without_links(self, network: EarlyExitNetwork, static: StaticReference) -> StaticReference:
-        """The record of a backbone with its final classifier alone, which has no earlier exit to read."""
-        splits, alone = self.context.dataset.splits, network.with_exits(())
-        test = self._final_answers(alone, splits.test)
-        return replace(
-            static,
-            accuracy_validation=self._final_answers(alone, splits.validation).accuracy,
-            accuracy_test=test.accuracy,
-            recalls_test=_recalls(test),
+    def _networks_of_exits(self, trained: EarlyExitNetwork, record: ChosenNetwork) -> tuple[FinishedNetwork, ...]:
+        """The networks of `ChosenNetwork.exits_alone`. They were trained as parts of the whole network."""
+        parts = {item.architecture: item for item in cut_at_each_exit(trained, self.context.space.max_depths)}
+        return tuple(
+            FinishedNetwork(parts[item.architecture].eval(), item, TrainingLog((), 1.0))
+            for item in record.exits_alone
+            if item.architecture in parts
         )
 
     def finish_reference(self, folder: Path, task: Task, *, deadline: Deadline | None, resume: bool) -> StaticReference:
@@ -340,35 +313,17 @@ class Finisher:
 
     def _judged(self, network: EarlyExitNetwork, workload: Workload, *, with_test: bool) -> StaticReference:
         context, splits = self.context, self.context.dataset.splits
-        test = self._final_answers(network, splits.test) if with_test else None
+        test = final_answers(self.context, network, splits.test) if with_test else None
         return StaticReference(
             name="largest backbone without exits",
             architecture=network.architecture,
-            accuracy_validation=self._final_answers(network, splits.validation).accuracy,
+            accuracy_validation=final_answers(self.context, network, splits.validation).accuracy,
             accuracy_test=None if test is None else test.accuracy,
-            recalls_test=() if test is None else _recalls(test),
+            recalls_test=() if test is None else recalls_of(test),
             cost=context.report_cost.estimate(workload, context.accelerator),
         )
-
-    def _final_answers(self, network: EarlyExitNetwork, split: Split) -> ConfusionMatrix:
-        answers = self._logits(network, split)[-1].argmax(axis=1)
-        return confusion_matrix(split.labels, answers, network.num_classes)
-
-    def _logits(self, network: EarlyExitNetwork, split: Split) -> tuple[NDArray[np.float32], ...]:
-        set_noise_(network, torch.Generator().manual_seed(self.context.config.seed))
-        return collect_logits(network, split, self.context.dataset.preprocessing, self.context.compute)
-
-
-def _recalls(answers: ConfusionMatrix) -> tuple[float | None, ...]:
-    return tuple(None if np.isnan(value) else float(value) for value in answers.recalls)
 
 
 def _read_record(kind: type[Record], folder: Path) -> Record:
     file = folder / RECORD
     return loads(kind, read_file(file, follow_links=False), what=f"Record {file}", error=RunError)
-
-
-def _outcomes(logits: Sequence[NDArray[np.floating]], split: Split, policy: ExitPolicy) -> SampleOutcomes:
-    """What the network did to each sample."""
-    taken = policy.decide(logits)
-    return sample_outcomes(answers_at(logits, taken) == split.labels, taken, len(logits))

@@ -1,4 +1,7 @@
-"""Static matches of chosen networks: found among the candidates of the search, decided among trained networks."""
+"""Static matches of chosen networks: found among the candidates of the search, decided among trained networks.
+
+Trained networks are those that were finished by themselves, and each exit of a finished network alone.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,20 +18,22 @@ STATIC = "static-"
 """Names of static networks begin so."""
 
 
-def static_name(architecture: Architecture) -> str:
+def static_name(architecture: Architecture, exit_of: str = "") -> str:
     """Name a static network, the same in every run and however often it is resumed.
 
     Args:
         architecture: The network.
+        exit_of: Name of the finished network whose exit it is; empty = it is trained by itself. Both may have the same
+            architecture, but they have other weights.
 
     Returns:
         A name that is also that of its folder.
     """
-    return f"{STATIC}{hashlib.sha256(dumps(architecture).encode()).hexdigest()[:8]}"
+    return f"{STATIC}{hashlib.sha256(f'{dumps(architecture)}{exit_of}'.encode()).hexdigest()[:8]}"
 
 
 def is_static_name(name: str) -> bool:
-    """Whether a network was finished as a match, not because a rule picked it.
+    """Whether a network is there to be compared with, not because a rule picked it.
 
     Args:
         name: Name of the network.
@@ -87,8 +92,8 @@ def with_matches(
     Args:
         network: The finished network.
         searched: Its matches in the search.
-        trained: Networks that were finished in the same way; those that are not static are left out. Without any, the
-            matches are those of the search.
+        trained: Networks that were trained in the same way, also exits of finished networks alone; those that are not
+            static are left out. Without any, the matches are those of the search.
         objectives: The objectives of the search.
 
     Returns:
@@ -143,6 +148,7 @@ def _trained(network: ChosenNetwork, static: ChosenNetwork, objectives: Sequence
         as_accurate=static.values[quality] >= network.values[quality],
         no_dearer=cost_of(static.values, objectives) <= cost_of(network.values, objectives),
         outcomes=static.outcomes,
+        exit_of=static.exit_of,
     )
 
 

@@ -6,7 +6,7 @@ from offramp.objectives.evaluation import Evaluation, Status
 from offramp.objectives.picking import PRODUCT
 from offramp.progress import Task
 from offramp.run.context import Context
-from offramp.run.finishing.candidate_trials import after_training
+from offramp.run.finishing.trials.candidate_trials import after_training
 from offramp.settings.by_name import with_settings
 
 _SHARE_OF_EPOCHS = 4

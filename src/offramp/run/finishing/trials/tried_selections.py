@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from offramp.objectives.fronts import Fronts
 from offramp.progress import Reporter
 from offramp.run.context import Context
-from offramp.run.finishing.candidate_trials import Notes, remaining_front, try_candidates
 from offramp.run.finishing.targets import Selection, select
+from offramp.run.finishing.trials.candidate_trials import Notes, remaining_front, try_candidates
 
 
 @dataclass(frozen=True)

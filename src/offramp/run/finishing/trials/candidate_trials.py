@@ -15,7 +15,7 @@ from offramp.progress import Reporter, Task
 from offramp.run.context import Context
 from offramp.run.evaluators.operating_point import choose_operating_point
 from offramp.run.finishing.fine_tuning import fine_tune
-from offramp.run.finishing.successive_halving import (
+from offramp.run.finishing.trials.successive_halving import (
     HalvingRound,
     contenders,
     round_epochs,

@@ -12,7 +12,7 @@ from offramp.progress import SilentReporter
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.finishing.exit_weight_choice import with_best_exit_weight
+from offramp.run.finishing.trials.exit_weight_choice import with_best_exit_weight
 from tests.conftest import small_config
 
 PRODUCT = "energy_delay_product_j_cycles"
@@ -47,7 +47,7 @@ def test_the_most_accurate_is_chosen_and_of_equal_ones_the_cheapest(
         accuracy, product = outcomes[weight]
         return replace(evaluation, values={"accuracy": accuracy, PRODUCT: product})
 
-    monkeypatch.setattr("offramp.run.finishing.exit_weight_choice.after_training", trained)
+    monkeypatch.setattr("offramp.run.finishing.trials.exit_weight_choice.after_training", trained)
     assert chosen(context, candidate) == 2.0
     # A quarter of 8 epochs for each.
     assert tried == [(0.5, 2), (1.0, 2), (2.0, 2), (4.0, 2)]
@@ -61,7 +61,7 @@ def test_weights_whose_training_fails_are_left_out(
             return Evaluation(evaluation.architecture, Status.FAILED, {}, error="diverged")
         return evaluation
 
-    monkeypatch.setattr("offramp.run.finishing.exit_weight_choice.after_training", trained)
+    monkeypatch.setattr("offramp.run.finishing.trials.exit_weight_choice.after_training", trained)
     assert chosen(context, candidate) == 4.0
 
 

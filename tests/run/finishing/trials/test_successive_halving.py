@@ -6,7 +6,7 @@ import pytest
 
 from offramp.objectives.evaluation import Evaluation, Objective, Status
 from offramp.objectives.pareto import pareto_front
-from offramp.run.finishing.successive_halving import contenders, round_epochs, successive_halving, survivors
+from offramp.run.finishing.trials.successive_halving import contenders, round_epochs, successive_halving, survivors
 from offramp.space.architecture import Architecture, StageChoice
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("macs", "minimize"))

@@ -14,8 +14,8 @@ from offramp.progress import SilentReporter
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.finishing.candidate_trials import TRIALS, Trials, remaining_front, try_candidates
-from offramp.run.finishing.successive_halving import HalvingRound
+from offramp.run.finishing.trials.candidate_trials import TRIALS, Trials, remaining_front, try_candidates
+from offramp.run.finishing.trials.successive_halving import HalvingRound
 from offramp.run.network_preparation import calibrate_
 from tests.conftest import small_config
 
@@ -54,7 +54,7 @@ def test_candidates_are_trained_and_judged_on_validation(
         calibrate_(network, context.evaluator.data, context.compute)
         trained.append(context.fine_tune_epochs)
 
-    monkeypatch.setattr("offramp.run.finishing.candidate_trials.fine_tune", calibrated_alone)
+    monkeypatch.setattr("offramp.run.finishing.trials.candidate_trials.fine_tune", calibrated_alone)
     record = Record()
     trials = try_candidates(context, front, record, SilentReporter())
     assert [(item.epochs, len(item.evaluations)) for item in trials.rounds] == [(2, 4), (4, 2)]
