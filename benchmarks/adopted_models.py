@@ -94,7 +94,7 @@ def measure(name: str, folder: Path, seed: int) -> Row:
     assert record.test is not None
     assert result.summary is not None
     dataset = build_dataset(config, SilentReporter())
-    images = to_tensor(dataset.splits.test.images, dataset.preprocessing)
+    images = to_tensor(dataset.splits.test.samples, dataset.preprocessing)
     with torch.no_grad():
         ours = [logits.numpy() for logits in network(images)]
     bundle = result.folder / record.bundle

@@ -24,7 +24,8 @@ from benchmarks.diana_networks import Bench, Logits
 from benchmarks.record import save_result
 from offramp.cost.expected import expected_cost
 from offramp.cost.report import CostReport
-from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits, load_dataset
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
 from offramp.exits.exit_policy import ExitPolicy
 from offramp.exits.thresholds import trade_off_curve
 from offramp.files.safe_files import write_atomically
@@ -110,7 +111,7 @@ def _part(data: Dataset, count: int, seed: int) -> Dataset:
     parts = Splits(
         splits.train.subset(count, seed), splits.validation.subset(count, seed), splits.test.subset(count, seed)
     )
-    return replace(data, splits=parts, preprocessing=Preprocessing.of(parts.train.images))
+    return replace(data, splits=parts, preprocessing=Preprocessing.of(parts.train.samples))
 
 
 def _train_all(bench: Bench, arguments: argparse.Namespace) -> dict[str, Entry]:

@@ -13,8 +13,9 @@ from torch import Tensor
 from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.cost.mapping.channel_split.core_options import analog_refusal
 from offramp.cost.report import CostReport
+from offramp.data.augmentation import default_augmentation
 from offramp.data.labelled_data import Dataset, Split
-from offramp.data.mini_batches import batches, default_augmentation
+from offramp.data.mini_batches import batches
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.chip_formulas import InMemoryArray
 from offramp.nn.analog.make_analog import analog_parts, make_analog_, set_channels_, set_noise_
@@ -68,7 +69,7 @@ class Bench:
         """Batches of training images for calibration."""
         part = self.data.splits.train.subset(CALIBRATION_IMAGES, self.seed)
         images = batches(part, self.data.preprocessing, batch_size=256)
-        return [self.compute.place_images(batch.images) for batch in images]
+        return [self.compute.place_images(batch.inputs) for batch in images]
 
 
 def architecture(widths: Sequence[int], taps: Sequence[int]) -> Architecture:

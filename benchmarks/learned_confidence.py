@@ -103,13 +103,13 @@ def confidently_trained(task: Task) -> ConfidentNetwork:
         where=dataset.name,
     )
     learned_from, held_out = (
-        Split(dataset.splits.train.images[rows], dataset.splits.train.labels[rows])
+        Split(dataset.splits.train.samples[rows], dataset.splits.train.labels[rows])
         for rows in (parts.train, parts.validation)
     )
     settings = ConfidenceLossSettings(bound=CostBound(task.costs, task.most))
     context.compute.place(network)
     support = Support(
-        context.compute.place_images(to_tensor(held_out.images, dataset.preprocessing)),
+        context.compute.place_images(to_tensor(held_out.samples, dataset.preprocessing)),
         torch.as_tensor(held_out.labels).to(context.compute.device),
     )
     step = confidence_step(network, settings, context.compute, support)

@@ -32,8 +32,9 @@ from offramp import jsonio
 from offramp.cost.expected import expected_cost
 from offramp.cost.pricing import build_cost_model
 from offramp.cost.report import CostReport
-from offramp.data.labelled_data import Dataset, Split, load_dataset
-from offramp.data.mini_batches import default_augmentation
+from offramp.data.augmentation import default_augmentation
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.labelled_data import Dataset, Split
 from offramp.deadline import Deadline
 from offramp.exits.exit_policy import ExitProfile
 from offramp.files.safe_files import write_atomically

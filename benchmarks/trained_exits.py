@@ -223,7 +223,7 @@ def export(trained: Trained, network: EarlyExitNetwork, answers: Answers, best: 
         class_names=dataset.class_names,
         mean=dataset.preprocessing.mean,
         std=dataset.preprocessing.std,
-        checks=to_tensor(checks.images, dataset.preprocessing).numpy(),
+        checks=to_tensor(checks.samples, dataset.preprocessing).numpy(),
         name=f"{dataset.name}-{folder.name}",
         seed=context.config.seed,
         cost=best.cost,

@@ -9,7 +9,8 @@ import pytest
 from offramp.anomaly import machine_sounds
 from offramp.anomaly.machine_sounds import MachineSounds, load_machine_sounds, windows
 from offramp.anomaly.reconstruction import training_windows
-from offramp.data.labelled_data import Preprocessing, load_dataset
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.labelled_data import Preprocessing
 from offramp.data.sound.sound_features import machine_features
 from offramp.data.sound.wav import read_wav
 from offramp.errors import ConfigError, DataError
@@ -79,10 +80,10 @@ def test_windows_are_five_frames_after_one_another() -> None:
 def test_training_windows_are_drawn_from_every_sound() -> None:
     features = np.arange(200, dtype=np.uint8).repeat(128).reshape(1, 1, 200, 128)
     split = training_windows(np.concatenate([features, features + 1]), 20, np.random.default_rng(0))
-    assert split.images.shape == (40, 1, 5, 128)
-    starts = split.images[:20, 0, 0, 0]
+    assert split.samples.shape == (40, 1, 5, 128)
+    starts = split.samples[:20, 0, 0, 0]
     assert len(set(starts.tolist())) == 20
-    assert (split.images[:20, 0, :, 0] == starts[:, None] + np.arange(5)).all()
+    assert (split.samples[:20, 0, :, 0] == starts[:, None] + np.arange(5)).all()
     assert len(training_windows(features, 1000, np.random.default_rng(0))) == 196
 
 

@@ -85,17 +85,17 @@ def test_names_that_only_look_alike_stay_two_classes_and_are_told_apart(first: s
 FAULTS = [
     ([0, 1, 3, 3], None, r"train\.file.*none of class 2 \('2'\)"),
     ([0, 1], ("a", "b", "c"), r"none of class 2 \('c'\)"),
-    ([0, 1, 2], ("a", "b"), r"must lie in 0\.\.1 \(2 classes\), got 2 for image 2 \(1 such"),
-    ([0, -1, 1], None, r"got -1 for image 1"),
+    ([0, 1, 2], ("a", "b"), r"must lie in 0\.\.1 \(2 classes\), got 2 for sample 2 \(1 such"),
+    ([0, -1, 1], None, r"got -1 for sample 1"),
     ([-1, -1], None, r"hidden"),
-    ([0.0, float("nan")], None, r"1 are not a number \(NaN\).*image 1"),
+    ([0.0, float("nan")], None, r"1 are not a number \(NaN\).*sample 1"),
     ([0.0, float("inf")], None, r"infinite"),
-    ([0.0, 0.5], None, r"whole numbers, got 0\.5 for image 1"),
-    ([0, 10**9], None, r"highest is 1000000000 and there are only 2 images.*label_column"),
+    ([0.0, 0.5], None, r"whole numbers, got 0\.5 for sample 1"),
+    ([0, 10**9], None, r"highest is 1000000000 and there are only 2 samples.*label_column"),
     (np.array([0, 2**64 - 1], dtype=np.uint64), None, r"highest is"),
     ([0.0, 1e300], None, r"highest is"),
     ([[1, 0], [0, 1]], None, r"shape \(2, 2\).*argmax"),
-    ([["a", "b"], ["c", "d"]], None, r"one class name per image.*\(2, 2\)"),
+    ([["a", "b"], ["c", "d"]], None, r"one class name per sample.*\(2, 2\)"),
     (3, None, r"shape \(\)"),
     ([0, 0, 0], None, r"at least 2 classes, got 1: 0"),
     (["a", "a"], None, r"at least 2 classes, got 1: a"),
@@ -115,7 +115,7 @@ def test_every_fault_of_the_test_part_names_the_test_file() -> None:
         encode([0, 1], test=[-1, -1])
     with pytest.raises(DataError, match=r"test\.file.*'emu'"):
         encode(["cat", "dog"], test=["dog", "emu"])
-    with pytest.raises(DataError, match=r"test\.file.*one class name per image"):
+    with pytest.raises(DataError, match=r"test\.file.*one class name per sample"):
         encode(["cat", "dog"], test=[0, 1])
     with pytest.raises(DataError, match=r"test\.file.*numbers or names"):
         encode([0, 1], test=["cat", "dog"])
@@ -148,5 +148,5 @@ def test_any_array_is_encoded_or_refused(labels: Any) -> None:
 
 
 def test_counts_of_images_and_labels_must_agree() -> None:
-    with pytest.raises(DataError, match=r"'x'.*3 images and 2 labels"):
+    with pytest.raises(DataError, match=r"'x'.*3 samples and 2 labels"):
         RawPart("train", "x", np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1]))

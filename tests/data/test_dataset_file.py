@@ -31,5 +31,5 @@ def test_every_field_comes_back(tmp_path: Path, input_kind: str) -> None:
         assert getattr(again, name) == getattr(dataset, name)
     for name in ("train", "validation", "test"):
         kept, given = getattr(again.splits, name), getattr(dataset.splits, name)
-        np.testing.assert_array_equal(kept.images, given.images)
+        np.testing.assert_array_equal(kept.samples, given.samples)
         np.testing.assert_array_equal(kept.labels, given.labels)

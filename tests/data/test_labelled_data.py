@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offramp import jsonio
-from offramp.data.labelled_data import Dataset, Preprocessing, Split, load_dataset
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.labelled_data import Dataset, Preprocessing, Split
 from offramp.errors import ConfigError, DataError
 from offramp.progress import SilentReporter
 from tests.data.samples import CIFAR10, encoded, random_images, write_class_folders
@@ -33,14 +34,14 @@ def numbered(count: int, num_classes: int) -> dict[str, Any]:
 
 
 def numbers_of(split: Split) -> list[int]:
-    return (split.images[:, 0, 0, 0] + 256 * split.images[:, 0, 0, 1].astype(int)).tolist()
+    return (split.samples[:, 0, 0, 0] + 256 * split.samples[:, 0, 0, 1].astype(int)).tolist()
 
 
 def test_digits() -> None:
     dataset = load_dataset("digits", seed=0)
     assert (dataset.name, dataset.num_classes, dataset.input_shape) == ("digits", 10, (1, 8, 8))
     assert [len(split) for split in parts(dataset)] == [1079, 359, 359]
-    assert all(split.images.dtype == np.uint8 and split.labels.dtype == np.int64 for split in parts(dataset))
+    assert all(split.samples.dtype == np.uint8 and split.labels.dtype == np.int64 for split in parts(dataset))
     # 0.6 of 178 images of each class, give or take rounding.
     assert {int(count) for count in np.bincount(dataset.splits.train.labels)} <= set(range(104, 112))
 
@@ -78,7 +79,7 @@ def test_a_validation_part_that_is_there_is_kept_and_test_comes_from_training(tm
 
 def test_the_same_seed_gives_the_same_splits_and_the_fingerprint_is_that_of_the_data() -> None:
     first, again, other = (load_dataset("digits", seed=seed) for seed in (1, 1, 2))
-    assert (first.splits.test.images == again.splits.test.images).all()
+    assert (first.splits.test.samples == again.splits.test.samples).all()
     assert not (first.splits.test.labels == other.splits.test.labels).all()
     assert first.fingerprint == again.fingerprint == other.fingerprint
     assert len(first.fingerprint) == 16
@@ -86,8 +87,9 @@ def test_the_same_seed_gives_the_same_splits_and_the_fingerprint_is_that_of_the_
 
 def test_the_same_splits_come_out_of_a_fresh_process(tmp_path: Path) -> None:
     code = (
-        "from offramp.data.labelled_data import load_dataset; import hashlib, sys; d = load_dataset('digits', seed=3); "
-        "print(d.fingerprint, hashlib.sha256(d.splits.test.images.tobytes()).hexdigest(), 'torch' in sys.modules)"
+        "from offramp.data.dataset_loading import load_dataset; import hashlib, sys; "
+        "d = load_dataset('digits', seed=3); "
+        "print(d.fingerprint, hashlib.sha256(d.splits.test.samples.tobytes()).hexdigest(), 'torch' in sys.modules)"
     )
     environment = os.environ | {"PYTHONHASHSEED": "77"}
     runs = [
@@ -197,18 +199,18 @@ def test_impossible_settings(settings_: dict[str, Any], message: str) -> None:
 
 def test_a_class_too_small_to_split(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "pets", {"cat": 9, "dog": 2})
-    with pytest.raises(DataError, match=r"pets' must have at least 3 images.*class 'dog' has 2"):
+    with pytest.raises(DataError, match=r"pets' must have at least 3 samples.*class 'dog' has 2"):
         load_dataset(str(tmp_path / "pets"), seed=0, cache_dir=tmp_path / "cache")
 
 
 def test_values_check_themselves() -> None:
     images, labels = np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2, np.int64)
     assert len(Split(images, labels)) == 2
-    for broken in (images.astype(np.float32), images[0]):
-        with pytest.raises(ValueError, match="`images` must be uint8 of 4 axes"):
+    for broken in (images.astype(np.float64), images[0]):
+        with pytest.raises(ValueError, match="`samples` must be uint8 or float32 of 4 axes"):
             Split(broken, labels)
     for wrong in (labels[:1], labels.astype(np.int32), labels[:, None]):
-        with pytest.raises(ValueError, match=r"`labels` must be int64, one per image \(2\)"):
+        with pytest.raises(ValueError, match=r"`labels` must be int64, one per sample \(2\)"):
             Split(images, wrong)
     for mean, std in (((), ()), ((0.5,), (0.1, 0.1)), ((0.5,), (0.0,)), ((float("nan"),), (1.0,))):
         with pytest.raises(ValueError, match="`mean` and `std` must"):
@@ -253,7 +255,7 @@ def test_parquet_with_its_own_class_names_end_to_end(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"set\.parquet' has none of class 2 \('z'\)"):
         load_dataset(str(file), seed=0, cache_dir=tmp_path / "cache")
     pq.write_table(pa.table([images, [0, 1, 9] * 10, list(range(30))], schema=schema), file)
-    with pytest.raises(DataError, match=r"set\.parquet' must lie in 0\.\.2 .*got 9 for image 2"):
+    with pytest.raises(DataError, match=r"set\.parquet' must lie in 0\.\.2 .*got 9 for sample 2"):
         load_dataset(str(file), seed=0, cache_dir=tmp_path / "cache")
 
 

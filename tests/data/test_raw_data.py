@@ -22,14 +22,14 @@ def test_every_reader_is_found_and_describes_itself() -> None:
 def test_a_name_is_a_built_in_data_set_and_a_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_class_folders(tmp_path / "digits", {"a": 1, "b": 1})
-    assert len(read_raw("digits", options(tmp_path)).train.images) == 1797
-    assert len(read_raw("./digits", options(tmp_path)).train.images) == 2
+    assert len(read_raw("digits", options(tmp_path)).train.samples) == 1797
+    assert len(read_raw("./digits", options(tmp_path)).train.samples) == 2
 
 
 def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     npz(tmp_path / "data.npz")
-    assert len(read_raw("~/data.npz", options(tmp_path)).train.images) == 3
+    assert len(read_raw("~/data.npz", options(tmp_path)).train.samples) == 3
 
 
 @pytest.mark.parametrize("source", ["digts", "", "  ", "/no/such/folder", "a\0b", "~nobody_of_that_name/x", "x" * 5000])
@@ -69,7 +69,7 @@ def test_what_the_system_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pyte
     def refuse(path: Path, **_: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("offramp.data.image_decoding.read_file", refuse)
+    monkeypatch.setattr("offramp.data.images.image_decoding.read_file", refuse)
     with pytest.raises(DataError, match=r"Image '.*/pets/a/000\.png' cannot be read: Permission denied"):
         read_raw(str(root), options(tmp_path / "cache"))
 
@@ -82,7 +82,7 @@ def test_a_loop_of_links(tmp_path: Path) -> None:
 
 
 def test_parts_must_hold_images_and_one_must_be_trained_on() -> None:
-    with pytest.raises(DataError, match="'f' must hold images, but it has none"):
+    with pytest.raises(DataError, match="'f' must hold samples, but it has none"):
         RawPart("train", "f", np.zeros((0, 1, 2, 2), np.uint8), np.zeros(0))
     part = RawPart("test", "f", np.zeros((1, 1, 2, 2), np.uint8), np.zeros(1))
     with pytest.raises(DataError, match=r"'x' must have a part to train on, found only: test \('f'\)"):

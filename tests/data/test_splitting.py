@@ -65,7 +65,7 @@ def test_samples_of_sorted_data_are_mixed() -> None:
 
 
 def test_a_class_with_too_few_samples_is_named() -> None:
-    with pytest.raises(DataError, match=r"at least 3 images.*class '1' has 2\b"):
+    with pytest.raises(DataError, match=r"at least 3 samples.*class '1' has 2\b"):
         split([0] * 9 + [1] * 2, 0.2, 0.2)
     # Two parts need two samples only.
     assert len(split([0] * 9 + [1] * 2, 0.2, 0.0).test) == 0

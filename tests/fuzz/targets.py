@@ -12,7 +12,7 @@ import numpy as np
 from offramp.settings.config import Config
 from offramp.settings.config_file import load_config
 from offramp.settings.cost_config import CostConfig
-from tests.data import image_samples
+from tests.data.images import image_samples
 from tests.data.sounds import tone, write_sound
 from tests.deploy.resealed import replace_file
 from tests.fuzz import seeds
@@ -69,7 +69,7 @@ def _onnx(mapping: str) -> Read:
 
 def _dataset(name: str) -> Read:
     def read(folder: Path) -> None:
-        from offramp.data.labelled_data import load_dataset
+        from offramp.data.dataset_loading import load_dataset
 
         load_dataset(str(folder / name), seed=0, cache_dir=folder / "cache")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import offramp
-from offramp.data.labelled_data import load_dataset
+from offramp.data.dataset_loading import load_dataset
 from offramp.errors import ConfigError, ConstraintError, InputError, Interrupted, RunError
 from offramp.objectives.evaluation import Status
 from offramp.progress import SilentReporter
@@ -53,7 +53,7 @@ def test_a_bundle_repeats_the_test_accuracy(finished_run: Path) -> None:
     summary = load_summary(finished_run / "summary.json")
     test = load_dataset("digits", seed=0).splits.test
     for network in summary.chosen:
-        predictions = offramp.EarlyExitSession(finished_run / network.bundle).predict(test.images)
+        predictions = offramp.EarlyExitSession(finished_run / network.bundle).predict(test.samples)
         accuracy = np.mean([p.label == label for p, label in zip(predictions, test.labels, strict=True)])
         assert network.test is not None
         assert accuracy == pytest.approx(network.test.top1, abs=1.5 / len(test))

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from offramp.data.augmentation import ImageAugmentation
 from offramp.data.labelled_data import Preprocessing, Split
-from offramp.data.mini_batches import Augmentation
 from offramp.deadline import Deadline
 from offramp.errors import InputError, Interrupted, RunError
 from offramp.train.checkpoint import LoopState, load_checkpoint, save_checkpoint
@@ -56,7 +56,7 @@ def bright_or_dark(count: int = 64) -> Split:
 def make_loop(
     module: nn.Module, epochs: int | None, checkpoint: Path | None = None, deadline: Deadline | None = None
 ) -> TrainingLoop:
-    data = TrainingData(bright_or_dark(), PREPROCESSING, 16, Augmentation(1, False))
+    data = TrainingData(bright_or_dark(), PREPROCESSING, 16, ImageAugmentation(1, False))
     schedule = Schedule(0.05, epochs, deadline)
     return TrainingLoop(module, data, schedule, COMPUTE, momentum=0.9, weight_decay=1e-3, seed=5, checkpoint=checkpoint)
 

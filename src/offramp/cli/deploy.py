@@ -61,11 +61,12 @@ def bench(
     if data is None:
         result = run_bench(bundle, settings=settings, allow_large=allow_large)
     else:
+        from offramp.data.sample_kinds import user_layout
         from offramp.deploy.bundle.bundle_files import open_files
         from offramp.deploy.bundle.manifest import load_manifest
 
         dataset = _dataset_for(load_manifest(open_files(bundle)), data, seed)
-        images = getattr(dataset.splits, split).images
+        images = user_layout(dataset.input_kind, getattr(dataset.splits, split).samples)
         source = f"{dataset.name}, {split} split"
         result = run_bench(bundle, images=images, source=source, settings=settings, allow_large=allow_large)
     if as_json:
@@ -76,7 +77,8 @@ def bench(
 
 def _dataset_for(manifest: "Manifest", data: str, seed: int | None) -> "Dataset":
     """Load labelled data as the network of a bundle reads them; without a seed, that of the bundle splits them."""
-    from offramp.data.labelled_data import load_dataset
+    from offramp.data.dataset_loading import load_dataset
+    from offramp.data.sample_kinds import sample_shape
 
     _, height, width = manifest.input_shape
     dataset = load_dataset(
@@ -84,7 +86,13 @@ def _dataset_for(manifest: "Manifest", data: str, seed: int | None) -> "Dataset"
         seed=manifest.seed if seed is None else seed,
         image_size=height if height == width and manifest.preprocessing.input_kind == "pixels" else None,
         long_sounds=manifest.preprocessing.long_sounds,
+        kind=None if manifest.preprocessing.input_kind == "mfcc" else manifest.preprocessing.input_kind,
     )
+    if dataset.sample_shape != sample_shape(manifest.preprocessing.input_kind, manifest.input_shape):
+        raise InputError(
+            f"The samples of {dataset.name!r} must have the shape that the bundle reads, "
+            f"{sample_shape(manifest.preprocessing.input_kind, manifest.input_shape)}, got {dataset.sample_shape}."
+        )
     _check_classes(dataset.class_names, manifest.class_names, dataset.name)
     return dataset
 
@@ -158,7 +166,8 @@ def export_c(
         from offramp.deploy.bundle.bundle_files import open_files
         from offramp.deploy.bundle.manifest import load_manifest
 
-        pixels = _dataset_for(load_manifest(open_files(bundle)), data, None).splits.test.images[:_MOST_COMPARED]
+        samples = _dataset_for(load_manifest(open_files(bundle)), data, None).splits.test.samples[:_MOST_COMPARED]
+        pixels = samples.astype("uint8", copy=False)
         source = f"samples of {data}"
     ram_bytes = None if ram is None else _num_bytes(ram)
     done = write(bundle, folder, prefix=prefix, ram_bytes=ram_bytes, pixels=pixels, allow_large=allow_large)

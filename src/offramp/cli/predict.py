@@ -80,7 +80,7 @@ def predict(
         return
     if table is not None:
         check_output_name(table, ".csv")
-    from offramp.data.image_files import IMAGE_SUFFIXES
+    from offramp.data.images.image_files import IMAGE_SUFFIXES
     from offramp.deploy.bundle.manifest import load_manifest
     from offramp.deploy.runtime.session import EarlyExitSession
     from offramp.exits.rule_text import parse_rule

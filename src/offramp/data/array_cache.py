@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -14,6 +15,8 @@ from offramp.files.safe_files import open_to_read, replacing
 
 _FORMAT = "1"
 _BLOCK_BYTES = 1 << 20
+
+_Number = TypeVar("_Number", np.uint8, np.float32)
 
 
 def default_cache_dir() -> Path:
@@ -27,7 +30,7 @@ def default_cache_dir() -> Path:
 
 
 class ArrayCache:
-    """Stores uint8 arrays by key; a damaged or unwritable cache costs time, but changes no result."""
+    """Stores arrays of uint8 or float32 by key; a damaged or unwritable cache costs time, but changes no result."""
 
     def __init__(self, folder: Path) -> None:
         """Use a folder.
@@ -38,7 +41,7 @@ class ArrayCache:
         self._folder = folder / "decoded"
 
     def get(self, key: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Read an array, or make and store it.
+        """Read an array of bytes, or make and store it.
 
         Args:
             key: Key of the array, which is part of a file name.
@@ -47,8 +50,23 @@ class ArrayCache:
         Returns:
             The array.
         """
+        return self._get(key, make, np.uint8)
+
+    def get_floats(self, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Read an array of floats, or make and store it.
+
+        Args:
+            key: Key of the array, which is part of a file name.
+            make: Makes an array of four axes if none is stored.
+
+        Returns:
+            The array.
+        """
+        return self._get(key, make, np.float32)
+
+    def _get(self, key: str, make: Callable[[], NDArray[_Number]], dtype: type[_Number]) -> NDArray[_Number]:
         path = self._folder / f"{key}.npy"
-        stored = _read(path)
+        stored = _read(path, dtype)
         if stored is not None:
             return stored
         array = make()
@@ -100,16 +118,16 @@ def _digest_of(settings: tuple[object, ...]) -> "hashlib._Hash":
     return hashlib.sha256(repr((_FORMAT, PIL.__version__, *map(str, settings))).encode())
 
 
-def _read(path: Path) -> NDArray[np.uint8] | None:
+def _read(path: Path, dtype: type[_Number]) -> NDArray[_Number] | None:
     try:
         with open_to_read(path, follow_links=False) as stream:
             array = np.load(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return array if isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.ndim == 4 else None
+    return array if isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 4 else None
 
 
-def _write(path: Path, array: NDArray[np.uint8]) -> None:
+def _write(path: Path, array: NDArray[np.generic]) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as stream:

@@ -77,7 +77,7 @@ def _text(part: RawPart) -> list[str]:
     labels = part.labels
     if not _is_text(labels) or labels.ndim != 1:
         raise DataError(
-            f"Labels of {part.source!r} must be one class name per image, as in the training part, "
+            f"Labels of {part.source!r} must be one class name per sample, as in the training part, "
             f"got an array of shape {labels.shape} and type {labels.dtype}."
         )
     return [_composed(name) for name in _raw_text(labels)]
@@ -155,7 +155,7 @@ def _numbers_of_names(part: RawPart, names: tuple[str, ...]) -> NDArray[np.int64
         ]
         raise DataError(
             f"Every class of {part.source!r} must also be in the training part, but these are not: "
-            f"{_listed(described)}. Add training images of them, or take them out."
+            f"{_listed(described)}. Add training samples of them, or take them out."
         )
     return np.array([number_of[name] for name in given], dtype=np.int64)
 
@@ -164,7 +164,7 @@ def _whole_numbers(part: RawPart) -> NDArray[np.int64]:
     labels = part.labels.squeeze(axis=1) if part.labels.ndim == 2 and part.labels.shape[1] == 1 else part.labels
     if labels.ndim != 1:
         raise DataError(
-            f"Labels of {part.source!r} must be one class number or name per image, got an array of shape "
+            f"Labels of {part.source!r} must be one class number or name per sample, got an array of shape "
             f"{labels.shape}. Where they are one-hot, store their argmax instead."
         )
     if labels.dtype.kind == "f":
@@ -172,12 +172,13 @@ def _whole_numbers(part: RawPart) -> NDArray[np.int64]:
         if broken.size:
             raise DataError(
                 f"Labels of {part.source!r} must be class numbers, but {broken.size} are not a number (NaN) or "
-                f"infinite, the first for image {broken[0]}. Remove these images or label them."
+                f"infinite, the first for sample {broken[0]}. Remove these samples or label them."
             )
         fractions = np.flatnonzero(labels != np.floor(labels))
         if fractions.size:
             raise DataError(
-                f"Labels of {part.source!r} must be whole numbers, got {labels[fractions[0]]} for image {fractions[0]}."
+                f"Labels of {part.source!r} must be whole numbers, got {labels[fractions[0]]} for sample "
+                f"{fractions[0]}."
             )
         labels = np.clip(labels.astype(np.float64), -(2.0**53), 2.0**53)
     elif labels.dtype.kind not in "iub":
@@ -193,7 +194,7 @@ def _numbered_names(train: RawPart, numbers: Sequence[NDArray[np.int64]]) -> tup
         # Otherwise a single wild label would ask for as many names.
         raise DataError(
             f"Labels of {train.source!r} must be class numbers counted from 0 without gaps, but the highest is "
-            f"{highest} and there are only {len(train.labels)} images. Is this the label column? "
+            f"{highest} and there are only {len(train.labels)} samples. Is this the label column? "
             "If not, name it with `label_column`."
         )
     return tuple(str(number) for number in range(max(highest, 0) + 1))
@@ -210,7 +211,7 @@ def _check_range(part: RawPart, values: NDArray[np.int64], names: tuple[str, ...
         )
     raise DataError(
         f"Labels of {part.source!r} must lie in 0..{len(names) - 1} ({len(names)} classes), got {values[outside[0]]} "
-        f"for image {outside[0]} ({outside.size} such labels in all). Correct the labels or remove these images."
+        f"for sample {outside[0]} ({outside.size} such labels in all). Correct the labels or remove these samples."
     )
 
 
@@ -219,8 +220,8 @@ def _check_all_present(part: RawPart, values: NDArray[np.int64], names: tuple[st
     if absent.size:
         described = [f"{number} ({names[number]!r})" for number in absent.tolist()]
         raise DataError(
-            f"Every class must have training images, but {part.source!r} has none of class {_listed(described)}. "
-            "Add images of it, or number the classes from 0 without gaps."
+            f"Every class must have training samples, but {part.source!r} has none of class {_listed(described)}. "
+            "Add samples of it, or number the classes from 0 without gaps."
         )
 
 

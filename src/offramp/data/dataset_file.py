@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
-from offramp.data.sound.sound_features import InputKind
+from offramp.data.sample_kinds import InputKind
 from offramp.jsonio import from_data, to_data
 
 _SPLITS = ("train", "validation", "test")
@@ -27,6 +27,7 @@ class _Header:
     label_fingerprint: str
     preprocessing: Preprocessing
     input_kind: InputKind
+    padded: bool
     notes: tuple[str, ...]
 
 
@@ -44,12 +45,13 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
         dataset.label_fingerprint,
         dataset.preprocessing,
         dataset.input_kind,
+        dataset.padded,
         dataset.notes,
     )
     arrays: dict[str, NDArray[Any]] = {}
     for name in _SPLITS:
         split: Split = getattr(dataset.splits, name)
-        arrays[f"{name}.images"] = np.ascontiguousarray(split.images)
+        arrays[f"{name}.samples"] = np.ascontiguousarray(split.samples)
         arrays[f"{name}.labels"] = np.ascontiguousarray(split.labels)
     save_file(arrays, path, metadata={"dataset": json.dumps(to_data(header))})
 
@@ -69,10 +71,11 @@ def read_dataset(path: Path) -> Dataset:
     return Dataset(
         name=header.name,
         class_names=header.class_names,
-        splits=Splits(*(Split(arrays[f"{name}.images"], arrays[f"{name}.labels"]) for name in _SPLITS)),
+        splits=Splits(*(Split(arrays[f"{name}.samples"], arrays[f"{name}.labels"]) for name in _SPLITS)),
         preprocessing=header.preprocessing,
         fingerprint=header.fingerprint,
         label_fingerprint=header.label_fingerprint,
         input_kind=header.input_kind,
+        padded=header.padded,
         notes=header.notes,
     )

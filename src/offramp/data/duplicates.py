@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.data.sample_kinds import Samples
+
 DuplicatePolicy = Literal["remove", "keep"]
 """What is done with samples of the training split that are also in another one."""
 
@@ -35,11 +37,11 @@ class SampleSet:
     """Samples with their labels.
 
     Attributes:
-        samples: Bytes, (samples, channels, height, width).
+        samples: Bytes or floats, (samples, channels, height, width).
         labels: Class numbers, (samples,).
     """
 
-    samples: NDArray[np.uint8]
+    samples: Samples
     labels: NDArray[np.int64]
 
 
@@ -67,5 +69,5 @@ def find_overlap(own: SampleSet, others: Sequence[SampleSet]) -> Overlap:
     return Overlap(rows, relabelled)
 
 
-def _digest(sample: NDArray[np.uint8]) -> bytes:
+def _digest(sample: Samples) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(sample).data, digest_size=16).digest()

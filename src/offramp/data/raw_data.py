@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache
-from offramp.data.sound.sound_features import InputKind
+from offramp.data.sample_kinds import InputKind, Samples
 from offramp.data.sound.windows import LongSounds
 from offramp.errors import DataError
 from offramp.progress import Reporter
@@ -41,6 +40,7 @@ class ReadOptions:
         cache: Stores decoded pixels.
         reporter: Shows progress.
         long_sounds: Which part is taken of a sound that is longer than a window.
+        kind: What the numbers of arrays are; None: decided from their type and number of axes.
     """
 
     image_column: str | None
@@ -49,6 +49,7 @@ class ReadOptions:
     cache: ArrayCache
     reporter: Reporter
     long_sounds: LongSounds = "loudest"
+    kind: InputKind | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +59,22 @@ class RawPart:
     Attributes:
         role: Purpose of the part.
         source: File or folder, for messages.
-        images: Bytes, (samples, channels, height, width), with 1 or 3 channels; or features of sounds.
-        labels: Numbers or class names as in the file, one per image.
+        samples: (samples, channels, height, width): bytes of images with 1 or 3 channels, bytes of features, or floats.
+            Only floats of series may be NaN: at the end of a series that is shorter than others.
+        labels: Numbers or class names as in the file, one per sample.
     """
 
     role: Role
     source: str
-    images: NDArray[np.uint8]
+    samples: Samples
     labels: NDArray[Any]
 
     def __post_init__(self) -> None:
-        if len(self.images) == 0:
-            raise DataError(f"{self.source!r} must hold images, but it has none.")
-        if self.labels.ndim >= 1 and len(self.labels) != len(self.images):
+        if len(self.samples) == 0:
+            raise DataError(f"{self.source!r} must hold samples, but it has none.")
+        if self.labels.ndim >= 1 and len(self.labels) != len(self.samples):
             raise DataError(
-                f"{self.source!r} must have one label per image, got {len(self.images)} images "
+                f"{self.source!r} must have one label per sample, got {len(self.samples)} samples "
                 f"and {len(self.labels)} labels."
             )
 
@@ -85,7 +87,7 @@ class RawDataset:
         name: Name in reports and bundles.
         parts: A part to train on, and parts for validation and test if the data has them.
         class_names: Names of the classes in the order of their numbers; None if the data does not state them.
-        input_kind: Meaning of the bytes of ``images``.
+        input_kind: What the numbers of a sample are.
         notes: Sentences on what the reader decided or ignored, for the user.
     """
 

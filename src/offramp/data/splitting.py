@@ -86,6 +86,6 @@ def _check_counts(counts: NDArray[np.intp], class_names: tuple[str, ...], num_pa
     if short:
         more = f" and {len(short) - _MAX_NAMED} more" if len(short) > _MAX_NAMED else ""
         raise DataError(
-            f"Every class of {where!r} must have at least {num_parts} images, one for each part it is split into, "
-            f"but class {', '.join(short[:_MAX_NAMED])}{more}. Add images of it, or leave the class out."
+            f"Every class of {where!r} must have at least {num_parts} samples, one for each part it is split into, "
+            f"but class {', '.join(short[:_MAX_NAMED])}{more}. Add samples of it, or leave the class out."
         )

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from offramp.cost.report import CostModel
+from offramp.data.augmentation import Augmentation
 from offramp.data.labelled_data import Dataset
-from offramp.data.mini_batches import Augmentation
 from offramp.exits.quality.quality_measures import QualityMeasures
 from offramp.hardware.accelerator import Accelerator
 from offramp.nn.backbone import BackboneFamily

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from offramp.cost.mapping.channel_split.analog_shares import analog_split
 from offramp.cost.pricing import build_cost_model
-from offramp.data.labelled_data import Dataset, load_dataset
-from offramp.data.mini_batches import default_augmentation
+from offramp.data.augmentation import default_augmentation
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.labelled_data import Dataset
 from offramp.errors import ConfigError
 from offramp.exits.quality.quality_measures import RECALL, QualityMeasures
 from offramp.hardware.accelerator import Accelerator
@@ -41,6 +42,7 @@ from offramp.train.compute import build_compute, set_threads
 # Training sees about this many images, so that small data sets get more epochs than large ones.
 _IMAGES_TO_TRAIN_ON = 1_200_000
 _MIN_EPOCHS, _MAX_EPOCHS = 10, 40
+_SMALLEST_SIDE, _FEWEST_STEPS = 4, 4
 
 
 def build_family(config: Config, dataset: Dataset, model: AdoptedModel | None) -> BackboneFamily:
@@ -130,6 +132,7 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
         image_size=data.image_size,
         duplicates=data.duplicates,
         long_sounds=data.long_sounds,
+        kind=data.kind,
         reporter=reporter,
     )
 
@@ -198,8 +201,7 @@ def build_context(
         InputError: A setting or a model does not fit the data.
     """
     _, height, width = dataset.input_shape
-    if min(height, width) < 4:
-        raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
+    _check_size(dataset)
     set_threads(config.train.threads, max(height, width))
     family = build_family(config, dataset, model)
     space = build_space(config, dataset, family)
@@ -254,6 +256,22 @@ def build_context(
             measures=measures,
         ),
     )
+
+
+def _check_size(dataset: Dataset) -> None:
+    _, height, width = dataset.input_shape
+    if dataset.input_kind == "series" and width < _FEWEST_STEPS:
+        raise ConfigError(
+            f"Series must have at least {_FEWEST_STEPS} steps of time, got {width}. If these are single features, set "
+            "data.kind=vectors."
+        )
+    if dataset.input_kind not in ("series", "vectors") and min(height, width) < _SMALLEST_SIDE:
+        if dataset.input_kind == "feature_maps":
+            raise ConfigError(
+                f"Feature maps must be at least {_SMALLEST_SIDE}x{_SMALLEST_SIDE}, got {height}x{width}. If they are "
+                "series, give them as (samples, channels, time)."
+            )
+        raise ConfigError(f"Images must be at least 4x4 pixels, got {height}x{width}. Set data.image_size.")
 
 
 def search_constraints(search: SearchConfig) -> tuple[Constraint, ...]:

@@ -79,7 +79,7 @@ def calibration_images(data: EvaluationData, compute: Compute) -> list[Tensor]:
         Batches (samples, channels, height, width) on the device.
     """
     images = batches(data.calibration, data.preprocessing, batch_size=_CALIBRATION_BATCH, shuffle=False)
-    return [compute.place_images(batch.images) for batch in images]
+    return [compute.place_images(batch.inputs) for batch in images]
 
 
 def assign_analog_(network: EarlyExitNetwork, accelerator: Accelerator, images: Sequence[Tensor], seed: int) -> None:

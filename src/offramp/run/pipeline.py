@@ -310,7 +310,7 @@ class Pipeline:
                 self._note_targets(record.rule, bundle)
                 return
         split = dataset.splits.validation.subset(NUM_CHECKS, self.config.seed)
-        checks = to_tensor(split.images, dataset.preprocessing).numpy()
+        checks = to_tensor(split.samples, dataset.preprocessing).numpy()
         with self.reporter.task(f"Exporting {record.rule}") as task:
             task.update(0.1, "ONNX")
             result.network.to("cpu").eval()
@@ -331,6 +331,7 @@ class Pipeline:
                     seed=self.config.seed,
                     input_kind=dataset.input_kind,
                     long_sounds=self.config.data.long_sounds,
+                    padded=dataset.padded,
                     overwrite=True,
                 )
             others = self._targets_beside(bundle)

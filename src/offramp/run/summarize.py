@@ -1,22 +1,18 @@
 """From the objects of a run to the summary that the report is made of."""
 
-import base64
-import io
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from offramp.data.labelled_data import Split
 from offramp.hardware.accelerator import CoreKind
 from offramp.objectives.evaluation import Evaluation
 from offramp.objectives.fronts import Fronts
 from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
 from offramp.records.run_summary import DataSummary, RunSummary, StaticReference
+from offramp.report.sample_pictures import sample_png
 from offramp.run.checks.alerts import run_alerts
 from offramp.run.context import Context
 from offramp.run.finishing.finished_groups import FinishedGroups
@@ -112,7 +108,7 @@ def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, .
     test = context.dataset.splits.test
     order = np.argsort(np.argsort(test.labels, kind="stable") % max(len(test.labels) // _NUM_SAMPLES, 1), kind="stable")
     shown = order[:_NUM_SAMPLES]
-    few = Split(test.images[shown], test.labels[shown])
+    few = test.take(shown)
     logits = collect_logits(item.network, few, context.dataset.preprocessing, context.compute)
     policy = item.record.policy
     exits = policy.decide(logits)
@@ -122,7 +118,7 @@ def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, .
         own = logits[exit_index][row : row + 1]
         decisions.append(
             SampleDecision(
-                png_base64=_png(few.images[row]),
+                png_base64=sample_png(few.samples[row], context.dataset.input_kind),
                 true_label=names[few.labels[row]],
                 predicted_label=names[int(own.argmax())],
                 exit_index=int(exit_index),
@@ -131,14 +127,6 @@ def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, .
             )
         )
     return tuple(decisions)
-
-
-def _png(image: NDArray[np.uint8]) -> str:
-    """PNG of a (channels, height, width) image as base64; other than one or three channels: the first alone."""
-    pixels = image.transpose(1, 2, 0) if image.shape[0] == 3 else image[0]
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _environment(context: Context) -> tuple[EnvironmentItem, ...]:

@@ -15,6 +15,10 @@ class DataConfig(Section):
         default=0.2, description="Share of the samples for validation, where the data name none."
     )
     test_share: Share = Field(default=0.2, description="Share of the samples for the test, where the data name none.")
+    kind: Literal["pixels", "feature_maps", "series", "vectors"] | None = Field(
+        default=None,
+        description="What the numbers of arrays are (default: decided from their type and number of axes, and said).",
+    )
     image_column: str | None = Field(
         default=None, description="Parquet column that holds the images (default: the only one that can be)."
     )
@@ -34,7 +38,7 @@ class DataConfig(Section):
     )
     augment: bool = Field(
         default=True,
-        description="Whether training images are cropped and mirrored at random, where that suits the data.",
+        description="Whether training samples are changed at random: images cropped, series moved, noise added.",
     )
 
     @model_validator(mode="after")

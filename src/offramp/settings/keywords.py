@@ -30,13 +30,14 @@ class KeywordSettings(TypedDict, total=False):
         data__source: `digits`, or a file or folder with labelled images or sounds.
         data__validation_share: Share of the samples for validation, where the data name none.
         data__test_share: Share of the samples for the test, where the data name none.
+        data__kind: What the numbers of arrays are (default: decided from their type and number of axes, and said).
         data__image_column: Parquet column that holds the images (default: the only one that can be).
         data__label_column: Parquet column that holds the labels (default: the only one that can be).
         data__image_size: Height and width in pixels that images are resized to (default: as they are).
         data__duplicates: What happens to training samples that are also in validation or test, equal to the bit.
         data__long_sounds: Part of a sound longer than a second: the loudest second, the first, or one every half
             second.
-        data__augment: Whether training images are cropped and mirrored at random, where that suits the data.
+        data__augment: Whether training samples are changed at random: images cropped, series moved, noise added.
         space__backbone: Backbone family (see `offramp list backbones`), timm:NAME for a timm model, or an ONNX file.
         space__weights: Weights of a timm backbone: a safetensors file (default: random weights).
         space__freeze: Whether only the branches are trained, not a timm or ONNX backbone.
@@ -148,6 +149,7 @@ class KeywordSettings(TypedDict, total=False):
     data__source: str
     data__validation_share: float
     data__test_share: float
+    data__kind: Literal["pixels", "feature_maps", "series", "vectors"] | None
     data__image_column: str | None
     data__label_column: str | None
     data__image_size: int | None

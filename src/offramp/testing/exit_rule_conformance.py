@@ -104,7 +104,7 @@ def _check_deployed(rule: ExitRule) -> None:
         path = export_pass_through(Path(folder) / "bundle", rule, inputs, _NUM_CLASSES)
         session = EarlyExitSession(path)
         _require(type(session.rule) is type(rule), f"a session must find {rule} in the manifest")
-        predicted = np.asarray([item.exit for item in session.predict(inputs)])
+        predicted = np.asarray([item.exit for item in session.predict(inputs, normalised=True)])
         _agree(predicted, wanted, certain, f"{rule} in a session")
         model = start_content((path / EARLY_EXIT_FILE).read_bytes(), EARLY_EXIT_FILE, 1, branches=True)
         taken = [int(model.run([EXIT], {IMAGES: inputs[row : row + 1]})[0][0]) for row in range(len(inputs))]

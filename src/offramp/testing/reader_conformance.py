@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from offramp.data.array_cache import ArrayCache
-from offramp.data.labelled_data import load_dataset
+from offramp.data.dataset_loading import load_dataset
 from offramp.data.raw_data import READERS, RawDataset, ReadOptions, read_raw
 from offramp.errors import DataError
 from offramp.progress import SilentReporter
@@ -54,13 +54,13 @@ def check_parts(name: str, sample: Path, scratch: Path) -> None:
     raw, again = _read(sample, scratch / "cache"), _read(sample, scratch / "other cache")
     for part, same in zip(raw.parts, again.parts, strict=True):
         what = f"the {part.role} part of reader {name!r}"
-        _require(part.images.dtype == np.uint8 and part.images.ndim == 4, f"{what} must have bytes with four axes")
-        _require(len(part.labels) == len(part.images), f"{what} must have one label per image")
+        _require(part.samples.dtype == np.uint8 and part.samples.ndim == 4, f"{what} must have bytes with four axes")
+        _require(len(part.labels) == len(part.samples), f"{what} must have one label per image")
         _require(bool(part.source), f"{what} must name its source, for error messages")
         if raw.class_names is not None and part.labels.dtype.kind in "iu":
             in_range = part.labels.min() >= 0 and part.labels.max() < len(raw.class_names)
             _require(bool(in_range), f"labels of {what} must be below the number of classes ({len(raw.class_names)})")
-        equal = np.array_equal(part.images, same.images) and np.array_equal(part.labels, same.labels)
+        equal = np.array_equal(part.samples, same.samples) and np.array_equal(part.labels, same.labels)
         _require(equal, f"{what} must be the same whenever it is read")
     dataset = load_dataset(str(sample), seed=0, cache_dir=scratch / "cache")
     for split in (dataset.splits.train, dataset.splits.validation, dataset.splits.test):

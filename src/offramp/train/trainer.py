@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from offramp.data.augmentation import Augmentation
 from offramp.data.labelled_data import Preprocessing, Split
-from offramp.data.mini_batches import Augmentation, batches
+from offramp.data.mini_batches import batches
 from offramp.deadline import Deadline
 from offramp.errors import InputError, Interrupted
 from offramp.progress import Task

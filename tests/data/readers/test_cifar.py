@@ -67,13 +67,13 @@ def check_cifar10(dataset: RawDataset) -> None:
     files = cifar10_files()
     assert dataset.name == "cifar10"
     assert dataset.class_names == tuple(NAMES10)
-    assert [len(part.images) for part in dataset.parts] == [100, 10]
+    assert [len(part.samples) for part in dataset.parts] == [100, 10]
     # Image 1 of batch 2 is image 21; its red plane begins after its label, its green one 1,024 bytes on.
     record = files["data_batch_2.bin"][3073:6146]
     assert dataset.train.labels[21] == record[0] == 1
-    assert dataset.train.images[21, 0, 0, :5].tolist() == list(record[1:6])
-    assert dataset.train.images[21, 1, 0, 0] == record[1 + 1024]
-    assert dataset.train.images[21, 0, 1, 0] == record[1 + 32]
+    assert dataset.train.samples[21, 0, 0, :5].tolist() == list(record[1:6])
+    assert dataset.train.samples[21, 1, 0, 0] == record[1 + 1024]
+    assert dataset.train.samples[21, 0, 1, 0] == record[1 + 32]
     assert role(dataset, "test").labels.tolist() == list(range(10))
 
 
@@ -103,7 +103,7 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
     for name in ("coarse", "coarse_label"):
         coarse = read(path, name)
         assert (len(coarse.class_names or ()), coarse.train.labels[150]) == (20, 10)
-    assert (fine.train.images == coarse.train.images).all()
+    assert (fine.train.samples == coarse.train.samples).all()
     with pytest.raises(DataError, match="no labels 'rough'; `label_column` may be coarse, fine"):
         read(path, "rough")
 

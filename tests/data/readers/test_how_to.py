@@ -68,7 +68,7 @@ def test_the_worked_example_is_found_as_an_entry_point(tmp_path: Path) -> None:
     data = write_idx(tmp_path / "mnist")
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from offramp.data.labelled_data import load_dataset\n"
+        "from offramp.data.dataset_loading import load_dataset\n"
         f"data = load_dataset({str(data)!r}, seed=0)\n"
         "print(data.num_classes, data.input_shape, len(data.splits.test.labels))\n"
     )

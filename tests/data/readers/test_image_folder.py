@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from offramp.data import image_decoding
-from offramp.data.labelled_data import load_dataset
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.images import image_decoding
 from offramp.data.raw_data import RawDataset
 from offramp.data.readers.image_folder import ImageFolderReader
 from offramp.errors import DataError
@@ -23,7 +23,7 @@ def test_each_folder_is_a_class(tmp_path: Path) -> None:
     assert dataset.name == "pets"
     assert dataset.train.labels.tolist() == ["cat"] * 3 + ["dog"] * 2
     with Image.open(root / "dog" / "001.png") as image:
-        assert (dataset.train.images[4] == np.asarray(image).transpose(2, 0, 1)).all()
+        assert (dataset.train.samples[4] == np.asarray(image).transpose(2, 0, 1)).all()
 
 
 def test_other_files_are_passed_over_and_deeper_folders_are_not(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_parts_stand_above_the_classes(tmp_path: Path, val: str, test: str) -> N
         write_class_folders(tmp_path / name, {"dog": count, "cat": count})
     assert ImageFolderReader().claims(tmp_path)
     dataset = read(tmp_path)
-    counts = {part.role: len(part.images) for part in dataset.parts}
+    counts = {part.role: len(part.samples) for part in dataset.parts}
     assert counts == {"train": 6, "validation": 4, "test": 2}
     assert role(dataset, "test").source == str(tmp_path / test)
 
@@ -109,16 +109,16 @@ def test_different_sizes_need_a_common_one(tmp_path: Path) -> None:
     write_class_folders(root / "x", {"emu": 4}, (6, 6, 3))
     with pytest.raises(DataError, match=r"4x5 \(5 images\), 6x6 \(4 images\)"):
         read(root)
-    assert read(root, image_size=5).train.images.shape == (9, 3, 5, 5)
+    assert read(root, image_size=5).train.samples.shape == (9, 3, 5, 5)
 
 
 def test_the_cache_notices_a_changed_image(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "pets", {"dog": 2, "cat": 3})
-    before = read(root, cache=tmp_path / "cache").train.images
-    assert (read(root, cache=tmp_path / "cache").train.images == before).all()
+    before = read(root, cache=tmp_path / "cache").train.samples
+    assert (read(root, cache=tmp_path / "cache").train.samples == before).all()
     changed = random_images(1, seed=9)[0]
     (root / "cat" / "000.png").write_bytes(encoded(changed))
-    assert (read(root, cache=tmp_path / "cache").train.images[0] == changed.transpose(2, 0, 1)).all()
+    assert (read(root, cache=tmp_path / "cache").train.samples[0] == changed.transpose(2, 0, 1)).all()
 
 
 def test_folders_that_are_something_else_are_not_claimed(tmp_path: Path) -> None:

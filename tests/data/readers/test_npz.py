@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offramp.data.raw_data import RawDataset
-from offramp.data.readers import npz
 from offramp.data.readers.npz import NpzReader
+from offramp.data.signals import array_file
 from offramp.errors import DataError
 from tests.data.samples import options, random_images, role
 
@@ -34,7 +34,7 @@ def test_one_pair_is_the_training_part(tmp_path: Path, x: str, y: str) -> None:
     images = random_images(3)
     dataset = read(save(tmp_path, **{x: images, y: LABELS}))
     assert [part.role for part in dataset.parts] == ["train"]
-    assert (dataset.train.images == images.transpose(0, 3, 1, 2)).all()
+    assert (dataset.train.samples == images.transpose(0, 3, 1, 2)).all()
     assert dataset.train.labels.tolist() == [0, 1, 0]
     assert dataset.name == "data"
 
@@ -54,7 +54,7 @@ def test_parts_are_told_by_their_names(tmp_path: Path, names: tuple[str, ...]) -
     dataset = read(save(tmp_path, **arrays))
     for number, name in enumerate(("train", "validation", "test")):
         part = role(dataset, name)
-        assert (part.images[:, 0] == images[number]).all()
+        assert (part.samples[:, 0] == images[number]).all()
         assert set(part.labels.reshape(-1).tolist()) == {number}
         assert names[2 * number] in part.source
 
@@ -67,8 +67,8 @@ def test_class_names_may_lie_beside(tmp_path: Path) -> None:
 def test_arrays_of_any_name_can_be_named(tmp_path: Path) -> None:
     path = save(tmp_path, photos_train=random_images(3), kinds_train=LABELS, x=random_images(9))
     dataset = read(path, image_column="photos", label_column="kinds")
-    assert len(dataset.train.images) == 3
-    assert len(read(path, image_column="photos_train", label_column="kinds_train").train.images) == 3
+    assert len(dataset.train.samples) == 3
+    assert len(read(path, image_column="photos_train", label_column="kinds_train").train.samples) == 3
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
@@ -77,9 +77,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"a": random_images(3), "b": LABELS}, "it holds a, b"),
     ({"x_train": random_images(3), "y_train": LABELS, "x_test": random_images(3)}, "in pairs"),
     ({"x": random_images(3), "images": random_images(3), "y": LABELS}, "both 'images' and 'x' could be meant"),
-    ({"x": random_images(3), "y": LABELS[:2]}, "3 images and 2 labels"),
+    ({"x": random_images(3), "y": LABELS[:2]}, "3 samples and 2 labels"),
     ({"x_test": random_images(3), "y_test": LABELS}, "must have a part to train on, found only: test"),
-    ({"x": random_images(3) * 2.0, "y": LABELS}, r"data\.npz' \(x\) must lie in 0\.\.255"),
+    ({"x": random_images(3) * 2.0, "y": LABELS}, r"data\.npz' \(x\) of shape .* are not in 0\.\.255.*data\.kind"),
     ({"x": np.array([None, {}]), "y": LABELS}, "holds Python objects, which are never loaded"),
 ]
 
@@ -130,7 +130,7 @@ def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz, "MAX_TOTAL_BYTES", 100)
+    monkeypatch.setattr(array_file, "MAX_TOTAL_BYTES", 100)
     with pytest.raises(DataError, match="must unpack to at most"):
         read(save(tmp_path, x=random_images(3), y=LABELS))
 
@@ -145,7 +145,7 @@ def test_damage_anywhere_is_read_or_refused(tmp_path: Path, data: st.DataObject)
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(content))
     try:
-        assert read(path).train.images.dtype == np.uint8
+        assert read(path).train.samples.dtype == np.uint8
     except DataError as exc:
         assert "damaged" in str(exc)  # noqa: PT017 - either outcome is right
 

@@ -37,7 +37,7 @@ def read(path: Path, **settings: Any) -> RawDataset:
 def test_one_file_is_the_training_part(tmp_path: Path) -> None:
     dataset = read(save(tmp_path / "birds.parquet"))
     assert dataset.name == "birds"
-    assert (dataset.train.images == random_images(6).transpose(0, 3, 1, 2)).all()
+    assert (dataset.train.samples == random_images(6).transpose(0, 3, 1, 2)).all()
     assert dataset.train.labels.tolist() == LABELS
 
 
@@ -45,7 +45,7 @@ def test_plain_bytes_and_names_as_labels(tmp_path: Path) -> None:
     images = [encoded(pixels) for pixels in random_images(3, (4, 5))]
     labels = pa.array(["cat", "dog", "cat"]).dictionary_encode()
     dataset = read(save(tmp_path / "x.parquet", picture=images, kind=labels))
-    assert dataset.train.images.shape == (3, 1, 4, 5)
+    assert dataset.train.samples.shape == (3, 1, 4, 5)
     assert dataset.train.labels.tolist() == ["cat", "dog", "cat"]
 
 
@@ -61,8 +61,8 @@ def test_a_folder_in_the_hugging_face_layout(tmp_path: Path, inner: str) -> None
     (root / "README.md").write_text("card")
     dataset = read(root)
     assert dataset.name == "set"
-    assert {part.role: len(part.images) for part in dataset.parts} == {"train": 10, "validation": 3, "test": 2}
-    assert (dataset.train.images[6:] == random_images(4, seed=2).transpose(0, 3, 1, 2)).all()
+    assert {part.role: len(part.samples) for part in dataset.parts} == {"train": 10, "validation": 3, "test": 2}
+    assert (dataset.train.samples[6:] == random_images(4, seed=2).transpose(0, 3, 1, 2)).all()
     assert dataset.train.labels.tolist() == LABELS + LABELS[:4]
     assert "train-00000-of-00002.parquet and 1 more" in dataset.train.source
     assert role(dataset, "test").source.endswith("test-00000-of-00001.parquet")
@@ -72,7 +72,7 @@ def test_files_without_a_part_in_their_names_are_all_trained_on(tmp_path: Path) 
     save(tmp_path / "0.parquet", rows=3)
     save(tmp_path / "1.parquet", rows=4)
     dataset = read(tmp_path)
-    assert {part.role: len(part.images) for part in dataset.parts} == {"train": 7}
+    assert {part.role: len(part.samples) for part in dataset.parts} == {"train": 7}
 
 
 def test_hidden_files_are_no_part_of_the_data(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_hidden_files_are_no_part_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "._train-0.parquet").write_bytes(b"left by another system")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     save(tmp_path / ".ipynb_checkpoints" / "train-0-checkpoint.parquet")
-    assert len(read(tmp_path).train.images) == 6
+    assert len(read(tmp_path).train.samples) == 6
 
 
 def test_part_names_must_stand_alone(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     first = read(path).train
     monkeypatch.setattr(reader_file, "decode_images", None)
     again = read(path).train
-    assert (again.images == first.images).all()
+    assert (again.samples == first.samples).all()
     assert (again.labels == first.labels).all()
     with pytest.raises(TypeError):
         read(path, image_size=7)
@@ -114,7 +114,7 @@ def test_sizes_in_one_file_and_across_files(tmp_path: Path) -> None:
     path = save(tmp_path / "train-0.parquet", img=images, label=LABELS)
     with pytest.raises(DataError, match=r"4x5 \(4 images\), 6x6 \(2 images\)\. Give `image_size`"):
         read(path)
-    assert read(path, image_size=8).train.images.shape == (6, 3, 8, 8)
+    assert read(path, image_size=8).train.samples.shape == (6, 3, 8, 8)
     save(tmp_path / "train-0.parquet")
     save(tmp_path / "train-1.parquet", shape=(6, 6, 3))
     with pytest.raises(DataError, match=r"got 4x5, 6x6 in different files"):
@@ -124,7 +124,7 @@ def test_sizes_in_one_file_and_across_files(tmp_path: Path) -> None:
 def test_grey_and_colour_files_are_joined_as_colour(tmp_path: Path) -> None:
     save(tmp_path / "train-0.parquet", shape=(4, 5))
     save(tmp_path / "train-1.parquet")
-    images = read(tmp_path).train.images
+    images = read(tmp_path).train.samples
     assert images.shape == (12, 3, 4, 5)
     assert (images[:6, 0] == images[:6, 2]).all()
 
@@ -133,7 +133,7 @@ def test_more_rows_than_are_read_at_once(tmp_path: Path) -> None:
     count = 2 * reader_file._ROWS_AT_ONCE + 3
     images = random_images(count, (2, 2))
     path = save(tmp_path / "x.parquet", img=structs(images), label=[0, 1, 2] * (count // 3) + [0] * (count % 3))
-    assert (read(path).train.images[:, 0] == images).all()
+    assert (read(path).train.samples[:, 0] == images).all()
 
 
 def test_faults_name_the_file_and_the_row(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_damage_anywhere_is_read_or_refused(tmp_path: Path, data: st.DataObject)
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     (tmp_path / "damaged.parquet").write_bytes(bytes(content))
     try:
-        assert read(tmp_path / "damaged.parquet").train.images.dtype == np.uint8
+        assert read(tmp_path / "damaged.parquet").train.samples.dtype == np.uint8
     except DataError as exc:
         assert "damaged.parquet" in str(exc)  # noqa: PT017 - either outcome is right
 

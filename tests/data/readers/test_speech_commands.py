@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offramp.data.labelled_data import load_dataset
+from offramp.data.dataset_loading import load_dataset
 from offramp.data.raw_data import RawDataset
 from offramp.data.readers import speech_commands
 from offramp.data.readers.speech_commands import CLASS_NAMES, WORDS, SpeechCommandsReader
@@ -48,7 +48,7 @@ def test_a_sound_is_in_the_part_that_its_list_says(published: Path) -> None:
     for part, index in (("train", 0), ("validation", 1), ("test", 2)):
         features = keyword_features(read_wav(published / "yes" / f"{index:08x}_nohash_0.wav"))
         found = role(data, part)
-        assert (found.images[found.labels == WORDS.index("yes"), 0] == features).all()
+        assert (found.samples[found.labels == WORDS.index("yes"), 0] == features).all()
 
 
 def test_no_part_hears_the_noise_of_another(published: Path) -> None:
@@ -69,7 +69,7 @@ def test_features_are_made_once(broken: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(speech_commands, "keyword_features", never)
     again = read(broken)
-    assert all((a.images == b.images).all() for a, b in zip(first.parts, again.parts, strict=True))
+    assert all((a.samples == b.samples).all() for a, b in zip(first.parts, again.parts, strict=True))
     write_sound(broken / "yes" / "00000000_nohash_0.wav", tone(900.0, 1.0, RNG))
     with pytest.raises(AssertionError, match="the cache was not used"):
         read(broken)
@@ -84,7 +84,7 @@ def test_a_long_sound_is_cut_as_the_settings_say_and_that_is_told(broken: Path, 
     first = round(start * RATE_HZ)
     samples = read_wav(broken / "yes" / "00000000_nohash_0.wav")[first : first + RATE_HZ]
     # The tone fades in nowhere, so that the loudest second is the last one to the sample.
-    assert (found.images[found.labels == WORDS.index("yes"), 0] == keyword_features(samples)).all()
+    assert (found.samples[found.labels == WORDS.index("yes"), 0] == keyword_features(samples)).all()
     (note,) = dataset.notes
     assert note.startswith("1 of 36 sounds of")
     assert note.endswith(f"(data.long_sounds: {how}).")

@@ -27,7 +27,7 @@ def read(path: Path) -> RawDataset:
 
 def test_images_lie_along_the_last_axis_and_ten_is_zero(tmp_path: Path) -> None:
     dataset = read(save(tmp_path / "train_32x32.mat"))
-    assert (dataset.train.images == IMAGES.transpose(0, 3, 1, 2)).all()
+    assert (dataset.train.samples == IMAGES.transpose(0, 3, 1, 2)).all()
     assert dataset.train.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert dataset.class_names == tuple("0123456789")
 
@@ -39,7 +39,7 @@ def test_a_folder_keeps_its_test_file_and_leaves_the_extra_one(tmp_path: Path) -
     assert SvhnReader().claims(tmp_path)
     dataset = read(tmp_path)
     assert [part.role for part in dataset.parts] == ["train", "test"]
-    assert len(role(dataset, "test").images) == 4
+    assert len(role(dataset, "test").samples) == 4
 
 
 def test_a_folder_without_the_training_file(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     savemat(path, {"X": np.zeros((32, 32), np.uint8), "y": [[1]]})
     with pytest.raises(DataError, match=r"X in .*x\.mat' must have 4 axes.*\(32, 32\)"):
         read(path)
-    with pytest.raises(DataError, match="12 images and 3 labels"):
+    with pytest.raises(DataError, match="12 samples and 3 labels"):
         read(save(path, labels=LABELS[:3]))
     with pytest.raises(DataError, match=r"must lie in 0\.\.255"):
         read(save(path, IMAGES - 300.0))

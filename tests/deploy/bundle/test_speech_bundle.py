@@ -89,7 +89,7 @@ def test_each_window_gets_an_answer_where_the_bundle_says_so(spotter: Path, tmp_
     (bundle / "manifest.json").write_text(manifest.replace('"loudest"', '"windows"'))
     path = long_sound(tmp_path / "late.wav")
     session = EarlyExitSession(bundle)
-    with pytest.raises(InputError, match=r"late\.wav' has 5 windows"):
+    with pytest.raises(InputError, match=r"late\.wav' has 5 samples"):
         session.predict_files([path])
     assert [sample.heard.start_s for sample in session.samples_of(path) if sample.heard] == [0.0, 0.5, 1.0, 1.5, 2.0]
     table = tmp_path / "answers.csv"

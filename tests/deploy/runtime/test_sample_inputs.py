@@ -5,14 +5,14 @@ import pytest
 from PIL import Image
 
 from offramp.data import labelled_data as training
-from offramp.data.image_decoding import decode_image, read_image_file
+from offramp.data.images.image_decoding import decode_image, read_image_file
 from offramp.data.mini_batches import to_tensor
 from offramp.data.raw_data import read_raw
 from offramp.data.statistics import channel_statistics
 from offramp.deploy.bundle.manifest_records import Preprocessing
 from offramp.deploy.runtime.sample_inputs import check_normalised, load_image, normalise
 from offramp.errors import DataError, InputError
-from tests.data import image_samples
+from tests.data.images import image_samples
 from tests.data.samples import options
 
 RGB = Preprocessing(4, 6, "RGB", (0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
@@ -59,11 +59,11 @@ def test_training_and_prediction_make_the_same_input_of_every_file(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{index:04}{file.suffix}").write_bytes(file.read_bytes())
     raw = read_raw(str(tmp_path / "data"), options(tmp_path / "cache", image_size=image_size))
-    statistics = channel_statistics(raw.train.images)
-    _, channels, height, width = raw.train.images.shape
+    statistics = channel_statistics(raw.train.samples)
+    _, channels, height, width = raw.train.samples.shape
     assert channels == (1 if grey else 3)
     preprocessing = Preprocessing(height, width, "L" if grey else "RGB", statistics.mean, statistics.std)
-    trained_on = to_tensor(raw.train.images, training.Preprocessing(statistics.mean, statistics.std)).numpy()
+    trained_on = to_tensor(raw.train.samples, training.Preprocessing(statistics.mean, statistics.std)).numpy()
     for trained, file in zip(trained_on, sorted((tmp_path / "data").rglob("*.*")), strict=True):
         predicted = normalise(load_image(file, preprocessing), preprocessing)
         assert np.array_equal(predicted, trained), file.name

@@ -138,7 +138,7 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
     assert record.candidate.exits == architecture.exits
     assert again.record == record
     assert again.network.architecture == finished.network.architecture == record.architecture
-    checks = to_tensor(context.dataset.splits.validation.images[:64], context.dataset.preprocessing)
+    checks = to_tensor(context.dataset.splits.validation.samples[:64], context.dataset.preprocessing)
     with torch.no_grad(), evaluating(finished.network), evaluating(again.network):
         for first, second_time in zip(finished.network(checks), again.network(checks), strict=True):
             assert torch.equal(first, second_time)

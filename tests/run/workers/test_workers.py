@@ -79,14 +79,14 @@ def test_a_worker_has_the_same_data_set(tmp_path: Path, training: bool) -> None:
     dataset = read_worker_folder(folder.folder).dataset
     assert dataset.input_kind == "mfcc"
     assert dataset.preprocessing == sounds.preprocessing
-    assert Preprocessing.of(context.evaluator.data.calibration.images) != sounds.preprocessing
+    assert Preprocessing.of(context.evaluator.data.calibration.samples) != sounds.preprocessing
     assert (dataset.name, dataset.class_names, dataset.fingerprint) == (
         sounds.name,
         sounds.class_names,
         sounds.fingerprint,
     )
     used = sounds.splits if training else context.evaluator.data
-    np.testing.assert_array_equal(dataset.splits.validation.images, used.validation.images)
+    np.testing.assert_array_equal(dataset.splits.validation.samples, used.validation.samples)
     assert len(dataset.splits.test) == (len(sounds.splits.test) if training else 0)
 
 

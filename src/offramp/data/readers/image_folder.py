@@ -7,8 +7,8 @@ import numpy as np
 
 from offramp.data.array_cache import listing_key
 from offramp.data.file_listing import FileListing, is_leftover, list_files
-from offramp.data.image_decoding import read_image_file
-from offramp.data.image_files import IMAGE_SUFFIXES, decode_images, in_chunks
+from offramp.data.images.image_decoding import read_image_file
+from offramp.data.images.image_files import IMAGE_SUFFIXES, decode_images, in_chunks
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
 

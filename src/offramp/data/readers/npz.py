@@ -1,23 +1,20 @@
 """NumPy archives: arrays called ``x``/``images`` and ``y``/``labels``, alone or once per part (``x_train``, ...)."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from offramp.data.image_files import MAX_TOTAL_BYTES
-from offramp.data.pixel_arrays import pixels_from_arrays
-from offramp.data.pixel_units import NamedArray
+from offramp.data.images.pixel_units import NamedArray
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
+from offramp.data.signals.array_file import load_archive
+from offramp.data.signals.array_samples import samples_from_arrays
 from offramp.errors import DataError
 
 _IMAGE_WORDS = frozenset(("x", "image", "images", "data"))
 _LABEL_WORDS = frozenset(("y", "label", "labels", "target", "targets"))
-_LARGEST_RATIO = 100
-_ALWAYS_ALLOWED_BYTES = 256 * 2**20
+_LENGTH_WORDS = frozenset(("length", "lengths"))
 _NAME_ARRAYS = ("class_names", "classes", "label_names")
 
 
@@ -39,53 +36,33 @@ class NpzReader:
         return path.is_file() and path.suffix.lower() == ".npz"
 
     def read(self, path: Path, options: ReadOptions) -> RawDataset:
-        arrays = _load(path)
+        arrays = load_archive(path)
         pairs = _pairs(path, arrays, options)
-        found = pixels_from_arrays([NamedArray(f"{str(path)!r} ({p.images})", arrays[p.images]) for p in pairs])
+        found = samples_from_arrays(
+            [NamedArray(f"{str(path)!r} ({p.images})", arrays[p.images]) for p in pairs],
+            options.kind,
+            lengths=[_lengths(path, arrays, pair) for pair in pairs],
+        )
         parts = tuple(
-            RawPart(pair.role, f"{path} ({pair.images}, {pair.labels})", pixels, arrays[pair.labels])
-            for pair, pixels in zip(pairs, found.images, strict=True)
+            RawPart(pair.role, f"{path} ({pair.images}, {pair.labels})", samples, arrays[pair.labels])
+            for pair, samples in zip(pairs, found.samples, strict=True)
         )
         names = next((arrays[name] for name in _NAME_ARRAYS if name in arrays), None)
         named = names is not None and names.ndim == 1 and names.dtype.kind == "U"
         class_names = tuple(names.tolist()) if names is not None and named else None
-        return RawDataset(path.stem, parts, class_names, notes=found.notes)
+        return RawDataset(path.stem, parts, class_names, input_kind=found.kind, notes=found.notes)
 
 
 READERS.add("npz", NpzReader())
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{str(path)!r} must be an .npz archive, but it is not: it is cut short, or of another kind.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            total_bytes = sum(member.file_size for member in archive.infolist())
-        if total_bytes > MAX_TOTAL_BYTES:
-            raise DataError(
-                f"{str(path)!r} must unpack to at most {MAX_TOTAL_BYTES / 2**30:.0f} GiB, "
-                f"but it says {total_bytes / 2**30:.0f} GiB."
-            )
-        # Images shrink to a tenth at most; a thousand times less is a file that is made to fill the memory.
-        allowed = max(_ALWAYS_ALLOWED_BYTES, _LARGEST_RATIO * path.stat().st_size)
-        if total_bytes > allowed:
-            raise DataError(
-                f"{str(path)!r} must unpack to at most {_LARGEST_RATIO} times its size, but it says "
-                f"{total_bytes / 2**20:,.0f} MiB, and has {path.stat().st_size / 2**20:,.2f} MiB. If it is right, save "
-                "it with numpy.savez, which does not compress."
-            )
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name]) for name in arrays.files}
-    except DataError:
-        raise
-    except PermissionError:
-        raise
-    # NumPy's and zipfile's parsers raise many types on damaged bytes (tokenize.TokenError among them).
-    except Exception as exc:
-        raise DataError(
-            f"{str(path)!r} cannot be read ({exc}): it is damaged, or holds Python objects, which are never loaded. "
-            "Save plain number arrays with numpy.savez."
-        ) from exc
+def _lengths(path: Path, arrays: dict[str, NDArray[Any]], pair: _Pair) -> NamedArray | None:
+    """The array that says how many steps of each series of a part count."""
+    for name, values in arrays.items():
+        role, rest = _role_and_rest(name)
+        if rest in _LENGTH_WORDS and role == pair.role:
+            return NamedArray(f"{str(path)!r} ({name})", values)
+    return None
 
 
 def _pairs(path: Path, arrays: dict[str, NDArray[Any]], options: ReadOptions) -> list[_Pair]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from offramp.data.array_cache import content_key
 from offramp.data.file_listing import is_leftover
-from offramp.data.image_decoding import EncodedImage
-from offramp.data.image_files import decode_images
+from offramp.data.images.image_decoding import EncodedImage
+from offramp.data.images.image_files import decode_images
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.readers.parquet_columns import Columns, find_columns
 from offramp.errors import DataError

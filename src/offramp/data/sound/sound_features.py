@@ -4,7 +4,6 @@ Source: parameters of the reference implementations of MLPerf Tiny (keyword spot
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from offramp.data.sound.spectrum import cepstrum, htk_bands, magnitudes, slaney_
 from offramp.data.sound.wav import SAMPLE_RATE_HZ
 from offramp.data.sound.windows import Heard
 from offramp.errors import DataError
-
-InputKind = Literal["pixels", "mfcc"]
-"""Meaning of the bytes of a sample: pixels of an image, or `keyword_features` of one second of sound."""
 
 KEYWORD_SAMPLES = SAMPLE_RATE_HZ
 KEYWORD_SHAPE = (49, 10)

@@ -24,7 +24,7 @@ from offramp.deploy.bundle.manifest import EARLY_EXIT_FILE, MODEL_FILE, Manifest
 from offramp.deploy.onnx.static_model import count_macs, macs_to_exits, plain_model, static_model
 from offramp.deploy.onnx.value_names import IMAGES, LOGITS, THRESHOLDS
 from offramp.deploy.runtime.graph_sessions import checked_graph, run, start_content, start_graph
-from offramp.deploy.runtime.session import EarlyExitSession, Images
+from offramp.deploy.runtime.session import EarlyExitSession, Samples
 from offramp.errors import InputError
 from offramp.exits.exit_rule import ExitRule
 
@@ -107,7 +107,7 @@ class BenchResult:
 def bench(
     bundle: Path | str,
     *,
-    images: Images | None = None,
+    images: Samples | None = None,
     source: str = "images",
     settings: BenchSettings | None = None,
     allow_large: bool = False,
@@ -245,7 +245,7 @@ def _run_chain(session: EarlyExitSession, rule: ExitRule, sample: NDArray[np.flo
 
 
 def _replay(
-    models: _Models, session: EarlyExitSession, images: Images, settings: BenchSettings, rng: np.random.Generator
+    models: _Models, session: EarlyExitSession, images: Samples, settings: BenchSettings, rng: np.random.Generator
 ) -> ReplayTimes:
     """Both models on the images themselves, in turn; as many images as rounds, drawn without replacement."""
     chosen = rng.permutation(len(images))[: settings.rounds]
@@ -264,11 +264,11 @@ def _replay(
     return ReplayTimes(len(times), early.estimate(), static.estimate(), early.over(static).estimate())
 
 
-def _rates(session: EarlyExitSession, images: Images | None) -> NDArray[np.float64]:
+def _rates(session: EarlyExitSession, images: Samples | None) -> NDArray[np.float64]:
     exits = session.manifest.exits
     if images is not None:
         if not len(images):
-            raise InputError("`images` must hold at least one image, got none.")
+            raise InputError("`images` must hold at least one sample, got none.")
         found = [answer.exit for answer in session.predict(images)]
         return np.bincount(found, minlength=len(exits)) / len(found)
     rates = [item.validation_rate for item in exits if item.validation_rate is not None]
@@ -277,7 +277,7 @@ def _rates(session: EarlyExitSession, images: Images | None) -> NDArray[np.float
     return np.array(rates)
 
 
-def _example(session: EarlyExitSession, images: Images | None, rng: np.random.Generator) -> NDArray[np.float32]:
+def _example(session: EarlyExitSession, images: Samples | None, rng: np.random.Generator) -> NDArray[np.float32]:
     if images is not None:
         return session.prepare(images[:1])
     return rng.standard_normal((1, *session.manifest.input_shape), dtype=np.float32)

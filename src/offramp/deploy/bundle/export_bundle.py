@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from offramp.cost.expected import expected_cost
 from offramp.cost.report import CostReport
-from offramp.data.sound.sound_features import InputKind
+from offramp.data.sample_kinds import BYTE_KINDS, InputKind, dtype_of, sample_shape, scale_of
 from offramp.data.sound.windows import LongSounds
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE
 from offramp.deploy.bundle.bundle_folder import checked_target, new_bundle, write_files
@@ -22,8 +22,9 @@ from offramp.deploy.bundle.licence import LICENCE_FILE, read_licence
 from offramp.deploy.bundle.manifest import (
     EARLY_EXIT_FILE,
     MODEL_FILE,
-    NEWEST_SCHEMA,
     SCHEMA,
+    SCHEMA_WITH_FLOATS,
+    SCHEMA_WITH_LINKS,
     SCHEMA_WITH_RULE,
     Manifest,
     color_mode_of,
@@ -92,6 +93,7 @@ def export_bundle(
     licence: str | None = None,
     input_kind: InputKind = "pixels",
     long_sounds: LongSounds = "loudest",
+    padded: bool = False,
     overwrite: bool = False,
     tolerance: float | None = None,
 ) -> ExportRecord:
@@ -106,8 +108,8 @@ def export_bundle(
         destination: The folder to write; one that is there is replaced only with ``overwrite``.
         policy: A registered exit rule, which all forms then follow.
         class_names: Names of the classes.
-        mean: Mean per channel, in 0..1 units.
-        std: Standard deviation per channel, in 0..1 units.
+        mean: Mean per channel, of samples divided by their scale: pixels in 0..1 units, floats as they are.
+        std: Standard deviation per channel, in the same units.
         checks: Normalised inputs, (samples, channels, height, width).
         name: Name of the network.
         seed: Seed of the run, also of the disturbances.
@@ -116,8 +118,9 @@ def export_bundle(
         test_accuracy: Accuracy on test samples; None for none.
         guarantee: What was certified for the rule; None for nothing.
         licence: A name, or the path of a text file that goes along; see `read_licence`.
-        input_kind: What the pixels are.
+        input_kind: What the numbers of a sample are.
         long_sounds: Which part is taken of a sound that is longer than the window, as in training.
+        padded: Whether series that are shorter than the input are taken, as in training.
         overwrite: Whether a bundle that is there is replaced.
         tolerance: The share of the largest logit by which logits may differ. None for 1e-4 in floating point, or ten
             times as much as float32 differs from float64 where that is more (at most 1 %), since no file can agree
@@ -142,7 +145,6 @@ def export_bundle(
     if stated.content is not None:
         contents[LICENCE_FILE] = stated.content
     channels, height, width = network.input_shape
-    colors = color_mode_of(channels)
     opset = max(opset_of(model) for model in graphs.values())
     try:
         manifest = Manifest(
@@ -151,7 +153,17 @@ def export_bundle(
             input_shape=network.input_shape,
             class_names=tuple(class_names),
             preprocessing=Preprocessing(
-                height, width, colors, tuple(mean), tuple(std), input_kind=input_kind, long_sounds=long_sounds
+                height,
+                width,
+                color_mode_of(channels, input_kind),
+                tuple(mean),
+                tuple(std),
+                input_kind=input_kind,
+                long_sounds=long_sounds,
+                dtype=dtype_of(input_kind),
+                scale=scale_of(dtype_of(input_kind)),
+                shape=sample_shape(input_kind, network.input_shape),
+                padded=padded,
             ),
             measure=rule.measure,
             exits=described_exits(network, rule, cost, profile),
@@ -168,7 +180,7 @@ def export_bundle(
             test_accuracy=test_accuracy,
             guarantee=guarantee,
             rule=rule.name,
-            schema=_schema(network, rule),
+            schema=_schema(network, rule, input_kind),
         )
     except ValueError as exc:
         raise InputError(f"The bundle cannot be described: {exc}.") from exc
@@ -176,10 +188,12 @@ def export_bundle(
     return draft.write_verified(tolerance)
 
 
-def _schema(network: EarlyExitNetwork, rule: RuleNotation) -> Literal[1, 2, 3]:
+def _schema(network: EarlyExitNetwork, rule: RuleNotation, kind: InputKind) -> Literal[1, 2, 3, 4]:
     """The lowest version of the format whose readers run the bundle as it is meant."""
+    if kind not in BYTE_KINDS:
+        return SCHEMA_WITH_FLOATS
     if len(network.links) or rule.class_offsets:
-        return NEWEST_SCHEMA
+        return SCHEMA_WITH_LINKS
     return SCHEMA if rule.name == "threshold" else SCHEMA_WITH_RULE
 
 

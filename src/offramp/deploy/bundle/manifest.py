@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from offramp.cost.expected import ExpectedCost
+from offramp.data.sample_kinds import BYTE_KINDS, InputKind, dtype_of, sample_shape, scale_of
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE, BundleFiles, open_files
 from offramp.deploy.bundle.licence import NOT_STATED
 from offramp.deploy.bundle.manifest_records import (
@@ -32,10 +33,13 @@ from offramp.space.architecture import Architecture
 
 FORMAT: Final = "offramp-bundle"
 # Readers of schema 1 know thresholds on confidences alone: what they would misread is of schema 2. Readers of schema 2
-# know stages that read features alone and thresholds for all classes: others are of schema 3.
+# know stages that read features alone and thresholds for all classes: others are of schema 3. Readers of schema 3 know
+# samples of bytes.
 SCHEMA: Final = 1
 SCHEMA_WITH_RULE: Final = 2
-NEWEST_SCHEMA: Final = 3
+SCHEMA_WITH_LINKS: Final = 3
+SCHEMA_WITH_FLOATS: Final = 4
+NEWEST_SCHEMA: Final = 4
 MODEL_FILE = "model.onnx"
 EARLY_EXIT_FILE = "model_early_exit.onnx"
 
@@ -72,7 +76,7 @@ class Manifest:
         verification: How the files were verified; None in older bundles.
         format: What the file is.
         schema: Version of the format: 2 where a reader must know exit rules by name, 3 where stages read the logits of
-            the exit before, or thresholds differ by predicted class.
+            the exit before, or thresholds differ by predicted class, 4 where samples are floats.
         rule: Name of the exit rule whose thresholds the exits have, see `RuleNotation`.
         oldest_runtime: The oldest version of onnxruntime that runs the files; None in older bundles.
     """
@@ -97,7 +101,7 @@ class Manifest:
     guarantee: Guarantee | None = None
     verification: Verification | None = None
     format: Literal["offramp-bundle"] = FORMAT
-    schema: Literal[1, 2, 3] = SCHEMA
+    schema: Literal[1, 2, 3, 4] = SCHEMA
     rule: str = "threshold"
     oldest_runtime: str | None = None
 
@@ -138,8 +142,7 @@ def _input_faults(manifest: Manifest) -> Iterator[str]:
         yield f"`input_shape` must have sizes >= 1 and at most {_MAX_INPUT_VALUES} values, got {manifest.input_shape}"
     if (preprocessing.height, preprocessing.width) != (height, width):
         yield f"`preprocessing` must make images of {height}x{width}, not {preprocessing.height}x{preprocessing.width}"
-    if preprocessing.color_mode != color_mode_of(channels):
-        yield f"`color_mode` must fit {channels} channel(s), got {preprocessing.color_mode!r}"
+    yield from _kind_faults(manifest)
     for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
         if len(values) != channels or not all(math.isfinite(value) for value in values):
             yield f"`{name}` must have one finite number per channel ({channels}), got {values}"
@@ -151,6 +154,29 @@ def _input_faults(manifest: Manifest) -> Iterator[str]:
         yield f"`opset` must be >= 1, got {manifest.opset}"
     if manifest.oldest_runtime is not None and not is_version(manifest.oldest_runtime):
         yield f"`oldest_runtime` must be a version such as 1.23.0, got {shortened(repr(manifest.oldest_runtime))}"
+
+
+def _kind_faults(manifest: Manifest) -> Iterator[str]:
+    preprocessing, channels = manifest.preprocessing, manifest.input_shape[0]
+    kind = preprocessing.input_kind
+    if preprocessing.color_mode != color_mode_of(channels, kind):
+        yield f"`color_mode` must fit {channels} channel(s) of {kind}, got {preprocessing.color_mode!r}"
+    if preprocessing.dtype != dtype_of(kind) or preprocessing.scale != scale_of(dtype_of(kind)):
+        yield (
+            f"`dtype` and `scale` of {kind} must be {dtype_of(kind)} and {scale_of(dtype_of(kind)):g}, "
+            f"got {preprocessing.dtype} and {preprocessing.scale:g}"
+        )
+    try:
+        shape = sample_shape(kind, manifest.input_shape)
+    except ValueError as exc:
+        yield f"`input_shape` does not fit: {str(exc).rstrip('.')}"
+        return
+    if preprocessing.shape != shape and (preprocessing.shape or kind not in BYTE_KINDS):
+        yield f"`shape` of {kind} must be {shape}, got {preprocessing.shape}"
+    if preprocessing.padded and kind != "series":
+        yield f"only series may be `padded`, got {kind}"
+    if kind not in BYTE_KINDS and manifest.schema < SCHEMA_WITH_FLOATS:
+        yield f"samples of floats ({kind}) need schema {SCHEMA_WITH_FLOATS}, got {manifest.schema}"
 
 
 def _exit_faults(manifest: Manifest) -> Iterator[str]:
@@ -188,10 +214,10 @@ def _schema_3_faults(manifest: Manifest) -> Iterator[str]:
     if manifest.exits[-1].class_offsets:
         yield "the final exit must have no `class_offsets`"
     needs = offsets or any(e.reads_logits for e in manifest.exits)
-    if needs and manifest.schema != NEWEST_SCHEMA:
+    if needs and manifest.schema < SCHEMA_WITH_LINKS:
         yield (
-            f"exits that read the logits of the exit before, or have offsets per class, need schema {NEWEST_SCHEMA}, "
-            f"got {manifest.schema}"
+            "exits that read the logits of the exit before, or have offsets per class, need schema "
+            f"{SCHEMA_WITH_LINKS} or later, got {manifest.schema}"
         )
 
 
@@ -263,15 +289,18 @@ def _share_faults(manifest: Manifest) -> Iterator[str]:
         yield f"validation rates must sum to 1, got {rates}"
 
 
-def color_mode_of(channels: int) -> ColorMode | None:
+def color_mode_of(channels: int, kind: InputKind = "pixels") -> ColorMode | None:
     """Say how an image file's pixels become channels.
 
     Args:
         channels: How many channels.
+        kind: What the numbers of a sample are.
 
     Returns:
         The mode of Pillow; None where there is none.
     """
+    if kind not in BYTE_KINDS:
+        return None
     return {1: "L", 3: "RGB"}.get(channels)  # type: ignore[return-value]
 
 
@@ -307,7 +336,7 @@ def parse_manifest(text: str | bytes, *, what: str = MANIFEST_FILE) -> Manifest:
         raise BundleError(f"{what} must be JSON text, but it cannot be read: {exc}") from exc
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f'{what} must be the manifest of an offramp bundle ("format": "{FORMAT}"), but it is not.')
-    if data.get("schema") not in (SCHEMA, SCHEMA_WITH_RULE, NEWEST_SCHEMA):
+    if data.get("schema") not in range(SCHEMA, NEWEST_SCHEMA + 1):
         raise BundleError(
             f"{what} has schema {shortened(repr(data.get('schema')))}; this offramp reads schemas {SCHEMA} to "
             f"{NEWEST_SCHEMA}. "

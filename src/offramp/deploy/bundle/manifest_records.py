@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from offramp.cost.report import Convention
-from offramp.data.sound.sound_features import InputKind
+from offramp.data.sample_kinds import BYTE_SCALE, InputKind, SampleDtype
 from offramp.data.sound.windows import LongSounds
 from offramp.deploy.graph_rules.graph_demand import GraphDemand
 
@@ -14,18 +14,23 @@ ColorMode = Literal["L", "RGB"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From pixels to network input: resize, scale to 0..1, subtract ``mean``, divide by ``std``.
+    """From a sample to network input: resize an image, divide by ``scale``, subtract ``mean``, divide by ``std``.
 
     Attributes:
         height: Height of the input.
         width: Width of the input.
-        color_mode: How an image file becomes pixels; None where the input has neither one nor three channels: then only
-            arrays can be given.
-        mean: Mean per channel, in 0..1 units.
-        std: Standard deviation per channel, in 0..1 units, > 0.
+        color_mode: How an image file becomes pixels; None where the input is no image, or has neither one nor three
+            channels: then only arrays can be given.
+        mean: Mean per channel, of values divided by ``scale``.
+        std: Standard deviation per channel, of values divided by ``scale``, > 0.
         resize: How images are resized.
-        input_kind: What the pixels are; where they are the bytes of features, files are sounds.
+        input_kind: What the numbers of a sample are; where they are ``mfcc``, files are sounds.
         long_sounds: Which part is taken of a sound that is longer than the window.
+        dtype: Type of a sample before it is normalised.
+        scale: What a sample is divided by first: 255 for bytes, 1 for floats.
+        shape: Shape of a sample: that of the network's input, (channels, time) of a series or (features,) of a vector;
+            empty in older bundles, which read images.
+        padded: Whether series that are shorter than the input are taken; they end with ``mean``.
     """
 
     height: int
@@ -36,6 +41,10 @@ class Preprocessing:
     resize: Literal["bilinear"] = "bilinear"
     input_kind: InputKind = "pixels"
     long_sounds: LongSounds = "start"
+    dtype: SampleDtype = "uint8"
+    scale: float = BYTE_SCALE
+    shape: tuple[int, ...] = ()
+    padded: bool = False
 
 
 @dataclass(frozen=True)

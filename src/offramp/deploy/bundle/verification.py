@@ -132,7 +132,8 @@ def _compare(
 ) -> Agreement:
     session = EarlyExitSession(bundle, allow_large=True)
     chain = tuple(
-        np.concatenate(exits) for exits in zip(*(session.all_logits(batch) for batch in _batches(inputs)), strict=True)
+        np.concatenate(exits)
+        for exits in zip(*(session.all_logits(batch, normalised=True) for batch in _batches(inputs)), strict=True)
     )
     scales = [max(1.0, float(np.abs(logits).max())) for logits in expected]
     comparison = Comparison(len(inputs), int(stray_share * len(inputs)))
@@ -148,7 +149,7 @@ def _compare(
     on_threshold = policy.undecided(expected, comparison.slack())
     wanted = policy.decide(expected)
     moved = np.zeros(len(inputs), dtype=bool)
-    answers = session.predict(inputs)
+    answers = session.predict(inputs, normalised=True)
     for form, exits in (("The session", [answer.exit for answer in answers]), (EARLY_EXIT_FILE, early.exits)):
         moved |= check_exits(form, wanted, np.asarray(exits), on_threshold)
     return Agreement(

@@ -18,11 +18,18 @@ from offramp.deploy.runtime.graph_sessions import check_num_threads, run
 from offramp.deploy.runtime.oldest_runtime import check_runtime
 from offramp.deploy.runtime.read_ahead import read_ahead
 from offramp.deploy.runtime.regroup import Left, Regrouper, StageOutput
-from offramp.deploy.runtime.sample_inputs import LoadedSample, check_normalised, load_sample, load_samples, normalise
+from offramp.deploy.runtime.sample_inputs import (
+    LoadedSample,
+    check_normalised,
+    float_samples,
+    load_sample,
+    load_samples,
+    normalise,
+)
 from offramp.errors import BundleError, InputError
 from offramp.exits.exit_rule import ExitRule
 
-Images = NDArray[np.uint8] | NDArray[np.floating[Any]]
+Samples = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,12 @@ class EarlyExitSession:
         """What decides where a sample leaves."""
         return self._rule
 
-    def predict(self, images: Images, *, batch_size: int = 32) -> tuple[Prediction, ...]:
+    def predict(self, samples: Samples, *, batch_size: int = 32, normalised: bool = False) -> tuple[Prediction, ...]:
         """Predict; samples that go on are put together to full batches again.
 
         Args:
-            images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
+            samples: Samples, see `prepare`.
+            normalised: Whether they are network inputs already, see `prepare`.
             batch_size: How many samples are run together, >= 1; fewer where they would take more than 2 GiB.
 
         Returns:
@@ -105,7 +113,7 @@ class EarlyExitSession:
         Raises:
             InputError: If the samples do not fit the network.
         """
-        inputs = self.prepare(images)
+        inputs = self.prepare(samples, normalised=normalised)
         _check_batch_size(batch_size)
         batch_size = self._fitting(batch_size)
         runner = Regrouper(len(self._stages), batch_size, self.run_stage, self._rule.leaves)
@@ -116,13 +124,13 @@ class EarlyExitSession:
         return self._answers([*left, *runner.finish()], len(inputs))
 
     def stream(
-        self, samples: Iterable[Images | LoadedSample | Path | str], *, batch_size: int = 1, prefetch: int = 0
+        self, samples: Iterable[Samples | LoadedSample | Path | str], *, batch_size: int = 1, prefetch: int = 0
     ) -> Iterator[Prediction]:
         """Predict samples as they arrive: an endless iterator is fine.
 
         Args:
-            samples: Arrays (channels, height, width), uint8 pixels or normalised floats, what `samples_of` gives, or
-                paths of files: images, or sounds for a network of speech.
+            samples: Arrays, each one sample as in `prepare`, what `samples_of` gives, or paths of files: images, sounds
+                for a network of speech, or arrays for a network of floats.
             batch_size: Asking for a prediction takes so many samples.
             prefetch: So many more are read, and files decoded, by another thread meanwhile.
 
@@ -139,7 +147,7 @@ class EarlyExitSession:
         return self._stream(samples, batch_size, prefetch)
 
     def samples_of(self, path: Path | str) -> tuple[LoadedSample, ...]:
-        """Read the samples of a file: one of an image, and one for each window of a sound.
+        """Read the samples of a file: one of an image, one for each window of a sound, and all of an array.
 
         Args:
             path: The file.
@@ -153,7 +161,7 @@ class EarlyExitSession:
         return load_samples(Path(path), self.manifest.preprocessing)
 
     def _stream(
-        self, samples: Iterable[Images | LoadedSample | Path | str], batch_size: int, prefetch: int
+        self, samples: Iterable[Samples | LoadedSample | Path | str], batch_size: int, prefetch: int
     ) -> Iterator[Prediction]:
         ready = read_ahead((self._sample(item) for item in samples), prefetch)
         while True:
@@ -166,22 +174,22 @@ class EarlyExitSession:
             except Exception as exc:
                 failure = exc
             if batch:
-                answers = self.predict(np.stack([item.values for item in batch]), batch_size=batch_size)
+                answers = self.predict(np.stack([i.values for i in batch]), batch_size=batch_size, normalised=True)
                 yield from (replace(a, heard=i.heard) if i.heard else a for a, i in zip(answers, batch, strict=True))
             if failure is not None:
                 raise failure
             if len(batch) < batch_size:
                 return
 
-    def _sample(self, item: Images | LoadedSample | Path | str) -> "_Input":
+    def _sample(self, item: Samples | LoadedSample | Path | str) -> "_Input":
         if isinstance(item, str | Path):
             item = load_sample(Path(item), self.manifest.preprocessing)
         if isinstance(item, LoadedSample):
-            return _Input(self.prepare(item.pixels[None])[0], item.heard)
+            return _Input(self.prepare(item.values[None])[0], item.heard)
         return _Input(self.prepare(item[None])[0], None)
 
     def predict_files(self, paths: Sequence[Path | str], *, batch_size: int = 32) -> tuple[Prediction, ...]:
-        """Predict files: images, or sounds for a network of speech.
+        """Predict files of one sample: images, sounds for a network of speech, or arrays for a network of floats.
 
         Args:
             paths: The files.
@@ -195,17 +203,20 @@ class EarlyExitSession:
         """
         return tuple(self.stream(paths, batch_size=batch_size))
 
-    def all_logits(self, images: Images, *, batch_size: int = 32) -> tuple[NDArray[np.float32], ...]:
+    def all_logits(
+        self, samples: Samples, *, batch_size: int = 32, normalised: bool = False
+    ) -> tuple[NDArray[np.float32], ...]:
         """Run all stages, with nothing skipped: for choosing thresholds and for comparisons.
 
         Args:
-            images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
+            samples: Samples, see `prepare`.
+            normalised: Whether they are network inputs already, see `prepare`.
             batch_size: How many samples are run together, >= 1; fewer where they would take more than 2 GiB.
 
         Returns:
             Logits (samples, classes) of every exit.
         """
-        inputs = self.prepare(images)
+        inputs = self.prepare(samples, normalised=normalised)
         _check_batch_size(batch_size)
         batch_size = self._fitting(batch_size)
         collected: list[list[NDArray[np.float32]]] = [[] for _ in self._stages]
@@ -258,30 +269,38 @@ class EarlyExitSession:
             raise BundleError(f"Stage {index} of {str(self.path)!r} gave NaN or infinite logits, which are no answer.")
         return StageOutput(outputs[0] if len(outputs) == 2 else None, logits)
 
-    def prepare(self, images: Images) -> NDArray[np.float32]:
+    def prepare(self, samples: Samples, *, normalised: bool = False) -> NDArray[np.float32]:
         """Make network inputs.
 
         Args:
-            images: Samples, (samples, channels, height, width): uint8 pixels, or normalised floats.
+            samples: For a network of images, (samples, channels, height, width): uint8 pixels, or normalised floats.
+                For a network of floats, samples as they were measured, of the shape that the manifest states, such as
+                (samples, channels, time).
+            normalised: Whether they are network inputs already: normalised, (samples, channels, height, width). Floats
+                for a network of images always are.
 
         Returns:
-            Normalised inputs in float32, of the same shape.
+            Normalised inputs in float32, (samples, channels, height, width).
 
         Raises:
             InputError: If the samples do not fit the network.
         """
+        form = self.manifest.preprocessing
+        if form.dtype != "uint8" and not normalised:
+            return normalise(float_samples(samples, form), form)
         shape = self.manifest.input_shape
-        if images.ndim != 4 or images.shape[1:] != shape:
-            raise InputError(f"`images` must have shape (N, {', '.join(map(str, shape))}), got {images.shape}.")
-        if images.dtype == np.uint8:
-            return normalise(images.astype(np.uint8, copy=False), self.manifest.preprocessing)
-        if not np.issubdtype(images.dtype, np.floating):
-            raise InputError(f"`images` must hold uint8 pixels or normalised floats, got {images.dtype}.")
+        if samples.ndim != 4 or samples.shape[1:] != shape:
+            raise InputError(f"`samples` must have shape (N, {', '.join(map(str, shape))}), got {samples.shape}.")
+        if form.dtype == "uint8" and samples.dtype == np.uint8:
+            return normalise(samples.astype(np.uint8, copy=False), form)
+        if not np.issubdtype(samples.dtype, np.floating):
+            raise InputError(f"`samples` must hold uint8 pixels or normalised floats, got {samples.dtype}.")
         with np.errstate(over="ignore"):
-            inputs = np.ascontiguousarray(images, dtype=np.float32)
+            inputs = np.ascontiguousarray(samples, dtype=np.float32)
         if not np.isfinite(inputs).all():
-            raise InputError("`images` must hold finite numbers, got NaN or infinity.")
-        check_normalised(inputs, self.manifest.preprocessing)
+            raise InputError("`samples` must hold finite numbers, got NaN or infinity.")
+        if form.dtype == "uint8":
+            check_normalised(inputs, form)
         return inputs
 
     def _check_shapes(self) -> None:

@@ -213,7 +213,11 @@ def _verified(
     session = EarlyExitSession(source.bundle, allow_large=True)
     stated = session.manifest.verification
     tolerance, stray_share = (_TOLERANCE, 0.0) if stated is None else (stated.tolerance, stated.stray_share)
-    expected: Logits = session.all_logits(inputs) if source.network is None else network_logits(source.network, inputs)
+    expected: Logits = (
+        session.all_logits(inputs, normalised=True)
+        if source.network is None
+        else network_logits(source.network, inputs)
+    )
     answers = _answers(target, draft, inputs, len(expected), expected[-1].shape[1])
     what = f"Target {target.name!r}"
     comparison = Comparison(len(inputs), int(stray_share * len(inputs)))

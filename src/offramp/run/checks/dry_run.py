@@ -191,6 +191,6 @@ def training_samples(context: Context, count: int) -> tuple[Tensor, Tensor]:
     """
     train = context.dataset.splits.train
     count = min(count, context.config.train.batch_size, len(train.labels))
-    images = to_tensor(train.images[:count], context.dataset.preprocessing)
+    images = to_tensor(train.samples[:count], context.dataset.preprocessing)
     labels = torch.from_numpy(np.asarray(train.labels[:count], dtype=np.int64))
     return context.compute.place_images(images), labels.to(context.compute.device)

@@ -123,7 +123,7 @@ def deploy_exits(
         test_logits = collect_logits(network, splits.test, dataset.preprocessing, compute)
     guarantee = settled.chosen.guarantee
     test = measure_point(test_logits, splits.test.labels, point.policy, cost, measures)
-    checks = to_tensor(splits.validation.subset(_NUM_CHECKS, chosen.seed).images, dataset.preprocessing).numpy()
+    checks = to_tensor(splits.validation.subset(_NUM_CHECKS, chosen.seed).samples, dataset.preprocessing).numpy()
     export_bundle(
         network.cpu(),
         Path(destination),
@@ -140,6 +140,7 @@ def deploy_exits(
         name=f"{dataset.name}-{network.architecture.backbone.partition(':')[2]}",
         seed=chosen.seed,
         input_kind=dataset.input_kind,
+        padded=dataset.padded,
     )
     classes = class_profiles(test_logits, splits.test.labels, point.policy)
     return DeployedExits(Path(destination), point, test, cost, classes, guarantee)
@@ -151,10 +152,10 @@ def _normalised(dataset: Dataset, mean: tuple[float, ...] | None, std: tuple[flo
     means, deviations = own.mean if mean is None else tuple(mean), own.std if std is None else tuple(std)
     try:
         if len(means) != channels:
-            raise ValueError(f"the images have {channels} channels, but `mean` has {len(means)} values.")
+            raise ValueError(f"the samples have {channels} channels, but `mean` has {len(means)} values.")
         return replace(dataset, preprocessing=replace(own, mean=means, std=deviations))
     except ValueError as exc:
-        raise InputError(f"The images cannot be normalised: {exc}") from exc
+        raise InputError(f"The samples cannot be normalised: {exc}") from exc
 
 
 def _at_precision(network: EarlyExitNetwork, config: Config) -> EarlyExitNetwork:

@@ -37,7 +37,7 @@ def prepare_worker_folder(context: Context, folder: Path, *, training: bool, thr
     splits = context.dataset.splits
     if not training:
         used = context.evaluator.data
-        nothing = Split(splits.test.images[:0], splits.test.labels[:0])
+        nothing = Split(splits.test.samples[:0], splits.test.labels[:0])
         splits = Splits(used.calibration, used.validation, nothing)
     save_dataset(replace(context.dataset, splits=splits), folder / _DATA)
     save_checkpoint(folder / _WEIGHTS, context.supernet, None, LoopState(0, 1.0))

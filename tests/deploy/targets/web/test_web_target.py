@@ -31,7 +31,7 @@ from offramp.errors import BundleError, InputError
 from offramp.nn.network import EarlyExitNetwork
 from offramp.nn.quantization.quantize import prepare_
 from offramp.space.architecture import Precision
-from tests.data import image_samples
+from tests.data.images import image_samples
 from tests.deploy import toys
 from tests.deploy.conftest import export
 

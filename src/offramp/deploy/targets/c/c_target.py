@@ -93,9 +93,7 @@ def export_c(
     manifest = load_manifest(source)
     if manifest.rule not in RULES:
         raise InputError(f"Exit rule {manifest.rule!r} cannot be written in C, only {', '.join(RULES)}.")
-    if pixels is not None and (pixels.ndim != 4 or pixels.shape[1:] != manifest.input_shape):
-        sizes = ", ".join(map(str, manifest.input_shape))
-        raise InputError(f"`pixels` must have shape (N, {sizes}) as the network reads, got {pixels.shape}.")
+    _check_samples(manifest, pixels)
     program = read_program(source, manifest, allow_large=allow_large)
     plan = plan_arena(program)
     if ram_bytes is not None and plan.ram_bytes > ram_bytes:
@@ -123,6 +121,18 @@ def export_c(
     return CExport(folder, plan, compared, moved)
 
 
+def _check_samples(manifest: Manifest, pixels: NDArray[np.uint8] | None) -> None:
+    if manifest.preprocessing.dtype != "uint8":
+        kind = manifest.preprocessing.input_kind.replace("_", " ")
+        raise InputError(
+            f"A network that reads {kind} of floats cannot be written in C yet: its inputs are no bytes. Use the ONNX "
+            "files of the bundle."
+        )
+    if pixels is not None and (pixels.ndim != 4 or pixels.shape[1:] != manifest.input_shape):
+        sizes = ", ".join(map(str, manifest.input_shape))
+        raise InputError(f"`pixels` must have shape (N, {sizes}) as the network reads, got {pixels.shape}.")
+
+
 def _random_pixels(image: FeatureMap, seed: int) -> NDArray[np.uint8]:
     """Noise on brightness and contrast that differ, and every pixel value among them."""
     rng = np.random.default_rng(seed)
@@ -141,7 +151,7 @@ def _check_reading(session: EarlyExitSession, program: Program, seed: int) -> No
     tolerance = _TOLERANCE if stated is None else stated.tolerance
     inputs = normalise(_random_pixels(program.image, seed)[:_BATCH], session.manifest.preprocessing)
     sums = integer_sums(program, quantised_inputs(inputs, program.image))
-    for index, theirs in enumerate(session.all_logits(inputs)):
+    for index, theirs in enumerate(session.all_logits(inputs, normalised=True)):
         ours = logits_of_sums(sums[index], program.stages[index].logits.steps)
         far = np.abs(ours - theirs).max(axis=1) > tolerance * max(1.0, float(np.abs(theirs).max()))
         if far.mean() > _MOST_FAR:

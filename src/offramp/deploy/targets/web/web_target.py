@@ -126,8 +126,8 @@ def _samples(session: EarlyExitSession, seed: int) -> list[dict[str, object]]:
     strength = rng.uniform(0.2, 3.0, size=(_NUM_SAMPLES, 1, 1, 1))
     noise = rng.standard_normal((_NUM_SAMPLES, *session.manifest.input_shape))
     inputs: NDArray[np.float32] = (noise * strength).astype("<f4")
-    logits = session.all_logits(inputs)
-    answers = session.predict(inputs, batch_size=1)
+    logits = session.all_logits(inputs, normalised=True)
+    answers = session.predict(inputs, batch_size=1, normalised=True)
     return [
         {
             "inputs": base64.b64encode(inputs[row].tobytes()).decode(),

@@ -1,6 +1,6 @@
 "use strict";
 
-// From the bytes of an image file to the network's input, step by step as offramp.data.image_decoding does it in Python.
+// From the bytes of an image file to the network's input, step by step as offramp.data.images.image_decoding does it in Python.
 // The browser only decompresses: orientation and colour profiles are taken out of the file before, and applied here or
 // ignored, because browsers differ in both.
 const MAX_PIXELS = 50000000;

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from offramp.data.pixel_arrays import pixels_from_arrays, same_shape
-from offramp.data.pixel_units import NamedArray
+from offramp.data.images.pixel_arrays import pixels_from_arrays, same_shape
+from offramp.data.images.pixel_units import NamedArray
 from offramp.data.raw_data import RawPart, Role
 from offramp.errors import DataError
 from tests.data.samples import random_images
@@ -85,8 +85,8 @@ def test_a_grey_part_beside_a_colour_part_becomes_colour() -> None:
     grey, colour = part("train", 1, 4, 5), part("test", 3, 4, 5)
     first, second = same_shape([grey, colour], None)
     assert first.shape == (2, 3, 4, 5)
-    assert (first[:, 2] == grey.images[:, 0]).all()
-    assert second is colour.images
+    assert (first[:, 2] == grey.samples[:, 0]).all()
+    assert second is colour.samples
 
 
 def test_parts_of_different_sizes_are_refused_or_resized() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from offramp.data.image_decoding import DecodedImage, EncodedImage, ImageForm, decode_image, upright_size
+from offramp.data.images.image_decoding import DecodedImage, EncodedImage, ImageForm, decode_image, upright_size
+from offramp.data.signals.array_file import MAX_TOTAL_BYTES
 from offramp.errors import DataError
 from offramp.progress import Task
 
-MAX_TOTAL_BYTES = 16 * 2**30
 IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 # Below this size an image decodes faster than threads can take turns (measured on 32x32 JPEGs).

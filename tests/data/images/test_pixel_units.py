@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from offramp.data.labelled_data import load_dataset
-from offramp.data.pixel_units import NamedArray, PixelBytes, pixel_bytes
+from offramp.data.dataset_loading import load_dataset
+from offramp.data.images.pixel_units import NamedArray, PixelBytes, pixel_bytes
 from offramp.errors import DataError
 
 ABOVE_ONE = np.nextafter(np.float32(1), np.float32(2))
@@ -114,5 +114,5 @@ def test_a_data_set_is_read_alike_with_one_value_above_one(tmp_path: Path, part:
     np.savez(tmp_path / "above.npz", **arrays, **labels)
     plain, above = (load_dataset(str(tmp_path / f"{name}.npz"), seed=0) for name in ("plain", "above"))
     assert plain.fingerprint == above.fingerprint
-    assert len(np.unique(above.splits.train.images)) > 100
+    assert len(np.unique(above.splits.train.samples)) > 100
     assert any("1 of 1000 values outside were clipped" in note for note in above.notes)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from offramp.data.image_decoding import (
+from offramp.data.images.image_decoding import (
     EncodedImage,
     ImageForm,
     decode_image,
@@ -19,8 +19,8 @@ from offramp.data.image_decoding import (
     upright_size,
 )
 from offramp.errors import DataError
-from tests.data import image_samples
-from tests.data.image_samples import Sample
+from tests.data.images import image_samples
+from tests.data.images.image_samples import Sample
 
 
 def pixels_as_stored(data: bytes) -> NDArray[Any]:

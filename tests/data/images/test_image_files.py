@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from offramp.data import image_files
-from offramp.data.image_decoding import EncodedImage, ImageForm, decode_image
-from offramp.data.image_files import decode_images, in_chunks, resize
+from offramp.data.images import image_files
+from offramp.data.images.image_decoding import EncodedImage, ImageForm, decode_image
+from offramp.data.images.image_files import decode_images, in_chunks, resize
 from offramp.errors import DataError
 from offramp.progress import SilentReporter
 from tests.data.samples import encoded, huge_png, random_images

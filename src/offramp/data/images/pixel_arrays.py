@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.data.image_files import resize
-from offramp.data.pixel_units import NamedArray, pixel_bytes
+from offramp.data.images.image_files import resize
+from offramp.data.images.pixel_units import NamedArray, pixel_bytes
 from offramp.data.raw_data import RawPart
 from offramp.errors import DataError
 
@@ -59,13 +59,12 @@ def same_shape(parts: Sequence[RawPart], image_size: int | None) -> tuple[NDArra
     Raises:
         DataError: The parts differ in size and ``image_size`` is None.
     """
-    channels = max(part.images.shape[1] for part in parts)
-    images = tuple(
-        np.repeat(part.images, 3, axis=1) if part.images.shape[1] < channels else part.images for part in parts
-    )
+    pixels = [part.samples.astype(np.uint8, copy=False) for part in parts]
+    channels = max(part.shape[1] for part in pixels)
+    images = tuple(np.repeat(part, 3, axis=1) if part.shape[1] < channels else part for part in pixels)
     if image_size is not None:
         return tuple(resize(pixels, image_size) for pixels in images)
-    sizes = {part.source: part.images.shape[2:] for part in parts}
+    sizes = {part.source: part.samples.shape[2:] for part in parts}
     if len(set(sizes.values())) > 1:
         described = ", ".join(f"{height}x{width} in {source!r}" for source, (height, width) in sizes.items())
         raise DataError(
