@@ -19,8 +19,8 @@ from offramp.errors import ConfigError
 from offramp.hardware.accelerator import Accelerator, CoreKind
 from offramp.hardware.loader import load_accelerator
 from offramp.settings.cost_config import CostConfig
-from offramp.workload.from_onnx.conversion import network_from_onnx
-from offramp.workload.graph import Workload
+from offramp.workload.from_onnx.conversion import OnnxNetwork, network_from_onnx
+from offramp.workload.graph import Role, Workload
 
 DEFAULT_ENGINE = "native"
 """The engine of accelerators without formulas of their own, when the settings name none."""
@@ -124,6 +124,8 @@ def price_onnx(
 ) -> PricedModel:
     """Price the network in an ONNX file; one without early exits is a network of one stage.
 
+    Weights that the file stores as integers have the width in which it stores them, unless ``cost`` sets one.
+
     Args:
         model: The ONNX file; its weights may be stripped.
         cost: Accelerator, engine, convention, mapping and bit widths.
@@ -139,9 +141,7 @@ def price_onnx(
     """
     accelerator = load_accelerator(cost.accelerator)
     network = network_from_onnx(model, final=final, read_weights=accelerator.gains_from_zero_weights, sizes=sizes)
-    workload = network.workload.with_bits(
-        cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits
-    )
+    workload, notes = _with_bit_widths(network, cost)
     if exit_rates is not None:
         check_exit_rates(exit_rates, workload.num_stages)
     # A graph does not say how it was trained: any layer may be put on an analog core.
@@ -150,7 +150,7 @@ def price_onnx(
     report = replace(
         report,
         stages=tuple(replace(stage, exit=output) for stage, output in zip(report.stages, network.outputs, strict=True)),
-        warnings=(*network.notes, *report.warnings, *_analog_notes(workload, accelerator)),
+        warnings=(*network.notes, *notes, *report.warnings, *_analog_notes(workload, accelerator)),
     )
     static = cost_model.estimate(workload.static(), accelerator)
     expected = expected_cost(report, exit_rates) if exit_rates else None
@@ -158,6 +158,27 @@ def price_onnx(
     density = workload.weight_density if accelerator.gains_from_zero_weights else None
     device = device_energy(accelerator, report, expected, expected_cost(static, (1.0,)))
     return PricedModel(str(model), report, static, expected, cores, density, device)
+
+
+def _with_bit_widths(network: OnnxNetwork, cost: CostConfig) -> tuple[Workload, list[str]]:
+    """The network at the widths of the settings and of the file, and notes on weights where the two differ."""
+    workload = network.workload.with_bits(
+        cost.weight_bits, cost.activation_bits, cost.branch_weight_bits, cost.branch_activation_bits
+    )
+    notes = []
+    for role, setting in ((Role.BACKBONE, "weight_bits"), (Role.BRANCH, "branch_weight_bits")):
+        stated, priced = network.stated_bits(role), int(getattr(cost, setting))
+        other = sorted({bits for bits in stated.values() if bits != priced})
+        if not other:
+            continue
+        count = sum(bits != priced for bits in stated.values())
+        text = f"The file stores the weights of {count} {role.value} layer(s) in {' and '.join(map(str, other))} bits"
+        if setting in cost.model_fields_set:
+            notes.append(f"{text}; they are priced at {priced}, as the setting cost.{setting} says.")
+        else:
+            workload = workload.with_weight_bits(stated)
+            notes.append(f"{text}, and they are priced so. The setting cost.{setting} changes that.")
+    return workload, notes
 
 
 def _analog_notes(workload: Workload, accelerator: Accelerator) -> list[str]:

@@ -42,6 +42,11 @@ class Layer:
     role: Role
     analog_channels: int | None = None
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it multiplies by weights; a convolution with several inputs is a product of two computed matrices."""
+        return self.shape.op in MATRIX_OPS and not (self.shape.op is Op.CONV and len(self.inputs) > 1)
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -140,12 +145,27 @@ class Workload:
             backbone = layer.role is Role.BACKBONE
             activations = activation_bits if backbone else branch_activation_bits
             weights = weight_bits if backbone else branch_weight_bits
-            if layer.shape.op is Op.CONV and len(layer.inputs) > 1:
+            if layer.shape.op in MATRIX_OPS and not layer.has_weights:
                 weights = activations
             shape = replace(layer.shape, weight_bits=weights, activation_bits=activations, input_bits=())
             return replace(layer, shape=shape)
 
         return replace(self, layers=tuple(changed(layer) for layer in self.layers))
+
+    def with_weight_bits(self, bits: Mapping[str, int]) -> "Workload":
+        """Change the bit widths of weights of single layers.
+
+        Args:
+            bits: Bits of each weight by layer name.
+
+        Returns:
+            The workload with these bit widths.
+        """
+        layers = (
+            replace(layer, shape=replace(layer.shape, weight_bits=bits[layer.name])) if layer.name in bits else layer
+            for layer in self.layers
+        )
+        return replace(self, layers=tuple(layers))
 
     def with_analog_channels(self, channels: Mapping[str, int]) -> "Workload":
         """Decide for all layers how many channels are analog.

@@ -1,17 +1,17 @@
 """Conversion of an ONNX file, usually of an early-exit network, to a Workload."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from offramp.errors import WorkloadError
 from offramp.workload.from_onnx.analog_layers import fold_analog_layers
 from offramp.workload.from_onnx.coverage_check import check_coverage
 from offramp.workload.from_onnx.exit_placement import place_layers
-from offramp.workload.from_onnx.file_graph import read_onnx
+from offramp.workload.from_onnx.file_graph import OnnxGraph, read_onnx
 from offramp.workload.from_onnx.found_layers import find_layers
 from offramp.workload.from_onnx.rewriting.standard_form import standard_form
-from offramp.workload.graph import Workload
+from offramp.workload.graph import Role, Workload
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,29 @@ class OnnxNetwork:
     Attributes:
         workload: The network as layers of one sample, without bit widths of its own.
         outputs: The output of the file at each exit; several names, separated by commas, if one layer computes them.
+        weight_bits: Bit widths of weights by name of the layer, where the file states them.
         notes: Sentences about what the file leaves open and how it was read.
     """
 
     workload: Workload
     outputs: tuple[str, ...]
+    weight_bits: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def stated_bits(self, role: Role) -> Mapping[str, int]:
+        """Select the bit widths of weights that the file states.
+
+        Args:
+            role: Backbone or branch.
+
+        Returns:
+            Bits by name of the layers with this role.
+        """
+        return {
+            x.name: self.weight_bits[x.name]
+            for x in self.workload.layers
+            if x.role is role and x.name in self.weight_bits
+        }
 
 
 def network_from_onnx(
@@ -78,5 +95,15 @@ def network_from_onnx(
         workload = workload.with_analog_channels(folded.analog_channels)
     plain = () if len(placed.exits) > 1 else ("The file has no early exits: its whole network is one stage.",)
     return OnnxNetwork(
-        workload.with_weight_densities(graph.weight_densities), placed.outputs, (*plain, *placed.notes, *graph.notes)
+        workload.with_weight_densities(graph.weight_densities),
+        placed.outputs,
+        _stated_bits(workload, graph),
+        (*plain, *placed.notes, *graph.notes),
     )
+
+
+def _stated_bits(workload: Workload, graph: OnnxGraph) -> dict[str, int]:
+    """Bits of weights that the file states; analog layers keep the widths of their cores."""
+    weighted = (x for x in workload.layers if x.has_weights and not x.analog_channels)
+    found = {layer.name: graph.stored_widths.of_layer(layer.name) for layer in weighted}
+    return {name: bits for name, bits in found.items() if bits is not None}

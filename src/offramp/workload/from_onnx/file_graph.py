@@ -13,8 +13,9 @@ from offramp.workload.from_onnx.batch.sample_shapes import sample_shapes
 from offramp.workload.from_onnx.onnx_node import OnnxNode, read_nodes
 from offramp.workload.from_onnx.open_sizes import fix_sizes, open_axes
 from offramp.workload.from_onnx.shape_propagation import Shape, propagate_shapes
+from offramp.workload.from_onnx.stored_weights.weight_counts import named_constants, weight_densities
+from offramp.workload.from_onnx.stored_weights.weight_widths import StoredWidths, stored_widths
 from offramp.workload.from_onnx.subgraphs.written_out import write_out_control_flow
-from offramp.workload.from_onnx.weight_counts import named_constants, weight_densities
 
 MAX_FILE_BYTES = 2 * 1024**3
 WEIGHT_POSITIONS = {
@@ -49,6 +50,7 @@ class OnnxGraph:
         shapes: Shapes for one sample by tensor name, with the batch axis where the file has it.
         values: Content of small integer constants, such as axes, by tensor name.
         weight_densities: Share of nonzero weights by node name, if weights were read.
+        stored_widths: Bit widths of the weights of nodes, where the file states them.
         final: Name of the output that is the final exit, if the file says so.
         open_axes: Names of axes of the inputs whose size the file does not fix, but for the batch.
         notes: Sentences about what the file leaves open and how it was read.
@@ -60,6 +62,7 @@ class OnnxGraph:
     shapes: dict[str, Shape]
     values: dict[str, tuple[int, ...]]
     weight_densities: dict[str, float] = field(default_factory=dict)
+    stored_widths: StoredWidths = field(default_factory=StoredWidths)
     final: str | None = None
     open_axes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -102,6 +105,7 @@ def read_onnx(path: Path, *, read_weights: bool = False, sizes: Mapping[str, int
     sources = _input_names(graph, nodes, path)
     outputs = tuple(dict.fromkeys(item.name for item in graph.output))
     constants = dict(named_constants(graph))
+    protos = [(node.name, proto) for node, proto in zip(nodes, graph.node, strict=True)]
     sample = sample_shapes(nodes, outputs, facts, sources, constants, path.parent)
     return OnnxGraph(
         inputs=sources,
@@ -109,7 +113,8 @@ def read_onnx(path: Path, *, read_weights: bool = False, sizes: Mapping[str, int
         nodes=tuple(nodes),
         shapes=sample.shapes,
         values=facts.integer_lists(),
-        weight_densities=weight_densities(graph, _with_protos(nodes, graph)) if read_weights else {},
+        weight_densities=weight_densities(graph, protos) if read_weights else {},
+        stored_widths=stored_widths(graph, constants, protos),
         final=control_flow.final,
         open_axes=open_axes(graph, facts.shapes, constants),
         notes=(*_input_notes(sources), *control_flow.notes, *sample.notes),
@@ -126,11 +131,6 @@ def _sort_nodes(graph: Any, path: Path) -> list[OnnxNode]:
     del graph.node[:]
     graph.node.extend(sorted_protos)
     return [nodes[index] for index in order]
-
-
-def _with_protos(nodes: list[OnnxNode], graph: Any) -> list[tuple[str, Any]]:
-    """Pairs of node name and node of the file."""
-    return [(node.name, proto) for node, proto in zip(nodes, graph.node, strict=True)]
 
 
 def _parse(path: Path) -> Any:

@@ -32,7 +32,9 @@ _ZERO_POINTS = {
     "QGemm": 5,
     "MatMulIntegerToFloat": 5,
 }
-_SAME_VALUES = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+SAME_VALUES = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+"""Operators that keep the values of weights."""
+
 
 Array = NDArray[Any]
 
@@ -91,12 +93,12 @@ def _zeros(node: Any, constants: Mapping[str, Any], producers: Mapping[str, Any]
         name = _input(source, 0)
         if source.op_type == "DequantizeLinear":
             point, axis = _input(source, 2), _axis(source)
-        elif source.op_type not in _SAME_VALUES:
+        elif source.op_type not in SAME_VALUES:
             return None
-    weights = _array(constants.get(name))
+    weights = array_of(constants.get(name))
     if weights is None or not point:
         return None if weights is None else weights == 0
-    zero = _array(constants.get(point))
+    zero = array_of(constants.get(point))
     return None if zero is None else _equal(weights, zero, axis)
 
 
@@ -119,8 +121,15 @@ def _axis(node: Any) -> int:
     return next((int(item.i) for item in node.attribute if item.name == "axis"), 1)
 
 
-def _array(tensor: Any) -> Array | None:
-    """The content of a tensor; None if it is in another file, stripped or damaged."""
+def array_of(tensor: Any) -> Array | None:
+    """Read the content of a constant.
+
+    Args:
+        tensor: ONNX tensor, or None.
+
+    Returns:
+        Its values; None if there is no tensor, or if it is in another file, stripped or damaged.
+    """
     from onnx import TensorProto, numpy_helper
 
     if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
