@@ -27,7 +27,7 @@ from benchmarks.record import save_result
 from benchmarks.supernets import Prepared, fine_tune, inherited, prepare
 from offramp.data.labelled_data import Split
 from offramp.data.mini_batches import to_tensor
-from offramp.data.splitting import stratified_split
+from offramp.data.splits.splitting import stratified_split
 from offramp.exits.exit_rule import CachedOutputs, ExitRule
 from offramp.exits.rule_curve import rule_curve
 from offramp.exits.score_thresholds import ScoreChoice, ThresholdGrid, score_curve

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache, default_cache_dir, listing_key
-from offramp.data.duplicates import SampleSet, find_overlap
 from offramp.data.file_listing import is_leftover
 from offramp.data.sound.sound_features import MACHINE_SHAPE, machine_features
 from offramp.data.sound.wav import read_wav
-from offramp.data.splitting import stratified_split
+from offramp.data.splits.duplicates import SampleSet, find_overlap
+from offramp.data.splits.splitting import stratified_split
 from offramp.errors import ConfigError, DataError
 from offramp.progress import Reporter, SilentReporter
 

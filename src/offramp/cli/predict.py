@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "file",
+    "row",
     "class_name",
     "label",
     "confidence",
@@ -40,7 +42,10 @@ def predict(
     ],
     files: Annotated[
         list[Path],
-        typer.Argument(help="Image files, or folders of them at any depth; .wav files for a network of speech."),
+        typer.Argument(
+            help="Image files, or folders of them at any depth; .wav files for a network of speech; .npy and .npz "
+            "files for a network of series, feature maps or vectors."
+        ),
     ],
     rule: Annotated[
         str | None,
@@ -60,7 +65,7 @@ def predict(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object an answer.")] = False,
 ) -> None:
-    """Classify images or sounds and print the exit of each; with a detector, print whether a sound is anomalous.
+    """Classify images, sounds or arrays and print the exit of each; with a detector, print whether a sound is normal.
 
     Args:
         bundle: The bundle, or a detector.
@@ -80,15 +85,13 @@ def predict(
         return
     if table is not None:
         check_output_name(table, ".csv")
-    from offramp.data.images.image_files import IMAGE_SUFFIXES
     from offramp.deploy.bundle.manifest import load_manifest
     from offramp.deploy.runtime.session import EarlyExitSession
     from offramp.exits.rule_text import parse_rule
 
     decides = None if rule is None else parse_rule(rule, load_manifest(bundle).rule_notation)
     session = EarlyExitSession(bundle, rule=decides, allow_large=allow_large)
-    pixels = session.manifest.preprocessing.input_kind == "pixels"
-    paths = _expanded(files, IMAGE_SUFFIXES if pixels else (".wav",), "images" if pixels else "sounds")
+    paths = _expanded(files, *_file_kind(session))
     answers = _answers(session, paths)
     if table is not None:
         count = _write_table(table, answers)
@@ -96,13 +99,36 @@ def predict(
     elif as_json:
         from offramp.jsonio import to_data
 
-        print(json.dumps([{"image": str(path), **to_data(answer)} for path, answer in answers], indent=2))
+        shown = [{"image": str(source.path), "row": source.row, **to_data(answer)} for source, answer in answers]
+        print(json.dumps(shown, indent=2))
     else:
-        for path, answer in answers:
-            print(f"{escaped(str(path))}: {escaped(_described(answer))}")
+        for source, answer in answers:
+            print(f"{escaped(str(source))}: {escaped(_described(answer))}")
 
 
-def _expanded(files: list[Path], suffixes: tuple[str, ...] | frozenset[str], kind: str) -> list[Path]:
+@dataclass(frozen=True)
+class _Source:
+    """Where a sample is from: a file, and its row in an array of samples."""
+
+    path: Path
+    row: int | None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.row is None else f"{self.path}[{self.row}]"
+
+
+def _file_kind(session: "EarlyExitSession") -> tuple[Collection[str], str]:
+    """Suffixes of the files that a network reads, and what they are."""
+    from offramp.data.images.image_files import IMAGE_SUFFIXES
+    from offramp.deploy.runtime.array_files import ARRAY_SUFFIXES
+
+    preprocessing = session.manifest.preprocessing
+    if preprocessing.dtype != "uint8":
+        return ARRAY_SUFFIXES, "arrays"
+    return (IMAGE_SUFFIXES, "images") if preprocessing.input_kind == "pixels" else ((".wav",), "sounds")
+
+
+def _expanded(files: list[Path], suffixes: Collection[str], kind: str) -> list[Path]:
     """The files, with folders replaced by the fitting files in them; what is ignored is said on standard error."""
     from offramp.data.file_listing import list_files
 
@@ -120,14 +146,15 @@ def _expanded(files: list[Path], suffixes: tuple[str, ...] | frozenset[str], kin
     return found
 
 
-def _answers(session: "EarlyExitSession", paths: list[Path]) -> Iterator[tuple[Path, "Prediction"]]:
-    """The answers with their files; a long sound may have several."""
-    order: list[Path] = []
+def _answers(session: "EarlyExitSession", paths: list[Path]) -> Iterator[tuple[_Source, "Prediction"]]:
+    """The answers with their sources; a long sound or an array may have several."""
+    order: list[_Source] = []
+    arrays = session.manifest.preprocessing.dtype != "uint8"
 
     def samples() -> Iterator["LoadedSample"]:
         for path in paths:
-            for sample in session.samples_of(path):
-                order.append(path)
+            for row, sample in enumerate(session.samples_of(path)):
+                order.append(_Source(path, row if arrays else None))
                 yield sample
 
     # The next files are decoded while one is being classified.
@@ -140,7 +167,7 @@ def _described(answer: "Prediction") -> str:
     return f"{answer.class_name} (confidence {answer.confidence:.3f}, left at exit {answer.exit}{part})"
 
 
-def _write_table(table: Path, answers: Iterator[tuple[Path, "Prediction"]]) -> int:
+def _write_table(table: Path, answers: Iterator[tuple[_Source, "Prediction"]]) -> int:
     """Write all rows beside the table's place, and put them there at the end; after an error nothing has changed."""
     count = 0
     try:
@@ -148,8 +175,8 @@ def _write_table(table: Path, answers: Iterator[tuple[Path, "Prediction"]]) -> i
             text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
             writer = csv.DictWriter(text, _COLUMNS)
             writer.writeheader()
-            for path, answer in answers:
-                writer.writerow(_row(path, answer))
+            for source, answer in answers:
+                writer.writerow(_row(source, answer))
                 count += 1
             text.detach()
     except OSError as exc:
@@ -157,10 +184,11 @@ def _write_table(table: Path, answers: Iterator[tuple[Path, "Prediction"]]) -> i
     return count
 
 
-def _row(path: Path, answer: "Prediction") -> dict[str, object]:
+def _row(source: _Source, answer: "Prediction") -> dict[str, object]:
     heard, cost = answer.heard, answer.cost
     return {
-        "file": csv_cell(str(path)),
+        "file": csv_cell(str(source.path)),
+        "row": source.row,
         "class_name": csv_cell(answer.class_name),
         "label": answer.label,
         "confidence": answer.confidence,

@@ -1,22 +1,25 @@
 """Reading of data sets: from a path to splits, with what was decided on the way as notes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache, default_cache_dir
 from offramp.data.class_labels import EncodedLabels, encode_labels
-from offramp.data.duplicates import DuplicatePolicy, SampleSet, find_overlap
 from offramp.data.images.pixel_arrays import same_shape
 from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
 from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
 from offramp.data.sample_kinds import BYTE_KINDS, InputKind, Samples
 from offramp.data.signals.padding import filled, same_length, valid_steps
 from offramp.data.sound.windows import LongSounds
-from offramp.data.splitting import stratified_split
+from offramp.data.splits.duplicates import DuplicatePolicy, SampleSet, find_overlap
+from offramp.data.splits.group_names import compiled_pattern, group_hint, groups_of_names
+from offramp.data.splits.group_splitting import GroupSplit, check_groups_apart, split_by_groups
+from offramp.data.splits.splitting import stratified_split
 from offramp.data.statistics import channel_statistics, fingerprint_of
 from offramp.errors import ConfigError, DataError
 from offramp.progress import Reporter, SilentReporter
@@ -37,6 +40,8 @@ def load_dataset(
     duplicates: DuplicatePolicy = "remove",
     long_sounds: LongSounds = "loudest",
     kind: InputKind | None = None,
+    group_column: str | None = None,
+    group_pattern: str | None = None,
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
@@ -58,6 +63,8 @@ def load_dataset(
             one every half second.
         kind: What the numbers of arrays are: ``pixels``, ``feature_maps``, ``series`` or ``vectors``; None: decided
             from their type and number of axes.
+        group_column: Column or array that names the group of each sample, such as a speaker: no group is in two splits.
+        group_pattern: Regular expression that finds the group in the name of each file, in its parentheses.
         cache_dir: Folder of the cache; None: `default_cache_dir`.
         reporter: Shows progress; None: no output.
 
@@ -69,6 +76,10 @@ def load_dataset(
         ConfigError: A setting is out of range.
     """
     _check_settings(seed, {"validation_share": validation_share, "test_share": test_share}, image_size)
+    if group_pattern is not None:
+        compiled_pattern(group_pattern)
+        if group_column is not None:
+            raise ConfigError("data.group_column and data.group_pattern both say what the groups are: give one.")
     options = ReadOptions(
         image_column=image_column,
         label_column=label_column,
@@ -77,45 +88,64 @@ def load_dataset(
         reporter=reporter or SilentReporter(),
         long_sounds=long_sounds,
         kind=kind,
+        group_column=group_column,
     )
-    raw = read_raw(source, options)
-    dataset = _assemble(raw, seed, validation_share, test_share, image_size, duplicates, options.reporter)
+    raw = _grouped(read_raw(source, options), group_column, group_pattern)
+    division = _Division(seed, validation_share, test_share, duplicates)
+    dataset = _assemble(raw, division, image_size, options.reporter)
     for note in dataset.notes:
         options.reporter.say(note)
     return dataset
 
 
-def _assemble(
-    raw: RawDataset,
-    seed: int,
-    validation_share: float,
-    test_share: float,
-    image_size: int | None,
-    duplicates: DuplicatePolicy,
-    reporter: Reporter,
-) -> Dataset:
+@dataclass(frozen=True)
+class _Division:
+    """How a data set is divided into splits."""
+
+    seed: int
+    validation_share: float
+    test_share: float
+    duplicates: DuplicatePolicy
+
+
+def _grouped(raw: RawDataset, group_column: str | None, group_pattern: str | None) -> RawDataset:
+    """The data set with the groups that the settings ask for."""
+    if group_column is not None and any(part.groups is None for part in raw.parts):
+        raise ConfigError(
+            f"data.group_column names a column or an array, but {raw.name!r} has none in its format. Files are grouped "
+            "by their names with data.group_pattern."
+        )
+    if group_pattern is None:
+        return raw
+    if any(not part.names for part in raw.parts):
+        raise ConfigError(
+            f"data.group_pattern takes groups from file names, but the samples of {raw.name!r} are no files of their "
+            "own. Set data.group_column to a column or an array with the groups."
+        )
+    parts = (replace(part, groups=groups_of_names(part.names, group_pattern, part.source)) for part in raw.parts)
+    return replace(raw, parts=tuple(parts))
+
+
+def _assemble(raw: RawDataset, division: _Division, image_size: int | None, reporter: Reporter) -> Dataset:
     encoded = encode_labels(raw.parts, raw.class_names)
     samples = _same_shape(raw, image_size)
     parts = [Split(own, labels) for own, labels in zip(samples, encoded.labels, strict=True)]
     named = dict(zip((part.role for part in raw.parts), parts, strict=True))
-    separation = _Separation(raw, encoded.class_names, duplicates)
+    separation = _Separation(raw, encoded.class_names, division.duplicates)
     test, validation = named.get("test"), named.get("validation")
     if test and validation:
-        validation = separation.apart("validation", validation, (test,))
+        validation = validation.take(separation.rows_apart("validation", validation, (test,)))
     # Before parts are cut from the training part: they must not hold what is in the others either.
-    train = separation.apart("train", named["train"], [split for split in (validation, test) if split])
-    indices = stratified_split(
-        train.labels,
-        encoded.class_names,
-        seed=seed,
-        validation_share=0.0 if validation else validation_share,
-        test_share=0.0 if test else test_share,
-        where=raw.train.source,
-    )
-    test = test or train.take(indices.test)
+    whole = named["train"]
+    rows = separation.rows_apart("train", whole, [split for split in (validation, test) if split])
+    train = whole if len(rows) == len(whole) else whole.take(rows)
+    cut = _cut(raw, train, rows, encoded.class_names, division)
+    test = test or train.take(cut.indices.test)
     if not validation:
-        validation = separation.apart("validation", train.take(indices.validation), (test,))
-    train = separation.apart("train", train.take(indices.train), (validation, test))
+        validation = train.take(cut.indices.validation)
+        validation = validation.take(separation.rows_apart("validation", validation, (test,)))
+    train = train.take(cut.indices.train)
+    train = train.take(separation.rows_apart("train", train, (validation, test)))
     standardised = _standardised(raw.input_kind, Splits(train, validation, test))
     return Dataset(
         name=raw.name,
@@ -126,8 +156,30 @@ def _assemble(
         label_fingerprint=fingerprint_of([labels[:, None] for labels in encoded.labels], encoded.labels, ()),
         input_kind=raw.input_kind,
         padded=standardised.padded,
-        notes=(*raw.notes, *encoded.notes, *separation.notes, *standardised.notes),
+        notes=(*raw.notes, *encoded.notes, *separation.notes, *cut.notes, *standardised.notes),
     )
+
+
+def _cut(
+    raw: RawDataset, train: Split, rows: NDArray[np.int64], class_names: tuple[str, ...], division: _Division
+) -> GroupSplit:
+    """Cut missing validation and test parts from the training part; ``rows`` are its samples in the part as read."""
+    roles = {part.role for part in raw.parts}
+    shares = {
+        "validation_share": 0.0 if "validation" in roles else division.validation_share,
+        "test_share": 0.0 if "test" in roles else division.test_share,
+    }
+    groups = raw.train.groups
+    if groups is not None:
+        check_groups_apart([(part.source, part.groups) for part in raw.parts if part.groups is not None])
+        if any(shares.values()):
+            return split_by_groups(
+                train.labels, groups[rows], class_names, seed=division.seed, **shares, where=raw.train.source
+            )
+    indices = stratified_split(train.labels, class_names, seed=division.seed, **shares, where=raw.train.source)
+    names = [raw.train.names[row] for row in rows] if raw.train.names and groups is None else []
+    hint = group_hint(names, train.labels) if any(shares.values()) else None
+    return GroupSplit(indices, (hint,) if hint else ())
 
 
 def _same_shape(raw: RawDataset, image_size: int | None) -> Sequence[Samples]:
@@ -200,11 +252,14 @@ class _Separation:
         self._policy = policy
         self.notes: list[str] = []
 
-    def apart(self, name: Literal["train", "validation"], own: Split, others: Sequence[Split]) -> Split:
-        """A split without the samples that are also in others; with them where duplicates are kept."""
+    def rows_apart(
+        self, name: Literal["train", "validation"], own: Split, others: Sequence[Split]
+    ) -> NDArray[np.int64]:
+        """The samples of a split that are not in others; all of them where duplicates are kept."""
+        everything = np.arange(len(own), dtype=np.int64)
         overlap = find_overlap(SampleSet(own.samples, own.labels), [SampleSet(o.samples, o.labels) for o in others])
         if not overlap.count:
-            return own
+            return everything
         word, elsewhere = ("training", "validation or test") if name == "train" else ("validation", "test")
         note = (
             f"{overlap.count} of {len(own)} {word} {self._kind} of {self._name!r} are also in the {elsewhere} split, "
@@ -213,9 +268,9 @@ class _Separation:
         note += f" ({overlap.num_relabelled} of them with another label)" if overlap.num_relabelled else ""
         if self._policy == "keep":
             self.notes.append(f"{note}; they were kept (data.duplicates: keep), so accuracies are too high.")
-            return own
-        kept = own.take(np.flatnonzero(~overlap.rows))
-        emptied = np.setdiff1d(own.labels, kept.labels)
+            return everything
+        kept = everything[~overlap.rows]
+        emptied = np.setdiff1d(own.labels, own.labels[kept])
         if emptied.size:
             raise DataError(
                 f"{note}, and class {self._class_names[emptied[0]]!r} has no other {word} {self._kind}. Add some, "

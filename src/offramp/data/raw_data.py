@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache
@@ -41,6 +42,7 @@ class ReadOptions:
         reporter: Shows progress.
         long_sounds: Which part is taken of a sound that is longer than a window.
         kind: What the numbers of arrays are; None: decided from their type and number of axes.
+        group_column: Column or array that names the group of each sample; None: no groups are read.
     """
 
     image_column: str | None
@@ -50,6 +52,7 @@ class ReadOptions:
     reporter: Reporter
     long_sounds: LongSounds = "loudest"
     kind: InputKind | None = None
+    group_column: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +65,16 @@ class RawPart:
         samples: (samples, channels, height, width): bytes of images with 1 or 3 channels, bytes of features, or floats.
             Only floats of series may be NaN: at the end of a series that is shorter than others.
         labels: Numbers or class names as in the file, one per sample.
+        names: File name of each sample, where it has one; else empty.
+        groups: Name of the group of each sample, such as a speaker, (samples,); None: not known.
     """
 
     role: Role
     source: str
     samples: Samples
     labels: NDArray[Any]
+    names: tuple[str, ...] = ()
+    groups: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if len(self.samples) == 0:

@@ -133,6 +133,8 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
         duplicates=data.duplicates,
         long_sounds=data.long_sounds,
         kind=data.kind,
+        group_column=data.group_column,
+        group_pattern=data.group_pattern,
         reporter=reporter,
     )
 

@@ -28,6 +28,14 @@ class DataConfig(Section):
     image_size: Count | None = Field(
         default=None, description="Height and width in pixels that images are resized to (default: as they are)."
     )
+    group_column: str | None = Field(
+        default=None,
+        description="Column or array that names a group, such as a speaker or patient: no group is in two splits.",
+    )
+    group_pattern: str | None = Field(
+        default=None,
+        description="Regular expression that finds the group in a file name, in its parentheses, such as '_(.*)_'.",
+    )
     duplicates: Literal["remove", "keep"] = Field(
         default="remove",
         description="What happens to training samples that are also in validation or test, equal to the bit.",

@@ -34,6 +34,9 @@ class KeywordSettings(TypedDict, total=False):
         data__image_column: Parquet column that holds the images (default: the only one that can be).
         data__label_column: Parquet column that holds the labels (default: the only one that can be).
         data__image_size: Height and width in pixels that images are resized to (default: as they are).
+        data__group_column: Column or array that names a group, such as a speaker or patient: no group is in two splits.
+        data__group_pattern: Regular expression that finds the group in a file name, in its parentheses, such as
+            '_(.*)_'.
         data__duplicates: What happens to training samples that are also in validation or test, equal to the bit.
         data__long_sounds: Part of a sound longer than a second: the loudest second, the first, or one every half
             second.
@@ -153,6 +156,8 @@ class KeywordSettings(TypedDict, total=False):
     data__image_column: str | None
     data__label_column: str | None
     data__image_size: int | None
+    data__group_column: str | None
+    data__group_pattern: str | None
     data__duplicates: Literal["remove", "keep"]
     data__long_sounds: Literal["loudest", "start", "windows"]
     data__augment: bool

@@ -126,4 +126,5 @@ def _read_part(listing: _PartListing, role: Role, options: ReadOptions) -> RawPa
                 in_chunks(encoded), len(paths), source=source, image_size=options.image_size, task=task
             )
 
-    return RawPart(role, source, options.cache.get(key, decode), np.array(labels))
+    names = tuple(path.name for path in paths)
+    return RawPart(role, source, options.cache.get(key, decode), np.array(labels), names)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.images.pixel_units import NamedArray
@@ -44,7 +45,13 @@ class NpzReader:
             lengths=[_lengths(path, arrays, pair) for pair in pairs],
         )
         parts = tuple(
-            RawPart(pair.role, f"{path} ({pair.images}, {pair.labels})", samples, arrays[pair.labels])
+            RawPart(
+                pair.role,
+                f"{path} ({pair.images}, {pair.labels})",
+                samples,
+                arrays[pair.labels],
+                groups=_groups(path, arrays, pair, len(samples), options.group_column),
+            )
             for pair, samples in zip(pairs, found.samples, strict=True)
         )
         names = next((arrays[name] for name in _NAME_ARRAYS if name in arrays), None)
@@ -54,6 +61,23 @@ class NpzReader:
 
 
 READERS.add("npz", NpzReader())
+
+
+def _groups(
+    path: Path, arrays: dict[str, NDArray[Any]], pair: _Pair, count: int, column: str | None
+) -> NDArray[np.str_] | None:
+    """The array of a part that names the groups, such as ``speaker_train`` for ``speaker``."""
+    if column is None:
+        return None
+    found = _by_role(path, arrays, frozenset((column.lower(),)))
+    values = arrays[found[pair.role]] if pair.role in found else None
+    if values is None or values.shape != (count,):
+        raise DataError(
+            f"{str(path)!r} must hold an array {column!r} (or {column}_train, ...) with one group per sample "
+            f"({count} for {pair.role}), as data.group_column says, but it "
+            f"{'holds none' if values is None else f'has shape {values.shape}'}."
+        )
+    return values.astype(np.str_)
 
 
 def _lengths(path: Path, arrays: dict[str, NDArray[Any]], pair: _Pair) -> NamedArray | None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from offramp.data.duplicates import SampleSet, find_overlap
+from offramp.data.splits.duplicates import SampleSet, find_overlap
 from tests.data.samples import random_images
 
 

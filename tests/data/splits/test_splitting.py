@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.data.splitting import SplitIndices, stratified_split
+from offramp.data.splits.splitting import SplitIndices, stratified_split
 from offramp.errors import ConfigError, DataError
 
 SHARES = st.sampled_from([0.0, 0.01, 0.1, 0.2, 0.33, 0.45])
