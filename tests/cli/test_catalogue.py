@@ -56,7 +56,7 @@ def test_a_registry_lists_what_it_holds() -> None:
 def test_settings_are_listed_with_their_defaults() -> None:
     entries = {entry.name: entry.description for entry in describe("settings")}
     assert list(entries) == list(SETTINGS)
-    assert entries["train.batch_size"] == "Samples of a training step. [default: 128]"
+    assert entries["train.batch_size"] == "Samples of a training step (default: 16 to 128, by the number of samples)."
 
 
 def test_the_table_names_the_entry_point_group_of_every_registry() -> None:

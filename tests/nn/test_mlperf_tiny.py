@@ -136,3 +136,27 @@ def test_the_stem_of_the_keyword_spotter_halves_every_size_rounding_up(size: tup
     space = BACKBONES.get("mlperf-ds-cnn").space((1, *size))
     stem = BACKBONES.get("mlperf-ds-cnn").build(space, 1).stem
     assert tuple(stem(torch.zeros(2, 1, *size)).shape) == (2, 64, -(-size[0] // 2), -(-size[1] // 2))
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "kernel"),
+    [
+        ((49, 10), (1, 1, 1, 1), (10, 4)),  # 25 x 5 = 125 places behind the stem, as the reference
+        ((49, 28), (1, 1, 1, 1), (10, 4)),  # 25 x 14 = 350
+        ((96, 96), (1, 2, 2, 1), (10, 4)),  # 48 x 48 = 2304, then 24 x 24 = 576, then 144: two halvings
+        ((98, 40), (1, 2, 1, 1), (10, 4)),  # 49 x 20 = 980, then 250
+        ((512, 512), (2, 2, 2, 2), (10, 4)),  # 256 x 256, then 65536 / 4**4 = 256
+        ((4, 3), (1, 1, 1, 1), (4, 3)),
+        ((1, 100), (1, 1, 1, 1), (1, 4)),
+    ],
+)
+def test_the_elastic_ds_cnn_fits_inputs_of_any_size(
+    size: tuple[int, int], strides: tuple[int, ...], kernel: tuple[int, int]
+) -> None:
+    space = BACKBONES.get("ds-cnn").space((1, *size))
+    assert tuple(stage.stride for stage in space.stages) == strides
+    assert space.stem_kernel == kernel
+    if size[0] < 100:
+        check_backbone("ds-cnn", (1, *size))
+    # The fixed network is that of the reference.
+    assert {stage.stride for stage in BACKBONES.get("mlperf-ds-cnn").space((1, *size)).stages} == {1}

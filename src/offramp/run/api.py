@@ -25,6 +25,7 @@ from offramp.run.checks.dry_run import check_whole_way
 from offramp.run.checks.guarantee_check import check_guarantee
 from offramp.run.checks.settings_checks import check_settings
 from offramp.run.context import Context
+from offramp.run.defaults.data_defaults import default_notes
 from offramp.run.devices.launch import assist, assists_other_process, check_devices, training_team
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.finisher import FinishedNetwork
@@ -272,7 +273,8 @@ def _begun(
     check_guarantee(chosen, context.dataset)
     check_whole_way(context, reporter)
     check_time_budget(context, began)
-    store = create_run(folder, chosen, overwrite=overwrite, facts=input_facts(context))
+    # The chosen backbone is recorded, so that a resumed run has the same one.
+    store = create_run(folder, context.config, overwrite=overwrite, facts=input_facts(context))
     return context, store
 
 
@@ -331,7 +333,10 @@ def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> 
     if config.execution.cluster is not None:
         # Not after an hour of training.
         connect(config.execution.cluster).close()
-    return build_context(config, build_dataset(config, reporter), model, accelerator)
+    dataset = build_dataset(config, reporter)
+    for note in default_notes(config, dataset):
+        reporter.say(note)
+    return build_context(config, dataset, model, accelerator)
 
 
 def default_run_folder(config: Config) -> Path:

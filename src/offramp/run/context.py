@@ -24,7 +24,7 @@ class Context:
     """The parts of a run.
 
     Attributes:
-        config: The settings, as the user gave them.
+        config: The settings, as the user gave them, with the backbone that was chosen for the data.
         dataset: The samples, split and with their statistics.
         family: The backbone family, or the adopted model.
         space: The search space.
@@ -38,6 +38,7 @@ class Context:
         measures: The measures of good answers that thresholds are chosen by.
         augmentation: Random changes of training images; None = none.
         epochs: Epochs of the supernet's training without a time budget.
+        batch_size: Samples of a training step.
         fine_tune_epochs: Epochs of fine-tuning without a time budget; 0 = no fine-tuning.
         evaluator: Judges a candidate by the weights that it inherits from ``supernet``.
         team: The processes that train together; None = this process trains alone.
@@ -57,6 +58,7 @@ class Context:
     measures: QualityMeasures
     augmentation: Augmentation | None
     epochs: int
+    batch_size: int
     fine_tune_epochs: int
     evaluator: SupernetEvaluator
     team: TrainingTeam | None = None

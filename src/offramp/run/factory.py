@@ -29,6 +29,8 @@ from offramp.objectives.evaluation import Constraint, is_quality, quality_metric
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.progress import Reporter
 from offramp.run.context import Context
+from offramp.run.defaults.data_defaults import length_of, with_data_defaults
+from offramp.run.defaults.training_length import TrainingLength
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.network_preparation import EvaluationData
 from offramp.settings.config import Config
@@ -39,9 +41,6 @@ from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED, PrecisionChoices
 from offramp.train.compute import build_compute, set_threads
 
-# Training sees about this many images, so that small data sets get more epochs than large ones.
-_IMAGES_TO_TRAIN_ON = 1_200_000
-_MIN_EPOCHS, _MAX_EPOCHS = 10, 40
 _SMALLEST_SIDE, _FEWEST_STEPS = 4, 4
 
 
@@ -204,6 +203,7 @@ def build_context(
     """
     _, height, width = dataset.input_shape
     _check_size(dataset)
+    config = with_data_defaults(config, dataset)
     set_threads(config.train.threads, max(height, width))
     family = build_family(config, dataset, model)
     space = build_space(config, dataset, family)
@@ -219,10 +219,9 @@ def build_context(
         analog_split(accelerator) if any(config.space.analog_shares) else None,
         config.space.exit_reuse,
     )
-    _check_batch_size(config, dataset, supernet)
-    train = config.train
+    train, length = config.train, length_of(config, dataset)
+    _check_batch_size(length, supernet)
     compute = build_compute(train.device, train.precision, train.channels_last, max(height, width))
-    epochs = train.epochs or _default_epochs(len(dataset.splits.train.labels))
     fine_tune_epochs = config.fine_tune.epochs
     search_cost = build_cost_model(config.cost, coarse=True, accelerator=accelerator)
     objectives, constraints = parse_objectives(config.search.objectives), search_constraints(config.search)
@@ -242,8 +241,9 @@ def build_context(
         constraints=constraints,
         measures=measures,
         augmentation=default_augmentation(dataset) if config.data.augment else None,
-        epochs=epochs,
-        fine_tune_epochs=epochs if fine_tune_epochs is None else fine_tune_epochs,
+        epochs=length.epochs,
+        batch_size=length.batch_size,
+        fine_tune_epochs=length.epochs if fine_tune_epochs is None else fine_tune_epochs,
         evaluator=SupernetEvaluator(
             supernet,
             judged_on,
@@ -294,14 +294,14 @@ def search_constraints(search: SearchConfig) -> tuple[Constraint, ...]:
     return (*constraints, Constraint("memory_use", "<=", 1.0))
 
 
-def _check_batch_size(config: Config, dataset: Dataset, supernet: Supernet) -> None:
+def _check_batch_size(length: TrainingLength, supernet: Supernet) -> None:
     """Batch norms learn from the differences between the samples of a batch."""
-    if min(config.train.batch_size, len(dataset.splits.train)) > 1 or not learns_statistics(supernet):
+    if min(length.batch_size, length.num_samples) > 1 or not learns_statistics(supernet):
         return
     raise ConfigError(
         "train.batch_size and the number of training samples must be at least 2, because the network has batch "
-        f"normalisation, got {config.train.batch_size} and {len(dataset.splits.train)}. Set train.batch_size=2 or "
-        "more, or give more samples."
+        f"normalisation, got {length.batch_size} and {length.num_samples}. Set train.batch_size=2 or more, or give "
+        "more samples."
     )
 
 
@@ -350,7 +350,3 @@ def evaluation_data(config: Config, dataset: Dataset) -> EvaluationData:
         validation=splits.validation.subset(search.validation_samples, config.seed),
         preprocessing=dataset.preprocessing,
     )
-
-
-def _default_epochs(num_images: int) -> int:
-    return min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_IMAGES_TO_TRAIN_ON / max(num_images, 1))))

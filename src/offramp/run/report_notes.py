@@ -10,6 +10,7 @@ from offramp.objectives.picking import rule_name
 from offramp.records.run_summary import ChosenNetwork, StaticReference
 from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
+from offramp.run.defaults.data_defaults import default_notes
 
 _MUCH = 0.1
 """A recall that is lower by this share is much lower."""
@@ -33,6 +34,7 @@ def report_notes(
     """
     return (
         *context.dataset.notes,
+        *default_notes(context.config, context.dataset),
         *_model_notes(context),
         *remarks,
         *_precision_notes(context),

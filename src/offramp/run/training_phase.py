@@ -37,7 +37,7 @@ def train_supernet(
         team.send(TrainingCommand("supernet", timed=deadline is not None))
     loop = TrainingLoop(
         context.supernet,
-        TrainingData(dataset.splits.train, dataset.preprocessing, settings.batch_size, context.augmentation),
+        TrainingData(dataset.splits.train, dataset.preprocessing, context.batch_size, context.augmentation),
         Schedule(settings.learning_rate, None if deadline else context.epochs, deadline),
         context.compute,
         momentum=settings.momentum,

@@ -41,7 +41,8 @@ class KeywordSettings(TypedDict, total=False):
         data__long_sounds: Part of a sound longer than a second: the loudest second, the first, or one every half
             second.
         data__augment: Whether training samples are changed at random: images cropped, series moved, noise added.
-        space__backbone: Backbone family (see `offramp list backbones`), timm:NAME for a timm model, or an ONNX file.
+        space__backbone: Backbone family (see `offramp list backbones`), timm:NAME for a timm model, an ONNX file, or
+            auto: what suits the data.
         space__weights: Weights of a timm backbone: a safetensors file (default: random weights).
         space__freeze: Whether only the branches are trained, not a timm or ONNX backbone.
         space__max_taps: Largest number of places for exits in a timm or ONNX backbone.
@@ -69,8 +70,8 @@ class KeywordSettings(TypedDict, total=False):
         cost__activation_bits: Bits of backbone activations.
         cost__branch_weight_bits: Bits of branch weights.
         cost__branch_activation_bits: Bits of branch activations.
-        train__epochs: Epochs of training (default: more for small data sets, 10 to 40, within the budget).
-        train__batch_size: Samples of a training step.
+        train__epochs: Epochs of training (default: 10 to 40, and more where that is under 320 steps).
+        train__batch_size: Samples of a training step (default: 16 to 128, by the number of samples).
         train__learning_rate: Largest learning rate of the schedule.
         train__weight_decay: Weight decay.
         train__momentum: Momentum of gradient descent.
@@ -193,7 +194,7 @@ class KeywordSettings(TypedDict, total=False):
     cost__branch_weight_bits: int
     cost__branch_activation_bits: int
     train__epochs: int | None
-    train__batch_size: int
+    train__batch_size: int | None
     train__learning_rate: float
     train__weight_decay: float
     train__momentum: float

@@ -15,8 +15,9 @@ class SpaceConfig(Section):
     """What may be built: backbone, exit branches, exit rules and bit widths."""
 
     backbone: str = Field(
-        default="resnet",
-        description="Backbone family (see `offramp list backbones`), timm:NAME for a timm model, or an ONNX file.",
+        default="auto",
+        description="Backbone family (see `offramp list backbones`), timm:NAME for a timm model, an ONNX file, or "
+        "auto: what suits the data.",
     )
     weights: str | None = Field(
         default=None, description="Weights of a timm backbone: a safetensors file (default: random weights)."

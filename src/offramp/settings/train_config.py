@@ -11,9 +11,11 @@ class TrainConfig(Section):
     """Training of the supernet, the one network that contains all candidates."""
 
     epochs: Count | None = Field(
-        default=None, description="Epochs of training (default: more for small data sets, 10 to 40, within the budget)."
+        default=None, description="Epochs of training (default: 10 to 40, and more where that is under 320 steps)."
     )
-    batch_size: Count = Field(default=128, description="Samples of a training step.")
+    batch_size: Count | None = Field(
+        default=None, description="Samples of a training step (default: 16 to 128, by the number of samples)."
+    )
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(
         default=0.05, description="Largest learning rate of the schedule."
     )

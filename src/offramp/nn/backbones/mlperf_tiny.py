@@ -1,12 +1,13 @@
 """The three classifiers of MLPerf Tiny, each as one fixed network and as the largest member of an elastic family.
 
-In an elastic family, each stage has the width of the reference network, three quarters or half of it.
+In an elastic family, each stage has the width of the reference network, three quarters or half of it. The elastic
+DS-CNN takes inputs of any size: on larger maps than those of keyword spotting its stages get strides.
 
 Source: Banbury et al. 2021, "MLPerf Tiny Benchmark", section 4; layer shapes from the reference TFLite files.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -67,6 +68,8 @@ class ReferenceNetwork:
         stem_width: Output channels of the stem; None: those of the first stage.
         stem_stride: Stride of the stem.
         stem_kernel: Kernel of the stem: height, width.
+        most_positions: Places of a map behind the stem from which the stages of the elastic family halve it, until
+            there are fewer; None: stages have the reference's strides whatever the input.
     """
 
     stages: tuple[ReferenceStage, ...]
@@ -74,6 +77,42 @@ class ReferenceNetwork:
     stem_width: int | None = None
     stem_stride: int = 1
     stem_kernel: tuple[int, int] = (3, 3)
+    most_positions: int | None = None
+
+    def strides(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """Strides of the stages for an input of any size.
+
+        The second stage is the first to halve a map that is too large, then the third and so on; the first is the last.
+
+        Args:
+            input_shape: Shape of the input: channels, height, width.
+
+        Returns:
+            One stride per stage.
+        """
+        own = tuple(stage.stride for stage in self.stages)
+        if self.most_positions is None:
+            return own
+        _, height, width = input_shape
+        height, width = -(-height // self.stem_stride), -(-width // self.stem_stride)
+        halved = 0
+        while height * width > self.most_positions and halved < len(own):
+            height, width, halved = -(-height // 2), -(-width // 2), halved + 1
+        order = (*range(1, len(own)), 0)
+        return tuple(2 * stride if stage in order[:halved] else stride for stage, stride in enumerate(own))
+
+    def stem_kernel_for(self, input_shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Kernel of the stem for an input of any size: that of the reference, but no larger than the input.
+
+        Args:
+            input_shape: Shape of the input: channels, height, width.
+
+        Returns:
+            Height and width.
+        """
+        if self.most_positions is None:
+            return self.stem_kernel
+        return min(self.stem_kernel[0], input_shape[1]), min(self.stem_kernel[1], input_shape[2])
 
 
 @dataclass(frozen=True)
@@ -93,16 +132,19 @@ class ReferenceFamily:
     elastic: bool
 
     def space(self, input_shape: tuple[int, int, int]) -> BackboneSpace:
-        reference = self.reference
+        # A fixed network is that of the reference, on whatever input.
+        reference = self.reference if self.elastic else replace(self.reference, most_positions=None)
+        kernel = reference.stem_kernel_for(input_shape)
         return BackboneSpace(
             name=self.name,
             resolutions=(input_shape[1],),
             stages=tuple(
-                StageSpace((stage.depth,), self._widths(stage.width), stride=stage.stride) for stage in reference.stages
+                StageSpace((stage.depth,), self._widths(stage.width), stride=stride)
+                for stage, stride in zip(reference.stages, reference.strides(input_shape), strict=True)
             ),
             stem_stride=reference.stem_stride,
-            stem_kernel=reference.stem_kernel,
-            stem_padding=_stem_padding(reference, input_shape),
+            stem_kernel=kernel,
+            stem_padding=_stem_padding(reference.stem_stride, kernel, input_shape),
         )
 
     def build(self, space: BackboneSpace, input_channels: int) -> ElasticBackbone:
@@ -112,15 +154,14 @@ class ReferenceFamily:
         return (full // 2, full * 3 // 4, full) if self.elastic else (full,)
 
 
-def _stem_padding(reference: ReferenceNetwork, input_shape: tuple[int, int, int]) -> tuple[int, int]:
+def _stem_padding(stride: int, kernel: tuple[int, int], input_shape: tuple[int, int, int]) -> tuple[int, int]:
     """The least padding, equal on both sides, with which a stride ``s`` divides sizes by ``s``, rounding up.
 
     Where the reference's total padding is odd, it pads one side by one row less; sizes and MACs are the same.
     """
-    stride = reference.stem_stride
     rows, columns = (
-        -(-max(0, (-(-size // stride) - 1) * stride + kernel - size) // 2)
-        for size, kernel in zip(input_shape[1:], reference.stem_kernel, strict=True)
+        -(-max(0, (-(-size // stride) - 1) * stride + length - size) // 2)
+        for size, length in zip(input_shape[1:], kernel, strict=True)
     )
     return rows, columns
 
@@ -131,7 +172,10 @@ def _stages(*rows: tuple[int, int, int]) -> tuple[ReferenceStage, ...]:
 
 
 _RESNET8 = ReferenceNetwork(_stages((1, 16, 1), (1, 32, 2), (1, 64, 2)), ElasticBasicBlock)
-_DS_CNN = ReferenceNetwork(_stages(*[(1, 64, 1)] * 4), ElasticSeparableBlock, stem_stride=2, stem_kernel=(10, 4))
+# The reference has 25 x 5 places behind its stem.
+_DS_CNN = ReferenceNetwork(
+    _stages(*[(1, 64, 1)] * 4), ElasticSeparableBlock, stem_stride=2, stem_kernel=(10, 4), most_positions=512
+)
 _MOBILENETV1 = ReferenceNetwork(
     _stages((1, 16, 1), (2, 32, 2), (2, 64, 2), (6, 128, 2), (2, 256, 2)),
     ElasticSeparableBlock,

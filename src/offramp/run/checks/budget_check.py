@@ -103,7 +103,7 @@ def _work_seconds(context: Context) -> float:
         images, labels = training_samples(context, _SAMPLES)
         count = len(labels)
         step = _shortest(lambda: train_step(context, network, images, labels))
-        step *= min(train.batch_size, len(splits.train)) / count
+        step *= min(context.batch_size, len(splits.train)) / count
         network.eval()
         with torch.no_grad(), one_thread(), context.compute.autocast():
             answer = _shortest(lambda: network(images)) / count

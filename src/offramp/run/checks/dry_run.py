@@ -190,7 +190,7 @@ def training_samples(context: Context, count: int) -> tuple[Tensor, Tensor]:
         Images (samples, channels, height, width) and classes (samples,), on the device of the run.
     """
     train = context.dataset.splits.train
-    count = min(count, context.config.train.batch_size, len(train.labels))
+    count = min(count, context.batch_size, len(train.labels))
     images = to_tensor(train.samples[:count], context.dataset.preprocessing)
     labels = torch.from_numpy(np.asarray(train.labels[:count], dtype=np.int64))
     return context.compute.place_images(images), labels.to(context.compute.device)

@@ -22,6 +22,7 @@ from offramp.nn.branches.exit_branch import EXIT_BRANCHES
 from offramp.nn.quantization.quantize import check_precision
 from offramp.objectives.parse import parse_constraints, parse_objectives
 from offramp.objectives.picking import check_rule
+from offramp.run.defaults.backbone_choice import AUTO
 from offramp.run.factory import fixed_precisions, searched_precisions
 from offramp.run.trackers.tracker import TRACKERS
 from offramp.settings.config import Config
@@ -164,7 +165,7 @@ def _check_backbone(config: Config) -> None:
         if space.weights is not None:
             raise ConfigError("space.weights are for backbones from timm; an ONNX file holds its own. Leave them out.")
         return
-    if not space.backbone.startswith(ADOPTED):
+    if space.backbone != AUTO and not space.backbone.startswith(ADOPTED):
         BACKBONES.get(space.backbone)
     if space.weights is not None or space.freeze:
         raise ConfigError(

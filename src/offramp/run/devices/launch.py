@@ -61,7 +61,7 @@ def check_devices(config: Config) -> None:
         return
     if not dist.is_available():
         raise ConfigError("This build of torch cannot train in several processes. Leave out execution.devices.")
-    if config.train.batch_size < size:
+    if config.train.batch_size is not None and config.train.batch_size < size:
         raise ConfigError(
             f"train.batch_size must be at least the number of devices ({size}), got {config.train.batch_size}."
         )

@@ -64,7 +64,7 @@ def fine_tune(
     loop = TrainingLoop(
         network,
         TrainingData(
-            context.dataset.splits.train, context.dataset.preprocessing, settings.batch_size, context.augmentation
+            context.dataset.splits.train, context.dataset.preprocessing, context.batch_size, context.augmentation
         ),
         Schedule(context.config.fine_tune.learning_rate, None if deadline else max(epochs, 1), deadline),
         context.compute,

@@ -70,6 +70,7 @@ def _resolved(context: Context, threads: int | None) -> Config:
         "cost.accelerator": _absolute(context.config.cost.accelerator),
         "space.weights": None if weights is None else _absolute(str(weights)),
         "train.epochs": context.epochs,
+        "train.batch_size": context.batch_size,
         "fine_tune.epochs": context.fine_tune_epochs,
         "train.precision": context.compute.dtype,
         "train.threads": threads,
