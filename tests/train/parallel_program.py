@@ -55,10 +55,11 @@ def train(parallel: DataParallel | None, lost_after: int | None = None) -> dict[
     settings = LossSettings(
         distillation_weight=0.5, sample_weighting="reaching", class_weights=(0.5, 1.0, 2.0, 1.0), label_smoothing=0.1
     )
-    network, losses = TwoExits(), []
+    # In 64 bits, so that rounding cannot hide a wrong formula.
+    network, losses = TwoExits().double(), []
 
     def step(images: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        loss = multi_exit_loss(network(images), labels, settings)
+        loss = multi_exit_loss(network(images.double()), labels, settings)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

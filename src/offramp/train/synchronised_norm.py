@@ -116,7 +116,8 @@ class _SynchronisedNorm(torch.autograd.Function):
     def forward(
         ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, eps: float, total: Total
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        values = inputs.float()
+        values = _wide(inputs)
+        kind = values.dtype
         axes = [axis for axis in range(values.ndim) if axis != 1]
         channels = values.shape[1]
         count = float(values.numel() // channels)
@@ -127,8 +128,8 @@ class _SynchronisedNorm(torch.autograd.Function):
         whole = sums[-1]
         mean = sums[:channels] / whole
         var = (sums[channels:-1] / whole - mean**2).clamp(min=0.0)
-        result = F.batch_norm(values, mean.float(), var.float(), weight.float(), bias.float(), False, 0.0, eps)
-        ctx.save_for_backward(inputs, weight, mean.float(), var.float(), whole)
+        result = F.batch_norm(values, mean.to(kind), var.to(kind), weight.to(kind), bias.to(kind), False, 0.0, eps)
+        ctx.save_for_backward(inputs, weight, mean.to(kind), var.to(kind), whole)
         ctx.eps, ctx.total = eps, total
         ctx.mark_non_differentiable(mean, var, whole)
         return result.to(inputs.dtype), mean, var, whole
@@ -136,15 +137,21 @@ class _SynchronisedNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         inputs, weight, mean, var, whole = ctx.saved_tensors
-        values, channels = inputs.float(), inputs.shape[1]
+        values, channels = _wide(inputs), inputs.shape[1]
+        weights = weight.to(values.dtype)
         per_input, per_weight, per_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient.float(), values, weight.float(), mean, var, None, None, False, ctx.eps, [True, True, True]
+            gradient.to(values.dtype), values, weights, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
         sums = ctx.total(torch.cat([per_weight, per_bias]).double()) / whole
         deviation = (var + ctx.eps).sqrt()
-        scale = weight.float() / deviation
-        slope = -scale * sums[:channels].float() / deviation
-        offset = -scale * sums[channels:].float() - slope * mean
+        scale = weights / deviation
+        slope = -scale * sums[:channels].to(values.dtype) / deviation
+        offset = -scale * sums[channels:].to(values.dtype) - slope * mean
         shape = [1, channels] + [1] * (values.ndim - 2)
         per_input = per_input + torch.addcmul(offset.view(shape), slope.view(shape), values)
         return per_input.to(inputs.dtype), per_weight.to(weight.dtype), per_bias.to(weight.dtype), None, None
+
+
+def _wide(values: Tensor) -> Tensor:
+    """The values in a type that sums of many of them keep."""
+    return values if values.dtype == torch.float64 else values.float()
