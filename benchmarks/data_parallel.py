@@ -2,9 +2,9 @@
 
     python -m benchmarks.data_parallel [--rounds 5] [--steps 12]
 
-Trains the supernet of the default backbone on made images of 32x32 pixels, 128 in a mini-batch, in this process with one
-thread, and in two processes of one thread each that share every mini-batch. The two take turns, so that other load of
-the machine meets both. Prints the images per second and writes benchmarks/results/data_parallel.json.
+Trains the supernet of the default backbone on made images of 32x32 pixels, 128 in a mini-batch, in one process with one
+thread, and in two of one thread each that share every mini-batch. They take turns, so that other load of the machine
+meets both. Prints the images per second and writes benchmarks/results/data_parallel.json.
 """
 
 import argparse
@@ -62,7 +62,6 @@ def main() -> None:
     save_result(
         "data_parallel",
         {
-            "command": "python -m benchmarks.data_parallel " + " ".join(sys.argv[1:]),
             "goal": GOAL,
             "ratio": ratio,
             "ratios": ratios,
