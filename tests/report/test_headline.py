@@ -84,7 +84,7 @@ def test_where_early_exits_pay_the_gains_are_over_the_match_with_intervals() -> 
     assert text.startswith("Against the static match: 2.0× less energy (1.9")
     assert "and 2.0× less latency (1.9" in text
     # 200 J cycles against 0.75 * 10 + 0.25 * 350 = 95: the mean of products, in 1e-10.
-    assert "product of both 2.1× less (" in text
+    assert "product of both (of each image, then the mean) 2.1× less (" in text
     assert "at the same test accuracy (90.0 %; 0.0 to 0.0 points)" in text
     assert text.endswith("75 % of the test images leave before the final exit.")
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from offramp.cost.report import CostReport
 from offramp.exits.quality.sample_outcomes import SampleOutcomes
 from offramp.numerics.paired_bootstrap import Estimate, paired_bootstrap
+from offramp.settings.fine_tune_config import ACCURACY_MARGIN
 
 Answer = Literal["pay", "do not pay", "undecided"]
 GainMetric = Literal["energy_pj", "latency_cycles", "energy_delay_product_j_cycles"]
@@ -17,8 +18,6 @@ LATENCY: GainMetric = "latency_cycles"
 PRODUCT: GainMetric = "energy_delay_product_j_cycles"
 GAIN_METRICS: tuple[GainMetric, ...] = (ENERGY, LATENCY, PRODUCT)
 """What gains are stated for, in the order in which they are shown."""
-ACCURACY_MARGIN = 0.01
-"""Accuracy that the early-exit network may lose against its match, a share."""
 
 
 @dataclass(frozen=True)

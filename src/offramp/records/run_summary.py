@@ -18,6 +18,7 @@ from offramp.objectives.evaluation import Constraint, Evaluation, Objective
 from offramp.objectives.verdict import ComparedNetwork, Verdict, compare
 from offramp.records.report_items import EnvironmentItem, SampleDecision, TrainingCurve
 from offramp.records.static_match import StaticMatch
+from offramp.settings.fine_tune_config import ACCURACY_MARGIN
 from offramp.space.architecture import Architecture, ExitChoice
 
 
@@ -304,11 +305,12 @@ class RunSummary:
         return next((item for item in (*self.static_networks, *self.chosen) if item.rule == name), picked)
 
 
-def with_verdict(network: ChosenNetwork) -> ChosenNetwork:
+def with_verdict(network: ChosenNetwork, margin: float = ACCURACY_MARGIN) -> ChosenNetwork:
     """Compare a network with its matches on the test samples.
 
     Args:
         network: The network.
+        margin: Accuracy that it may lose against its match, a share.
 
     Returns:
         The network with its verdict; without one where a network is static, or was not tested with a trained match.
@@ -320,7 +322,7 @@ def with_verdict(network: ChosenNetwork) -> ChosenNetwork:
     second, at_cost = network.match_at_cost, None
     if second is not None and second.outcomes is not None and second.no_dearer:
         at_cost = ComparedNetwork(second.outcomes, second.cost)
-    return replace(network, verdict=compare(mine, other, at_cost))
+    return replace(network, verdict=compare(mine, other, at_cost, margin=margin))
 
 
 def save_summary(summary: RunSummary, path: Path) -> None:

@@ -165,9 +165,11 @@ def headline(summary: RunSummary) -> Headline:
             "Undecided whether early exits pay.",
             f"{_reason(picked.verdict)} Against the static match: {against} {_leave_early(picked)}",
         )
+    learned = " The warnings above say that little was learned: a longer run may answer otherwise."
     return Headline(
         "Early exits do not pay here: the recommended network is static.",
-        f"It has {_absolute(recommended)}. The network with early exits, against the static match: {against}",
+        f"It has {_absolute(recommended)}. It is exported and ready to deploy, as a network with early exits would be."
+        f"{learned if summary.alerts else ''} The network with early exits, against the static match: {against}",
     )
 
 
@@ -175,7 +177,7 @@ def _gains(verdict: Verdict) -> str:
     """Energy and latency, and the product beside them."""
     energy, latency, product = (f"{gain_text(g.ratio.value)}{{}} ({interval_text(g.ratio)})" for g in verdict.gains)
     shown = f"{energy.format(' energy')} and {latency.format(' latency')}"
-    return f"{shown}, product of both {product.format('')}"
+    return f"{shown}, product of both (of each image, then the mean) {product.format('')}"
 
 
 def _accuracy_clause(network: ChosenNetwork) -> str:
@@ -293,7 +295,8 @@ def _cost_card(network: ChosenNetwork, metric: GainMetric, label: str, clock_hz:
     if network.verdict is None or network.match is None:
         return Card(label, shown, time)
     gain = network.verdict.gain(metric)
-    note = f"{shown} against {format_metric(metric, getattr(network.match.expected, metric))}; 95{units.NBSP}%: "
+    mean = "mean of the products of single images; " if metric == PRODUCT else ""
+    note = f"{mean}{shown} against {format_metric(metric, getattr(network.match.expected, metric))}; 95{units.NBSP}%: "
     note += f"{interval_text(gain)}{f'; {time}' if time else ''}"
     return Card(label, gain_text(gain.value), note)
 

@@ -187,8 +187,7 @@ class Pipeline:
             except (KeyboardInterrupt, Interrupted):
                 interrupted = True
         reference = reference or finisher.untrained_reference()
-        trains = self.config.fine_tune.match
-        groups = group_finished(finished, selections, matches, context.objectives, trains_matches=trains)
+        groups = group_finished(finished, selections, matches, context.objectives, self.config.fine_tune)
         statics = tuple(self._export_static(item, groups.chosen) for item in groups.statics)
         groups = replace(groups, statics=statics)
         summary = self._report(searched, fronts, groups, reference, curve)

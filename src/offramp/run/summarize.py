@@ -104,15 +104,13 @@ def _curve(name: str, log: TrainingLog) -> TrainingCurve:
 
 
 def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, ...]:
-    """The first test images of every class in turn, and what the network did with them."""
-    test = context.dataset.splits.test
-    order = np.argsort(np.argsort(test.labels, kind="stable") % max(len(test.labels) // _NUM_SAMPLES, 1), kind="stable")
-    shown = order[:_NUM_SAMPLES]
+    """Test images of each exit that is used, of every class in turn, and what the network did with them."""
+    test, policy, names = context.dataset.splits.test, item.record.policy, context.dataset.class_names
+    taken = None if item.record.outcomes is None else item.record.outcomes.exit_indices.astype(np.int64)
+    shown = shown_samples(test.labels, taken, _NUM_SAMPLES)
     few = test.take(shown)
     logits = collect_logits(item.network, few, context.dataset.preprocessing, context.compute)
-    policy = item.record.policy
     exits = policy.decide(logits)
-    names = context.dataset.class_names
     decisions = []
     for row, exit_index in enumerate(exits):
         own = logits[exit_index][row : row + 1]
@@ -127,6 +125,39 @@ def _samples(context: Context, item: FinishedNetwork) -> tuple[SampleDecision, .
             )
         )
     return tuple(decisions)
+
+
+def shown_samples(labels: NDArray[np.int64], exits: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+    """Choose samples to show: some of each exit at which samples leave, of every class in turn.
+
+    Args:
+        labels: Class numbers of the samples, (samples,).
+        exits: The exit at which each sample left, (samples,); None = not known, as if all left at one.
+        count: Number of samples to show.
+
+    Returns:
+        Their numbers, by exit and then in the order of the data; each exit has the same number, where it has so many,
+        and those with more fill the rest.
+    """
+    of_exit = np.zeros_like(labels) if exits is None else exits
+    queues = [_classes_in_turn(labels, np.flatnonzero(of_exit == value)) for value in np.unique(of_exit)]
+    chosen: list[list[int]] = [[] for _ in queues]
+    while any(queues) and sum(map(len, chosen)) < count:
+        for queue, own in zip(queues, chosen, strict=True):
+            if queue and sum(map(len, chosen)) < count:
+                own.append(queue.pop(0))
+    return np.asarray([place for own in chosen for place in sorted(own)], dtype=np.int64)
+
+
+def _classes_in_turn(labels: NDArray[np.int64], rows: NDArray[np.intp]) -> list[int]:
+    """The rows in an order that begins with the first of each class, then has the second of each."""
+    seen: dict[int, int] = {}
+    turns = []
+    for row in rows.tolist():
+        label = int(labels[row])
+        turns.append((seen.get(label, 0), label, row))
+        seen[label] = seen.get(label, 0) + 1
+    return [row for _, _, row in sorted(turns)]
 
 
 def _environment(context: Context) -> tuple[EnvironmentItem, ...]:

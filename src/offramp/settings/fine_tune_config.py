@@ -8,6 +8,9 @@ from offramp.errors import ConfigError
 from offramp.exits.accuracy_guarantee import parse_target
 from offramp.settings.section import Section, Share
 
+ACCURACY_MARGIN = 0.01
+"""Accuracy that an early-exit network may lose against its match, a share."""
+
 
 class FineTuneConfig(Section):
     """What happens to the chosen networks, to the static networks they are compared with, and to the largest one.
@@ -33,6 +36,10 @@ class FineTuneConfig(Section):
     match: bool = Field(
         default=True,
         description="Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.",
+    )
+    accuracy_margin: Annotated[float, Field(ge=0.0, le=0.5)] = Field(
+        default=ACCURACY_MARGIN,
+        description="Accuracy that early exits may lose against the static match and still pay, a share.",
     )
     early_exit_weight: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
         default=4.0, description="Weight of the loss of each early exit, relative to that of the final exit."

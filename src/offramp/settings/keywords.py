@@ -111,6 +111,7 @@ class KeywordSettings(TypedDict, total=False):
         fine_tune__teacher: What exits learn from beside the labels: final_exit or later_exits (early exits only), or
             reference (all exits).
         fine_tune__match: Whether the static networks that chosen ones are compared with are fine-tuned and tested, too.
+        fine_tune__accuracy_margin: Accuracy that early exits may lose against the static match and still pay, a share.
         fine_tune__early_exit_weight: Weight of the loss of each early exit, relative to that of the final exit.
         fine_tune__early_exit_weights: Values of early_exit_weight to choose among for each network, by short trainings
             that validation samples judge (default: none, early_exit_weight holds).
@@ -228,6 +229,7 @@ class KeywordSettings(TypedDict, total=False):
     fine_tune__reference: bool
     fine_tune__teacher: Literal["final_exit", "later_exits", "reference"]
     fine_tune__match: bool
+    fine_tune__accuracy_margin: float
     fine_tune__early_exit_weight: float
     fine_tune__early_exit_weights: tuple[float, ...] | list[float]
     fine_tune__drop_exits: bool | None

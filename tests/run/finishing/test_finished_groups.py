@@ -1,6 +1,7 @@
 """Matches among finished networks, on outcomes made by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from offramp.run.finishing.finished_groups import FinishedGroups, group_finished
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.finishing.matches import SearchedMatches, static_name
 from offramp.run.finishing.targets import Selection
+from offramp.settings.fine_tune_config import FineTuneConfig
 from offramp.train.trainer import TrainingLog
 from tests.cost.test_expected import report
 from tests.run.finishing.test_matches import OBJECTIVES, STATICS, chosen, finished
@@ -48,11 +50,11 @@ def alone_of(rule: str, accuracy: float, cost: float) -> ChosenNetwork:
     return replace(after_test(record, round(accuracy * SAMPLES)), searched=None, exit_of=rule, bundle="chosen/x/bundle")
 
 
-def groups_of(*networks: FinishedNetwork, trains_matches: bool = True) -> FinishedGroups:
+def groups_of(*networks: FinishedNetwork, **settings: Any) -> FinishedGroups:
     named = [item for item in networks if not item.record.rule.startswith("static-")]
     selections = [Selection((item.record.rule,), item.record.searched) for item in named if item.record.searched]
     matches = [SearchedMatches(STATICS[1], STATICS[3])] * len(named)
-    return group_finished(networks, selections, matches, OBJECTIVES, trains_matches=trains_matches)
+    return group_finished(networks, selections, matches, OBJECTIVES, FineTuneConfig(**settings))
 
 
 TRAINED_MATCH = after_test(finished(STATICS[1], 0.95, 240.0, static_name(STATICS[1].architecture)), 950)
@@ -110,6 +112,25 @@ def test_an_exit_alone_is_the_most_accurate_of_the_same_cost_where_it_is_less_ac
 
 
 def test_without_trained_matches_exits_alone_are_no_matches_either() -> None:
-    found = groups_of(item(early_exit("knee"), alone_of("knee", 0.95, 100.0)), trains_matches=False)
+    found = groups_of(item(early_exit("knee"), alone_of("knee", 0.95, 100.0)), match=False)
     assert found.statics == ()
     assert found.chosen[0].record.verdict is None
+
+
+def test_how_much_accuracy_early_exits_may_lose_is_a_setting() -> None:
+    """The match is right for 20 of 1,000 samples more, at twice the cost; the static network of the same cost is far."""
+    better = after_test(finished(STATICS[1], 0.95, 240.0, static_name(STATICS[1].architecture)), 970)
+    networks = (item(early_exit("knee"), alone_of("knee", 0.80, 100.0)), item(better))
+    strict = groups_of(*networks, accuracy_margin=0.0).chosen[0].record.verdict
+    loose = groups_of(*networks, accuracy_margin=0.05).chosen[0].record.verdict
+    assert strict is not None
+    assert loose is not None
+    assert loose.accuracy_difference.value == pytest.approx(-0.02)
+    assert (loose.margin, loose.answer) == (0.05, "pay")
+    assert strict.margin == 0.0
+    # It is more accurate than the static network of the same cost, which decides by itself.
+    assert strict.difference_at_cost is not None
+    assert strict.answer == "pay"
+    alone = groups_of(item(early_exit("knee")), item(better), accuracy_margin=0.0).chosen[0].record.verdict
+    assert alone is not None
+    assert alone.answer == "undecided"

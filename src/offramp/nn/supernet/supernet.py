@@ -186,9 +186,14 @@ class Supernet(nn.Module):
         self._predecessors = tuple(int(rng.integers(-1, place)) for place in range(count)) if self.links else None
 
     def _link(self, step: ActiveBlock) -> ExitLink | None:
-        """The link of the exit at a block; all branch types of a tap share it, as do all final classifiers."""
+        """The link of the exit at a block; all branch types of a tap share it, as do all final classifiers.
+
+        A frozen classifier has none: it answers as it always did.
+        """
         active = self._subnet()
         is_final = step is active.blocks[-1] and active.architecture.head is None
+        if is_final and not any(item.requires_grad for item in active.branches[step.tap].parameters()):
+            return None
         return cast(ExitLink, self.links[-1 if is_final else step.tap]) if self.links else None
 
     def _linked(self, step: ActiveBlock, logits: Tensor, before: Sequence[Tensor]) -> Tensor:

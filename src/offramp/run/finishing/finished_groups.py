@@ -8,6 +8,7 @@ from offramp.records.run_summary import ChosenNetwork, with_verdict
 from offramp.run.finishing.finisher import FinishedNetwork
 from offramp.run.finishing.matches import SearchedMatches, is_static_name, with_matches
 from offramp.run.finishing.targets import Selection
+from offramp.settings.fine_tune_config import FineTuneConfig
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ def group_finished(
     selections: Sequence[Selection],
     matches: Sequence[SearchedMatches],
     objectives: Sequence[Objective],
-    *,
-    trains_matches: bool = True,
+    settings: FineTuneConfig,
 ) -> FinishedGroups:
     """Tell chosen networks from matches, and decide the matches of each.
 
@@ -39,20 +39,21 @@ def group_finished(
         selections: The picked candidates.
         matches: The matches of each picked candidate in the search, in the same order.
         objectives: The objectives of the search.
-        trains_matches: Whether matches are among trained networks; otherwise they are those of the search.
+        settings: Whether matches are among trained networks, or else those of the search, and how much accuracy early
+            exits may lose against them.
 
     Returns:
         The networks in their order, the chosen ones with matches and verdicts.
     """
     of_rule = {selection.name: own for selection, own in zip(selections, matches, strict=True)}
     alone = [part for item in finished for part in item.exits_alone]
-    trained = [item.record for item in (*finished, *alone)] if trains_matches else []
+    trained = [item.record for item in (*finished, *alone)] if settings.match else []
     statics = [item for item in finished if is_static_name(item.record.rule)]
     chosen = []
     for item in finished:
         if not is_static_name(item.record.rule):
             record = with_matches(item.record, of_rule[item.record.rule], trained, objectives)
-            chosen.append(replace(item, record=replace(with_verdict(record), exits_alone=())))
+            chosen.append(replace(item, record=replace(with_verdict(record, settings.accuracy_margin), exits_alone=())))
     needed = {match.name for item in chosen for match in (item.record.match, item.record.match_at_cost) if match}
     return FinishedGroups(tuple(chosen), (*statics, *(part for part in alone if part.record.rule in needed)))
 
