@@ -12,8 +12,10 @@ import offramp
 from offramp.deploy.runtime.session import EarlyExitSession
 from offramp.errors import AdoptError, ConfigError, RunError
 from offramp.nn.adoption.adopted_model import AdoptedModel
+from offramp.progress import SilentReporter
 from offramp.records import read_run
 from offramp.run.api import SearchResult
+from offramp.run.factory import build_context, build_dataset
 from tests.nn.toy_models import CLASSES, SHAPE, Shared, Toy, Vision
 
 QUICK: dict[str, Any] = {
@@ -140,3 +142,25 @@ def test_other_classes_get_a_new_head_and_the_report_says_so(tmp_path: Path) -> 
     assert result.finished[0].record.architecture.final_branch == "global_pool"
     assert result.summary is not None
     assert f"The model has {CLASSES} classes, the data 3: it was given a new classifier." in result.summary.warnings
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_exits_of_a_model_of_your_own_may_reuse_earlier_exits(data: str, tmp_path: Path, freeze: bool) -> None:
+    """Both exits and the classifier add what was found before; a frozen classifier answers as it always did."""
+    quick = QUICK | {"search__algorithm": "random", "space__exit_reuse": "geometric_mean", "fine_tune__match": False}
+    result = offramp.search(model=adopted(freeze=freeze), data__source=data, run=tmp_path / "run", **quick)
+    (item,) = result.finished
+    labels = np.load(data)["y"]
+    predictions = EarlyExitSession(tmp_path / "run" / item.record.bundle).predict(np.load(data)["x"])
+    assert len(predictions) == len(labels)
+
+    context = build_context(result.config, build_dataset(result.config, SilentReporter()), adopted(freeze=freeze))
+    whole = context.space.with_all_exits(context.space.min_architecture(), np.random.default_rng(0))
+    network = context.supernet.extract(whole).eval()
+    assert sorted(network.links) == (["1"] if freeze else ["1", "2"])
+    images = torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        linked, alone = network(images), network.without_links()(images)
+    # The links begin as ones: an exit adds all that the exit before found.
+    torch.testing.assert_close(linked[1], linked[0] + alone[1])
+    torch.testing.assert_close(linked[2], alone[2] if freeze else linked[1] + alone[2])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.hardware.accelerator import CoreKind
 from offramp.objectives.evaluation import Evaluation

@@ -118,7 +118,7 @@ def test_without_trained_matches_exits_alone_are_no_matches_either() -> None:
 
 
 def test_how_much_accuracy_early_exits_may_lose_is_a_setting() -> None:
-    """The match is right for 20 of 1,000 samples more, at twice the cost; the static network of the same cost is far."""
+    """The match is right for 20 of 1,000 samples more, at twice the cost."""
     better = after_test(finished(STATICS[1], 0.95, 240.0, static_name(STATICS[1].architecture)), 970)
     networks = (item(early_exit("knee"), alone_of("knee", 0.80, 100.0)), item(better))
     strict = groups_of(*networks, accuracy_margin=0.0).chosen[0].record.verdict

@@ -140,14 +140,16 @@ def _export(network: EarlyExitNetwork, images: Tensor) -> None:
     """Write the stages as ONNX, check them as a bundle's reader does, and run them on one sample."""
     import onnxruntime
 
-    features = images[:1].cpu().contiguous().numpy()
-    expected = network.cpu().eval()(torch.from_numpy(features))
+    before = [images[:1].cpu().contiguous().numpy()]
+    expected = network.cpu().eval()(torch.from_numpy(before[0]))
     for index, model in enumerate(stage_models(network)):
         content = model.SerializeToString()
         check_graph(content, f"stage {index}")
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        results = session.run(None, {session.get_inputs()[0].name: features})
-        features, logits = results[0], torch.from_numpy(results[-1])
+        # Features and, where the exit reads them, the logits of the exit before.
+        names = [item.name for item in session.get_inputs()]
+        results = session.run(None, dict(zip(names, before, strict=False)))
+        before, logits = [results[0], results[-1]], torch.from_numpy(results[-1])
         scale = max(float(expected[index].abs().max()), 1.0)
         if float((logits - expected[index]).abs().max()) > _EXPORTED * scale:
             raise ConfigError(f"The ONNX file of stage {index} does not compute what the network computes.")
