@@ -113,6 +113,19 @@ def listing_key(root: Path, paths: Iterable[Path], *settings: object) -> str:
     return digest.hexdigest()[:40]
 
 
+def derived_key(key: str, *settings: object) -> str:
+    """Compute the key of what is made of something that has a key.
+
+    Args:
+        key: That key.
+        *settings: Settings of the making; ``repr`` of them must name all that matters.
+
+    Returns:
+        The key, 40 hexadecimal digits.
+    """
+    return _digest_of((key, *map(repr, settings))).hexdigest()[:40]
+
+
 def _digest_of(settings: tuple[object, ...]) -> "hashlib._Hash":
     # Decoders differ in the last bit from release to release.
     return hashlib.sha256(repr((_FORMAT, PIL.__version__, *map(str, settings))).encode())

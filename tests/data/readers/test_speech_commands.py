@@ -156,4 +156,6 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     assert not SpeechCommandsReader().claims(tmp_path)
     assert not SpeechCommandsReader().claims(tmp_path / "dogs" / "1.wav")
     write_sound(tmp_path / "yes" / "1.wav", np.zeros(100))
+    assert not SpeechCommandsReader().claims(tmp_path)
+    write_sound(tmp_path / "_background_noise_" / "1.wav", np.zeros(100))
     assert SpeechCommandsReader().claims(tmp_path)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.data.sound.windows import Heard, heard_at, window_starts
+from offramp.data.sound.windows import Heard, heard_at, num_windows, window_starts
 
 
 def sound(*loudness: float, part: int = 4) -> np.ndarray:
@@ -39,6 +39,7 @@ def test_windows_overlap_by_half_and_the_last_ends_with_the_sound() -> None:
 def test_windows_lie_in_the_sound_and_all_of_them_cover_it(count: int, window: int, how: str) -> None:
     starts = window_starts(np.random.default_rng(count).normal(size=count).astype(np.float32), window, how)
     assert all(0 <= start <= max(0, count - window) for start in starts)
+    assert len(starts) == num_windows(count, window, how)  # type: ignore[arg-type]
     if how == "windows":
         heard = {at for start in starts for at in range(start, start + window)}
         assert set(range(count)) <= heard

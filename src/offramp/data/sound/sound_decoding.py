@@ -90,9 +90,24 @@ class Clip:
                 f"Sound {where} has {self.rate_hz} samples a second, where {rate_hz} are needed, and changing that "
                 f"needs soxr: {_INSTALL}."
             ) from exc
-        result: NDArray[np.float32] = soxr.resample(self.samples, self.rate_hz, rate_hz).astype(np.float32, copy=False)
-        # A sound of a few samples may vanish when its rate falls.
-        return result if len(result) else np.zeros(1, dtype=np.float32)
+        result = np.zeros(resampled_count(len(self.samples), self.rate_hz, rate_hz), dtype=np.float32)
+        found = soxr.resample(self.samples, self.rate_hz, rate_hz)[: len(result)]
+        result[: len(found)] = found
+        return result
+
+
+def resampled_count(count: int, rate_hz: int, wanted_hz: int) -> int:
+    """Count the samples of a sound whose rate is changed.
+
+    Args:
+        count: Its samples.
+        rate_hz: Its samples per second.
+        wanted_hz: Samples per second of the result.
+
+    Returns:
+        The samples of the same duration, rounded; at least 1.
+    """
+    return max(1, round(count * wanted_hz / rate_hz))
 
 
 def decode_sound(sound: EncodedSound) -> Clip:

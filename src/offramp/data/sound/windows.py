@@ -57,11 +57,31 @@ def window_starts(samples: NDArray[np.float32], window: int, how: LongSounds) ->
         The first sample of each window: 0 alone where the sound is not longer; with ``windows`` the last one ends with
         the sound.
     """
-    last = len(samples) - window
-    if last <= 0 or how == "start":
-        return (0,)
     if how == "windows":
-        starts = range(0, last + 1, max(1, window // 2))
-        return (*starts, last) if starts[-1] < last else tuple(starts)
+        return _all_starts(len(samples), window)
+    if how == "start" or len(samples) <= window:
+        return (0,)
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     return (int(np.argmax(energy[window:] - energy[:-window])),)
+
+
+def num_windows(count: int, window: int, how: LongSounds) -> int:
+    """Count the windows that `window_starts` chooses.
+
+    Args:
+        count: Samples of the sound.
+        window: Samples of a window.
+        how: Which windows are taken of a sound that is longer.
+
+    Returns:
+        The number of windows, at least 1.
+    """
+    return len(_all_starts(count, window)) if how == "windows" else 1
+
+
+def _all_starts(count: int, window: int) -> tuple[int, ...]:
+    last = count - window
+    if last <= 0:
+        return (0,)
+    starts = range(0, last + 1, max(1, window // 2))
+    return (*starts, last) if starts[-1] < last else tuple(starts)

@@ -1,0 +1,136 @@
+"""Lists of files and labels, as the folders of Hugging Face have them: metadata.csv or metadata.jsonl."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from offramp.data.class_folders import FileKind, visible_folders
+from offramp.data.raw_data import ROLE_OF_WORD, Role
+from offramp.errors import DataError
+from offramp.files.safe_files import read_file
+
+LABEL_LISTS = ("metadata.csv", "metadata.jsonl")
+_FILE_COLUMN = "file_name"
+_LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y")
+_MAX_LIST_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """Files of a part with their labels.
+
+    Attributes:
+        folder: Folder of the list.
+        paths: The files, in the order of the list.
+        labels: Their labels as text.
+    """
+
+    folder: Path
+    paths: list[Path]
+    labels: list[str]
+
+
+def label_lists(root: Path) -> dict[Path, Role]:
+    """Find the lists of a folder.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The list of each part: that of the folder itself for training, or those of folders such as train/ and test/.
+    """
+    own = next((root / name for name in LABEL_LISTS if (root / name).is_file()), None)
+    if own is not None:
+        return {own: "train"}
+    folders = [folder for folder in visible_folders(root) if folder.name.lower() in ROLE_OF_WORD]
+    lists = {
+        folder: next((folder / name for name in LABEL_LISTS if (folder / name).is_file()), None) for folder in folders
+    }
+    return {path: ROLE_OF_WORD[folder.name.lower()] for folder, path in lists.items() if path is not None}
+
+
+def read_label_list(root: Path, label_column: str | None, kind: FileKind) -> dict[Role, LabelledFiles]:
+    """Read the lists of a folder.
+
+    In a list for the whole folder, the files may lie in folders such as train/ and test/, which are then the parts.
+
+    Args:
+        root: The folder.
+        label_column: Column of the labels; None: one with a usual name, or the only one beside file_name.
+        kind: The wanted files.
+
+    Returns:
+        The files of each part.
+
+    Raises:
+        DataError: A list is damaged, lacks a column, or names a file that is not there or outside.
+    """
+    found: dict[Role, LabelledFiles] = {}
+    for path, role in label_lists(root).items():
+        rows = list(_rows(path))
+        if not rows:
+            raise DataError(f"{str(path)!r} must name sounds with their labels, but it is empty.")
+        column = _label_column(path, rows[0], label_column)
+        for number, row in enumerate(rows, start=1):
+            name, label = row.get(_FILE_COLUMN), row.get(column)
+            if not name or label in (None, ""):
+                raise DataError(
+                    f"Row {number} of {str(path)!r} must have a file_name and a {column}, but one is empty."
+                )
+            file = _file(path, name, kind)
+            first = PurePosixPath(name).parts[0].lower()
+            own = ROLE_OF_WORD.get(first, role) if path.parent == root else role
+            listing = found.setdefault(own, LabelledFiles(path.parent, [], []))
+            listing.paths.append(file)
+            listing.labels.append(str(label))
+    return found
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        text = read_file(path, limit=_MAX_LIST_BYTES).decode("utf-8-sig")
+        if path.suffix == ".csv":
+            yield from csv.DictReader(text.splitlines(), strict=True)
+            return
+        for line in text.splitlines():
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError("a line is no object")
+                yield {str(name): "" if value is None else str(value) for name, value in row.items()}
+    except PermissionError:
+        raise
+    except OSError as exc:
+        raise DataError(f"{str(path)!r} cannot be read: {exc.strerror or exc}.") from exc
+    except (ValueError, csv.Error, RecursionError) as exc:
+        kind = "a table with commas" if path.suffix == ".csv" else "one JSON object a line"
+        raise DataError(f"{str(path)!r} must be {kind} in UTF-8, but: {exc}.") from exc
+
+
+def _label_column(path: Path, row: dict[str, str], given: str | None) -> str:
+    names = [name for name in row if isinstance(name, str)]
+    if _FILE_COLUMN not in names:
+        raise DataError(f"{str(path)!r} must have a column {_FILE_COLUMN}, got {', '.join(names) or 'none'}.")
+    others = [name for name in names if name != _FILE_COLUMN]
+    usual = [name for name in others if name.lower() in _LABEL_COLUMNS]
+    fitting = [given] if given is not None else usual if usual else others
+    if len(fitting) != 1 or fitting[0] not in others:
+        raise DataError(
+            f"{str(path)!r} must have one column of labels, got {', '.join(others) or 'none'}. Name it with "
+            "data.label_column."
+        )
+    return fitting[0]
+
+
+def _file(path: Path, name: str, kind: FileKind) -> Path:
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts or "\0" in name:
+        raise DataError(f"{str(path)!r} must name files in its own folder, got {name!r}.")
+    file = path.parent / inside
+    if not kind.fits(file):
+        raise DataError(
+            f"{str(path)!r} names {name!r}, but there is no such file of {kind.name} ({', '.join(sorted(kind.suffixes))})."
+        )
+    return file
