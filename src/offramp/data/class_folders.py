@@ -1,4 +1,4 @@
-"""A folder of files per class, with or without a folder for each part above them: what image and sound folders share."""
+"""A folder of files per class, with or without a folder for each part above them: shared by images and sounds."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

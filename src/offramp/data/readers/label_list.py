@@ -131,6 +131,7 @@ def _file(path: Path, name: str, kind: FileKind) -> Path:
     file = path.parent / inside
     if not kind.fits(file):
         raise DataError(
-            f"{str(path)!r} names {name!r}, but there is no such file of {kind.name} ({', '.join(sorted(kind.suffixes))})."
+            f"{str(path)!r} names {name!r}, but there is no such file of {kind.name} "
+            f"({', '.join(sorted(kind.suffixes))})."
         )
     return file

@@ -111,8 +111,8 @@ def _features(part: SoundPart, infos: Sequence[ClipInfo], features: SoundFeature
     needed = 4 * sum(counts) * int(np.prod(features.shape))
     if needed > MAX_TOTAL_BYTES:
         raise DataError(
-            f"The features of {part.source!r} must fit into {MAX_TOTAL_BYTES / 2**30:.0f} GiB, but {sum(counts)} windows "
-            f"of {features} need {needed / 2**30:.0f} GiB. Use longer hops (data.sound_hop_ms) or shorter windows."
+            f"The features of {part.source!r} must fit into {MAX_TOTAL_BYTES / 2**30:.0f} GiB, but {sum(counts)} "
+            f"windows of {features} need {needed / 2**30:.0f} GiB. Use longer hops (data.sound_hop_ms) or shorter windows."
         )
 
     def compute() -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Folders of sounds: one per class, flat with labels in the names, or as Hugging Face has them with a list of labels."""
+"""Folders of sounds: one per class, flat with labels in the names, or with a list of labels as Hugging Face has it."""
 
 import re
 from pathlib import Path
@@ -89,8 +89,8 @@ def _read_named(path: Path, name: str, options: ReadOptions) -> RawDataset:
             more = f" and {len(unnamed) - _MAX_NAMED} more" if len(unnamed) > _MAX_NAMED else ""
             raise DataError(
                 f"The names of all sounds in {str(folder)!r} must fit data.label_pattern {pattern.pattern!r}, but "
-                f"{', '.join(repr(file.name) for file in unnamed[:_MAX_NAMED])}{more} do not. Correct the rule, or take "
-                "these sounds away."
+                f"{', '.join(repr(file.name) for file in unnamed[:_MAX_NAMED])}{more} do not. Correct the rule, or "
+                "take these sounds away."
             )
         labels = [match[1] for match in found if match is not None]
         parts.append(_part(roles.get(folder, "train"), folder, files, labels))

@@ -15,7 +15,7 @@ FeatureKind = Literal["log-mel", "mfcc", "raw"]
 _FLOOR = 1e-6
 _SILENT = 1e-9
 LOWEST_BAND_HZ = 20.0
-_LARGEST_VALUES = 2**24
+_LARGEST_VALUES = 2**23
 
 
 @dataclass(frozen=True)
