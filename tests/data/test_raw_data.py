@@ -14,7 +14,16 @@ def npz(path: Path) -> Path:
 
 
 def test_every_reader_is_found_and_describes_itself() -> None:
-    assert list(READERS) == ["cifar", "image_folder", "machine_sounds", "npz", "parquet", "speech_commands", "svhn"]
+    assert list(READERS) == [
+        "cifar",
+        "image_folder",
+        "machine_sounds",
+        "npz",
+        "parquet",
+        "sound_folder",
+        "speech_commands",
+        "svhn",
+    ]
     assert list(DATA_SETS) == ["digits"]
     assert all(READERS.get(name).description for name in READERS)
 

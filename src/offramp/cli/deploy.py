@@ -86,6 +86,7 @@ def _dataset_for(manifest: "Manifest", data: str, seed: int | None) -> "Dataset"
         seed=manifest.seed if seed is None else seed,
         image_size=height if height == width and manifest.preprocessing.input_kind == "pixels" else None,
         long_sounds=manifest.preprocessing.long_sounds,
+        sound=manifest.preprocessing.sound,
         kind=None if manifest.preprocessing.input_kind == "mfcc" else manifest.preprocessing.input_kind,
     )
     if dataset.sample_shape != sample_shape(manifest.preprocessing.input_kind, manifest.input_shape):

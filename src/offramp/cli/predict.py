@@ -120,12 +120,15 @@ class _Source:
 def _file_kind(session: "EarlyExitSession") -> tuple[Collection[str], str]:
     """Suffixes of the files that a network reads, and what they are."""
     from offramp.data.images.image_files import IMAGE_SUFFIXES
+    from offramp.data.sound.sound_decoding import SOUND_SUFFIXES
     from offramp.deploy.runtime.array_files import ARRAY_SUFFIXES
 
     preprocessing = session.manifest.preprocessing
-    if preprocessing.dtype != "uint8":
-        return ARRAY_SUFFIXES, "arrays"
-    return (IMAGE_SUFFIXES, "images") if preprocessing.input_kind == "pixels" else ((".wav",), "sounds")
+    if preprocessing.input_kind == "pixels":
+        return IMAGE_SUFFIXES, "images"
+    if preprocessing.input_kind == "mfcc" or preprocessing.sound is not None:
+        return SOUND_SUFFIXES, "sounds"
+    return ARRAY_SUFFIXES, "arrays"
 
 
 def _expanded(files: list[Path], suffixes: Collection[str], kind: str) -> list[Path]:

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
 from offramp.data.sample_kinds import InputKind
+from offramp.data.sound.feature_settings import SoundFeatures
 from offramp.jsonio import from_data, to_data
 
 _SPLITS = ("train", "validation", "test")
@@ -29,6 +30,7 @@ class _Header:
     input_kind: InputKind
     padded: bool
     notes: tuple[str, ...]
+    sound: SoundFeatures | None = None
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
@@ -47,6 +49,7 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
         dataset.input_kind,
         dataset.padded,
         dataset.notes,
+        dataset.sound,
     )
     arrays: dict[str, NDArray[Any]] = {}
     for name in _SPLITS:
@@ -78,4 +81,5 @@ def read_dataset(path: Path) -> Dataset:
         input_kind=header.input_kind,
         padded=header.padded,
         notes=header.notes,
+        sound=header.sound,
     )

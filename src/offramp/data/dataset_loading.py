@@ -15,6 +15,7 @@ from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
 from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
 from offramp.data.sample_kinds import BYTE_KINDS, InputKind, Samples
 from offramp.data.signals.padding import filled, same_length, valid_steps
+from offramp.data.sound.feature_settings import SoundFeatures, SoundRequest
 from offramp.data.sound.windows import LongSounds
 from offramp.data.splits.duplicates import DuplicatePolicy, SampleSet, find_overlap
 from offramp.data.splits.group_names import compiled_pattern, group_hint, groups_of_names
@@ -39,6 +40,8 @@ def load_dataset(
     image_size: int | None = None,
     duplicates: DuplicatePolicy = "remove",
     long_sounds: LongSounds = "loudest",
+    sound: SoundRequest | SoundFeatures | None = None,
+    label_pattern: str | None = None,
     kind: InputKind | None = None,
     group_column: str | None = None,
     group_pattern: str | None = None,
@@ -59,8 +62,11 @@ def load_dataset(
             type.
         image_size: Height and width of all images in pixels, 1 to 4096; None: unchanged.
         duplicates: Whether samples that are also in another split are removed from training and validation.
-        long_sounds: Which part is taken of a sound that is longer than a second: the loudest second, the first one, or
-            one every half second.
+        long_sounds: Which part is taken of a sound that is longer than a window: the loudest window, the first one, or
+            one every half window.
+        sound: Settings of the features of sounds; what is None follows from the data.
+        label_pattern: Regular expression whose one group is the class in the name of a sound; None: classes are
+            folders.
         kind: What the numbers of arrays are: ``pixels``, ``feature_maps``, ``series`` or ``vectors``; None: decided
             from their type and number of axes.
         group_column: Column or array that names the group of each sample, such as a speaker: no group is in two splits.
@@ -87,6 +93,8 @@ def load_dataset(
         cache=ArrayCache(cache_dir or default_cache_dir()),
         reporter=reporter or SilentReporter(),
         long_sounds=long_sounds,
+        sound=sound or SoundRequest(),
+        label_pattern=label_pattern,
         kind=kind,
         group_column=group_column,
     )
@@ -157,6 +165,7 @@ def _assemble(raw: RawDataset, division: _Division, image_size: int | None, repo
         input_kind=raw.input_kind,
         padded=standardised.padded,
         notes=(*raw.notes, *encoded.notes, *separation.notes, *cut.notes, *standardised.notes),
+        sound=raw.sound,
     )
 
 
@@ -247,7 +256,7 @@ class _Separation:
 
     def __init__(self, raw: RawDataset, class_names: tuple[str, ...], policy: DuplicatePolicy) -> None:
         self._name = raw.name
-        self._kind = {"pixels": "images", "mfcc": "sounds"}.get(raw.input_kind, "samples")
+        self._kind = "sounds" if raw.sound else {"pixels": "images", "mfcc": "sounds"}.get(raw.input_kind, "samples")
         self._class_names = class_names
         self._policy = policy
         self.notes: list[str] = []

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.sample_kinds import InputKind, SampleDtype, Samples, dtype_of, sample_shape, scale_of
+from offramp.data.sound.feature_settings import SoundFeatures
 from offramp.data.statistics import channel_statistics
 
 
@@ -146,6 +147,7 @@ class Dataset:
         input_kind: What the numbers of a sample are.
         padded: Whether some series are shorter than others; they end with the mean of each channel.
         notes: Sentences on what was decided, ignored or removed when the data was read, for the user.
+        sound: How windows of sound became samples; None where they are no sounds, or those of MLPerf Tiny (``mfcc``).
     """
 
     name: str
@@ -157,6 +159,7 @@ class Dataset:
     input_kind: InputKind = "pixels"
     padded: bool = False
     notes: tuple[str, ...] = ()
+    sound: SoundFeatures | None = None
 
     def __post_init__(self) -> None:
         found = {str(split.samples.dtype) for split in (self.splits.train, self.splits.validation, self.splits.test)}

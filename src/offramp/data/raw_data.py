@@ -1,7 +1,7 @@
 """What a data reader returns, and how the reader for a path is found."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from offramp.data.array_cache import ArrayCache
 from offramp.data.sample_kinds import InputKind, Samples
+from offramp.data.sound.feature_settings import SoundFeatures, SoundRequest
 from offramp.data.sound.windows import LongSounds
 from offramp.errors import DataError
 from offramp.progress import Reporter
@@ -41,6 +42,8 @@ class ReadOptions:
         cache: Stores decoded pixels.
         reporter: Shows progress.
         long_sounds: Which part is taken of a sound that is longer than a window.
+        sound: Settings of the features of sounds; those that are None follow from the data.
+        label_pattern: Regular expression whose one group is the class in the name of a file; None: classes are folders.
         kind: What the numbers of arrays are; None: decided from their type and number of axes.
         group_column: Column or array that names the group of each sample; None: no groups are read.
     """
@@ -51,6 +54,8 @@ class ReadOptions:
     cache: ArrayCache
     reporter: Reporter
     long_sounds: LongSounds = "loudest"
+    sound: SoundRequest | SoundFeatures = field(default_factory=SoundRequest)
+    label_pattern: str | None = None
     kind: InputKind | None = None
     group_column: str | None = None
 
@@ -96,6 +101,7 @@ class RawDataset:
         class_names: Names of the classes in the order of their numbers; None if the data does not state them.
         input_kind: What the numbers of a sample are.
         notes: Sentences on what the reader decided or ignored, for the user.
+        sound: How windows of sound became samples; None where they are no sounds, or those of MLPerf Tiny (``mfcc``).
     """
 
     name: str
@@ -103,6 +109,7 @@ class RawDataset:
     class_names: tuple[str, ...] | None = None
     input_kind: InputKind = "pixels"
     notes: tuple[str, ...] = ()
+    sound: SoundFeatures | None = None
 
     def __post_init__(self) -> None:
         roles = [part.role for part in self.parts]

@@ -11,6 +11,7 @@ from offramp.cost.pricing import build_cost_model
 from offramp.data.augmentation import default_augmentation
 from offramp.data.dataset_loading import load_dataset
 from offramp.data.labelled_data import Dataset
+from offramp.data.sound.feature_settings import SoundRequest
 from offramp.errors import ConfigError
 from offramp.exits.quality.quality_measures import RECALL, QualityMeasures
 from offramp.hardware.accelerator import Accelerator
@@ -131,6 +132,16 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
         image_size=data.image_size,
         duplicates=data.duplicates,
         long_sounds=data.long_sounds,
+        sound=SoundRequest(
+            kind=data.sound_features,
+            rate_hz=data.sound_rate_hz,
+            window_s=data.sound_window_s,
+            frame_ms=data.sound_frame_ms,
+            hop_ms=data.sound_hop_ms,
+            bands=data.sound_bands,
+            coefficients=data.sound_coefficients,
+        ),
+        label_pattern=data.label_pattern,
         kind=data.kind,
         group_column=data.group_column,
         group_pattern=data.group_pattern,

@@ -331,6 +331,7 @@ class Pipeline:
                     input_kind=dataset.input_kind,
                     long_sounds=self.config.data.long_sounds,
                     padded=dataset.padded,
+                    sound=dataset.sound,
                     overwrite=True,
                 )
             others = self._targets_beside(bundle)

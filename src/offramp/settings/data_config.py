@@ -1,6 +1,6 @@
 """Settings of the data: where labelled samples come from and how they are split."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,7 +42,30 @@ class DataConfig(Section):
     )
     long_sounds: Literal["loudest", "start", "windows"] = Field(
         default="loudest",
-        description="Part of a sound longer than a second: the loudest second, the first, or one every half second.",
+        description="Part of a sound longer than a window: the loudest window, the first, or one every half window.",
+    )
+    sound_features: Literal["log-mel", "mfcc", "raw"] = Field(
+        default="log-mel", description="What is computed of sounds; `raw` gives the samples themselves as a series."
+    )
+    sound_rate_hz: Count | None = Field(
+        default=None, description="Samples per second (default: the most frequent rate of the sounds, at most 16000)."
+    )
+    sound_window_s: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="Seconds of a window of sound (default: what 95 % of the sounds fit into, at most 4)."
+    )
+    sound_frame_ms: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="Milliseconds of a frame (default: 30, or two hops where that is more)."
+    )
+    sound_hop_ms: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="Milliseconds from frame to frame (default: 10 to 20, for about 49 frames)."
+    )
+    sound_bands: Count | None = Field(
+        default=None, description="Mel bands of sounds (default: 40; 32 below 16000 samples per second)."
+    )
+    sound_coefficients: Count | None = Field(default=None, description="Cepstral coefficients of `mfcc` (default: 13).")
+    label_pattern: str | None = Field(
+        default=None,
+        description="Regular expression whose one group is the class in the name of a sound (default: class folders).",
     )
     augment: bool = Field(
         default=True,

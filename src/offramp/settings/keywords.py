@@ -38,8 +38,17 @@ class KeywordSettings(TypedDict, total=False):
         data__group_pattern: Regular expression that finds the group in a file name, in its parentheses, such as
             '_(.*)_'.
         data__duplicates: What happens to training samples that are also in validation or test, equal to the bit.
-        data__long_sounds: Part of a sound longer than a second: the loudest second, the first, or one every half
-            second.
+        data__long_sounds: Part of a sound longer than a window: the loudest window, the first, or one every half
+            window.
+        data__sound_features: What is computed of sounds; `raw` gives the samples themselves as a series.
+        data__sound_rate_hz: Samples per second (default: the most frequent rate of the sounds, at most 16000).
+        data__sound_window_s: Seconds of a window of sound (default: what 95 % of the sounds fit into, at most 4).
+        data__sound_frame_ms: Milliseconds of a frame (default: 30, or two hops where that is more).
+        data__sound_hop_ms: Milliseconds from frame to frame (default: 10 to 20, for about 49 frames).
+        data__sound_bands: Mel bands of sounds (default: 40; 32 below 16000 samples per second).
+        data__sound_coefficients: Cepstral coefficients of `mfcc` (default: 13).
+        data__label_pattern: Regular expression whose one group is the class in the name of a sound (default: class
+            folders).
         data__augment: Whether training samples are changed at random: images cropped, series moved, noise added.
         space__backbone: Backbone family (see `offramp list backbones`), timm:NAME for a timm model, an ONNX file, or
             auto: what suits the data.
@@ -162,6 +171,14 @@ class KeywordSettings(TypedDict, total=False):
     data__group_pattern: str | None
     data__duplicates: Literal["remove", "keep"]
     data__long_sounds: Literal["loudest", "start", "windows"]
+    data__sound_features: Literal["log-mel", "mfcc", "raw"]
+    data__sound_rate_hz: int | None
+    data__sound_window_s: float | None
+    data__sound_frame_ms: float | None
+    data__sound_hop_ms: float | None
+    data__sound_bands: int | None
+    data__sound_coefficients: int | None
+    data__label_pattern: str | None
     data__augment: bool
     space__backbone: str
     space__weights: str | None

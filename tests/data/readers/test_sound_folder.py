@@ -94,9 +94,11 @@ def test_a_flat_folder_is_labelled_by_a_rule_on_names(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"without class folders, such as 'high_0\.wav'.*data\.label_pattern"):
         read(tmp_path / "set")
     assert read(tmp_path / "set", label_pattern="^([^_]+)_").train.labels.tolist() == ["high", "high", "low", "low"]
-    with pytest.raises(DataError, match=r"must fit data\.label_pattern '\^\(high\)', but 'low_0\.wav', 'low_1\.wav' do"):
+    with pytest.raises(
+        DataError, match=r"must fit data\.label_pattern '\^\(high\)', but 'low_0\.wav', 'low_1\.wav' do"
+    ):
         read(tmp_path / "set", label_pattern="^(high)")
-    with pytest.raises(ConfigError, match="one group .*with 0"):
+    with pytest.raises(ConfigError, match=r"one group .*with 0"):
         read(tmp_path / "set", label_pattern="high")
     with pytest.raises(ConfigError, match="must be a regular expression"):
         read(tmp_path / "set", label_pattern="(")
@@ -125,8 +127,14 @@ def test_a_list_of_labels_as_hugging_face_has_it(tmp_path: Path, form: str) -> N
     lines += [",".join(row.values()) for row in rows] if form == "csv" else []
     (root / f"metadata.{form}").write_text("\n".join(lines) + "\n")
     found = read(root)
-    assert {part.role: part.labels.tolist() for part in found.parts} == {"train": ["high", "low"], "test": ["high", "low"]}
+    assert {part.role: part.labels.tolist() for part in found.parts} == {
+        "train": ["high", "low"],
+        "test": ["high", "low"],
+    }
     assert read(root, label_column="speaker").train.labels.tolist() == ["anna", "anna"]
+    groups = read(root, group_column="speaker").train.groups
+    assert groups is not None
+    assert groups.tolist() == ["anna", "anna"]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +167,10 @@ def test_windows_of_a_longer_sound_all_have_its_label(tmp_path: Path) -> None:
     write(tmp_path / "set" / "high" / "1.wav", "high", seconds=0.5)
     found = read(tmp_path / "set", sound=SoundRequest(window_s=0.5), long_sounds="windows")
     assert found.train.labels.tolist() == ["high", "low", "low", "low"]
+    assert found.train.names == ("1.wav",) * 4
+    assert found.train.groups is not None
+    assert len(set(found.train.groups[1:])) == 1
+    assert found.train.groups[0] != found.train.groups[1]
     assert any("1 of 2 sounds are longer" in note and "all with its label" in note for note in found.notes)
 
 
@@ -199,5 +211,5 @@ def test_a_broken_sound_is_named(classes: Path, content: bytes) -> None:
 def test_sounds_are_not_resized_as_images_are(classes: Path) -> None:
     with pytest.raises(DataError, match="Leave out `image_size`"):
         read(classes, image_size=32)
-    with pytest.raises(ConfigError, match="do not fit.*fewer bands"):
+    with pytest.raises(ConfigError, match=r"do not fit.*fewer bands"):
         read(classes, sound=SoundRequest(bands=300))

@@ -25,11 +25,13 @@ class LabelledFiles:
         folder: Folder of the list.
         paths: The files, in the order of the list.
         labels: Their labels as text.
+        groups: Their groups; empty where no column of groups is named.
     """
 
     folder: Path
     paths: list[Path]
     labels: list[str]
+    groups: list[str]
 
 
 def label_lists(root: Path) -> dict[Path, Role]:
@@ -51,7 +53,9 @@ def label_lists(root: Path) -> dict[Path, Role]:
     return {path: ROLE_OF_WORD[folder.name.lower()] for folder, path in lists.items() if path is not None}
 
 
-def read_label_list(root: Path, label_column: str | None, kind: FileKind) -> dict[Role, LabelledFiles]:
+def read_label_list(
+    root: Path, label_column: str | None, group_column: str | None, kind: FileKind
+) -> dict[Role, LabelledFiles]:
     """Read the lists of a folder.
 
     In a list for the whole folder, the files may lie in folders such as train/ and test/, which are then the parts.
@@ -59,6 +63,7 @@ def read_label_list(root: Path, label_column: str | None, kind: FileKind) -> dic
     Args:
         root: The folder.
         label_column: Column of the labels; None: one with a usual name, or the only one beside file_name.
+        group_column: Column of the groups; None: there are none.
         kind: The wanted files.
 
     Returns:
@@ -82,10 +87,19 @@ def read_label_list(root: Path, label_column: str | None, kind: FileKind) -> dic
             file = _file(path, name, kind)
             first = PurePosixPath(name).parts[0].lower()
             own = ROLE_OF_WORD.get(first, role) if path.parent == root else role
-            listing = found.setdefault(own, LabelledFiles(path.parent, [], []))
+            listing = found.setdefault(own, LabelledFiles(path.parent, [], [], []))
             listing.paths.append(file)
             listing.labels.append(str(label))
+            if group_column is not None:
+                listing.groups.append(_group(path, number, row, group_column))
     return found
+
+
+def _group(path: Path, number: int, row: dict[str, str], column: str) -> str:
+    group = row.get(column)
+    if not group:
+        raise DataError(f"Row {number} of {str(path)!r} must have a group in column {column!r} (data.group_column).")
+    return group
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

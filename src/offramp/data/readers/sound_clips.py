@@ -30,6 +30,8 @@ class SoundPart:
         sounds: The sounds.
         labels: Numbers or class names, one per sound.
         key: Key of the sounds in the cache, which changes with their content.
+        names: File name of each sound, where it has one; else empty.
+        groups: Name of the group of each sound; None: not known.
     """
 
     role: Role
@@ -37,6 +39,8 @@ class SoundPart:
     sounds: Sequence[EncodedSound]
     labels: NDArray[Any]
     key: str
+    names: tuple[str, ...] = ()
+    groups: NDArray[np.str_] | None = None
 
 
 def sound_dataset(
@@ -112,7 +116,8 @@ def _features(part: SoundPart, infos: Sequence[ClipInfo], features: SoundFeature
     if needed > MAX_TOTAL_BYTES:
         raise DataError(
             f"The features of {part.source!r} must fit into {MAX_TOTAL_BYTES / 2**30:.0f} GiB, but {sum(counts)} "
-            f"windows of {features} need {needed / 2**30:.0f} GiB. Use longer hops (data.sound_hop_ms) or shorter windows."
+            f"windows of {features} need {needed / 2**30:.0f} GiB. Use "
+            "longer hops (data.sound_hop_ms) or shorter windows."
         )
 
     def compute() -> NDArray[np.float32]:
@@ -128,7 +133,23 @@ def _features(part: SoundPart, infos: Sequence[ClipInfo], features: SoundFeature
         return values
 
     key = derived_key(part.key, features, options.long_sounds)
-    return RawPart(part.role, part.source, options.cache.get_floats(key, compute), np.repeat(part.labels, counts))
+    return RawPart(
+        part.role,
+        part.source,
+        options.cache.get_floats(key, compute),
+        np.repeat(part.labels, counts),
+        tuple(name for name, count in zip(part.names, counts, strict=bool(part.names)) for _ in range(count)),
+        _groups(part, counts),
+    )
+
+
+def _groups(part: SoundPart, counts: Sequence[int]) -> NDArray[np.str_] | None:
+    """The group of each window: that of its sound; otherwise the sound itself where one has several windows."""
+    if part.groups is not None:
+        return np.repeat(part.groups, counts)
+    if max(counts) == 1:
+        return None
+    return np.repeat(np.array([sound.where for sound in part.sounds]), counts)
 
 
 def _length_notes(infos: Sequence[ClipInfo], features: SoundFeatures, options: ReadOptions) -> tuple[str, ...]:

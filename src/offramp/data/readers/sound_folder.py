@@ -1,6 +1,7 @@
 """Folders of sounds: one per class, flat with labels in the names, or with a list of labels as Hugging Face has it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,8 @@ class SoundFolderReader:
             return _read_named(path, name, options)
         if label_lists(path):
             parts = [
-                _part(role, listing.folder, listing.paths, listing.labels)
-                for role, listing in read_label_list(path, options.label_column, _SOUNDS).items()
+                _part(role, listing.folder, listing.paths, listing.labels, listing.groups)
+                for role, listing in read_label_list(path, options.label_column, options.group_column, _SOUNDS).items()
             ]
             return sound_dataset(name, parts, options)
         if not holds_class_folders(path, _SOUNDS):
@@ -66,9 +67,16 @@ class SoundFolderReader:
 READERS.add("sound_folder", SoundFolderReader())
 
 
-def _part(role: Role, folder: Path, paths: list[Path], labels: list[str]) -> SoundPart:
-    sounds = [EncodedSound.of_file(path) for path in paths]
-    return SoundPart(role, str(folder), sounds, np.array(labels), listing_key(folder, paths, "sounds"))
+def _part(role: Role, folder: Path, paths: list[Path], labels: list[str], groups: Sequence[str] = ()) -> SoundPart:
+    return SoundPart(
+        role,
+        str(folder),
+        [EncodedSound.of_file(path) for path in paths],
+        np.array(labels),
+        listing_key(folder, paths, "sounds"),
+        tuple(path.name for path in paths),
+        np.array(groups) if groups else None,
+    )
 
 
 def _read_named(path: Path, name: str, options: ReadOptions) -> RawDataset:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.data.sound.feature_settings import SoundFeatures, SoundRequest
 from offramp.errors import ConfigError
+
+Durations = NDArray[np.float64]
 
 HIGHEST_DEFAULT_RATE_HZ = 16_000
 _WINDOW_QUANTILE = 0.95
@@ -54,7 +57,7 @@ class ChosenFeatures:
     notes: tuple[str, ...]
 
 
-def choose_features(clips: Sequence[ClipInfo], request: SoundRequest) -> ChosenFeatures:
+def choose_features(clips: Sequence[ClipInfo], request: SoundRequest | SoundFeatures) -> ChosenFeatures:
     """Choose the settings that the user did not give.
 
     The rate is the most frequent one, at most 16 kHz. The window is the length that 95 % of the clips do not exceed,
@@ -63,7 +66,7 @@ def choose_features(clips: Sequence[ClipInfo], request: SoundRequest) -> ChosenF
 
     Args:
         clips: All clips of the training part, at least one.
-        request: What the user gave.
+        request: What the user gave; settings that are complete, such as those of a bundle, are kept.
 
     Returns:
         The settings.
@@ -71,16 +74,21 @@ def choose_features(clips: Sequence[ClipInfo], request: SoundRequest) -> ChosenF
     Raises:
         ConfigError: The settings contradict each other.
     """
+    durations_s = np.array([clip.duration_s for clip in clips])
+    features = request if isinstance(request, SoundFeatures) else _completed(clips, durations_s, request)
+    return ChosenFeatures(features, _notes(clips, features, durations_s))
+
+
+def _completed(clips: Sequence[ClipInfo], durations_s: Durations, request: SoundRequest) -> SoundFeatures:
     common = Counter(clip.rate_hz for clip in clips).most_common(1)[0][0]
     rate_hz = request.rate_hz or min(common, HIGHEST_DEFAULT_RATE_HZ)
-    durations_s = np.array([clip.duration_s for clip in clips])
     window_s = request.window_s or _default_window_s(durations_s)
     hop_s = min(max(window_s / (_FRAMES + 1), _SHORTEST_HOP_S), _LONGEST_HOP_S)
     hop_s = hop_s if request.hop_ms is None else request.hop_ms / 1000.0
     frame_s = max(_SHORTEST_FRAME_S, 2 * hop_s) if request.frame_ms is None else request.frame_ms / 1000.0
     bands = request.bands or (_BANDS if rate_hz >= _LOW_RATE_HZ else _BANDS_LOW_RATE)
     try:
-        features = SoundFeatures(
+        return SoundFeatures(
             kind=request.kind,
             rate_hz=rate_hz,
             window=round(window_s * rate_hz),
@@ -91,10 +99,9 @@ def choose_features(clips: Sequence[ClipInfo], request: SoundRequest) -> ChosenF
         )
     except ValueError as exc:
         raise ConfigError(f"Settings of the sound features (data.sound_...) do not fit: {exc}.") from exc
-    return ChosenFeatures(features, _notes(clips, features, durations_s))
 
 
-def _default_window_s(durations_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+def _default_window_s(durations_s: Durations) -> float:
     covering = float(np.quantile(durations_s, _WINDOW_QUANTILE, method="inverted_cdf"))
     rounded = float(np.ceil(round(covering / _WINDOW_STEP_S, 6)) * _WINDOW_STEP_S)
     return min(max(rounded, _SHORTEST_WINDOW_S), _LONGEST_WINDOW_S)
@@ -103,7 +110,7 @@ def _default_window_s(durations_s: np.ndarray[tuple[int, ...], np.dtype[np.float
 def _notes(
     clips: Sequence[ClipInfo],
     features: SoundFeatures,
-    durations_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    durations_s: Durations,
 ) -> tuple[str, ...]:
     size = "x".join(map(str, features.shape[1:]))
     note = (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from offramp.cost.expected import expected_cost
 from offramp.cost.report import CostReport
 from offramp.data.sample_kinds import BYTE_KINDS, InputKind, dtype_of, sample_shape, scale_of
+from offramp.data.sound.feature_settings import SoundFeatures
 from offramp.data.sound.windows import LongSounds
 from offramp.deploy.bundle.bundle_files import MANIFEST_FILE
 from offramp.deploy.bundle.bundle_folder import checked_target, new_bundle, write_files
@@ -94,6 +95,7 @@ def export_bundle(
     input_kind: InputKind = "pixels",
     long_sounds: LongSounds = "loudest",
     padded: bool = False,
+    sound: SoundFeatures | None = None,
     overwrite: bool = False,
     tolerance: float | None = None,
 ) -> ExportRecord:
@@ -121,6 +123,7 @@ def export_bundle(
         input_kind: What the numbers of a sample are.
         long_sounds: Which part is taken of a sound that is longer than the window, as in training.
         padded: Whether series that are shorter than the input are taken, as in training.
+        sound: How a window of a sound becomes a sample; None where files are no sounds, or those of ``mfcc``.
         overwrite: Whether a bundle that is there is replaced.
         tolerance: The share of the largest logit by which logits may differ. None for 1e-4 in floating point, or ten
             times as much as float32 differs from float64 where that is more (at most 1 %), since no file can agree
@@ -164,6 +167,7 @@ def export_bundle(
                 scale=scale_of(dtype_of(input_kind)),
                 shape=sample_shape(input_kind, network.input_shape),
                 padded=padded,
+                sound=sound,
             ),
             measure=rule.measure,
             exits=described_exits(network, rule, cost, profile),

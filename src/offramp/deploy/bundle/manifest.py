@@ -173,6 +173,11 @@ def _kind_faults(manifest: Manifest) -> Iterator[str]:
         return
     if preprocessing.shape != shape and (preprocessing.shape or kind not in BYTE_KINDS):
         yield f"`shape` of {kind} must be {shape}, got {preprocessing.shape}"
+    sound = preprocessing.sound
+    if sound is not None and (sound.kind == "raw") != (kind == "series"):
+        yield f"{sound.kind} features of sounds are no {kind}"
+    if sound is not None and sound.shape != manifest.input_shape:
+        yield f"features of sounds must have the shape of the input {manifest.input_shape}, got {sound.shape}"
     if preprocessing.padded and kind != "series":
         yield f"only series may be `padded`, got {kind}"
     if kind not in BYTE_KINDS and manifest.schema < SCHEMA_WITH_FLOATS:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from offramp.cost.report import Convention
 from offramp.data.sample_kinds import BYTE_SCALE, InputKind, SampleDtype
+from offramp.data.sound.feature_settings import SoundFeatures
 from offramp.data.sound.windows import LongSounds
 from offramp.deploy.graph_rules.graph_demand import GraphDemand
 
@@ -31,6 +32,7 @@ class Preprocessing:
         shape: Shape of a sample: that of the network's input, (channels, time) of a series or (features,) of a vector;
             empty in older bundles, which read images.
         padded: Whether series that are shorter than the input are taken; they end with ``mean``.
+        sound: How a window of a sound becomes a sample; None where files are no sounds, or those of ``mfcc``.
     """
 
     height: int
@@ -45,6 +47,7 @@ class Preprocessing:
     scale: float = BYTE_SCALE
     shape: tuple[int, ...] = ()
     padded: bool = False
+    sound: SoundFeatures | None = None
 
 
 @dataclass(frozen=True)

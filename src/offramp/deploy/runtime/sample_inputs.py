@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.sample_kinds import Samples, axes_of, pipeline_layout
+from offramp.data.sound.sound_decoding import EncodedSound, decode_sound
 from offramp.data.sound.sound_features import KEYWORD_SAMPLES, KEYWORD_SHAPE, keyword_features
-from offramp.data.sound.wav import SAMPLE_RATE_HZ, read_wav
+from offramp.data.sound.sound_samples import sound_samples
+from offramp.data.sound.wav import SAMPLE_RATE_HZ
 from offramp.data.sound.windows import Heard, heard_at, window_starts
 from offramp.deploy.bundle.manifest_records import Preprocessing
-from offramp.deploy.runtime.array_files import read_samples
+from offramp.deploy.runtime.array_files import ARRAY_SUFFIXES, read_samples
 from offramp.errors import InputError
 
 # Normalised pixels have this many times their usual range only where they are not normalised at all.
@@ -130,7 +132,7 @@ def load_samples(path: Path, preprocessing: Preprocessing) -> tuple[LoadedSample
     """Read the samples of a file: one of an image, one for each window of a sound, and all of an array.
 
     Args:
-        path: An image, a sound for a network of speech, or an array (``.npy``, ``.npz``) for a network of floats.
+        path: An image, a sound for a network of sounds, or an array (``.npy``, ``.npz``) for a network of floats.
         preprocessing: The preprocessing that the manifest states.
 
     Returns:
@@ -142,6 +144,10 @@ def load_samples(path: Path, preprocessing: Preprocessing) -> tuple[LoadedSample
     """
     if preprocessing.input_kind == "pixels":
         return (LoadedSample(load_image(path, preprocessing)),)
+    if preprocessing.sound is not None and path.suffix.lower() not in ARRAY_SUFFIXES:
+        found = sound_samples(EncodedSound.of_file(path), preprocessing.sound, preprocessing.long_sounds)
+        series = preprocessing.input_kind == "series"
+        return tuple(LoadedSample(item.values[:, 0] if series else item.values, item.heard) for item in found)
     if preprocessing.dtype != "uint8":
         return tuple(LoadedSample(values) for values in read_samples(path, preprocessing))
     if (preprocessing.height, preprocessing.width) != KEYWORD_SHAPE or preprocessing.color_mode != "L":
@@ -150,7 +156,8 @@ def load_samples(path: Path, preprocessing: Preprocessing) -> tuple[LoadedSample
             f"{len(preprocessing.mean)} channels of {preprocessing.height}x{preprocessing.width}; "
             "give normalised arrays to EarlyExitSession.predict instead."
         )
-    sound = read_wav(path)
+    encoded = EncodedSound.of_file(path)
+    sound = decode_sound(encoded).at_rate(SAMPLE_RATE_HZ, encoded.where)
     starts = window_starts(sound, KEYWORD_SAMPLES, preprocessing.long_sounds)
     return tuple(
         LoadedSample(

@@ -141,6 +141,8 @@ def deploy_exits(
         seed=chosen.seed,
         input_kind=dataset.input_kind,
         padded=dataset.padded,
+        long_sounds=chosen.data.long_sounds,
+        sound=dataset.sound,
     )
     classes = class_profiles(test_logits, splits.test.labels, point.policy)
     return DeployedExits(Path(destination), point, test, cost, classes, guarantee)
