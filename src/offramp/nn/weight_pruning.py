@@ -56,7 +56,7 @@ def matrix_layers(network: nn.Module) -> Iterator[MatrixLayer]:
         Each layer with trainable or frozen weights.
     """
     for name, module in network.named_modules():
-        known = isinstance(module, nn.Conv2d | nn.Linear | QuantizedMatrixLayer)
+        known = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | QuantizedMatrixLayer)
         if known and isinstance(getattr(module, "weight", None), nn.Parameter):
             yield MatrixLayer(name, module)
 

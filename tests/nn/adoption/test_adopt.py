@@ -373,7 +373,7 @@ def test_a_model_that_cannot_be_cut_says_why(model: nn.Module, message: str) -> 
     ("arguments", "message"),
     [
         ({"module": "resnet"}, "must be a torch.nn.Module"),
-        ({"example": EXAMPLE[0]}, r"\(batch, channels, height, width\)"),
+        ({"example": EXAMPLE[0]}, r"3 axes is a batch of series \(batch, channels, steps\); images have 4"),
         ({"example": (2, 3, 8, 8)}, "got tuple"),
         ({"max_taps": 0}, "max_taps"),
         ({"taps": []}, "at least one"),

@@ -1,4 +1,4 @@
-"""offramp.adopt: makes a backbone with taps from a torch model for image classification."""
+"""offramp.adopt: makes a backbone with taps from a torch model that classifies images, series or vectors."""
 
 import copy
 import hashlib
@@ -16,7 +16,7 @@ from offramp.nn.adoption.adopted_model import ADOPTED, AdoptedModel, Tap
 from offramp.nn.adoption.cutting import call_graph, changed_in_place
 from offramp.nn.adoption.final_activation import FinalActivation, are_probabilities, leave_out_final_activation_
 from offramp.nn.adoption.tap_choice import TapPlan, layouts, plan_taps
-from offramp.nn.adoption.tracing import first_line, logits_in, trace
+from offramp.nn.adoption.tracing import LogitsOf, as_map, first_line, logits_in, trace
 from offramp.nn.batch_norm import add_running_statistics_
 from offramp.nn.network import evaluating
 
@@ -38,14 +38,16 @@ def adopt(
     max_taps: int = DEFAULT_MAX_TAPS,
     freeze: bool = False,
 ) -> AdoptedModel:
-    """Make a backbone with taps from a model: images (batch, channels, height, width) to logits (batch, classes).
+    """Make a backbone with taps from a model: samples to logits (batch, classes).
+
+    Samples are images (batch, channels, height, width), series (batch, channels, steps) or vectors (batch, features).
 
     The model is cut into pieces. Run one after the other, they compute exactly what the model computes in evaluation
     mode. The model itself is not changed.
 
     Args:
         module: The model.
-        example: A batch of images as the model will read them: normalised, of the size of the data.
+        example: A batch of samples as the model will read them: normalised, of the size of the data.
         name: Name of the backbone, without its prefix; None: the name of the model's class.
         taps: Names of modules behind which exits may be placed; None: taps are spread evenly over the MACs.
         max_taps: The largest number of taps for early exits, >= 1; only without ``taps``.
@@ -65,10 +67,11 @@ def adopt(
             f"A frozen model keeps the statistics of its batch norms, but {added[0]!r} has none "
             "(track_running_stats=False). Leave `freeze` out, or give it running statistics."
         )
-    example = example_pair(example)
+    axes = example.ndim
+    example = as_map(example_pair(example))
     with evaluating(model):
         try:
-            adopted = _cut(model, example, taps, max_taps)
+            adopted = _cut(model, example, axes, taps, max_taps)
         except OfframpError:
             raise
         # The user's code runs at every step and may raise anything.
@@ -83,20 +86,21 @@ def adopt(
     return replace(adopted, name=f"{ADOPTED}{label}", description=f"the model {label}, as given", frozen=freeze)
 
 
-def _cut(model: nn.Module, example: Tensor, taps: Sequence[str] | None, max_taps: int) -> AdoptedModel:
+def _cut(model: nn.Module, example: Tensor, axes: int, taps: Sequence[str] | None, max_taps: int) -> AdoptedModel:
     """The model cut into pieces, still without a name."""
-    num_classes = _num_classes(model, example)
-    traced = trace(model, example)
+    whole = LogitsOf(model, axes).eval()
+    num_classes = _num_classes(whole, example)
+    traced = trace(model, example, axes)
     final = leave_out_final_activation_(traced, num_classes)
     calls = call_graph(traced, example)
     plan = plan_taps(calls, example, taps, max_taps)
     plan = _without(plan, changed_in_place(calls.pieces(plan.cuts), example))
     pieces = calls.pieces(plan.cuts)
-    _check_same(model, pieces, example, final)
+    _check_same(whole, pieces, example, final)
     shape = (example.shape[1], example.shape[2], example.shape[3])
     found = tuple(
         Tap(cut.name, layout, macs / max(plan.total_macs, 1))
-        for cut, layout, macs in zip(plan.cuts, layouts(plan, shape[1:]), plan.macs, strict=True)
+        for cut, layout, macs in zip(plan.cuts, layouts(calls, plan, shape[1:]), plan.macs, strict=True)
     )
     left_out = (
         ()
@@ -121,7 +125,7 @@ def copied_model(module: nn.Module, example: Tensor) -> nn.Module:
 
     Args:
         module: The model.
-        example: A batch of images.
+        example: A batch of images, series or vectors.
 
     Returns:
         A copy of the model in float32 on the CPU, without a wrapper for several devices.
@@ -132,9 +136,12 @@ def copied_model(module: nn.Module, example: Tensor) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise AdoptError(f"The model must be a torch.nn.Module, got {type(module).__name__}.")
     _check_uncompiled(module)
-    if not isinstance(example, Tensor) or example.ndim != 4 or not len(example):
+    if not isinstance(example, Tensor) or example.ndim not in (2, 3, 4) or not example.numel():
         given = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
-        raise AdoptError(f"The example must be a tensor (batch, channels, height, width) of images, got {given}.")
+        raise AdoptError(
+            "The example must be a tensor of images (batch, channels, height, width), series (batch, channels, steps) "
+            f"or vectors (batch, features), got {given}."
+        )
     _check_initialized(module)
     return _copied(_plain(module))
 
@@ -211,12 +218,14 @@ def _copied(module: nn.Module) -> nn.Module:
     return model
 
 
-def _num_classes(model: nn.Module, example: Tensor) -> int:
+def _num_classes(model: LogitsOf, example: Tensor) -> int:
     try:
         with torch.no_grad():
-            result = logits_in(model(example.clone()))
+            result = model(example.clone())
     except Exception as exc:
-        raise AdoptError(f"The model must run on the example, but it failed: {first_line(exc)}.") from exc
+        what = {2: "vectors (batch, features)", 3: "series (batch, channels, steps)"}.get(model.axes)
+        hint = f" An example of {model.axes} axes is a batch of {what}; images have 4." if what else ""
+        raise AdoptError(f"The model must run on the example, but it failed: {first_line(exc)}.{hint}") from exc
     if isinstance(result, list | tuple | Mapping) and len(result) > 1:
         raise AdoptError(
             "The model must give one tensor of logits (batch, classes), got several. A model with exits of its own is "

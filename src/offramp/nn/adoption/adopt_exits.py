@@ -14,7 +14,7 @@ from offramp.nn.adoption.adopted_model import ADOPTED
 from offramp.nn.adoption.call_recorder import record_calls
 from offramp.nn.adoption.exit_stages import ExitStages, cut_at_exits
 from offramp.nn.adoption.final_activation import FinalActivation, leave_out_final_activation_
-from offramp.nn.adoption.tracing import TracedModel, first_line
+from offramp.nn.adoption.tracing import TracedModel, as_given, as_map, first_line
 from offramp.nn.network import EarlyExitNetwork, evaluating
 from offramp.space.architecture import Architecture, ExitChoice, StageChoice
 
@@ -41,12 +41,13 @@ class AdoptedExits:
 class _AllLogits(nn.Module):
     """Calls a model with one argument and returns the logits of all exits."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, axes: int) -> None:
         super().__init__()
         self.model = model
+        self.axes = axes
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(named_logits(self.model(images)).values())
+        return tuple(named_logits(self.model(as_given(images, self.axes))).values())
 
 
 def named_logits(result: Any) -> dict[str, Tensor]:
@@ -83,9 +84,9 @@ def adopt_exits(module: nn.Module, example: Tensor, *, name: str | None = None) 
     it. The network computes exactly what the model computes in evaluation mode. The model itself is not changed.
 
     Args:
-        module: The model: images (batch, channels, height, width) to a list, tuple or dictionary of logits (batch,
-            classes).
-        example: A batch of images as the model will read them: normalised, of the size of the data.
+        module: The model: images (batch, channels, height, width), series (batch, channels, steps) or vectors (batch,
+            features) to a list, tuple or dictionary of logits (batch, classes).
+        example: A batch of samples as the model will read them: normalised, of the size of the data.
         name: Name of the network; None: the name of the model's class.
 
     Returns:
@@ -94,10 +95,11 @@ def adopt_exits(module: nn.Module, example: Tensor, *, name: str | None = None) 
     Raises:
         AdoptError: An argument is wrong, or the model cannot be cut; the message says why.
     """
-    model, images = copied_model(module, example), example_pair(example)
+    model, axes = copied_model(module, example), example.ndim
+    images = as_map(example_pair(example))
     with evaluating(model):
         try:
-            adopted = _cut(_AllLogits(model), images, name or type(module).__name__)
+            adopted = _cut(_AllLogits(model, axes), images, name or type(module).__name__)
         except OfframpError:
             raise
         # The user's code runs at every step and may raise anything.
@@ -137,7 +139,7 @@ def _outputs(root: _AllLogits, images: Tensor) -> tuple[tuple[str, ...], int]:
     """Names of the exits and the number of classes."""
     try:
         with torch.no_grad():
-            found = named_logits(root.model(images.clone()))
+            found = named_logits(root.model(as_given(images.clone(), root.axes)))
     except Exception as exc:
         raise AdoptError(f"The model must run on the example, but it failed: {first_line(exc)}.") from exc
     shapes = {name: tuple(value.shape) for name, value in found.items()}

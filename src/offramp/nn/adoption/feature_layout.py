@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from offramp.nn.branches.exit_branch import ElasticBranch
 from offramp.nn.network import FeatureInfo
 
-Kind = Literal["map", "map_channels_last", "tokens"]
+Kind = Literal["map", "map_channels_last", "tokens", "row", "vector"]
 _MAX_PREFIX = 16
 
 
@@ -17,7 +17,7 @@ class FeatureLayout:
     """Layout of the features at a tap.
 
     Attributes:
-        kind: A feature map with channels first, one with channels last, or tokens.
+        kind: A feature map with channels first, one with channels last, tokens, a row (channels, steps) or a vector.
         features: Size of the feature map that a branch reads.
         prefix: Number of tokens before those of the grid; branches do not read them.
     """
@@ -27,19 +27,29 @@ class FeatureLayout:
     prefix: int = 0
 
 
-def layout_of(shape: tuple[int, ...], size: tuple[int, int]) -> FeatureLayout | None:
+def layout_of(
+    shape: tuple[int, ...], size: tuple[int, int], *, channels_last: bool | None = None
+) -> FeatureLayout | None:
     """Find the layout of a tensor from its shape.
 
     Four axes are (batch, channels, height, width), or (batch, height, width, channels) if only these have the
-    proportions of the image. Three axes are (batch, tokens, channels). Tokens that fill no grid are a column.
+    proportions of the image. Three axes are (batch, tokens, channels). Tokens that fill no grid are a column. Of
+    series, which have one row, three axes may also be (batch, channels, steps). Of vectors, which have one value for
+    each channel, two axes are features.
 
     Args:
         shape: Shape of the tensor, the batch first.
         size: Height and width of the images.
+        channels_last: Whether the last of three axes of a series is that of channels, where the layer that computes the
+            tensor tells; None: the lengths decide.
 
     Returns:
         The layout; None for another number of axes.
     """
+    if size[0] == 1 and len(shape) == 3:
+        return _series_layout(shape[1], shape[2], size[1], channels_last)
+    if size == (1, 1) and len(shape) == 2:
+        return FeatureLayout("vector", FeatureInfo(shape[1], 1, 1))
     if len(shape) == 4:
         _, first, second, third = shape
         if not _alike(second, third, size) and _alike(first, second, size):
@@ -53,6 +63,15 @@ def layout_of(shape: tuple[int, ...], size: tuple[int, int]) -> FeatureLayout | 
                 return FeatureLayout("tokens", FeatureInfo(channels, *grid), prefix)
         return FeatureLayout("tokens", FeatureInfo(channels, tokens, 1))
     return None
+
+
+def _series_layout(first: int, second: int, steps: int, channels_last: bool | None) -> FeatureLayout:
+    """Steps are divided by strides; channels need not have any such length."""
+    if channels_last is None:
+        channels_last = _alike(1, first, (1, steps)) and (first == steps or not _alike(1, second, (1, steps)))
+    if channels_last:
+        return FeatureLayout("tokens", FeatureInfo(second, 1, first))
+    return FeatureLayout("row", FeatureInfo(first, 1, second))
 
 
 def _alike(height: int, width: int, size: tuple[int, int]) -> bool:
@@ -69,7 +88,7 @@ def _grid(count: int, size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 class ToMap(nn.Module):
-    """Converts tokens (batch, tokens, channels) or a map with channels last to (batch, channels, height, width).
+    """Converts tokens (batch, tokens, channels), a map with channels last, a row or a vector to a feature map.
 
     Args:
         layout: Layout of the features.
@@ -88,6 +107,10 @@ class ToMap(nn.Module):
             if layout.prefix:
                 features = features[:, layout.prefix :]
             return features.transpose(1, 2).reshape(-1, info.channels, info.height, info.width)
+        if layout.kind == "row":
+            return features.unsqueeze(2)
+        if layout.kind == "vector":
+            return features.unsqueeze(2).unsqueeze(3)
         return features
 
     def extra_repr(self) -> str:

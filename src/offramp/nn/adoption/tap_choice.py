@@ -2,6 +2,7 @@
 
 import contextlib
 import operator
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,24 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from offramp.errors import AdoptError
+from offramp.nn.adoption.channel_axis import channels_last
 from offramp.nn.adoption.cutting import CallGraph, Cut
 from offramp.nn.adoption.feature_layout import FeatureLayout, layout_of
 from offramp.nn.adoption.tracing import MODEL
 
 _POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
-_POOL_CALLS = frozenset({"mean", "amax", "max", "sum", "adaptive_avg_pool2d", "adaptive_max_pool2d"})
+_POOL_CALLS = frozenset(
+    {
+        "mean",
+        "amax",
+        "max",
+        "sum",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_max_pool1d",
+        "adaptive_max_pool2d",
+    }
+)
 _SELECTIONS = (operator.getitem, "select", "narrow")
 
 
@@ -49,9 +62,11 @@ def feature_cuts(calls: CallGraph, size: tuple[int, int]) -> tuple[Cut, ...]:
     """
     features: list[Cut] = []
     for cut in calls.cuts:
-        if features and (len(cut.shape) == 2 or _is_head(calls, cut)):
+        # All features of a model of vectors have two axes; its last value are the logits.
+        is_head = cut.position == len(calls.calls) if size == (1, 1) else len(cut.shape) == 2 or _is_head(calls, cut)
+        if features and is_head:
             break
-        if layout_of(cut.shape, size) is not None:
+        if layout_of(cut.shape, size, channels_last=channels_last(calls, cut.value)) is not None:
             features.append(cut)
     return tuple(features)
 
@@ -114,11 +129,23 @@ def _macs(calls: CallGraph, cuts: Sequence[Cut], example: Tensor) -> tuple[tuple
     features, done, totals = example[:1].clone(), 0, []
     for piece in calls.pieces(cuts):
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), _constant_parameters(piece), counter:
+        with torch.no_grad(), _constant_parameters(piece), _products_of_recurrent_layers(piece), counter:
             features = piece(features)
         done += counter.get_total_flops() // 2
         totals.append(done)
     return tuple(totals[:-1]), totals[-1]
+
+
+@contextlib.contextmanager
+def _products_of_recurrent_layers(module: nn.Module) -> Iterator[None]:
+    """Recurrent layers are computed by matrix products, which torch's counter sees; those of oneDNN it does not."""
+    if not any(isinstance(part, nn.RNNBase) for part in module.modules()):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch speaks of GPUs that are not there
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 @contextlib.contextmanager
@@ -154,7 +181,7 @@ def _is_block(calls: CallGraph, name: str) -> bool:
     path = f"{MODEL}.{name}"
     module, parent = calls.traced.root.get_submodule(path), calls.traced.root.get_submodule(path.rpartition(".")[0])
     in_a_row = parent is calls.traced.root.get_submodule(MODEL) or isinstance(parent, nn.Sequential | nn.ModuleList)
-    layers = _ConvNd, nn.Linear
+    layers = _ConvNd, nn.Linear, nn.RNNBase
     return in_a_row and not isinstance(module, layers) and any(isinstance(part, layers) for part in module.modules())
 
 
@@ -182,15 +209,16 @@ def _named(cuts: Sequence[Cut], names: Sequence[str]) -> list[Cut]:
     return sorted(dict.fromkeys(chosen), key=lambda cut: cut.position)
 
 
-def layouts(plan: TapPlan, size: tuple[int, int]) -> tuple[FeatureLayout, ...]:
+def layouts(calls: CallGraph, plan: TapPlan, size: tuple[int, int]) -> tuple[FeatureLayout, ...]:
     """The layouts of the features at the cuts of a plan.
 
     Args:
+        calls: The calls of the model.
         plan: The plan.
         size: Height and width of the images.
 
     Returns:
         One layout per cut.
     """
-    found = [layout_of(cut.shape, size) for cut in plan.cuts]
+    found = [layout_of(cut.shape, size, channels_last=channels_last(calls, cut.value)) for cut in plan.cuts]
     return tuple(layout for layout in found if layout is not None)

@@ -46,14 +46,44 @@ class LogitsOf(nn.Module):
 
     Args:
         model: The model.
+        axes: Number of axes of the samples that the model reads, the batch included: 4 for maps, 3 for series (batch,
+            channels, steps), 2 for vectors (batch, features).
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, axes: int = 4) -> None:
         super().__init__()
         self.model = model
+        self.axes = axes
 
     def forward(self, images: Tensor) -> Any:
-        return logits_in(self.model(images))
+        return logits_in(self.model(as_given(images, self.axes)))
+
+
+def as_map(samples: Tensor) -> Tensor:
+    """Samples in the axes that they have inside networks: series have one row, vectors one row and one column.
+
+    Args:
+        samples: Maps of 4 axes, series of 3 or vectors of 2, the batch first.
+
+    Returns:
+        The samples (batch, channels, height, width).
+    """
+    if samples.ndim == 3:
+        return samples.unsqueeze(2)
+    return samples[:, :, None, None] if samples.ndim == 2 else samples
+
+
+def as_given(images: Tensor, axes: int) -> Tensor:
+    """Samples in the axes that a model reads: the reverse of `as_map`.
+
+    Args:
+        images: Samples (batch, channels, height, width).
+        axes: Number of axes of the result, the batch included.
+
+    Returns:
+        The samples.
+    """
+    return images if axes == 4 else images.flatten(axes - 1)
 
 
 def logits_in(result: Any) -> Any:
@@ -75,12 +105,13 @@ def logits_in(result: Any) -> Any:
     return result
 
 
-def trace(model: nn.Module, example: Tensor) -> TracedModel:
+def trace(model: nn.Module, example: Tensor, axes: int = 4) -> TracedModel:
     """Trace a model in evaluation mode.
 
     Args:
         model: The model.
         example: Images (batch, channels, height, width).
+        axes: Number of axes of what the model reads; see `LogitsOf`.
 
     Returns:
         The model as a graph of calls.
@@ -88,7 +119,7 @@ def trace(model: nn.Module, example: Tensor) -> TracedModel:
     Raises:
         AdoptError: The code of the model cannot be followed; the message says why.
     """
-    root = LogitsOf(model)
+    root = LogitsOf(model, axes)
     with evaluating(root):
         calls = record_calls(root, model, example)
     notes = _training_notes(root, calls, example)
