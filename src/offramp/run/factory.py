@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from offramp.cost.mapping.channel_split.analog_shares import analog_split
 from offramp.cost.pricing import build_cost_model
-from offramp.data.augmentation import default_augmentation
+from offramp.data.augmentation import Augmentation, default_augmentation
 from offramp.data.dataset_loading import load_dataset
 from offramp.data.labelled_data import Dataset
 from offramp.data.sound.feature_settings import SoundRequest
+from offramp.data.sound_augmentation import SoundAugmentationSettings, sound_augmentation
 from offramp.errors import ConfigError
 from offramp.exits.quality.quality_measures import RECALL, QualityMeasures
 from offramp.hardware.accelerator import Accelerator
@@ -35,6 +36,7 @@ from offramp.run.defaults.training_length import TrainingLength
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.network_preparation import EvaluationData
 from offramp.settings.config import Config
+from offramp.settings.data_config import DataConfig
 from offramp.settings.search_config import SearchConfig
 from offramp.space.architecture import Precision
 from offramp.space.branch_layer_choices import NO_LAYERS, BranchLayerChoices
@@ -251,7 +253,7 @@ def build_context(
         objectives=objectives,
         constraints=constraints,
         measures=measures,
-        augmentation=default_augmentation(dataset) if config.data.augment else None,
+        augmentation=_augmentation(config.data, dataset),
         epochs=length.epochs,
         batch_size=length.batch_size,
         fine_tune_epochs=length.epochs if fine_tune_epochs is None else fine_tune_epochs,
@@ -269,6 +271,15 @@ def build_context(
             measures=measures,
         ),
     )
+
+
+def _augmentation(data: DataConfig, dataset: Dataset) -> Augmentation | None:
+    if not data.augment:
+        return None
+    if dataset.sound is None:
+        return default_augmentation(dataset)
+    settings = SoundAugmentationSettings(data.sound_shift, data.sound_masks, data.sound_noise_db, data.sound_gain_db)
+    return sound_augmentation(dataset.sound, settings)
 
 
 def _check_size(dataset: Dataset) -> None:

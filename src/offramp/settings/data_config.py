@@ -63,6 +63,19 @@ class DataConfig(Section):
         default=None, description="Mel bands of sounds (default: 40; 32 below 16000 samples per second)."
     )
     sound_coefficients: Count | None = Field(default=None, description="Cepstral coefficients of `mfcc` (default: 13).")
+    sound_shift: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.1, description="Share of a window by which training sounds are moved in time at most."
+    )
+    sound_masks: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.15,
+        description="Share of frames, and of bands, of training sounds that are hidden at most (SpecAugment).",
+    )
+    sound_noise_db: float | None = Field(
+        default=-30.0, description="Strongest noise in training sounds, in dB below their loudest part; null: none."
+    )
+    sound_gain_db: Annotated[float, Field(ge=0.0)] = Field(
+        default=1.0, description="Spread of the strength of raw training sounds in dB; features have none."
+    )
     label_pattern: str | None = Field(
         default=None,
         description="Regular expression whose one group is the class in the name of a sound (default: class folders).",

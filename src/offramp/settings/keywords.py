@@ -47,6 +47,10 @@ class KeywordSettings(TypedDict, total=False):
         data__sound_hop_ms: Milliseconds from frame to frame (default: 10 to 20, for about 49 frames).
         data__sound_bands: Mel bands of sounds (default: 40; 32 below 16000 samples per second).
         data__sound_coefficients: Cepstral coefficients of `mfcc` (default: 13).
+        data__sound_shift: Share of a window by which training sounds are moved in time at most.
+        data__sound_masks: Share of frames, and of bands, of training sounds that are hidden at most (SpecAugment).
+        data__sound_noise_db: Strongest noise in training sounds, in dB below their loudest part; null: none.
+        data__sound_gain_db: Spread of the strength of raw training sounds in dB; features have none.
         data__label_pattern: Regular expression whose one group is the class in the name of a sound (default: class
             folders).
         data__augment: Whether training samples are changed at random: images cropped, series moved, noise added.
@@ -178,6 +182,10 @@ class KeywordSettings(TypedDict, total=False):
     data__sound_hop_ms: float | None
     data__sound_bands: int | None
     data__sound_coefficients: int | None
+    data__sound_shift: float
+    data__sound_masks: float
+    data__sound_noise_db: float | None
+    data__sound_gain_db: float
     data__label_pattern: str | None
     data__augment: bool
     space__backbone: str
