@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from offramp.cost.engines.cost_engine import COST_ENGINES, CostEngine, EngineOptions
+from offramp.cost.engines.measured.command_runner import PERMISSION
 from offramp.cost.engines.native.engine import NativeEngine
 from offramp.cost.report import LayerCost, LayerEngine, MemoryEnergy
 from offramp.cost.unsupported import UnpricedJob, UnpricedJobsError
@@ -20,6 +22,7 @@ from offramp.testing.engine_conformance import (
     check_same_price,
 )
 from offramp.workload.layer import LayerShape
+from tests.cost.engines.measured.devices import device_file
 
 Check = Callable[[str, str], None]
 # The formulas of a chip belong to cores by name, and its cost model keeps no prices.
@@ -30,10 +33,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "check"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_every_engine_passes(name: str, check: Check) -> None:
+def test_every_engine_passes(name: str, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "zigzag":
         pytest.importorskip("zigzag")
-    check(name, "diana" if name == "formula" else "edge-tpu-quad")
+    monkeypatch.setenv(PERMISSION, "1")
+    own = {"formula": "diana", "measured": str(device_file(tmp_path))}
+    check(name, own.get(name, "edge-tpu-quad"))
 
 
 def by_size(shape: LayerShape) -> LayerCost:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from offramp.cli.runner_permission import AllowRunner, give_permission
 from offramp.cli.setting_options import COMMON, COST, COST_OPTIONS, takes_settings
 from offramp.errors import InputError
 from offramp.settings.by_name import with_settings
@@ -65,16 +66,19 @@ def cost(
             rich_help_panel=COMMON,
         ),
     ] = None,
+    allow_runner: AllowRunner = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=COMMON)] = False,
 ) -> None:
     """Estimate the cost of the network in an ONNX file on an accelerator, to each of its exits.
 
     Args:
         changes: Settings that were given as options, by name.
+        allow_runner: Whether the command of the accelerator's file may be run.
     """
     from offramp.cost.pricing import price_onnx
     from offramp.report.terminal.cost_table import cost_json, cost_table
 
+    give_permission(allow_runner)
     settings = _settings(changes, branch_bits, mapping_steps, without_step or [])
     priced = price_onnx(model, settings, _parse_rates(exit_rates), final, _parse_sizes(size or []))
     if timeline is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from offramp.cli import STARTED
+from offramp.cli.runner_permission import AllowRunner, give_permission
 from offramp.cli.setting_options import COMMON, SEARCH_OPTIONS, takes_settings
 from offramp.cli.tables import search_on_table
 from offramp.errors import InputError, Interrupted, UntrustedRunError
@@ -58,16 +59,19 @@ def search(
             rich_help_panel=COMMON,
         ),
     ] = False,
+    allow_runner: AllowRunner = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=COMMON)] = False,
 ) -> None:
     """Search early-exit networks for your data and accelerator, and export the best.
 
     Args:
         changes: Settings that were given as options, by name.
+        allow_runner: Whether the command of the accelerator's file may be run.
 
     Raises:
         InputError: A run is resumed with settings that may not change.
     """
+    give_permission(allow_runner)
     if table is not None:
         others = {"--run": run, "--resume": resume, "--overwrite": overwrite, "--accept-changes": accept_changes}
         start = load_config(config) if config else Config()

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from offramp.cost.device_energy import device_energy
 from offramp.cost.engines.cost_engine import COST_ENGINES, EngineOptions, build_engines
+from offramp.cost.engines.measured.engine import measured_engine
 from offramp.cost.expected import check_exit_rates, expected_cost
 from offramp.cost.mapping.channel_split.analog_shares import analog_refusals
 from offramp.cost.mapping.channel_split.channel_split_model import ChannelSplitModel
 from offramp.cost.mapping.layer_by_layer.layer_by_layer_model import LayerByLayerModel
+from offramp.cost.mapping.measured_sum import MeasuredSumModel
 from offramp.cost.mapping.optimized.mapping_steps import MappingStep
 from offramp.cost.mapping.optimized.optimized_model import OptimizedModel
-from offramp.cost.price_cache import cached_engines, default_cache_path
+from offramp.cost.price_cache import CachedEngine, cached_engines, default_cache_path
 from offramp.cost.priced_model import PricedModel
 from offramp.cost.report import CostModel, Goal, LayerEngine
 from offramp.errors import ConfigError
@@ -27,6 +29,9 @@ DEFAULT_ENGINE = "native"
 
 FORMULA_ENGINE = "formula"
 """The engine of accelerators with formulas of their own."""
+
+MEASURED_ENGINE = "measured"
+"""The engine of accelerators whose files name a runner."""
 
 
 def build_cost_model(
@@ -62,6 +67,9 @@ def build_cost_model(
     check_engine(cost, accelerator)
     if accelerator.formulas is not None:
         return ChannelSplitModel(free=free_assignment, overlapping=cost.mapping == "optimized", exit_rates=rates)
+    if accelerator.runner is not None:
+        measured, path = measured_engine(accelerator), cache or default_cache_path()
+        return MeasuredSumModel(CachedEngine(measured, path), measured, path.parent, measures_whole=not coarse)
     optimized = cost.mapping == "optimized"
     goals: tuple[Goal, ...] = ("energy_delay_product", "energy") if optimized else ("latency",)
     built = build_engines(
@@ -83,21 +91,28 @@ def check_engine(cost: CostConfig, accelerator: Accelerator) -> None:
 
     Raises:
         UnknownNameError: No engine has this name.
-        ConfigError: The accelerator is priced by its own formulas, and the settings ask for something else.
+        ConfigError: The accelerator is priced by its own formulas or measured, and the settings ask for something
+            else.
     """
     COST_ENGINES.get(cost.engine)
-    if accelerator.formulas is None:
-        return
+    if accelerator.formulas is not None:
+        _check_own_engine(cost, FORMULA_ENGINE, "is priced by its own published formulas", "know", "have")
+    if accelerator.runner is not None:
+        _check_own_engine(cost, MEASURED_ENGINE, "is measured by the runner of its file", "knows", "has")
+
+
+def _check_own_engine(cost: CostConfig, engine: str, why: str, know: str, have: str) -> None:
+    """Check that the settings ask for nothing that an accelerator with an engine of its own does not know."""
     if (cost.loads, cost.unrolling, cost.memory_fill) != ("before", "best", "full"):
         raise ConfigError(
-            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which know no loads, unrolling "
+            f"Accelerator {cost.accelerator!r} {why}, which {know} no loads, unrolling "
             f"or memory_fill, got {cost.loads!r}, {cost.unrolling!r} and {cost.memory_fill!r}. Leave them at their "
             "defaults."
         )
-    if cost.engine not in (DEFAULT_ENGINE, FORMULA_ENGINE) or cost.convention != "offramp":
+    if cost.engine not in (DEFAULT_ENGINE, engine) or cost.convention != "offramp":
         raise ConfigError(
-            f"Accelerator {cost.accelerator!r} is priced by its own published formulas, which have engine "
-            f"{FORMULA_ENGINE!r} and convention 'offramp', got {cost.engine!r} and {cost.convention!r}. Leave both at "
+            f"Accelerator {cost.accelerator!r} {why}, which {have} engine "
+            f"{engine!r} and convention 'offramp', got {cost.engine!r} and {cost.convention!r}. Leave both at "
             "their defaults."
         )
 
@@ -109,9 +124,11 @@ def engine_for(accelerator: Accelerator) -> LayerEngine:
         accelerator: Any accelerator.
 
     Returns:
-        The formulas of a chip that has them, the native engine for all others.
+        The formulas of a chip that has them, the runner of a measured device, the native engine for all others.
     """
     name = DEFAULT_ENGINE if accelerator.formulas is None else FORMULA_ENGINE
+    if accelerator.runner is not None:
+        name = MEASURED_ENGINE
     return build_engines(name, EngineOptions(accelerator=accelerator))[0]
 
 

@@ -48,6 +48,7 @@ class LayerCost:
         utilization: Share of the array that is used, from 0 to 1.
         spatial_mapping: The spatial mapping in words.
         temporal_mapping: The temporal mapping in words.
+        spread_cycles: Spread of a measured latency: half the distance between the quartiles; 0 where it is computed.
     """
 
     temporal_cycles: float
@@ -59,6 +60,7 @@ class LayerCost:
     utilization: float
     spatial_mapping: str = ""
     temporal_mapping: str = ""
+    spread_cycles: float = 0.0
 
     @property
     def latency_cycles(self) -> float:

@@ -11,6 +11,7 @@ from offramp.hardware.chip_formulas import ChipFormulas
 from offramp.hardware.device_power import DevicePower
 from offramp.hardware.field_types import Figure, Text, must
 from offramp.hardware.published_figures import MacEnergyTable, ReferenceLayer
+from offramp.hardware.runner import Runner
 
 MemoryOperand = Literal["I1", "I2", "O"]
 """I1 = activations, I2 = weights (or the second activation of an addition), O = output."""
@@ -322,6 +323,7 @@ class Accelerator:
         activations_offchip: Whether the off-chip memory can hold activations; False for flash, which is not written
             while a network runs. Prices do not depend on it.
         device_power: Static power and energy of a start; None where nothing is known.
+        runner: What measures costs on the device; None where they are computed.
     """
 
     name: str
@@ -334,6 +336,7 @@ class Accelerator:
     formulas: ChipFormulas | None = None
     activations_offchip: bool = True
     device_power: DevicePower | None = None
+    runner: Runner | None = None
 
     @property
     def gains_from_zero_weights(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from offramp.errors import UnknownNameError
 from offramp.hardware.accelerator import Accelerator
 from offramp.hardware.formats.offramp_yaml import read_offramp
+from offramp.hardware.formats.runner_yaml import read_runner
 from offramp.hardware.formats.stream_yaml import is_stream, read_stream
 from offramp.hardware.formats.yaml_file import read_yaml
 from offramp.hardware.formats.zigzag_yaml import read_zigzag
@@ -58,6 +59,8 @@ def _exists(path: Path) -> bool:
 def _load_file(path: Path) -> Accelerator:
     file = read_yaml(path)
     data = {key: value for key, value in file.data.items() if value is not None}
+    if "runner" in data:
+        return read_runner(data, path.name, file.doubtful)
     if "schema" not in data and "memories" in data:
         # Files of ZigZag and Stream give keys twice; the last one counts, as it does there.
         return read_zigzag(file.data, path.name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from offramp.cost.capacity import size_text
 from offramp.cost.published_figures import ReferenceComparison
 from offramp.hardware.accelerator import Accelerator, Core, CoreKind, Link, MemoryLevel, PortKind, WeightSparsity
+from offramp.hardware.runner import Runner
 from offramp.report.terminal.terminal_style import plain_text, simple_table
 
 if TYPE_CHECKING:
@@ -59,12 +60,23 @@ def accelerator_tree(accelerator: Accelerator) -> "Tree":
     if accelerator.description:
         tree.add(plain_text(accelerator.description))
     clock = "" if accelerator.clock_hz is None else f", clock {accelerator.clock_hz / 1e6:g} MHz"
+    if accelerator.runner is not None:
+        _add_runner(tree, accelerator.runner, clock)
+        return tree
     tree.add(plain_text(f"peak {peak_macs_per_cycle(accelerator):,} MACs/cycle on all compute cores{clock}"))
     for group in _equal_cores(accelerator):
         _add_core(tree, group)
     if accelerator.links:
         _add_links(tree, accelerator)
     return tree
+
+
+def _add_runner(tree: "Tree", runner: Runner, clock: str) -> None:
+    own = runner.measurement
+    node = tree.add(plain_text(f"measured in {own.arithmetic} by the runner: {runner.command}{clock}"))
+    node.add(plain_text(f"{own.warm_up} warm-up runs, {own.repetitions} measured, at most {own.timeout_s:g} s a file"))
+    power = "energies are printed by the runner" if own.power_w is None else f"{own.power_w:g} W while it computes"
+    node.add(plain_text(f"{power}{f' ({own.power_source})' if own.power_source else ''}"))
 
 
 def _equal_cores(accelerator: Accelerator) -> list[list[Core]]:

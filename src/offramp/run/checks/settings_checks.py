@@ -63,6 +63,7 @@ def check_settings(config: Config) -> Accelerator:
     for target in config.deploy.targets:
         check_target_ready(DEPLOYMENT_TARGETS.get(target))
     _check_analog(config, accelerator)
+    _check_runner(config, accelerator)
     _check_exit_reuse(config)
     _check_short_trainings(config)
     _check_pruning(config, accelerator)
@@ -98,6 +99,30 @@ def _check_analog(config: Config, accelerator: Accelerator) -> None:
         raise ConfigError(
             f"space.analog_shares needs an accelerator with an analog core, such as diana, got "
             f"{config.cost.accelerator!r}. Choose another cost.accelerator, or leave the shares out."
+        )
+
+
+def _check_runner(config: Config, accelerator: Accelerator) -> None:
+    """Measured networks compute as those in the bundle will."""
+    runner = accelerator.runner
+    if runner is None:
+        return
+    arithmetic, wanted = runner.measurement.arithmetic, "int8" if config.quantizes else "float32"
+    if arithmetic != wanted:
+        raise ConfigError(
+            f"Accelerator {accelerator.name!r} measures in {arithmetic}, but the networks of this search compute in "
+            f"{wanted}. Set `arithmetic: {wanted}` in the block `measurement` of its file, or fine_tune.quantize "
+            f"{'false' if config.quantizes else 'true'}."
+        )
+    if config.searches_precision:
+        raise ConfigError(
+            f"Bit widths cannot be searched on {accelerator.name!r}, which measures all layers in {arithmetic}. Leave "
+            "space.precision out, or choose an accelerator that is described by its cores."
+        )
+    if config.execution.cluster is not None:
+        raise ConfigError(
+            f"{accelerator.name!r} is measured where the search runs, and machines of execution.cluster would measure "
+            "themselves. Leave execution.cluster out."
         )
 
 
