@@ -4,6 +4,7 @@ import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, Deploym
 from offramp.deploy.targets.onnx.onnx_target import OnnxTarget
 from offramp.errors import InputError, RunError, UnknownNameError
 from offramp.exits.quality.sample_outcomes import sample_outcomes
+from offramp.exits.risk_control import CertifiedPolicy, certified_policies
 from offramp.files.safe_files import write_atomically
 from offramp.jsonio import dumps, loads
 from offramp.objectives.picking import rule_name
@@ -192,6 +194,38 @@ def test_an_exit_alone_that_wins_is_recommended_and_exported_as_one_stage(finish
     page = (folder / "report.html").read_text()
     assert f"an exit of {rule_name(source.rule)} alone" in page
     assert "Early exits do not pay here: the recommended network is static." in page
+
+
+def test_a_guarantee_that_fails_after_training_falls_back_to_the_static_network_and_says_so_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run, in which no thresholds pass their test on the samples that were held back."""
+
+    def only_the_one_that_never_exits(*given: Any, **how: Any) -> tuple[CertifiedPolicy, ...]:
+        return certified_policies(*given, **how)[:1]
+
+    monkeypatch.setattr("offramp.run.evaluators.operating_point.certified_policies", only_the_one_that_never_exits)
+    config = small_config(
+        train__random_subnets=0,
+        search__evaluations=20,
+        fine_tune__epochs=1,
+        fine_tune__picks=("knee",),
+        fine_tune__reference=False,
+        fine_tune__match=False,
+        fine_tune__guarantee="0.05@0.9",
+    )
+    summary = search(config, run=tmp_path / "run").summary
+    assert summary is not None
+    (network,) = summary.chosen
+    # The candidate had early exits; nothing of them is left in the bundle, and nothing of them is paid for.
+    assert not network.candidate.is_static
+    assert network.num_exits == 1
+    assert network.cost.stages[-1].energy_to_exit_pj == network.static.cost.stages[-1].energy_to_exit_pj
+    assert len(load_manifest(tmp_path / "run" / network.bundle).exits) == 1
+    assert summary.alerts[0].startswith("The guarantee could not be kept by “knee”")
+    page = (tmp_path / "run" / "report.html").read_text()
+    headline = "The guarantee could not be kept: the recommended network is static."
+    assert page.index("The guarantee could not be kept by “knee”") < page.index(headline)
 
 
 def test_a_teaching_reference_and_dropped_exits_here_and_by_workers(tmp_path: Path) -> None:

@@ -146,6 +146,12 @@ def headline(summary: RunSummary) -> Headline:
         return Headline(
             "No network was chosen.", "If there are constraints, they may be too strict for what was tried."
         )
+    if picked.num_exits == 1 and picked.guarantee is not None and not picked.candidate.is_static:
+        return Headline(
+            "The guarantee could not be kept: the recommended network is static.",
+            f"It has {_absolute(picked)}. No thresholds with which images leave early could be certified, so that its "
+            "early exits were removed.",
+        )
     if picked.num_exits == 1:
         return Headline(
             "This task needs no early exits: the recommended network is static.",
@@ -165,11 +171,12 @@ def headline(summary: RunSummary) -> Headline:
             "Undecided whether early exits pay.",
             f"{_reason(picked.verdict)} Against the static match: {against} {_leave_early(picked)}",
         )
-    learned = " The warnings above say that little was learned: a longer run may answer otherwise."
+    short = any("What to do: " in alert for alert in summary.alerts)
+    learned = " Little was learned, as said above: a longer run may answer otherwise." if short else ""
     return Headline(
         "Early exits do not pay here: the recommended network is static.",
         f"It has {_absolute(recommended)}. It is exported and ready to deploy, as a network with early exits would be."
-        f"{learned if summary.alerts else ''} The network with early exits, against the static match: {against}",
+        f"{learned} The network with early exits, against the static match: {against}",
     )
 
 

@@ -18,6 +18,11 @@ def test_a_guarantee_that_no_thresholds_kept_is_said_first() -> None:
     assert "falls back to the static network" in text
 
 
+def test_a_network_that_never_had_early_exits_breaks_no_guarantee() -> None:
+    static = fake.chosen("knee", fake.evaluation(fake.architecture(taps=()), 0.9, 0.75))
+    assert guarantee_alerts([replace(static, guarantee=Guarantee(0.01, 0.05, "never_exit", 300, 0.0))]) == ()
+
+
 def test_a_run_that_took_longer_than_its_budget_says_so() -> None:
     (alert,) = budget_alerts(40.0, 118.2)
     assert alert.startswith("The run took 118 s, more than its budget of 40 s")

@@ -75,7 +75,7 @@ def guarantee_alerts(networks: Sequence[ChosenNetwork]) -> tuple[str, ...]:
     alerts = []
     for network in networks:
         guarantee = network.guarantee
-        if guarantee is None or guarantee.leaves_early:
+        if guarantee is None or guarantee.leaves_early or network.candidate.is_static:
             continue
         lost = f"{units.significant(100.0 * guarantee.epsilon)} percentage points of {metric_name(guarantee.measure)}"
         tested = units.count(guarantee.num_calibration_samples, "validation image")
