@@ -10,6 +10,8 @@ import argparse
 import gc
 import json
 import multiprocessing
+import resource
+import signal
 import time
 import traceback
 from collections import Counter
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
+from math import ceil
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,8 @@ from offramp.space.early_exit_space import EarlyExitSpace
 CHIP = "edge-tpu-quad"
 MOST_WITH_VALUES = 400_000_000
 """Weights of the largest model that is tried with values where it cannot be priced without."""
+MOST_WAITING = 20
+"""How often the limit of its processor time a model may take by the clock."""
 
 
 @dataclass(frozen=True)
@@ -189,23 +194,40 @@ def _cut_without_values(model: nn.Module, example: Tensor) -> AdoptedModel:
     return replace(adopted, name=f"{ADOPTED}meta", description="a model without weights")
 
 
-def _in_child(task: Callable[[], Row | Measured], name: str, answer: Connection) -> None:
+def _in_child(task: Callable[[], Row | Measured], name: str, limit_s: float, answer: Connection) -> None:
     gc.disable()  # the process ends soon, and the collector takes a fifth of its time
+    # Processor time, so that what else the machine does decides nothing.
+    signal.signal(signal.SIGXCPU, _out_of_time)
+    resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit_s), resource.RLIM_INFINITY))
     try:
         answer.send(task())
+    except _OutOfTimeError:
+        answer.send(Row(name, "timeout", f"{limit_s:.0f} s"))
     except BaseException:
         answer.send(Row(name, "traceback", traceback.format_exc()[-1500:]))
 
 
+class _OutOfTimeError(BaseException):
+    """The limit is reached; no handler of exceptions within a task takes it for a fault."""
+
+
+def _out_of_time(*_: object) -> None:
+    raise _OutOfTimeError
+
+
 def isolated(task: Callable[[], Row | Measured], name: str, limit_s: float) -> Row | Measured:
-    """Run a task in a forked process, so that one that hangs or eats the memory ends nothing but itself."""
+    """Run a task in a forked process, so that one that hangs or eats the memory ends nothing but itself.
+
+    The limit is that of its processor time.
+    """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_in_child, args=(task, name, theirs))
+    child = context.Process(target=_in_child, args=(task, name, limit_s, theirs))
     child.start()
     theirs.close()
     try:
-        row: Row | Measured = ours.recv() if ours.poll(limit_s) else Row(name, "timeout", f"{limit_s:.0f} s")
+        waits = ours.poll(MOST_WAITING * limit_s)
+        row: Row | Measured = ours.recv() if waits else Row(name, "timeout", f"{limit_s:.0f} s")
     except EOFError:
         row = Row(name, "traceback", "the process died")
     child.kill()
@@ -256,7 +278,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("runs/timm_models.jsonl"), help="where rows are kept")
     parser.add_argument("--prices", type=Path, help="file that keeps the prices of layers (default: none)")
     parser.add_argument("--most-parameters", type=int, default=6_000_000_000, help="what fits into 24 GiB")
-    parser.add_argument("--limit-s", type=float, default=600.0, help="time for one model, seconds")
+    parser.add_argument("--limit-s", type=float, default=600.0, help="processor time for one model, seconds")
     parser.add_argument("--stop-after-s", type=float, default=float("inf"), help="time for all of them, seconds")
     parser.add_argument("--one-of-each", action="store_true", help="only the first model of each module of timm")
     arguments = parser.parse_args()
