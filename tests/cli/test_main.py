@@ -321,8 +321,28 @@ def test_ctrl_c_is_answered(offramp, monkeypatch: pytest.MonkeyPatch) -> None:  
 
     monkeypatch.setattr("offramp.cli.catalogue.describe", interrupted)
     outcome = offramp("list", "settings")
-    assert outcome.code == 1
+    assert outcome.code == 130
     assert "offramp: Stopped." in outcome.err
+
+
+def test_a_search_that_is_stopped_ends_as_other_stopped_programs_do(  # type: ignore[no-untyped-def]
+    offramp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("offramp.run.pipeline.Pipeline.run", interrupted)
+    outcome = offramp("search", "--run", tmp_path / "run")
+    assert outcome.code == 130
+    assert "Go on with: offramp search --run" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [("cost", ""), ("predict", " ", "image.png"), ("search", "--data", "")])
+def test_an_empty_argument_is_no_path(offramp, arguments: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    outcome = offramp(*arguments)
+    assert outcome.code == 2
+    place = next(index for index, text in enumerate(arguments) if not text.strip())
+    assert f"Argument {place + 1} (behind {arguments[place - 1]!r}) must not be empty" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -37,3 +37,11 @@ def test_nothing_is_left_behind() -> None:
     with Compute(dtype="bf16").autocast():
         pass
     assert F.conv2d(IMAGES.bfloat16(), DEPTHWISE.bfloat16(), groups=4).dtype is torch.bfloat16
+
+
+def test_a_network_with_windows_over_three_axes_is_placed() -> None:
+    """Only tensors of four axes have their channels last; `Module.to` fails with others."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3), torch.nn.Conv3d(1, 2, 3))
+    Compute().place(network)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[1].weight.is_contiguous()

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -27,7 +27,8 @@ from offramp.files.escaping_stream import escape_output
 from offramp.registry import PluginWarning
 from offramp.version import __version__
 
-_TYPER_INTERRUPTED = 130  # typer turns Ctrl-C into this exit code, without a word
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of other programs: 128 + SIGINT. typer ends with it, too, without a word."""
 
 app = typer.Typer(
     name="offramp",
@@ -62,7 +63,7 @@ app.add_typer(table_app, name="table")
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 2 wrong input, 1 anything else."""
+    """Entry point. Exit codes: 0 done, 2 wrong input, 130 stopped by Ctrl-C, 1 anything else."""
     # Read when torch starts its threads. By default idle threads spin for long, and two of them beside any other busy
     # process train ten times slower; with this they yield soon, for 7 % less speed on a machine of their own.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -78,15 +79,16 @@ def main() -> None:
 
 def _run() -> None:
     try:
+        _check_arguments(sys.argv[1:])
         app()
     except SystemExit as exc:
-        if exc.code == _TYPER_INTERRUPTED:
-            _fail("Stopped.", 1)
+        if exc.code == _INTERRUPTED:
+            _fail("Stopped.", _INTERRUPTED)
         raise
     except InputError as exc:
         _fail(str(exc), 2)
     except (Interrupted, KeyboardInterrupt) as exc:
-        _fail(str(exc) or "Stopped.", 1)
+        _fail(str(exc) or "Stopped.", _INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output is gone (for example `| head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,6 +100,17 @@ def _run() -> None:
             raise
         reason = " ".join(str(exc).split()) or "no further word"
         _fail(f"Something went wrong inside offramp ({type(exc).__name__}: {reason}). OFFRAMP_DEBUG=1 shows where.", 1)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse empty arguments: as a path, one would be the current folder."""
+    for place, argument in enumerate(arguments):
+        if not argument.strip():
+            before = f" (behind {arguments[place - 1]!r})" if place else ""
+            raise InputError(
+                f"Argument {place + 1}{before} must not be empty. Give a value, or leave the argument out; a variable "
+                "of the shell may be unset."
+            )
 
 
 _FORMAT_OTHERS = warnings.formatwarning

@@ -51,7 +51,10 @@ class Compute:
         """
         module.to(self.device)
         if self.channels_last:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for tensor in (*module.parameters(), *module.buffers()):
+                # `Module.to` would also take the five axes of a Conv3d, and fail.
+                if tensor.dim() == 4:
+                    tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         return module
 
     def place_images(self, images: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def test_layers_priced_by_zigzag_once_are_priced_alike() -> None:
 def test_layers_without_a_mapping_are_all_named() -> None:
     big = LayerShape(Op.ADD, g=1000, oy=64, ox=64, iy=64, ix=64)
     fine = LayerShape(Op.ADD, g=8, oy=8, ox=8, iy=8, ix=8)
-    with pytest.raises(UnsupportedLayerError, match=r"2 layer.*1000 channels.*'simd': no loop order fits.*'offchip'"):
+    with pytest.raises(UnsupportedLayerError, match=r"2 layer.*1000 channels.*'simd': its results need.*'offchip'"):
         NativeEngine().price([(big, SIMD), (fine, SIMD), (fine, OFFCHIP)])
 
 
@@ -290,5 +290,5 @@ def test_several_goals_at_once_are_priced_as_each_alone() -> None:
 def test_weights_that_no_memory_holds_are_named_with_the_memory() -> None:
     """8,000,000 weights of a byte are 7.629 MiB; the SRAM of the microcontroller has 512 KiB."""
     (cpu,) = (core for core in load_accelerator("mcu").cores if core.kind is CoreKind.COMPUTE)
-    with pytest.raises(UnsupportedLayerError, match=r"its weights of 7\.629 MiB must fit sram of 512 KiB"):
+    with pytest.raises(UnsupportedLayerError, match=r"its weights need 7\.629 MiB, and sram holds 512 KiB"):
         NativeEngine().price([(LayerShape(Op.DENSE, k=2000, c=4000), cpu)])

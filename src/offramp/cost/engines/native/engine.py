@@ -222,17 +222,17 @@ def _view(core: Core) -> CoreView:
 
 def _no_fit(shape: LayerShape, core: Core) -> str:
     """Why no mapping was found; names the memory that is too small for the weights or the output as a whole."""
-    sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
-    reason = f"no loop order fits its memories ({sizes})"
     needs: tuple[tuple[str, MemoryOperand, int], ...] = (
         ("weights", "I2", shape.weight_size_bits),
-        ("output", "O", shape.output_size_bits),
+        ("results", "O", shape.output_size_bits),
     )
-    for content, operand, needed in needs:
-        memory = core.outermost_memory(operand)
-        if needed > memory.size_bits:
-            reason += f"; its {content} of {size_text(needed)} must fit {memory.name} of {size_text(memory.size_bits)}"
-    return reason
+    too_large = [
+        f"its {content} need {size_text(needed)}, and {memory.name} holds {size_text(memory.size_bits)}"
+        for content, operand, needed in needs
+        if needed > (memory := core.outermost_memory(operand)).size_bits
+    ]
+    sizes = ", ".join(f"{memory.name} {memory.size_bits} bits" for memory in core.memories)
+    return "; ".join(too_large) or f"no loop order fits its memories ({sizes})"
 
 
 def _layer_cost(nest: LoopNest, view: CoreView, best: _Best) -> LayerCost:
