@@ -127,8 +127,29 @@ def count_bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     Returns:
         Number of set bits, (...).
     """
-    bits: NDArray[np.int64] = np.bitwise_count(words).sum(axis=-1, dtype=np.int64)
+    # numpy has `bitwise_count` from 2.0 on.
+    counted = np.bitwise_count(words) if hasattr(np, "bitwise_count") else bits_of_words(words)
+    bits: NDArray[np.int64] = counted.sum(axis=-1, dtype=np.int64)
     return bits
+
+
+def bits_of_words(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Count the set bits of each word by sums of neighbouring fields (Warren, "Hacker's Delight", section 5-1).
+
+    Args:
+        words: Words, of any shape.
+
+    Returns:
+        Number of set bits of each.
+    """
+    pairs, nibbles, octets, ones = (
+        np.uint64(mask) for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
+    )
+    one, two, four, last = (np.uint64(shift) for shift in (1, 2, 4, 56))
+    counts = words - ((words >> one) & pairs)
+    counts = (counts & nibbles) + ((counts >> two) & nibbles)
+    counts = (counts + (counts >> four)) & octets
+    return (counts * ones) >> last
 
 
 def metric_columns(latency_energy_macs: NDArray[np.float64]) -> NDArray[np.float64]:
