@@ -16,13 +16,16 @@ def npz(path: Path) -> Path:
 def test_every_reader_is_found_and_describes_itself() -> None:
     assert list(READERS) == [
         "cifar",
+        "csv",
         "image_folder",
         "machine_sounds",
+        "npy",
         "npz",
         "parquet",
         "sound_folder",
         "speech_commands",
         "svhn",
+        "ts",
     ]
     assert list(DATA_SETS) == ["digits"]
     assert all(READERS.get(name).description for name in READERS)
@@ -57,9 +60,9 @@ def test_a_folder_or_file_of_no_known_format_lists_the_formats(tmp_path: Path) -
         DataError, match=r"folder holds no data in a format that offramp reads.*CIFAR.*\.npz.*parquet.*SVHN"
     ):
         read_raw(str(tmp_path), options(tmp_path))
-    (tmp_path / "data.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"data\.csv': this file is not in a format"):
-        read_raw(str(tmp_path / "data.csv"), options(tmp_path))
+    (tmp_path / "data.txt").write_text("1,2")
+    with pytest.raises(DataError, match=r"data\.txt': this file is not in a format"):
+        read_raw(str(tmp_path / "data.txt"), options(tmp_path))
     (tmp_path / "cat.png").write_bytes(encoded(random_images(1)[0]))
     with pytest.raises(DataError, match="folder of images per class"):
         read_raw(str(tmp_path), options(tmp_path))

@@ -22,7 +22,6 @@ def refused(config: Config) -> None:
     offramp.search(data__sourc="digits")  # type: ignore[call-arg]
     offramp.search(dta=DataConfig())  # type: ignore[call-arg]
     offramp.search(seed="one")  # type: ignore[arg-type]
-    offramp.search(data="digits")  # type: ignore[arg-type]
     offramp.search(cost=DataConfig())  # type: ignore[arg-type]
     offramp.search(cost__mapping="best")  # type: ignore[arg-type]
     offramp.search(train__epochs="many")  # type: ignore[arg-type]

@@ -30,13 +30,19 @@ class KeywordSettings(TypedDict, total=False):
 
 def written() -> str:
     """The text of the module, as the settings are now."""
-    imports = (f"from offramp.settings.{name}_config import {kind.__name__}" for name, kind in SECTIONS.items())
+    imports = (
+        f"from offramp.settings.{name}_config import {kind.__name__}"
+        for name, kind in SECTIONS.items()
+        if name != "data"
+    )
     fields = {"seed": Config.model_fields["seed"], **{name: Config.model_fields[name] for name in SECTIONS}}
     for name, kind in SECTIONS.items():
         fields |= {f"{name}__{field}": info for field, info in kind.model_fields.items()}
     attributes = (entry(name, info.description or "") for name, info in fields.items())
     head = _HEAD.format(imports="\n".join(sorted(imports)), attributes="\n".join(attributes))
-    return head + "".join(f"    {name}: {spelled(info.annotation)}\n" for name, info in fields.items())
+    # Data may also be given themselves, in forms that no type names.
+    kinds = {name: "object" if name == "data" else spelled(info.annotation) for name, info in fields.items()}
+    return head + "".join(f"    {name}: {kind}\n" for name, kind in kinds.items())
 
 
 def entry(name: str, description: str) -> str:

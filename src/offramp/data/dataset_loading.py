@@ -12,6 +12,7 @@ from offramp.data.array_cache import ArrayCache, default_cache_dir
 from offramp.data.class_labels import EncodedLabels, encode_labels
 from offramp.data.images.pixel_arrays import same_shape
 from offramp.data.labelled_data import Dataset, Preprocessing, Split, Splits
+from offramp.data.python_data import raw_from_python
 from offramp.data.raw_data import RawDataset, ReadOptions, read_raw
 from offramp.data.sample_kinds import BYTE_KINDS, InputKind, Samples
 from offramp.data.signals.padding import filled, same_length, valid_steps
@@ -30,7 +31,7 @@ _MAX_NAMED = 5
 
 
 def load_dataset(
-    source: str,
+    source: object,
     *,
     seed: int,
     validation_share: float = 0.2,
@@ -45,6 +46,7 @@ def load_dataset(
     kind: InputKind | None = None,
     group_column: str | None = None,
     group_pattern: str | None = None,
+    id_column: str | None = None,
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
@@ -53,7 +55,8 @@ def load_dataset(
     Validation and test parts in the data are kept. Missing ones are cut from the training part, stratified by class.
 
     Args:
-        source: Name of a data set that comes with offramp, such as ``"digits"``, or a path.
+        source: Name of a data set that comes with offramp, such as ``"digits"``, a path, or the data themselves, see
+            `raw_from_python`.
         seed: Seed of the split, at least 0.
         validation_share: Share of the training part for validation, above 0 and below 1.
         test_share: Share of the training part for the test, above 0 and below 1.
@@ -71,6 +74,7 @@ def load_dataset(
             from their type and number of axes.
         group_column: Column or array that names the group of each sample, such as a speaker: no group is in two splits.
         group_pattern: Regular expression that finds the group in the name of each file, in its parentheses.
+        id_column: Column that says which series a row of a table is a step of; None: found by its name.
         cache_dir: Folder of the cache; None: `default_cache_dir`.
         reporter: Shows progress; None: no output.
 
@@ -97,8 +101,10 @@ def load_dataset(
         label_pattern=label_pattern,
         kind=kind,
         group_column=group_column,
+        id_column=id_column,
     )
-    raw = _grouped(read_raw(source, options), group_column, group_pattern)
+    raw = read_raw(source, options) if isinstance(source, str) else raw_from_python(source, options)
+    raw = _grouped(raw, group_column, group_pattern)
     division = _Division(seed, validation_share, test_share, duplicates)
     dataset = _assemble(raw, division, image_size, options.reporter)
     for note in dataset.notes:

@@ -1,5 +1,6 @@
 """What a data reader returns, and how the reader for a path is found."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,19 @@ ROLE_OF_WORD: dict[str, Role] = {
 """Names of parts in files, folders and arrays."""
 
 
+def role_of_file(name: str) -> Role | None:
+    """Find which part of a data set a file or folder is, from the words of its name.
+
+    Args:
+        name: The name without suffix, such as ``train``, ``train-00000-of-00001`` or ``GunPoint_TEST``.
+
+    Returns:
+        The part; None where no word or several words name one.
+    """
+    found = {ROLE_OF_WORD[word] for word in re.split(r"[^a-z]+", name.lower()) if word in ROLE_OF_WORD}
+    return found.pop() if len(found) == 1 else None
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """Settings of a reader.
@@ -46,6 +60,7 @@ class ReadOptions:
         label_pattern: Regular expression whose one group is the class in the name of a file; None: classes are folders.
         kind: What the numbers of arrays are; None: decided from their type and number of axes.
         group_column: Column or array that names the group of each sample; None: no groups are read.
+        id_column: Column that says which series a row of a table is a step of; None: found by its name.
     """
 
     image_column: str | None
@@ -58,6 +73,7 @@ class ReadOptions:
     label_pattern: str | None = None
     kind: InputKind | None = None
     group_column: str | None = None
+    id_column: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,13 @@
 import itertools
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Unpack
 
+from offramp.data.python_data import IN_PYTHON
 from offramp.deploy.targets.deployment_target import WrittenTarget
 from offramp.distributed.dask_cluster import connect
 from offramp.errors import ConfigError, InputError, Interrupted, RunError
@@ -41,6 +43,7 @@ from offramp.run.larger_budget import check_budget, continue_search
 from offramp.run.pipeline import Pipeline
 from offramp.settings.by_name import dotted, with_settings
 from offramp.settings.config import Config
+from offramp.settings.data_config import DataConfig
 from offramp.settings.execution_config import GIVEN_ANEW, places_of_work
 from offramp.settings.keywords import KeywordSettings
 
@@ -175,7 +178,9 @@ def search(
         accept_changes: Whether a run goes on with other versions of torch and the like than it was begun with.
         trust: Whether a resumed run that somebody else began may read the files that its settings name.
         settings: Sections, such as ``data=DataConfig(source="digits")``, the ``seed``, or single settings with two
-            underscores for the dot, such as ``data__source="digits"``. See `KeywordSettings` for all of them.
+            underscores for the dot, such as ``data__source="digits"``. See `KeywordSettings` for all of them. ``data``
+            may also be the data themselves: arrays ``(x, y)``, a dict of splits, torch data sets or data sets of
+            Hugging Face, see `offramp.data.python_data.raw_from_python`. A run with such data is resumed with the same.
 
     Returns:
         What the search found; also after Ctrl-C, as far as it came.
@@ -194,12 +199,13 @@ def search(
     began = time.monotonic() if started is None else started
     shown = reporter or SilentReporter()
     _check_kinds(config, model)
+    in_python = _given(model, settings)
     if resume and overwrite:
         raise RunError("`resume` continues a run and `overwrite` replaces it: only one of them can be asked for.")
     if resume:
-        context, store = _resumed(config, run, shown, model, settings, accept_changes, trust)
+        context, store = _resumed(config, run, shown, in_python, settings, accept_changes, trust)
     else:
-        context, store = _begun(config or Config(), run, shown, model, settings, overwrite, began)
+        context, store = _begun(config or Config(), run, shown, in_python, settings, overwrite, began)
     try:
         with training_team(context) as team:
             parts = replace(context, team=team)
@@ -233,6 +239,33 @@ def search(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _InPython:
+    """What a caller gave as values, not by name.
+
+    Attributes:
+        model: The backbone; None: that of the settings.
+        data: The data; None: those of the settings.
+    """
+
+    model: AdoptedModel | None
+    data: object = None
+
+
+def _given(model: AdoptedModel | None, settings: KeywordSettings) -> _InPython:
+    """Take data out of the settings, unless ``data`` is a section of settings."""
+    data = settings.get("data")
+    named = isinstance(data, Mapping) and bool(data) and set(data) <= set(DataConfig.model_fields)
+    if data is None or isinstance(data, DataConfig) or named:
+        return _InPython(model)
+    if isinstance(data, str):
+        raise ConfigError(f"A data set is named, and files are read, with data__source={data!r}, not with `data`.")
+    if "data__source" in settings:
+        raise ConfigError("`data` and `data__source` both say what the data are: give one.")
+    del settings["data"]
+    return _InPython(model, data)
+
+
 def _check_kinds(config: object, model: object) -> None:
     """Callers without a type checker get a sentence, too."""
     if config is not None and not isinstance(config, Config):
@@ -250,7 +283,7 @@ def _begun(
     config: Config,
     run: str | Path | None,
     reporter: Reporter,
-    model: AdoptedModel | None,
+    in_python: "_InPython",
     settings: KeywordSettings,
     overwrite: bool,
     began: float,
@@ -263,11 +296,13 @@ def _begun(
             "Name a folder inside the current one (--run runs/first), or leave --run out."
         )
     chosen = with_settings(config, **settings)
-    if model is not None:
-        chosen = with_settings(chosen, space__backbone=model.name)
+    if in_python.model is not None:
+        chosen = with_settings(chosen, space__backbone=in_python.model.name)
+    if in_python.data is not None:
+        chosen = with_settings(chosen, data__source=IN_PYTHON)
     chosen = with_absolute_paths(chosen)
     # What can be wrong with settings and data is found out before a folder is made.
-    context = _context(chosen, reporter, model)
+    context = _context(chosen, reporter, in_python)
     folder = Path(run) if run else default_run_folder(chosen)
     check_can_be_made(folder)
     check_guarantee(chosen, context.dataset)
@@ -282,7 +317,7 @@ def _resumed(
     config: Config | None,
     run: str | Path | None,
     reporter: Reporter,
-    model: AdoptedModel | None,
+    in_python: "_InPython",
     settings: KeywordSettings,
     accept_changes: bool,
     trust: bool,
@@ -305,7 +340,7 @@ def _resumed(
         check_trusted(store, complete, given, trust=trust)
         check_places(complete)
         _say_what_is_left_out(store, complete, reporter)
-        context = _context(complete, reporter, model)
+        context = _context(complete, reporter, in_python)
         check_inputs(store, context, accept_changes=accept_changes)
         if changed != store.config:
             store.change_settings(changed)
@@ -327,16 +362,16 @@ def _say_what_is_left_out(store: RunStore, config: Config, reporter: Reporter) -
         )
 
 
-def _context(config: Config, reporter: Reporter, model: AdoptedModel | None) -> Context:
+def _context(config: Config, reporter: Reporter, in_python: "_InPython") -> Context:
     accelerator = check_settings(config)
     check_devices(config)
     if config.execution.cluster is not None:
         # Not after an hour of training.
         connect(config.execution.cluster).close()
-    dataset = build_dataset(config, reporter)
+    dataset = build_dataset(config, reporter, in_python.data)
     for note in default_notes(config, dataset):
         reporter.say(note)
-    return build_context(config, dataset, model, accelerator)
+    return build_context(config, dataset, in_python.model, accelerator)
 
 
 def default_run_folder(config: Config) -> Path:
@@ -348,7 +383,7 @@ def default_run_folder(config: Config) -> Path:
     Returns:
         ``runs/<time>-<data>``, with a number behind it where that is taken.
     """
-    name = Path(config.data.source).name or "data"
+    name = "data" if config.data.source == IN_PYTHON else Path(config.data.source).name or "data"
     first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
     numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
     return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())

@@ -11,6 +11,7 @@ from offramp.cost.pricing import build_cost_model
 from offramp.data.augmentation import Augmentation, default_augmentation
 from offramp.data.dataset_loading import load_dataset
 from offramp.data.labelled_data import Dataset
+from offramp.data.python_data import IN_PYTHON
 from offramp.data.sound.feature_settings import SoundRequest
 from offramp.data.sound_augmentation import SoundAugmentationSettings, sound_augmentation
 from offramp.errors import ConfigError
@@ -110,22 +111,28 @@ def searched_precisions(config: Config) -> PrecisionChoices:
     return PrecisionChoices(config.space.precision, tuple(map(Precision.parse, config.space.precisions)))
 
 
-def build_dataset(config: Config, reporter: Reporter) -> Dataset:
+def build_dataset(config: Config, reporter: Reporter, data_in_python: object = None) -> Dataset:
     """Read and split the data that the settings name.
 
     Args:
         config: All settings of a search.
         reporter: Shows the progress.
+        data_in_python: The data, where they were given in Python; None takes those that the settings name.
 
     Returns:
         The samples, split and with their statistics.
 
     Raises:
+        ConfigError: The data were given in Python, but ``data_in_python`` is None.
         InputError: The data cannot be read or split.
     """
     data = config.data
+    if data_in_python is None and data.source == IN_PYTHON:
+        raise ConfigError(
+            "The data of this run were given in Python. Give them again: offramp.search(data=(x, y), ...)."
+        )
     return load_dataset(
-        data.source,
+        data.source if data_in_python is None else data_in_python,
         seed=config.seed,
         validation_share=data.validation_share,
         test_share=data.test_share,
@@ -147,6 +154,7 @@ def build_dataset(config: Config, reporter: Reporter) -> Dataset:
         kind=data.kind,
         group_column=data.group_column,
         group_pattern=data.group_pattern,
+        id_column=data.id_column,
         reporter=reporter,
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.cost.engines.cost_engine import COST_ENGINES
 from offramp.data.labelled_data import Dataset
+from offramp.data.python_data import IN_PYTHON
 from offramp.data.raw_data import DATA_SETS, READERS
 from offramp.deploy.bundle.licence import read_licence
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS
@@ -90,7 +91,7 @@ def paths_of(config: Config) -> dict[str, str]:
     for name in LOCATIONS:
         section, _, field = name.partition(".")
         value = getattr(getattr(config, section), field)
-        if value is None or value in DATA_SETS or value in accelerator_names():
+        if value is None or value in (*DATA_SETS, IN_PYTHON) or value in accelerator_names():
             continue
         if name == "space.backbone" and not is_onnx_file(value):
             continue
@@ -280,6 +281,8 @@ def _plugins(config: Config) -> Iterator[RunInput]:
 def _reader(source: str) -> dict[str, Any]:
     if source in DATA_SETS:
         return {f"{source!r} (data set)": DATA_SETS.get(source)}
+    if source == IN_PYTHON:
+        return {}
     path = Path(source).expanduser()
     return {f"{name!r} (data format)": READERS.get(name) for name in READERS if READERS.get(name).claims(path)}
 

@@ -36,6 +36,10 @@ class DataConfig(Section):
         default=None,
         description="Regular expression that finds the group in a file name, in its parentheses, such as '_(.*)_'.",
     )
+    id_column: str | None = Field(
+        default=None,
+        description="Column of a table that says which series a row is a step of (default: found by its name).",
+    )
     duplicates: Literal["remove", "keep"] = Field(
         default="remove",
         description="What happens to training samples that are also in validation or test, equal to the bit.",

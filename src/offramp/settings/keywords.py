@@ -4,7 +4,6 @@ from typing import Literal, TypedDict
 
 from offramp.settings.budget_config import BudgetConfig
 from offramp.settings.cost_config import CostConfig
-from offramp.settings.data_config import DataConfig
 from offramp.settings.deploy_config import DeployConfig
 from offramp.settings.execution_config import ExecutionConfig
 from offramp.settings.fine_tune_config import FineTuneConfig
@@ -37,6 +36,7 @@ class KeywordSettings(TypedDict, total=False):
         data__group_column: Column or array that names a group, such as a speaker or patient: no group is in two splits.
         data__group_pattern: Regular expression that finds the group in a file name, in its parentheses, such as
             '_(.*)_'.
+        data__id_column: Column of a table that says which series a row is a step of (default: found by its name).
         data__duplicates: What happens to training samples that are also in validation or test, equal to the bit.
         data__long_sounds: Part of a sound longer than a window: the loudest window, the first, or one every half
             window.
@@ -155,7 +155,7 @@ class KeywordSettings(TypedDict, total=False):
     """
 
     seed: int
-    data: DataConfig
+    data: object
     space: SpaceConfig
     cost: CostConfig
     train: TrainConfig
@@ -173,6 +173,7 @@ class KeywordSettings(TypedDict, total=False):
     data__image_size: int | None
     data__group_column: str | None
     data__group_pattern: str | None
+    data__id_column: str | None
     data__duplicates: Literal["remove", "keep"]
     data__long_sounds: Literal["loudest", "start", "windows"]
     data__sound_features: Literal["log-mel", "mfcc", "raw"]

@@ -9,6 +9,7 @@ import numpy as np
 from offramp.data.array_cache import ArrayCache
 from offramp.data.dataset_loading import load_dataset
 from offramp.data.raw_data import READERS, RawDataset, ReadOptions, read_raw
+from offramp.data.sample_kinds import dtype_of
 from offramp.errors import DataError
 from offramp.progress import SilentReporter
 
@@ -39,7 +40,7 @@ def check_claims(name: str, sample: Path, scratch: Path) -> None:
 
 
 def check_parts(name: str, sample: Path, scratch: Path) -> None:
-    """Check that a sample is read: images in bytes, a label for each, in range where the classes have names.
+    """Check that a sample is read: bytes or floats, a label for each, in range where the classes have names.
 
     The sample is also read as a search reads it, until each sample is in one of three splits.
 
@@ -54,8 +55,9 @@ def check_parts(name: str, sample: Path, scratch: Path) -> None:
     raw, again = _read(sample, scratch / "cache"), _read(sample, scratch / "other cache")
     for part, same in zip(raw.parts, again.parts, strict=True):
         what = f"the {part.role} part of reader {name!r}"
-        _require(part.samples.dtype == np.uint8 and part.samples.ndim == 4, f"{what} must have bytes with four axes")
-        _require(len(part.labels) == len(part.samples), f"{what} must have one label per image")
+        right = part.samples.dtype == dtype_of(raw.input_kind) and part.samples.ndim == 4
+        _require(right, f"{what} must have {dtype_of(raw.input_kind)} of four axes, as {raw.input_kind} have")
+        _require(len(part.labels) == len(part.samples), f"{what} must have one label per sample")
         _require(bool(part.source), f"{what} must name its source, for error messages")
         if raw.class_names is not None and part.labels.dtype.kind in "iu":
             in_range = part.labels.min() >= 0 and part.labels.max() < len(raw.class_names)
@@ -64,7 +66,7 @@ def check_parts(name: str, sample: Path, scratch: Path) -> None:
         _require(equal, f"{what} must be the same whenever it is read")
     dataset = load_dataset(str(sample), seed=0, cache_dir=scratch / "cache")
     for split in (dataset.splits.train, dataset.splits.validation, dataset.splits.test):
-        _require(len(split.labels) > 0, f"each split of the sample of reader {name!r} must have images")
+        _require(len(split.labels) > 0, f"each split of the sample of reader {name!r} must have samples")
         in_range = split.labels.min() >= 0 and split.labels.max() < dataset.num_classes
         _require(bool(in_range), f"labels of reader {name!r} must be below the number of classes")
 

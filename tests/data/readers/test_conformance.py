@@ -43,8 +43,31 @@ def parquet(root: Path) -> Path:
     return root / "sample.parquet"
 
 
+def npy(root: Path) -> Path:
+    (root / "sample").mkdir()
+    labels = np.arange(4 * PER_CLASS) % 4
+    np.save(root / "sample" / "x.npy", np.random.default_rng(0).normal(size=(len(labels), 2, 9)))
+    np.save(root / "sample" / "y.npy", labels)
+    return root / "sample"
+
+
+def csv(root: Path) -> Path:
+    rows = [f"{number},{number * 0.5},{'ab'[number % 2]}" for number in range(4 * PER_CLASS)]
+    (root / "sample.csv").write_text("\n".join(["width,height,label", *rows]) + "\n")
+    return root / "sample.csv"
+
+
+def ts(root: Path) -> Path:
+    rows = [f"{number},{number * 0.5},3:4,5,{number}:{'ab'[number % 2]}" for number in range(4 * PER_CLASS)]
+    (root / "sample.ts").write_text("\n".join(["@classLabel true a b", "@data", *rows]) + "\n")
+    return root / "sample.ts"
+
+
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "npz": npz,
+    "npy": npy,
+    "csv": csv,
+    "ts": ts,
     "image_folder": image_folder,
     "cifar": cifar,
     "parquet": parquet,

@@ -1,4 +1,4 @@
-"""Hugging Face image parquet: images as encoded bytes in one column, labels in another, one or more files a part."""
+"""Parquet files: encoded images in one column and labels in another, or tables of numbers; one or more files a part."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,9 @@ from offramp.data.file_listing import is_leftover
 from offramp.data.images.image_decoding import EncodedImage
 from offramp.data.images.image_files import decode_images
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
-from offramp.data.readers.parquet_columns import Columns, find_columns
+from offramp.data.readers.parquet_columns import Columns, find_columns, is_image
+from offramp.data.signals.parquet_table import read_parquet_table
+from offramp.data.signals.table_parts import dataset_of_tables
 from offramp.errors import DataError
 
 _ROWS_AT_ONCE = 512
@@ -22,9 +24,9 @@ _PART_NAME = re.compile(rf"({'|'.join(sorted(ROLE_OF_WORD, key=len, reverse=True
 
 
 class ParquetReader:
-    """Reads image parquet files of Hugging Face."""
+    """Reads image parquet files of Hugging Face, and tables of series or vectors."""
 
-    description = "Hugging Face image parquet: a file, or a folder with train*.parquet, test*.parquet, ..."
+    description = "parquet of Hugging Face images or of numbers: a file, or a folder with train*.parquet, test*.parquet"
 
     def claims(self, path: Path) -> bool:
         return path.suffix.lower() == ".parquet" if path.is_file() else bool(_files_below(path))
@@ -32,6 +34,9 @@ class ParquetReader:
     def read(self, path: Path, options: ReadOptions) -> RawDataset:
         files: dict[Role, list[Path]] = {"train": [path]} if path.is_file() else _files_by_role(path)
         _check_installed(path)
+        every = [file for group in files.values() for file in group]
+        if options.image_column is None and not any(map(_has_images, every)):
+            return _of_tables(path, files, options)
         columns = {file: _columns_of(file, options) for group in files.values() for file in group}
         parts = tuple(_read_part(role, group, columns, options) for role, group in files.items())
         return RawDataset(path.resolve().stem, parts, columns[files["train"][0]].class_names)
@@ -93,6 +98,21 @@ def _parquet_errors(file: Path) -> Iterator[None]:
         raise DataError(
             f"{str(file)!r} cannot be read ({reason}): it is damaged, cut short or no parquet file. Download it again."
         ) from exc
+
+
+def _has_images(file: Path) -> bool:
+    import pyarrow.parquet
+
+    with _parquet_errors(file), pyarrow.parquet.ParquetFile(file) as parquet:
+        return any(is_image(field.type) for field in parquet.schema_arrow)
+
+
+def _of_tables(path: Path, files: dict[Role, list[Path]], options: ReadOptions) -> RawDataset:
+    tables = []
+    for role, group in files.items():
+        with _parquet_errors(group[0]):
+            tables.append((role, repr(str(group[0])), read_parquet_table(group)))
+    return dataset_of_tables(path.resolve().stem, tables, options)
 
 
 def _columns_of(file: Path, options: ReadOptions) -> Columns:

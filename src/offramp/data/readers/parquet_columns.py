@@ -43,9 +43,9 @@ def find_columns(schema: Any, file: str, image_column: str | None, label_column:
     Raises:
         DataError: No column fits, several fit, or a given column is missing or of another type.
     """
-    image = image_column or _choose([f.name for f in schema if _is_image(f.type)], "image", schema, file)
+    image = image_column or _choose([f.name for f in schema if is_image(f.type)], "image", schema, file)
     _check_there(schema, image, "image_column", file)
-    if not _is_image(schema.field(image).type):
+    if not is_image(schema.field(image).type):
         raise DataError(
             f"Column {image!r} of {file!r} must hold images as bytes (or a struct with `bytes`), "
             f"but its type is {schema.field(image).type}. It has: {_described(schema)}."
@@ -97,7 +97,15 @@ def _value_type(kind: Any) -> Any:
     return kind.value_type if pyarrow.types.is_dictionary(kind) else kind
 
 
-def _is_image(kind: Any) -> bool:
+def is_image(kind: Any) -> bool:
+    """Check whether a column may hold encoded images.
+
+    Args:
+        kind: Type of the column, of pyarrow.
+
+    Returns:
+        True for bytes, and for structs with a field ``bytes``.
+    """
     import pyarrow
 
     if pyarrow.types.is_struct(kind):

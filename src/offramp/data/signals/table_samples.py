@@ -1,0 +1,235 @@
+"""Tables of numbers to samples: one row a sample, or one row a step of a series that an id column names."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.data.images.pixel_units import NamedArray
+from offramp.data.raw_data import RawPart, ReadOptions, Role
+from offramp.data.sample_kinds import FloatKind, InputKind
+from offramp.data.signals.float_arrays import float_samples
+from offramp.errors import DataError
+
+Columns = Mapping[str, NDArray[Any]]
+"""Columns of a table by their names: numbers, or text."""
+
+_LABEL_WORDS = ("label", "labels", "class", "target", "y", "activity")
+_ID_WORDS = ("series_id", "sample_id", "recording_id", "series", "sample", "recording", "id")
+_TIME_WORDS = ("time", "timestamp", "t", "step", "time_s", "dim_time")
+_NUMBERED = re.compile(r"(.*?)(\d+)")
+_FEWEST_STEPS = 8
+_MAX_NAMED = 6
+
+
+@dataclass(frozen=True, eq=False)
+class TablePart:
+    """A table as a part of a data set.
+
+    Attributes:
+        part: The samples.
+        kind: What they are.
+        notes: Sentences on what was decided.
+    """
+
+    part: RawPart
+    kind: InputKind
+    notes: tuple[str, ...]
+
+
+def part_of_table(role: Role, where: str, columns: Columns, options: ReadOptions) -> TablePart:
+    """Make samples of a table.
+
+    The label column has a usual name (``label``, ``class``, ``target``, ``y``) or that of the settings. If an id column
+    says the same in several rows, these rows are the steps of one series; else each row is a sample. Columns of a row
+    whose names are numbered (``t0``, ``t1``, ...) are the steps of a series, with one channel for each name before the
+    numbers; other columns are the features of a vector.
+
+    Args:
+        role: Purpose of the part.
+        where: Name of the table in messages.
+        columns: The columns.
+        options: Settings of the user, which may name columns.
+
+    Returns:
+        The samples.
+
+    Raises:
+        DataError: A column is missing, ambiguous, or holds no numbers; or labels change within a series.
+    """
+    label = _label_column(where, columns, options)
+    group = _given_column(where, columns, options.group_column, "group_column")
+    owner = _id_column(where, columns, label, options)
+    others = [name for name in columns if name not in (label, group, owner)]
+    if owner is not None:
+        return _long_form(role, where, columns, (label, group, owner), others, options)
+    _check_numbers(where, columns, others)
+    kind, values, note = _rows(where, columns, others, options.kind)
+    found = float_samples(NamedArray(where, values), kind)
+    groups = None if group is None else as_names(columns[group])
+    part = RawPart(role, where, found.samples, as_labels(columns[label]), groups=groups)
+    return TablePart(part, kind, (note, *found.notes))
+
+
+def as_names(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Write values of a column as text, whole numbers without a point.
+
+    Args:
+        values: Numbers or text.
+
+    Returns:
+        The text of each.
+    """
+    whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
+    return (values.astype(np.int64) if whole and np.abs(values).max(initial=0) < 2**53 else values).astype(np.str_)
+
+
+def as_labels(values: NDArray[Any]) -> NDArray[Any]:
+    """Take whole numbers as names, so that classes may be counted from 1, or be -1 and 1.
+
+    Args:
+        values: Labels of a column.
+
+    Returns:
+        Names, or numbers as they are where they are not whole.
+    """
+    names = as_names(values)
+    whole = all(name.removeprefix("-").isdigit() for name in names.tolist())
+    return values if values.dtype.kind == "f" and not whole else names
+
+
+def _label_column(where: str, columns: Columns, options: ReadOptions) -> str:
+    given = _given_column(where, columns, options.label_column, "label_column")
+    if given is not None:
+        return given
+    found = [name for name in columns if name.strip().lower() in _LABEL_WORDS]
+    if len(found) != 1:
+        problem = f"{_listed(found)} could be" if found else "no column is called label, class, target or y"
+        raise DataError(
+            f"{where} must have a column of labels, but {problem}. It has {_listed(list(columns))}. Set "
+            "data.label_column."
+        )
+    return found[0]
+
+
+def _given_column(where: str, columns: Columns, name: str | None, setting: str) -> str | None:
+    if name is not None and name not in columns:
+        raise DataError(
+            f"{where} must have a column {name!r}, as data.{setting} says; it has {_listed(list(columns))}."
+        )
+    return name
+
+
+def _id_column(where: str, columns: Columns, label: str, options: ReadOptions) -> str | None:
+    """The column that says which series a row is a step of; a running number of rows is none."""
+    given = _given_column(where, columns, options.id_column, "id_column")
+    if given is not None:
+        return given
+    for word in _ID_WORDS:
+        for name, values in columns.items():
+            repeated = name.strip().lower() == word and len(np.unique(values)) < len(values)
+            if repeated and name not in (label, options.group_column):
+                return name
+    return None
+
+
+def _check_numbers(where: str, columns: Columns, names: list[str]) -> None:
+    if not names:
+        raise DataError(f"{where} must have columns of numbers beside the labels, but it has none.")
+    texts = [name for name in names if columns[name].dtype.kind not in "iufb"]
+    if texts:
+        example = columns[texts[0]][0]
+        raise DataError(
+            f"Columns of {where} must be numbers, but {_listed(texts)} hold text such as {str(example)[:40]!r}. Leave "
+            "them out, or say what they are: data.label_column, data.group_column, data.id_column."
+        )
+
+
+def _rows(
+    where: str, columns: Columns, names: list[str], given: InputKind | None
+) -> tuple[FloatKind, NDArray[np.float64], str]:
+    """One sample a row: series where columns are numbered, else vectors."""
+    values = np.column_stack([columns[name].astype(np.float64) for name in names])
+    channels = _numbered(names)
+    if given == "vectors" or (given is None and channels is None):
+        note = f"{where}: each row is taken as a vector of {len(names)} features; data.kind=series says otherwise."
+        return "vectors", values, note if given is None else f"{where}: {len(names)} columns are features."
+    if given not in (None, "series"):
+        raise DataError(f"Rows of {where} must be series or vectors (data.kind), got {given}.")
+    if channels is None:
+        return "series", values[:, None], f"{where}: {len(names)} columns are the steps of series of one channel."
+    series = np.stack([values[:, [names.index(name) for name in steps]] for steps in channels.values()], axis=1)
+    named = _listed([name or "(no name)" for name in channels])
+    note = f"{where}: numbered columns are {series.shape[2]} steps of series with the channels {named}."
+    return "series", series, note
+
+
+def _numbered(names: list[str]) -> dict[str, list[str]] | None:
+    """Columns by what stands before their number, in the order of the numbers; None where they are not numbered so."""
+    found: dict[str, dict[int, str]] = {}
+    for name in names:
+        match = _NUMBERED.fullmatch(name.strip())
+        if match is None:
+            return None
+        found.setdefault(match[1], {})[int(match[2])] = name
+    lengths = {len(steps) for steps in found.values()}
+    consecutive = all(max(steps) - min(steps) == len(steps) - 1 for steps in found.values())
+    if len(lengths) != 1 or min(lengths) < _FEWEST_STEPS or not consecutive or len(names) != lengths.pop() * len(found):
+        return None
+    return {prefix: [steps[number] for number in sorted(steps)] for prefix, steps in found.items()}
+
+
+def _long_form(
+    role: Role,
+    where: str,
+    columns: Columns,
+    special: tuple[str, str | None, str],
+    others: list[str],
+    options: ReadOptions,
+) -> TablePart:
+    label, group, owner = special
+    if options.kind not in (None, "series"):
+        raise DataError(f"{where} has several rows for one {owner!r}: these are series, not {options.kind}.")
+    times = [name for name in others if name.strip().lower() in _TIME_WORDS]
+    channels = [name for name in others if name not in times]
+    _check_numbers(where, columns, channels)
+    if len(times) > 1:
+        raise DataError(f"{where} must have one column of time at most, got {_listed(times)}. Leave out one.")
+    owners, first, numbers = np.unique(columns[owner], return_index=True, return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    if times:
+        _check_numbers(where, columns, times)
+        order = np.lexsort((columns[times[0]], numbers))
+    lengths = np.bincount(numbers)
+    steps = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    values = np.full((len(owners), len(channels), int(lengths.max())), np.nan)
+    for channel, name in enumerate(channels):
+        column = columns[name].astype(np.float64)
+        broken = np.flatnonzero(~np.isfinite(column))
+        if broken.size:
+            raise DataError(f"Column {name!r} of {where} must be finite numbers, but row {broken[0] + 1} is not.")
+        values[numbers[order], channel, steps] = column[order]
+    for name in (label,) if group is None else (label, group):
+        changed = np.flatnonzero(columns[name] != columns[name][first][numbers])
+        if changed.size:
+            row = int(changed[0])
+            raise DataError(
+                f"Column {name!r} of {where} must be the same in all rows of one series, but series "
+                f"{str(columns[owner][row])!r} has several. To cut windows from series whose labels change in time, "
+                "set data.window."
+            )
+    kept = NamedArray(where, lengths)
+    found = float_samples(NamedArray(where, values), "series", kept)
+    groups = None if group is None else as_names(columns[group][first])
+    part = RawPart(role, where, found.samples, as_labels(columns[label][first]), groups=groups)
+    by = f"ordered by {times[0]!r}" if times else "in the order of the rows"
+    note = f"{where}: rows of one {owner!r} are the steps of a series, {by}; its channels are {_listed(channels)}."
+    return TablePart(part, "series", (note,))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{', '.join(map(repr, names[:_MAX_NAMED]))}{more}"

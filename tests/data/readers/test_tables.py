@@ -1,0 +1,139 @@
+"""Tables of numbers, as .csv and as parquet: the same table gives the same samples."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from offramp.data.raw_data import RawDataset, read_raw
+from offramp.errors import DataError
+from tests.data.samples import options, role
+
+RNG = np.random.default_rng(0)
+Writer = Callable[[Path, dict[str, Any]], Path]
+
+
+def csv(path: Path, columns: dict[str, Any]) -> Path:
+    pyarrow.csv.write_csv(pa.table({name: list(values) for name, values in columns.items()}), path.with_suffix(".csv"))
+    return path.with_suffix(".csv")
+
+
+def parquet(path: Path, columns: dict[str, Any]) -> Path:
+    pyarrow.parquet.write_table(
+        pa.table({name: list(values) for name, values in columns.items()}), path.with_suffix(".parquet")
+    )
+    return path.with_suffix(".parquet")
+
+
+def read(path: Path, **changes: Any) -> RawDataset:
+    return read_raw(str(path), options(path.parent, **changes))
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_rows_with_names_of_features_are_vectors(tmp_path: Path, write: Writer) -> None:
+    columns = {"width": [1.5, 2.0, -3.0], "kind": ["a", "b", "a"], "height": [4, 5, 6]}
+    found = read(write(tmp_path / "iris", columns), label_column="kind")
+    assert (found.name, found.input_kind) == ("iris", "vectors")
+    assert found.train.samples[:, :, 0, 0].tolist() == [[1.5, 4], [2, 5], [-3, 6]]
+    assert found.train.labels.tolist() == ["a", "b", "a"]
+    assert "vector of 2 features" in found.notes[0]
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_numbered_columns_are_steps_and_their_prefixes_channels(tmp_path: Path, write: Writer) -> None:
+    values = RNG.normal(size=(4, 2, 8)).round(3)
+    columns = {f"{axis}_{step}": values[:, channel, step] for channel, axis in enumerate("xy") for step in range(8)}
+    # The order of columns does not matter, their numbers do.
+    shuffled = {name: columns[name] for name in RNG.permutation(list(columns)).tolist()}
+    ordered = sorted(shuffled, key=lambda name: (name[0] != "x", RNG.random()))
+    path = write(tmp_path / "d", {"label": [1, 2, 1, 2]} | {name: columns[name] for name in ordered})
+    found = read(path)
+    assert found.input_kind == "series"
+    assert (found.train.samples[:, :, 0] == values.astype(np.float32)).all()
+    # Classes that are counted from 1 are names, not numbers.
+    assert found.train.labels.tolist() == ["1", "2", "1", "2"]
+    assert read(path, kind="vectors").train.samples.shape == (4, 16, 1, 1)
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_rows_of_one_id_are_the_steps_of_a_series_in_the_order_of_time(tmp_path: Path, write: Writer) -> None:
+    columns = {
+        "id": ["s1", "s2", "s1", "s2", "s1"],
+        "time": [2, 0, 0, 1, 1],
+        "ax": [12.0, 20.0, 10.0, 21.0, 11.0],
+        "ay": [-12.0, -20.0, -10.0, -21.0, -11.0],
+        "activity": ["walk", "run", "walk", "run", "walk"],
+        "person": [7, 8, 7, 8, 7],
+    }
+    found = read(write(tmp_path / "long", columns), group_column="person")
+    series = found.train.samples[:, :, 0]
+    assert series[0].tolist() == [[10, 11, 12], [-10, -11, -12]]
+    assert series[1, :, :2].tolist() == [[20, 21], [-20, -21]]
+    assert np.isnan(series[1, :, 2]).all()
+    assert found.train.labels.tolist() == ["walk", "run"]
+    assert found.train.groups is not None
+    assert found.train.groups.tolist() == ["7", "8"]
+    assert "ordered by 'time'; its channels are 'ax', 'ay'" in found.notes[0]
+
+
+def test_tables_by_part_are_matched_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    csv(tmp_path / "train", {"a": [1.0, 2.0], "b": [3.0, 4.0], "y": [0, 1]})
+    csv(tmp_path / "test", {"b": [7.0], "y": [1], "a": [5.0]})
+    found = read(tmp_path)
+    assert role(found, "test").samples[0, :, 0, 0].tolist() == [5, 7]
+    csv(tmp_path / "test", {"b": [7.0], "y": [1]})
+    with pytest.raises(DataError, match=r"train\.csv' differ in 'a'"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_delimiters_quotes_and_byte_order_marks_are_read(tmp_path: Path, delimiter: str) -> None:
+    lines = ["\ufeffwidth,label", '1.5,"a"', "2e3,b", ""]
+    (tmp_path / "d.csv").write_text("\r\n".join(lines).replace(",", delimiter), encoding="utf-8")
+    found = read(tmp_path / "d.csv", kind="vectors")
+    assert found.train.samples.reshape(-1).tolist() == [1.5, 2000]
+    assert found.train.labels.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a line of names and at least one row, got 0"),
+        ("a,label\n", "got 1 lines"),
+        ("1.5,2.5\n1,2\n", "first line .* must name the columns, but it holds numbers"),
+        ("a,b,label\n1,2,x\n1,x\n", "must have 3 values.*row 3 has 2"),
+        ("a,a,label\n1,2,x\n", "'a' stands there twice"),
+        ("a,b\n1,2\n", "no column is called label.*data.label_column"),
+        ("a,y,label\n1,2,3\n", "'y', 'label' could be"),
+        ("a,b,label\n1,red,x\n2,blue,y\n", "'b' hold text such as 'red'"),
+        ("a,label\n1,x\n,y\n", "finite numbers, but 1 hold NaN.*sample 1"),
+        ("a,label\n1,x\ninf,y\n", "finite numbers"),
+        ("label\nx\n", "columns of numbers beside the labels"),
+        ('a,label\n"1,x\n', "must be a table of comma-separated values"),
+        ("id,a,label\n1,2,x\n1,3,y\n", "'label' .* same in all rows of one series, but series '1.0'.*data.window"),
+        ("id,a,label\n1,2,x\n1,,x\n", "Column 'a' .* row 2 is not"),
+        ("id,t,time,a,label\n1,2,3,4,x\n1,3,4,5,x\n", "one column of time at most"),
+    ],
+)
+def test_what_is_no_table_of_samples_ends_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / "d.csv")
+    assert "d.csv" in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_bytes(b"a,label\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match="UTF-8, but byte 8 is not"):
+        read(tmp_path / "d.csv")
+
+
+def test_a_parquet_column_of_lists_is_refused_by_its_type(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"signal": [[1.0, 2.0]], "label": [0]}), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match=r"'signal' of .*d\.parquet' must hold one number or text.*list<"):
+        read(tmp_path / "d.parquet")
