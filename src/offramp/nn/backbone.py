@@ -24,12 +24,14 @@ class BlockSizes:
         out_channels: Number of output channels.
         kernel_size: Side of the square kernel of its spatial convolutions.
         expansion: Its inner width, as a multiple of the input or the output channels; the block says of which.
+        heads: Number of attention heads; 0: the block has no attention.
     """
 
     in_channels: int
     out_channels: int
     kernel_size: int
     expansion: int
+    heads: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,11 @@ class ElasticBlock(nn.Module, ABC):
 
     Attributes:
         ends_in_layer: Whether the last operation of the block is a layer, whose output is quantised already.
+        computes_integers: Whether the block can be quantised and given to analog cores; else it is in floating point.
     """
 
     ends_in_layer: bool = False
+    computes_integers: bool = True
 
     @abstractmethod
     def activate(self, sizes: BlockSizes) -> None:
@@ -233,7 +237,8 @@ class ElasticBackbone(Backbone):
         for stage, choice, blocks in zip(self.space.stages, stages, self.stages, strict=False):
             for index in range(choice.depth):
                 block = cast(ElasticBlock, cast(nn.ModuleList, blocks)[index])
-                sizes = BlockSizes(channels, choice.width, choice.kernel_sizes[index], choice.expansions[index])
+                heads = choice.heads[index] if choice.heads else 0
+                sizes = BlockSizes(channels, choice.width, choice.kernel_sizes[index], choice.expansions[index], heads)
                 block.activate(sizes)
                 block.set_precisions(_precisions(choice, index))
                 channels = choice.width
@@ -332,7 +337,13 @@ def build_backbone(
     for stage in space.stages:
         blocks: list[ElasticBlock] = []
         for index in range(max(stage.depths)):
-            sizes = BlockSizes(channels, max(stage.widths), max(stage.kernel_sizes), max(stage.expansions))
+            sizes = BlockSizes(
+                channels,
+                max(stage.widths),
+                max(stage.kernel_sizes),
+                max(stage.expansions),
+                max(stage.heads, default=0),
+            )
             follows_stem = not stages and stem_width is None
             place = BlockPlace(stage.stride if index == 0 else 1, keeps_width=index > 0 or follows_stem)
             blocks.append(build_block(sizes, place))

@@ -18,6 +18,7 @@ class Block:
         width: Number of output channels.
         kernel_size: Kernel size of its convolution; None = unknown.
         over_time: Whether its kernels have one row, as for series; else they are square.
+        heads: Number of its attention heads; 0 = it has no attention.
         expansion: Ratio of its inner channels to its input channels.
     """
 
@@ -27,6 +28,7 @@ class Block:
     kernel_size: int | None
     expansion: int
     over_time: bool = False
+    heads: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def layout_of(architecture: Architecture, max_depths: Sequence[int]) -> Layout:
                     kernels[block],
                     stage.expansions[block],
                     over_time=architecture.resolution == 1,
+                    heads=stage.heads[block] if stage.heads else 0,
                 )
             )
     num_exits = len(architecture.exits) + 1

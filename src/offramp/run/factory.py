@@ -22,7 +22,7 @@ from offramp.nn.adoption.adopted_model import ADOPTED, OWN_HEAD, AdoptedModel
 from offramp.nn.adoption.onnx_models import adopt_onnx, is_onnx_file
 from offramp.nn.adoption.timm_models import PREFIX as TIMM
 from offramp.nn.adoption.timm_models import TimmSettings, adopt_timm
-from offramp.nn.backbone import BACKBONES, BackboneFamily
+from offramp.nn.backbone import BACKBONES, BackboneFamily, ElasticBlock
 from offramp.nn.batch_norm import learns_statistics
 from offramp.nn.branches.branch_layer import MAX_LAYERS, layer_choices
 from offramp.nn.branches.exit_branch import EXIT_BRANCHES
@@ -242,6 +242,7 @@ def build_context(
     )
     train, length = config.train, length_of(config, dataset)
     _check_batch_size(length, supernet)
+    _check_integers(config, supernet)
     compute = build_compute(train.device, train.precision, train.channels_last, max(height, width))
     fine_tune_epochs = config.fine_tune.epochs
     search_cost = build_cost_model(config.cost, coarse=True, accelerator=accelerator)
@@ -322,6 +323,18 @@ def search_constraints(search: SearchConfig) -> tuple[Constraint, ...]:
     if not search.fit_memory or any(item.metric == "memory_use" for item in constraints):
         return constraints
     return (*constraints, Constraint("memory_use", "<=", 1.0))
+
+
+def _check_integers(config: Config, supernet: Supernet) -> None:
+    """Blocks with attention have no form of integers."""
+    blocks = [module for module in supernet.backbone.modules() if isinstance(module, ElasticBlock)]
+    if all(block.computes_integers for block in blocks):
+        return
+    if config.quantizes or any(config.space.analog_shares):
+        raise ConfigError(
+            f"Networks of backbone {config.space.backbone!r} compute in floating point. Leave space.precision, "
+            "space.analog_shares and fine_tune.quantize out, or choose another backbone, such as resnet."
+        )
 
 
 def _check_batch_size(length: TrainingLength, supernet: Supernet) -> None:

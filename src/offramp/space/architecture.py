@@ -89,6 +89,7 @@ class StageChoice:
         analog_shares: Shares of output channels that an analog core computes, 0 to 1, arranged like `precisions`.
             Empty:
             the stage is digital.
+        heads: Number of attention heads of each block; empty: blocks have no attention.
     """
 
     depth: int
@@ -97,8 +98,11 @@ class StageChoice:
     expansions: tuple[int, ...]
     precisions: tuple[Precision, ...] = ()
     analog_shares: tuple[float, ...] = ()
+    heads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.heads and (len(self.heads) != self.depth or min(self.heads) < 1):
+            raise ValueError(f"`heads` must have one value >= 1 per block ({self.depth}), got {self.heads}.")
         if self.depth < 1 or self.width < 1:
             raise ValueError(f"a stage must have depth and width >= 1, got depth {self.depth}, width {self.width}.")
         for name in ("kernel_sizes", "expansions"):
@@ -140,6 +144,7 @@ class StageChoice:
             depth=depth,
             kernel_sizes=self.kernel_sizes[:depth],
             expansions=self.expansions[:depth],
+            heads=self.heads[:depth],
             precisions=self.precisions[: len(self.precisions) // self.depth * depth],
             analog_shares=self.analog_shares[: len(self.analog_shares) // self.depth * depth],
         )

@@ -12,7 +12,7 @@ Genes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StageSpace:
-    """The choices of one backbone stage; kernel sizes and expansions are chosen for each block.
+    """The choices of one backbone stage; kernel sizes, expansions and heads are chosen for each block.
 
     Attributes:
         depths: Numbers of blocks to choose among, increasing, at least 1.
@@ -21,6 +21,7 @@ class StageSpace:
         expansions: Expansion factors to choose among, increasing, at least 1.
         stride: Stride of the first block.
         layers_per_block: Number of layers of a block that can have a precision of their own, at least 1.
+        heads: Numbers of attention heads to choose among, increasing, at least 1; empty: blocks have no attention.
     """
 
     depths: tuple[int, ...]
@@ -29,12 +30,15 @@ class StageSpace:
     expansions: tuple[int, ...] = (1,)
     stride: int = 1
     layers_per_block: int = 1
+    heads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("depths", "widths", "kernel_sizes", "expansions"):
             values = getattr(self, name)
             if not values or list(values) != sorted(set(values)) or values[0] < 1:
                 raise ValueError(f"`{name}` must be increasing integers >= 1, got {values}.")
+        if list(self.heads) != sorted(set(self.heads)) or (self.heads and self.heads[0] < 1):
+            raise ValueError(f"`heads` must be increasing integers >= 1, got {self.heads}.")
         if self.layers_per_block < 1:
             raise ValueError(f"`layers_per_block` must be >= 1, got {self.layers_per_block}.")
 

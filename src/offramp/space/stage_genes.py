@@ -17,8 +17,8 @@ class StageGenes:
     """Genes of one stage.
 
     In order: depth, width, one kernel size per block slot, one expansion per block slot, precisions (one gene for the
-    stage
-    or one per layer of each block slot), analog shares (one per layer of each block slot).
+    stage or one per layer of each block slot), analog shares (one per layer of each block slot), numbers of heads (one
+    per block slot, where blocks have attention).
 
     Attributes:
         space: Choices of the stage.
@@ -57,10 +57,14 @@ class StageGenes:
         return SlotGene("analog share", self.analog_shares, per_slot=self.space.layers_per_block)
 
     @cached_property
+    def _heads(self) -> SlotGene[int]:
+        return SlotGene("number of heads", self.space.heads)
+
+    @cached_property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of choices of each gene."""
         counts = [len(self.space.depths), len(self.space.widths)]
-        for gene in (self._kernels, self._expansions, self._precisions, self._shares):
+        for gene in (self._kernels, self._expansions, self._precisions, self._shares, self._heads):
             counts += gene.cardinalities(self.slots)
         return tuple(counts)
 
@@ -81,6 +85,7 @@ class StageGenes:
             self._expansions.decode(reader, self.slots, depth),
             self._precisions.decode(reader, self.slots, depth),
             self._shares.decode(reader, self.slots, depth),
+            self._heads.decode(reader, self.slots, depth),
         )
 
     def encode(self, choice: StageChoice) -> list[int]:
@@ -103,6 +108,7 @@ class StageGenes:
             *self._expansions.encode(choice.expansions, slots, depth, where),
             *self._precisions.encode(choice.precisions, slots, depth, where),
             *self._shares.encode(choice.analog_shares, slots, depth, where),
+            *self._heads.encode(choice.heads, slots, depth, where),
         ]
 
     def sample(self, rng: np.random.Generator) -> StageChoice:
@@ -122,6 +128,7 @@ class StageGenes:
             self._expansions.sample(rng, depth),
             self._precisions.sample(rng, depth),
             self._shares.sample(rng, depth),
+            self._heads.sample(rng, depth),
         )
 
     def extreme(
@@ -146,6 +153,7 @@ class StageGenes:
             self._expansions.repeated(choose(stage.expansions), depth),
             () if precision is None else self._precisions.repeated(precision, depth),
             self._shares.repeated(share, depth),
+            self._heads.repeated(choose(stage.heads), depth) if stage.heads else (),
         )
 
     def num_choices(self, depth: int) -> int:
@@ -158,6 +166,6 @@ class StageGenes:
             The exact number.
         """
         ways = len(self.space.widths)
-        for gene in (self._kernels, self._expansions, self._precisions, self._shares):
+        for gene in (self._kernels, self._expansions, self._precisions, self._shares, self._heads):
             ways *= gene.num_choices(depth)
         return ways

@@ -99,7 +99,7 @@ class TableHeader:
         if len(stages) > _MOST_PER_BLOCK:
             raise TableError(f"A backbone of a table must have at most {_MOST_PER_BLOCK} stages, got {len(stages):,}.")
         depths = [depth for stage in stages for depth in stage.depths]
-        blocks = [len(stage.kernel_sizes) * len(stage.expansions) for stage in stages]
+        blocks = [len(stage.kernel_sizes) * len(stage.expansions) * max(1, len(stage.heads)) for stage in stages]
         if max(depths, default=0) > _MOST_PER_BLOCK or max(blocks, default=0) > _MOST_PER_BLOCK:
             raise TableError(f"A stage of a table must have at most {_MOST_PER_BLOCK} blocks and choices per block.")
         if space.backbone.num_taps * len(space.branches) > _MOST_EXITS:

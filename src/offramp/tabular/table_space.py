@@ -10,7 +10,7 @@ from offramp.space.early_exit_space import EarlyExitSpace
 from offramp.space.precision_choices import FIXED
 from offramp.space.search_space import BackboneSpace, StageSpace
 
-_FIELDS = ("depths", "widths", "kernel_sizes", "expansions")
+_FIELDS = ("depths", "widths", "kernel_sizes", "expansions", "heads")
 
 
 def num_backbones(space: BackboneSpace) -> int:
@@ -24,7 +24,7 @@ def num_backbones(space: BackboneSpace) -> int:
     """
     count = len(space.resolutions)
     for stage in space.stages:
-        per_block = len(stage.kernel_sizes) * len(stage.expansions)
+        per_block = len(stage.kernel_sizes) * len(stage.expansions) * max(1, len(stage.heads))
         count *= len(stage.widths) * sum(per_block**depth for depth in stage.depths)
     return count
 
@@ -54,14 +54,15 @@ def _every_stage(stage: StageSpace) -> Iterator[StageChoice]:
     for depth, width in itertools.product(stage.depths, stage.widths):
         for kernels in itertools.product(stage.kernel_sizes, repeat=depth):
             for expansions in itertools.product(stage.expansions, repeat=depth):
-                yield StageChoice(depth, width, kernels, expansions)
+                for heads in itertools.product(stage.heads, repeat=depth) if stage.heads else [()]:
+                    yield StageChoice(depth, width, kernels, expansions, heads=heads)
 
 
 def table_space(space: EarlyExitSpace, most_backbones: int) -> EarlyExitSpace:
     """Restrict a space to as many backbones as a table may have.
 
     Each choice begins with its largest option. Further options are added in turn, the smallest first, while the number
-    of backbones allows: depths of all stages, then widths, resolutions, kernel sizes and expansions.
+    of backbones allows: depths of all stages, then widths, resolutions, kernel sizes, expansions and heads.
 
     Args:
         space: The space.
@@ -101,13 +102,14 @@ def _restricted(full: BackboneSpace, most: int) -> BackboneSpace:
                 widths=_some(stage.widths, chosen["widths"]),
                 kernel_sizes=_some(stage.kernel_sizes, chosen["kernel_sizes"]),
                 expansions=_some(stage.expansions, chosen["expansions"]),
+                heads=_some(stage.heads, chosen["heads"]),
             )
             for stage, chosen in zip(full.stages, counts, strict=True)
         )
         return replace(full, resolutions=_some(full.resolutions, num_resolutions), stages=stages)
 
     found = built()
-    for name in ("depths", "widths", "resolutions", "kernel_sizes", "expansions"):
+    for name in ("depths", "widths", "resolutions", "kernel_sizes", "expansions", "heads"):
         lists = [full.resolutions] if name == "resolutions" else [getattr(stage, name) for stage in full.stages]
         for wanted in range(2, max(map(len, lists)) + 1):
             for place, options in enumerate(lists):
@@ -129,4 +131,4 @@ def _restricted(full: BackboneSpace, most: int) -> BackboneSpace:
 
 def _some(options: tuple[int, ...], count: int) -> tuple[int, ...]:
     """The largest option, then the smallest, then the others from the smallest on; in increasing order."""
-    return tuple(sorted((options[-1], *options[:-1])[:count]))
+    return tuple(sorted((*options[-1:], *options[:-1])[:count]))

@@ -197,7 +197,11 @@ def _larger_stages(stage: StageSpace, choice: StageChoice) -> Iterator[StageChoi
     if len(stage.depths) > 1:
         extra = stage.depths[1] - depth
         yield StageChoice(
-            depth + extra, choice.width, kernels + kernels[:1] * extra, expansions + expansions[:1] * extra
+            depth + extra,
+            choice.width,
+            kernels + kernels[:1] * extra,
+            expansions + expansions[:1] * extra,
+            heads=choice.heads + choice.heads[:1] * extra,
         )
     if len(stage.widths) > 1:
         yield replace(choice, width=stage.widths[1])
@@ -205,6 +209,8 @@ def _larger_stages(stage: StageSpace, choice: StageChoice) -> Iterator[StageChoi
         yield replace(choice, kernel_sizes=(stage.kernel_sizes[1], *kernels[1:]))
     if len(stage.expansions) > 1:
         yield replace(choice, expansions=(stage.expansions[1], *expansions[1:]))
+    if len(stage.heads) > 1:
+        yield replace(choice, heads=(stage.heads[1], *choice.heads[1:]))
 
 
 def _check_branch_sizes(branch: ElasticBranch, max_channels: int, height: int, width: int) -> None:

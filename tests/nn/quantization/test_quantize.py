@@ -111,7 +111,7 @@ def test_networks_of_a_supernet(backbone: Precision, branches: Precision) -> Non
     assert all(torch.equal(a, b) for a, b in zip(prepared, outputs(network, images), strict=True))
 
 
-@pytest.mark.parametrize("name", list(BACKBONES))
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "vit"])  # it computes in floating point
 def test_every_backbone_and_branch_type_can_be_quantised(name: str) -> None:
     shape = members.shape_for(name, (3, 8, 8))
     space, branches = BACKBONES.get(name).space(shape), tuple(EXIT_BRANCHES)

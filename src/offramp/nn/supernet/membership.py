@@ -47,7 +47,12 @@ def _check_stage(index: int, choice: StageChoice, stage: StageSpace, depths: tup
         ("width", (choice.width,), stage.widths),
         ("kernel size", choice.kernel_sizes, stage.kernel_sizes),
         ("expansion", choice.expansions, stage.expansions),
+        ("number of heads", choice.heads, stage.heads),
     ]
+    if len(choice.heads) != (choice.depth if stage.heads else 0):
+        raise ConfigError(
+            f"stage {index} must have {choice.depth if stage.heads else 'no'} numbers of heads, got {choice.heads}."
+        )
     for name, values, offered in choices:
         for value in values:
             if value not in offered:

@@ -100,7 +100,9 @@ def _line(start: float, end: float, share: float) -> Markup:
 
 def _block(block: Block, box: _Box) -> Markup:
     label = f"{block.number}: {block.width} ch"
-    if block.kernel_size is not None:
+    if block.heads:
+        label += f", {units.count(block.heads, 'head')}"
+    elif block.kernel_size is not None:
         label += f", {1 if block.over_time else block.kernel_size}×{block.kernel_size}"
     if block.expansion != 1:
         label += f", ×{block.expansion}"
