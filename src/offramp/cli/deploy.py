@@ -10,7 +10,10 @@ import typer
 from offramp.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from offramp.data.labelled_data import Dataset
+    from offramp.deploy.bench.device_bench import DeviceBench
     from offramp.deploy.bench.latency_bench import BenchResult
     from offramp.deploy.bundle.manifest import Manifest
 
@@ -39,11 +42,17 @@ def bench(
     ] = "test",
     rounds: Annotated[int, typer.Option(min=2, help="How often everything is measured.")] = 300,
     threads: Annotated[int, typer.Option(min=1, help="Threads inside an operator.")] = 1,
+    target: Annotated[
+        str,
+        typer.Option(help="Where: host, or a chip in QEMU whose instructions are counted, such as qemu:cortex-m4."),
+    ] = "host",
     seed: Annotated[int | None, typer.Option(help="Seed of the split (default: the bundle's).")] = None,
     allow_large: _AllowLarge = False,
     as_json: _Json = False,
 ) -> None:
-    """Measure a bundle's latency per exit on this machine, against the same network without early exits.
+    """Measure a bundle's latency per exit on this machine, or its instructions on a microcontroller.
+
+    Both are compared with the same network without early exits.
 
     Args:
         bundle: The bundle.
@@ -55,12 +64,13 @@ def bench(
     """
     from offramp.deploy.bench.latency_bench import bench as run_bench
     from offramp.deploy.bench.paired_timing import BenchSettings
-    from offramp.jsonio import to_data
 
     settings = BenchSettings(rounds=rounds, num_threads=threads)
-    if data is None:
-        result = run_bench(bundle, settings=settings, allow_large=allow_large)
-    else:
+    images, source = None, "images"
+    kind, _, chip = target.partition(":")
+    if target != "host" and (kind != "qemu" or not chip):
+        raise InputError(f"`--target` must be host or qemu:CHIP, such as qemu:cortex-m4, got {target!r}.")
+    if data is not None:
         from offramp.data.sample_kinds import user_layout
         from offramp.deploy.bundle.bundle_files import open_files
         from offramp.deploy.bundle.manifest import load_manifest
@@ -68,11 +78,14 @@ def bench(
         dataset = _dataset_for(load_manifest(open_files(bundle)), data, seed)
         images = user_layout(dataset.input_kind, getattr(dataset.splits, split).samples)
         source = f"{dataset.name}, {split} split"
-        result = run_bench(bundle, images=images, source=source, settings=settings, allow_large=allow_large)
-    if as_json:
-        print(json.dumps(to_data(result), indent=2))
+    if chip:
+        from offramp.deploy.bench.device_bench import bench_on_device
+
+        counted = bench_on_device(bundle, chip, images=images, source=source, allow_large=allow_large)
+        _print_device_bench(counted, as_json=as_json)
     else:
-        _print_bench(result)
+        measured = run_bench(bundle, images=images, source=source, settings=settings, allow_large=allow_large)
+        _print_bench(measured, as_json=as_json)
 
 
 def _dataset_for(manifest: "Manifest", data: str, seed: int | None) -> "Dataset":
@@ -110,13 +123,28 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(map(repr, names[:_MOST_NAMED]))}{', ...' if len(names) > _MOST_NAMED else ''} ({len(names)})"
 
 
-def _print_bench(result: "BenchResult") -> None:
-    from offramp.files.safe_console import SafeConsole
+def _print_bench(result: "BenchResult", *, as_json: bool) -> None:
     from offramp.report.terminal.bench_table import bench_notes, bench_table
 
+    _print_result(result, bench_table(result), bench_notes(result), as_json=as_json)
+
+
+def _print_device_bench(result: "DeviceBench", *, as_json: bool) -> None:
+    from offramp.report.terminal.device_bench_table import device_bench_notes, device_bench_table
+
+    _print_result(result, device_bench_table(result), device_bench_notes(result), as_json=as_json)
+
+
+def _print_result(result: object, table: "Table", notes: Sequence[str], *, as_json: bool) -> None:
+    from offramp.files.safe_console import SafeConsole
+    from offramp.jsonio import to_data
+
+    if as_json:
+        print(json.dumps(to_data(result), indent=2))
+        return
     console = SafeConsole()
-    console.print(bench_table(result))
-    for note in bench_notes(result):
+    console.print(table)
+    for note in notes:
         console.print(note, highlight=False, markup=False)
 
 

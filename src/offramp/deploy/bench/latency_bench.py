@@ -131,7 +131,7 @@ def bench(
     settings = settings or BenchSettings()
     session = EarlyExitSession(bundle, num_threads=settings.num_threads, allow_large=allow_large)
     manifest = session.manifest
-    rates = _rates(session, images)
+    rates, source = exit_rates(session, images, source)
     rng = np.random.default_rng(settings.seed)
     sample = _example(session, images, rng)
     models = _Models.load(Path(bundle), manifest, settings.num_threads, allow_large)
@@ -160,7 +160,7 @@ def bench(
         pinned_to_cores=cores,
         load_average=(load_before, os.getloadavg()[0]),
         exit_rates=tuple(float(rate) for rate in rates),
-        rates_from="validation, as the manifest states" if images is None else f"{len(images)} of {source}",
+        rates_from=source,
         static_ms=static.estimate(),
         forms=tuple(results),
         replay=replay,
@@ -264,17 +264,30 @@ def _replay(
     return ReplayTimes(len(times), early.estimate(), static.estimate(), early.over(static).estimate())
 
 
-def _rates(session: EarlyExitSession, images: Samples | None) -> NDArray[np.float64]:
+def exit_rates(session: EarlyExitSession, images: Samples | None, source: str) -> tuple[NDArray[np.float64], str]:
+    """Measure exit rates, or read those of validation.
+
+    Args:
+        session: The bundle.
+        images: Samples; None for the validation rates in the manifest.
+        source: Where the images are from.
+
+    Returns:
+        The share of samples that leave at each exit, and where the rates are from.
+
+    Raises:
+        InputError: If there are no images, or neither images nor rates.
+    """
     exits = session.manifest.exits
     if images is not None:
         if not len(images):
             raise InputError("`images` must hold at least one sample, got none.")
         found = [answer.exit for answer in session.predict(images)]
-        return np.bincount(found, minlength=len(exits)) / len(found)
+        return np.bincount(found, minlength=len(exits)) / len(found), f"{len(images)} of {source}"
     rates = [item.validation_rate for item in exits if item.validation_rate is not None]
     if not rates:
         raise InputError("The bundle states no validation exit rates; give data to measure them on (--data).")
-    return np.array(rates)
+    return np.array(rates), "validation, as the manifest states"
 
 
 def _example(session: EarlyExitSession, images: Samples | None, rng: np.random.Generator) -> NDArray[np.float32]:

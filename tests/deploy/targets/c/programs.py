@@ -29,8 +29,9 @@ CLASSES = 5
 class Maker:
     """Layers of random integers."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, bits: int = 8) -> None:
         self.rng = np.random.default_rng(seed)
+        self.limit = 2 ** (bits - 1)
         self.count = 0
 
     def map(self, height: int, width: int, channels: int, *, zero: int = 0, top: int = 255) -> FeatureMap:
@@ -41,14 +42,15 @@ class Maker:
     def convolution(
         self, source: FeatureMap, output: FeatureMap, window: Window, groups: int = 1, ratio: float = 0.002
     ) -> Convolution:
+        ratio *= 128 / self.limit
         shape = (output.channels, *window.kernel, source.channels // groups)
         steps = (self.rng.uniform(0.5, 2.0, output.channels) * ratio).astype(np.float32)
         return Convolution(
             f"conv {self.count} */",
             source,
             output,
-            self.rng.integers(-128, 128, shape).astype(np.int8),
-            self.rng.integers(-3000, 3000, output.channels).astype(np.int32),
+            self.rng.integers(-self.limit, self.limit, shape).astype(np.int8),
+            (self.rng.integers(-3000, 3000, output.channels) * self.limit // 128).astype(np.int32),
             window,
             groups,
             None if output.grid is None else scaling_of(steps),
@@ -60,8 +62,8 @@ class Maker:
         return self.convolution(source, output, Window((source.height, source.width)), ratio=2e-5)
 
 
-def every_layer(seed: int = 1) -> Program:
-    make = Maker(seed)
+def every_layer(seed: int = 1, bits: int = 8) -> Program:
+    make = Maker(seed, bits)
     image = make.map(12, 10, 3, zero=120)
     a = make.map(12, 10, 6)
     b = make.map(12, 10, 6, zero=7, top=15)

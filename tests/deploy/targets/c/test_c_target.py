@@ -13,14 +13,17 @@ from offramp.deploy.bundle.bundle_files import open_files
 from offramp.deploy.bundle.export_bundle import export_bundle
 from offramp.deploy.bundle.manifest import Manifest, load_manifest
 from offramp.deploy.runtime.sample_inputs import normalise
-from offramp.deploy.targets.c import c_target, host_run
+from offramp.deploy.targets.c import c_source, c_target, host_run
 from offramp.deploy.targets.c.arena_plan import plan_arena
 from offramp.deploy.targets.c.c_source import c_files, check_program
 from offramp.deploy.targets.c.c_target import CTarget, export_c
+from offramp.deploy.targets.c.fast_rescaling import fast_rescaling
 from offramp.deploy.targets.c.host_run import STRICT, find_compiler, run_on_host
 from offramp.deploy.targets.c.integer_reference import integer_sums, logits_of_sums, quantised_inputs
-from offramp.deploy.targets.c.program import Convolution, Program
+from offramp.deploy.targets.c.program import Convolution, Grid, Program
 from offramp.deploy.targets.c.read_program import read_program
+from offramp.deploy.targets.c.scalings import scaling_of
+from offramp.deploy.targets.c.weight_rows import flash_weights, stored_bits
 from offramp.deploy.targets.deployment_target import DEPLOYMENT_TARGETS, DeploymentSource, export_target
 from offramp.errors import ExportError, InputError
 from offramp.exits.confidence_measures import Measure
@@ -74,9 +77,12 @@ def test_logits_equal_those_of_the_integer_network_bit_for_bit(
 
 
 @needs_compiler
-def test_every_layer_computes_as_the_integer_layers_in_torch(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_every_layer_computes_as_the_integer_layers_in_torch(
+    bits: int, bundles_of_kinds: dict[str, Path], tmp_path: Path
+) -> None:
     """Groups, depthwise, strides, dilation, padding, both poolings, an addition and a change of grid."""
-    program = programs.every_layer()
+    program = programs.every_layer(bits=bits)
     inputs = np.random.default_rng(2).integers(0, 256, (30, 12, 10, 3)).astype(np.uint8)
     expected = programs.torch_sums(program, inputs)
     folder = write(program, manifest_of(bundles_of_kinds["int8"]), tmp_path / "c")
@@ -368,18 +374,25 @@ def test_requantisation_rounds_as_float32_does(tmp_path: Path) -> None:
     near = np.rint((rng.integers(0, 300, ratios.size) + 0.5) / ratios).clip(0, 2**28 - 1)
     sums = (near * rng.choice([-1, 1], ratios.size)).astype(np.int64)
     expected = np.rint(sums.astype(np.float32) * ratios).clip(-100, 155).astype(np.int64) + 100
-    from offramp.deploy.targets.c.c_source import _kernels
-    from offramp.deploy.targets.c.scalings import scaling_of
-
-    scaling = scaling_of(ratios)
-    (tmp_path / "kernels.h").write_text(_kernels())
+    grid = Grid(np.float32(1), 100, 255)
+    rows, far = [], 0
+    for factor, total in zip(ratios, sums, strict=True):
+        largest = min(2**28 - 1, int(abs(total)) * int(rng.integers(1, 5)) + 1)
+        fast = fast_rescaling(scaling_of(factor), largest, grid)
+        far += fast.fields[1] == 0
+        rows.append([total, fast.scale[0], fast.shift[0], *fast.fields])
+    # Of nearly all factors the fast way is there, so that it is what is tested.
+    assert far < len(rows) / 50
+    (tmp_path / "kernels.h").write_text(c_source._kernels())
     (tmp_path / "main.c").write_text(
-        '#include "kernels.h"\n#include <stdio.h>\nint main(void) { int32_t a[3]; while (fread(a, 4, 3, stdin) == 3)'
-        " putchar(requantise(a[0], a[1], (uint32_t)a[2], 100, 255)); return 0; }\n"
+        '#include "kernels.h"\n#include <stdio.h>\nint main(void) { int32_t a[11];'
+        " while (fread(a, 4, 11, stdin) == 11) {"
+        " rescaling to; uint8_t shift = (uint8_t)a[2]; memcpy(&to, a + 3, sizeof to);"
+        " putchar(rescale(a[0], a[1], &shift, &to) + 128); } return 0; }\n"
     )
-    rows = np.stack([sums, scaling.multiplier, scaling.shift], axis=1).astype(np.int32)
+    content = (np.array(rows, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32).tobytes()
     host_run._call([str(find_compiler()), *SANITISED, "-o", str(tmp_path / "a"), str(tmp_path / "main.c")])
-    found = np.frombuffer(host_run._call([str(tmp_path / "a")], rows.tobytes()), dtype=np.uint8)
+    found = np.frombuffer(host_run._call([str(tmp_path / "a")], content), dtype=np.uint8)
     assert np.array_equal(found, expected)
 
 
@@ -389,5 +402,22 @@ def test_the_arena_holds_what_is_alive_and_nothing_overlaps() -> None:
     # While the depthwise layer runs, its input and output of 12 x 10 x 6 are alive, and nothing else.
     assert plan.live_bytes == 2 * 720
     assert plan.arena_bytes == 1440
-    # Two columns of 3 x 3 x 3 values in 16 bits, for the first convolution.
-    assert plan.column_bytes == 2 * 2 * 27
+    # For the first convolution two columns of 3 x 3 x 3 values, filled up to 28, in 16 bits, and one of bytes.
+    assert plan.column_bytes == 2 * 2 * 28 + 28
+    assert plan.narrow_column_bytes == 2 * 28
+
+
+def test_weights_that_fewer_bits_hold_are_packed() -> None:
+    """Rows of 3 x 3 x 2 weights are filled up to 20: 20, 10 and 5 bytes."""
+    layer = programs.every_layer().stages[0].layers[0]
+    assert isinstance(layer, Convolution)
+    weight = np.zeros((2, 3, 3, 2), dtype=np.int8)
+    weight[0, 0, 0] = [-1, 1]
+    weight[0, 0, 1] = [-2, 0]
+    two = replace(layer, weight=weight)
+    # -1 is 11, 1 is 01, -2 is 10, the first in the lowest bits.
+    assert flash_weights(two).view(np.uint8).tolist() == [0b00_10_01_11, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    four = replace(layer, weight=weight * 3)
+    assert flash_weights(four).view(np.uint8)[:2].tolist() == [0x3D, 0x0A]
+    assert (stored_bits(two), stored_bits(four), stored_bits(replace(layer, weight=weight * 5))) == (2, 4, 8)
+    assert (flash_weights(four).size, flash_weights(layer).size) == (20, 6 * 28)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from offramp.deploy.targets.c.program import Convolution, FeatureMap, Program, sources_of
+from offramp.deploy.targets.c.weight_rows import column_bytes
 
 _ALIGNMENT = 4
 
@@ -15,13 +16,15 @@ class ArenaPlan:
         offsets: The first byte of each map; sums of exits have none.
         arena_bytes: The size of the arena.
         live_bytes: The largest sum of maps that are alive at the same time: no arena can be smaller.
-        column_bytes: What convolutions take beside the arena.
+        column_bytes: What convolutions take beside the arena, on chips that multiply 16 bits.
+        narrow_column_bytes: The same on others.
     """
 
     offsets: dict[FeatureMap, int]
     arena_bytes: int
     live_bytes: int
     column_bytes: int
+    narrow_column_bytes: int
 
     @property
     def ram_bytes(self) -> int:
@@ -60,11 +63,9 @@ def plan_arena(program: Program) -> ArenaPlan:
         sum(sizes[item] for item in first if first[item] <= index <= last[item]) for index in range(-1, len(layers))
     )
     arena = max(offsets[item] + sizes[item] for item in offsets)
-    return ArenaPlan(offsets, arena, live, max((_columns(layer) for layer in layers), default=0))
-
-
-def _columns(layer: object) -> int:
-    """Bytes of the columns of a layer: 16 bits per value, for two outputs at a time."""
-    if not isinstance(layer, Convolution) or (layer.is_depthwise and layer.scaling is not None):
-        return 0
-    return 2 * int(layer.weight[0].size) * (1 if layer.scaling is None else 2)
+    convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+    columns = [
+        max(_ALIGNMENT, *(-(-column_bytes(layer, item) // _ALIGNMENT) * _ALIGNMENT for layer in convolutions))
+        for item in (2, 1)
+    ]
+    return ArenaPlan(offsets, arena, live, *columns)

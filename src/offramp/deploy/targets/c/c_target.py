@@ -93,7 +93,7 @@ def export_c(
     manifest = load_manifest(source)
     if manifest.rule not in RULES:
         raise InputError(f"Exit rule {manifest.rule!r} cannot be written in C, only {', '.join(RULES)}.")
-    _check_samples(manifest, pixels)
+    check_samples(manifest, pixels)
     program = read_program(source, manifest, allow_large=allow_large)
     plan = plan_arena(program)
     if ram_bytes is not None and plan.ram_bytes > ram_bytes:
@@ -114,14 +114,23 @@ def export_c(
             _check_reading(EarlyExitSession(bundle, allow_large=allow_large), program, seed)
             compared = moved = 0
             if find_compiler() is not None:
-                images = _random_pixels(program.image, seed) if pixels is None else pixels
+                images = random_pixels(program.image, _NUM_SAMPLES, seed) if pixels is None else pixels
                 compared, moved = len(images), _verify(draft, program, manifest, images)
     except OSError as exc:
         raise InputError(f"The C files cannot be written to {str(folder)!r}: {exc.strerror or exc}.") from exc
     return CExport(folder, plan, compared, moved)
 
 
-def _check_samples(manifest: Manifest, pixels: NDArray[np.uint8] | None) -> None:
+def check_samples(manifest: Manifest, pixels: NDArray[np.uint8] | None = None) -> None:
+    """Refuse networks that C cannot read samples for, and pixels of another shape.
+
+    Args:
+        manifest: The manifest of the bundle.
+        pixels: Pixels, (samples, channels, height, width); None for none.
+
+    Raises:
+        InputError: If the network reads floats, or the shape is another one.
+    """
     if manifest.preprocessing.dtype != "uint8":
         kind = manifest.preprocessing.input_kind.replace("_", " ")
         raise InputError(
@@ -133,14 +142,21 @@ def _check_samples(manifest: Manifest, pixels: NDArray[np.uint8] | None) -> None
         raise InputError(f"`pixels` must have shape (N, {sizes}) as the network reads, got {pixels.shape}.")
 
 
-def _random_pixels(image: FeatureMap, seed: int) -> NDArray[np.uint8]:
-    """Noise on brightness and contrast that differ, and every pixel value among them."""
+def random_pixels(image: FeatureMap, count: int, seed: int) -> NDArray[np.uint8]:
+    """Make noise on brightness and contrast that differ.
+
+    Args:
+        image: The network input.
+        count: The number of samples.
+        seed: Seed of the numbers.
+
+    Returns:
+        Pixels, (count, channels, height, width).
+    """
     rng = np.random.default_rng(seed)
-    shape = (_NUM_SAMPLES, image.channels, image.height, image.width)
-    centre, width = (
-        rng.uniform(0, 255, size=(_NUM_SAMPLES, image.channels, 1, 1)),
-        rng.uniform(2, 120, size=(_NUM_SAMPLES, 1, 1, 1)),
-    )
+    centre = rng.uniform(0, 255, size=(count, image.channels, 1, 1))
+    width = rng.uniform(2, 120, size=(count, 1, 1, 1))
+    shape = (count, image.channels, image.height, image.width)
     result: NDArray[np.uint8] = (centre + width * rng.standard_normal(shape)).clip(0, 255).astype(np.uint8)
     return result
 
@@ -149,7 +165,7 @@ def _check_reading(session: EarlyExitSession, program: Program, seed: int) -> No
     """Compare the layers that were read with the graphs in onnxruntime, which may round single values otherwise."""
     stated = session.manifest.verification
     tolerance = _TOLERANCE if stated is None else stated.tolerance
-    inputs = normalise(_random_pixels(program.image, seed)[:_BATCH], session.manifest.preprocessing)
+    inputs = normalise(random_pixels(program.image, _BATCH, seed), session.manifest.preprocessing)
     sums = integer_sums(program, quantised_inputs(inputs, program.image))
     for index, theirs in enumerate(session.all_logits(inputs, normalised=True)):
         ours = logits_of_sums(sums[index], program.stages[index].logits.steps)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.deploy.targets.c.c_source import template
+from offramp.deploy.targets.c.c_text import template
 from offramp.errors import ExportError, InputError
 
 STRICT = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror")
@@ -119,7 +119,7 @@ def run_on_host(
     names = ", ".join(f"{stated.prefix}_stage_{index}" for index in range(stated.exits))
     with tempfile.TemporaryDirectory() as place:
         check, program = Path(place, "check.c"), Path(place, "check")
-        check.write_text(template("check.c", stated.prefix, {"STAGES": names}), encoding="ascii")
+        check.write_text(template("kernels/check.c", stated.prefix, {"STAGES": names}), encoding="ascii")
         source = folder.absolute()
         _call([compiler, *flags, "-I", str(source), "-o", str(program), str(check), str(source / "network.c")])
         output = _call([str(program), "pixels" if are_pixels else "values"], samples.tobytes())

@@ -244,3 +244,22 @@ class Program:
 
     image: FeatureMap
     stages: tuple[Stage, ...]
+
+
+def static_program(program: Program) -> Program:
+    """Give the network without early exits: the layers that its last logits need.
+
+    Args:
+        program: The network.
+
+    Returns:
+        One stage.
+    """
+    last = program.stages[-1].logits
+    needed: set[FeatureMap] = {last.source}
+    layers: list[Layer] = [last]
+    for layer in reversed([layer for stage in program.stages for layer in stage.layers if layer is not last]):
+        if layer.output in needed:
+            layers.append(layer)
+            needed.update(sources_of(layer))
+    return Program(program.image, (Stage(tuple(reversed(layers)), last),))

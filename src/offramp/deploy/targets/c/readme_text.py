@@ -3,6 +3,7 @@
 from offramp.deploy.bundle.manifest import Manifest
 from offramp.deploy.targets.c.arena_plan import ArenaPlan
 from offramp.deploy.targets.c.program import Convolution, Program, grid_of
+from offramp.deploy.targets.c.weight_rows import flash_weights, stored_bits
 
 
 def readme(program: Program, plan: ArenaPlan, manifest: Manifest, prefix: str) -> str:
@@ -19,10 +20,10 @@ def readme(program: Program, plan: ArenaPlan, manifest: Manifest, prefix: str) -
     """
     image, upper = program.image, prefix.upper()
     layers = [layer for stage in program.stages for layer in stage.layers if isinstance(layer, Convolution)]
-    weights = sum(layer.weight.size for layer in layers)
+    weights = sum(flash_weights(layer).size for layer in layers)
     depth = "1 byte" if image.channels == 1 else f"{image.channels} bytes"
-    narrow = any(layer.weight_bits < 8 for layer in layers)
-    kept = "\nWeights of fewer than 8 bits keep their values, but each takes a byte here.\n" if narrow else ""
+    narrow = any(stored_bits(layer) < 8 for layer in layers)
+    kept = ", packed where 4 or 2 bits hold them" if narrow else ""
     return f"""# {prefix}: a network in C99
 
 Compile `network.c` with your program, include `network.h`, and call `{prefix}_run`:
@@ -39,9 +40,12 @@ Compile `network.c` with your program, include `network.h`, and call `{prefix}_r
   rounded as float32 rounds. onnxruntime may round a value halfway between two steps to the other one.
 - A confidence is exact within 2^-28: only a sample this near to a threshold may leave elsewhere.
 - RAM for maps: {plan.arena_bytes + plan.column_bytes:,} bytes, of which the arena takes {plan.arena_bytes:,} (at its
-  peak {plan.live_bytes:,} are in use) and columns of convolutions {plan.column_bytes:,}.
-- Weights: {weights:,} bytes of constants, which a linker puts into flash.
-{kept}
+  peak {plan.live_bytes:,} are in use) and columns of convolutions {plan.column_bytes:,}; the columns take
+  {plan.narrow_column_bytes:,} where inputs are multiplied as bytes (Helium, portable).
+- Weights: {weights:,} bytes of constants, which a linker puts into flash{kept}.
+- Fast paths are chosen when it is compiled: Helium (Cortex-M55, M85), DSP instructions (Cortex-M4, M7, M33), and
+  portable C for all others, or everywhere with `-DOFFRAMP_PORTABLE`. All give the same answers to the bit. Use `-O3`.
+
 `{prefix}_settings` holds the exit rule ({manifest.rule}), the measure ({manifest.measure}), thresholds and
 temperatures. They can be changed between two runs: `{prefix}_settings.limit[0] = {upper}_LIMIT(0.9);`.
 

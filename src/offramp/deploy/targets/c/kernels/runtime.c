@@ -8,14 +8,20 @@ typedef struct {
 
 void PREFIX_set_pixels(const uint8_t *pixels)
 {
-    for (int32_t i = 0; i < PREFIX_HEIGHT * PREFIX_WIDTH * PREFIX_CHANNELS; i++) {
-        arena[@IMAGE@ + i] = pixel_table[i % PREFIX_CHANNELS][pixels[i]];
+    int8_t *to = arena + @IMAGE@;
+    for (int32_t i = 0; i < PREFIX_HEIGHT * PREFIX_WIDTH; i++) {
+        for (int32_t c = 0; c < PREFIX_CHANNELS; c++) {
+            *to++ = pixel_table[c][*pixels++];
+        }
     }
 }
 
 void PREFIX_set_values(const uint8_t *values)
 {
-    (void)memcpy(arena + @IMAGE@, values, (size_t)(PREFIX_HEIGHT * PREFIX_WIDTH * PREFIX_CHANNELS));
+    int8_t *to = arena + @IMAGE@;
+    for (int32_t i = 0; i < PREFIX_HEIGHT * PREFIX_WIDTH * PREFIX_CHANNELS; i++) {
+        to[i] = (int8_t)((int32_t)values[i] - 128);
+    }
 }
 
 void PREFIX_set_temperature(int32_t exit, uint32_t temperature_q16)
