@@ -7,7 +7,9 @@ All algorithms search the same supernet with the same data, cost engine and budg
 seeds. A trained candidate is one network whose batch norms were calibrated and which was run over the validation
 samples; the exact search runs a backbone with all of its exits at once, which counts as one. MACs are counted twice:
 with every branch a sample ran through, and as in the peers' publications, which leave out the branches before the one
-it left at. Each finished search is kept in the folder, so that a run that was stopped goes on where it was. Writes
+it left at. What early exits add to the front of the static networks that a search judged is a figure of its own.
+Nothing is fine-tuned, so that there is no rank correlation. Each finished search is kept in the folder, so that a run
+that was stopped goes on where it was. Writes
 benchmarks/results/peers_<data>.json and .html.
 """
 
@@ -47,12 +49,17 @@ LOWEST_ACCURACY = 0.5
 
 @dataclass(frozen=True)
 class Tried:
-    """One evaluation: how many candidates were trained when it was known, and its values in both conventions."""
+    """One evaluation: how many candidates were trained when it was known, and its values in both conventions.
+
+    Static networks that came along with early-exit ones are marked: they count for the static front alone.
+    """
 
     trained: int
     accuracy: float
     macs: float
     published_macs: float
+    is_static: bool = False
+    came_along: bool = False
 
 
 def build(name: str, prepared: Prepared, seed: int, num_first: int) -> SearchAlgorithm:
@@ -70,6 +77,19 @@ def published_macs(prepared: Prepared, evaluation: Evaluation) -> float:
     branches = [sum(x.shape.macs for x in workload.stage_layers(s, Role.BRANCH)) for s in range(workload.num_stages)]
     before = np.cumsum([0, *branches[:-1]])
     return float(np.dot(evaluation.details.profile.rates, np.asarray(workload.macs_to_exit()) - before))
+
+
+def tried_networks(prepared: Prepared, evaluation: Evaluation, known: int) -> list[Tried]:
+    """An evaluation, and the static networks that came along with it, of which none was trained for itself."""
+    found = []
+    if evaluation.feasible:
+        values, macs = evaluation.values, published_macs(prepared, evaluation)
+        found.append(Tried(known, values["accuracy"], values["macs"], macs, evaluation.architecture.is_static))
+    for static in evaluation.statics:
+        if static.feasible:
+            values = static.values
+            found.append(Tried(known, values["accuracy"], values["macs"], values["macs"], True, True))
+    return found
 
 
 def run(name: str, prepared: Prepared, seed: int, budget: int, num_first: int) -> list[Tried]:
@@ -98,10 +118,7 @@ def run(name: str, prepared: Prepared, seed: int, budget: int, num_first: int) -
             evaluation = (evaluator if isinstance(algorithm, Exact) else prepared.direct).evaluate(asked[0])
             known = evaluator.num_forwards if isinstance(algorithm, Exact) else known + 1
             batch.append(evaluation)
-            if evaluation.feasible:
-                values = evaluation.values
-                macs = published_macs(prepared, evaluation)
-                tried.append(Tried(known, values["accuracy"], values["macs"], macs))
+            tried += tried_networks(prepared, evaluation, known)
         if not batch or spent:
             return tried
         algorithm.tell(batch)
@@ -110,7 +127,8 @@ def run(name: str, prepared: Prepared, seed: int, budget: int, num_first: int) -
 def volumes(tried: list[Tried], largest: float, budget: int, *, published: bool) -> list[float]:
     """Share of the box between the reference point and (1, 0) that is dominated, after 1 to ``budget`` candidates."""
     grid, best = [], []
-    points = sorted((t.trained, t.published_macs if published else t.macs, t.accuracy) for t in tried)
+    own = [item for item in tried if not item.came_along]
+    points = sorted((t.trained, t.published_macs if published else t.macs, t.accuracy) for t in own)
     front: list[tuple[float, float]] = []
     place = 0
     for trained in range(1, budget + 1):
@@ -121,6 +139,16 @@ def volumes(tried: list[Tried], largest: float, budget: int, *, published: bool)
         grid.append(trained)
         best.append(_area(front, largest))
     return best
+
+
+def beyond_static(tried: list[Tried], largest: float, *, published: bool) -> float:
+    """What early-exit networks add to the area that the static ones dominate."""
+
+    def point(item: Tried) -> tuple[float, float]:
+        return (item.published_macs if published else item.macs, item.accuracy)
+
+    static = [point(item) for item in tried if item.is_static]
+    return _area(_undominated([point(item) for item in tried]), largest) - _area(_undominated(static), largest)
 
 
 def _undominated(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -147,7 +175,7 @@ def collect(arguments: argparse.Namespace, prepared: Prepared) -> dict[str, list
     found: dict[str, list[list[Tried]]] = {}
     for seed in range(arguments.seeds):
         for name in arguments.algorithms.split(","):
-            file = Path(arguments.folder) / f"{name}-{seed}-{arguments.candidates}.json"
+            file = Path(arguments.folder) / f"beyond-{name}-{seed}-{arguments.candidates}.json"
             if not file.exists():
                 began = time.monotonic()
                 budget = arguments.exact_candidates if name == "exact" else arguments.candidates
@@ -170,11 +198,15 @@ def summarize(found: dict[str, list[list[Tried]]], largest: float, budget: int) 
         rows = {}
         for name, runs in curves.items():
             mean, half = mean_and_interval([run[-1] for run in runs])
+            added = [beyond_static(tried, largest, published=published) for tried in found[name]]
+            beyond, beyond_half = mean_and_interval(added)
             reached = [first_reaching(run, target) for run, target in zip(runs, goal, strict=False)]
             known = [item for item in reached if item is not None]
             rows[name] = {
                 "hypervolume": mean,
                 "interval_95": half,
+                "volume_beyond_static": beyond,
+                "interval_95_beyond_static": beyond_half,
                 "candidates_to_nachos_final": reached,
                 "mean_candidates_to_nachos_final": float(np.mean(known)) if len(known) == len(goal) and goal else None,
                 "curve": np.mean(runs, axis=0).round(5).tolist(),
@@ -212,12 +244,12 @@ def main() -> None:
     console = Console(width=150)
     for convention, rows in figures.items():
         table = Table(title=f"{prepared.context.dataset.name}, MACs: {convention}; {arguments.seeds} seeds")
-        for heading in ("algorithm", "hypervolume", "+/- 95 %", "candidates to NACHOS's final volume"):
+        for heading in ("algorithm", "hypervolume", "+/- 95 %", "beyond static", "candidates to NACHOS's final volume"):
             table.add_column(heading)
         assert isinstance(rows, dict)
         for name, row in rows.items():
-            cells = (f"{row['hypervolume']:.4f}", f"{row['interval_95']:.4f}", str(row["candidates_to_nachos_final"]))
-            table.add_row(name, *cells)
+            shown = (row["hypervolume"], row["interval_95"], row["volume_beyond_static"])
+            table.add_row(name, *(f"{value:.4f}" for value in shown), str(row["candidates_to_nachos_final"]))
         console.print(table)
     suffix = f"_{arguments.branches.replace(',', '_')}" if arguments.branches else ""
     name = f"peers_{prepared.context.dataset.name}{suffix}"
