@@ -1,5 +1,6 @@
 """The enumeration equals judging every network sample by sample; bounds throw nothing away that matters."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -153,3 +154,18 @@ def test_a_backbone_that_no_exit_fits_is_its_only_candidate() -> None:
     table = toy_table(0, 1, 20, shared=False)
     assert table.options == ()
     assert solve(table, 2, (0.0, 0.01), (2,)) == Solution((table.backbone,), complete=True)
+
+
+def test_a_first_exit_has_the_cost_of_its_own() -> None:
+    """With one exit at which all samples but a known share leave, only their cost changes, by the stated difference."""
+    table = toy_table(3, 2, 200, shared=False)
+    plain = Enumeration(table, MEASURE, 2).run()
+    dearer = table.costs.to_first + np.array([5.0, 11.0, 3.0])
+    found = Enumeration(replace(table, costs=replace(table.costs, first=dearer)), MEASURE, 2).run()
+    assert np.array_equal(found.exits, plain.exits)
+    assert np.array_equal(found.num_correct, plain.num_correct)
+    scores, lists = table.scores[MEASURE], table.thresholds[MEASURE]
+    for row, (first, place) in enumerate(zip(found.exits[:, 0], found.threshold_indices[:, 0], strict=True)):
+        share = 0.0 if first < 0 else float((scores[first] >= lists[first][place]).mean())
+        # Of the columns, these three add up; the fourth is the product.
+        assert found.costs[row, :3] - plain.costs[row, :3] == pytest.approx(share * np.array([5.0, 11.0, 3.0]))

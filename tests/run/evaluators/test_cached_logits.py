@@ -143,6 +143,21 @@ def test_energy_and_macs_of_any_exits_add_up_exactly_layer_by_layer(context: Con
         assert derived[:, 0] == pytest.approx([stage.latency_to_exit_cycles for stage in report.stages], rel=0.15)
 
 
+def test_costs_to_the_first_exit_are_those_of_networks_priced_as_a_whole(
+    context: Context, cached: CachedLogitsEvaluator
+) -> None:
+    """With the optimized mapping, too, where sums over exits are estimates."""
+    largest = context.space.max_architecture()
+    table = cached.table(largest)
+    assert table is not None
+    assert table.costs.first is not None
+    options = table.options
+    for first, second in ((0, 2), (1, 3), (2, len(options) - 1)):
+        stage = cached._price(replace(largest, exits=(options[first], options[second]))).stages[0]
+        expected = [stage.latency_to_exit_cycles, stage.energy_to_exit_pj, stage.macs_to_exit]
+        assert table.costs.first[first].tolist() == pytest.approx(expected, rel=1e-9)
+
+
 def every_candidate(context: Context, table: ExitTable) -> list[Architecture]:
     """All subsets of the exits, at all accuracy drops."""
     found = [table.backbone]

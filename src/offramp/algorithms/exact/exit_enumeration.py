@@ -112,6 +112,7 @@ class _Actions:
     correct: NDArray[np.uint64]
     to_tap: NDArray[np.float64]
     branch: NDArray[np.float64]
+    to_first: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +207,7 @@ class Enumeration:
             correct=pack_bits(leaves & table.correct[options]),
             to_tap=table.costs.to_tap[options],
             branch=table.costs.branch[options],
+            to_first=table.costs.to_first[options],
         )
 
     def _tree(self, actions: _Actions) -> Outcomes:
@@ -261,7 +263,7 @@ class Enumeration:
         num_staying = count_bits(staying)
         num_leaving = nodes.num_staying[rows] - num_staying
         branches = nodes.branches[rows] + actions.branch[chosen]
-        leaving_costs = metric_columns(actions.to_tap[chosen] + branches)
+        leaving_costs = metric_columns(actions.to_tap[chosen] + branches if depth else actions.to_first[chosen])
         exits, threshold_indices = nodes.exits[rows], nodes.threshold_indices[rows]
         exits[:, depth] = actions.option[chosen]
         threshold_indices[:, depth] = actions.threshold_index[chosen]

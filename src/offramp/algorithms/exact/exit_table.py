@@ -25,13 +25,20 @@ class ExitCosts:
 
     Attributes:
         to_tap: Costs of the backbone up to the tap, (options + 1, costs) with columns `COSTS`; the last row is the
-            final
-            classifier.
+            final classifier.
         branch: Costs of the branch, of the same shape.
+        first: Costs of leaving at each option where it is the first exit of the network, (options, costs); None = the
+            sums. With the optimized mapping a stage costs what it costs alone, which sums over exits only estimate.
     """
 
     to_tap: NDArray[np.float64]
     branch: NDArray[np.float64]
+    first: NDArray[np.float64] | None = None
+
+    @property
+    def to_first(self) -> NDArray[np.float64]:
+        """Costs of leaving at each option where it is the first exit of the network, (options, costs)."""
+        return self.to_tap[:-1] + self.branch[:-1] if self.first is None else self.first
 
 
 @dataclass(frozen=True, eq=False)

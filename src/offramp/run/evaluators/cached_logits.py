@@ -247,9 +247,17 @@ class CachedLogitsEvaluator:
             correct=np.asarray(correct),
             scores=scores,
             thresholds={measure: tuple(self._thresholds(row) for row in rows) for measure, rows in scores.items()},
-            costs=exit_costs(backbone, options, self._priced),
+            costs=replace(exit_costs(backbone, options, self._priced), first=self._first_costs(backbone, cached)),
             shared_threshold=self._shared,
         )
+
+    def _first_costs(self, backbone: Architecture, cached: BackboneLogits) -> NDArray[np.float64] | None:
+        """Costs of each exit where it is the first: those of the static network that ends there, as it is priced."""
+        found = [self._static(backbone, option, cached).details for option in cached.options]
+        stages = [details.cost.stages[-1] for details in found if details is not None]
+        if not stages or len(stages) < len(found):
+            return None
+        return np.asarray([[item.latency_to_exit_cycles, item.energy_to_exit_pj, item.macs_to_exit] for item in stages])
 
     def _scores(self, logits: NDArray[np.float32], measure: Measure) -> NDArray[np.float64]:
         """The scores of an early exit, as a policy of the evaluator gives them."""
