@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from offramp.data.stored_samples import StoragePlace, StoredSamples
 from offramp.files.safe_files import open_to_read, replacing
 
 _FORMAT = "1"
@@ -32,16 +33,18 @@ def default_cache_dir() -> Path:
 class ArrayCache:
     """Stores arrays of uint8 or float32 by key; a damaged or unwritable cache costs time, but changes no result."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most_bytes_in_memory: int = 2**62) -> None:
         """Use a folder.
 
         Args:
             folder: Folder of the cache; it is made when an array is stored.
+            most_bytes_in_memory: Larger arrays stay on disk, and are read by rows.
         """
         self._folder = folder / "decoded"
+        self.place = StoragePlace(self._folder, most_bytes_in_memory)
 
     def get(self, key: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Read an array of bytes, or make and store it.
+        """Read an array of bytes into memory, or make and store it.
 
         Args:
             key: Key of the array, which is part of a file name.
@@ -50,26 +53,49 @@ class ArrayCache:
         Returns:
             The array.
         """
-        return self._get(key, make, np.uint8)
+        found = self._get(key, make, np.uint8, 2**62)
+        return found[:] if isinstance(found, StoredSamples) else found
 
-    def get_floats(self, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Read an array of floats, or make and store it.
+    def get_bytes(
+        self, key: str, make: Callable[[], NDArray[np.uint8] | StoredSamples], parts: int = 1
+    ) -> NDArray[np.uint8] | StoredSamples:
+        """Read samples of bytes, or make and store them.
 
         Args:
-            key: Key of the array, which is part of a file name.
-            make: Makes an array of four axes if none is stored.
+            key: Key of the samples, which is part of a file name.
+            make: Makes samples of four axes if none are stored.
+            parts: So many such arrays are read, which share the memory.
 
         Returns:
-            The array.
+            The samples: an array, or rows on disk where they are too large for memory.
         """
-        return self._get(key, make, np.float32)
+        return self._get(key, make, np.uint8, self.place.most_bytes_in_memory // parts)
 
-    def _get(self, key: str, make: Callable[[], NDArray[_Number]], dtype: type[_Number]) -> NDArray[_Number]:
+    def get_floats(
+        self, key: str, make: Callable[[], NDArray[np.float32] | StoredSamples]
+    ) -> NDArray[np.float32] | StoredSamples:
+        """Read samples of floats, or make and store them.
+
+        Args:
+            key: Key of the samples, which is part of a file name.
+            make: Makes samples of four axes if none are stored.
+
+        Returns:
+            The samples: an array, or rows on disk where they are too large for memory.
+        """
+        return self._get(key, make, np.float32, self.place.most_bytes_in_memory)
+
+    def _get(
+        self, key: str, make: Callable[[], NDArray[_Number] | StoredSamples], dtype: type[_Number], most_bytes: int
+    ) -> NDArray[_Number] | StoredSamples:
         path = self._folder / f"{key}.npy"
-        stored = _read(path, dtype)
+        stored = _read(path, dtype, most_bytes)
         if stored is not None:
             return stored
         array = make()
+        if isinstance(array, StoredSamples):
+            array.path.replace(path)
+            return StoredSamples(path)
         _write(path, array)
         return array
 
@@ -131,8 +157,11 @@ def _digest_of(settings: tuple[object, ...]) -> "hashlib._Hash":
     return hashlib.sha256(repr((_FORMAT, PIL.__version__, *map(str, settings))).encode())
 
 
-def _read(path: Path, dtype: type[_Number]) -> NDArray[_Number] | None:
+def _read(path: Path, dtype: type[_Number], most_bytes: int) -> NDArray[_Number] | StoredSamples | None:
     try:
+        if path.stat().st_size > most_bytes and not path.is_symlink():
+            stored = StoredSamples(path)
+            return stored if stored.dtype == dtype else None
         with open_to_read(path, follow_links=False) as stream:
             array = np.load(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -47,6 +47,7 @@ def load_dataset(
     group_column: str | None = None,
     group_pattern: str | None = None,
     id_column: str | None = None,
+    memory_mib: int = 1024,
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
@@ -75,6 +76,8 @@ def load_dataset(
         group_column: Column or array that names the group of each sample, such as a speaker: no group is in two splits.
         group_pattern: Regular expression that finds the group in the name of each file, in its parentheses.
         id_column: Column that says which series a row of a table is a step of; None: found by its name.
+        memory_mib: Decoded images and features of sounds that need more stay on disk, and are read batch by batch; 1 or
+            more.
         cache_dir: Folder of the cache; None: `default_cache_dir`.
         reporter: Shows progress; None: no output.
 
@@ -94,7 +97,7 @@ def load_dataset(
         image_column=image_column,
         label_column=label_column,
         image_size=image_size,
-        cache=ArrayCache(cache_dir or default_cache_dir()),
+        cache=ArrayCache(cache_dir or default_cache_dir(), memory_mib * 2**20),
         reporter=reporter or SilentReporter(),
         long_sounds=long_sounds,
         sound=sound or SoundRequest(),

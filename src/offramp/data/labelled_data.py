@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from offramp.data.sample_kinds import InputKind, SampleDtype, Samples, dtype_of, sample_shape, scale_of
 from offramp.data.sound.feature_settings import SoundFeatures
 from offramp.data.statistics import channel_statistics
+from offramp.data.stored_samples import StoredSamples
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Split:
         Returns:
             These samples, in this order.
         """
-        return Split(self.samples[rows], self.labels[rows])
+        samples = self.samples.take(rows) if isinstance(self.samples, StoredSamples) else self.samples[rows]
+        return Split(samples, self.labels[rows])
 
     def subset_rows(self, count: int, seed: int) -> NDArray[np.intp]:
         """Find the samples that `subset` draws.

@@ -9,6 +9,7 @@ from torch import Tensor
 from offramp.data.augmentation import Augmentation, augment
 from offramp.data.labelled_data import Preprocessing, Split
 from offramp.data.sample_kinds import Samples
+from offramp.data.stored_samples import StoredSamples
 
 
 class Batch(NamedTuple):
@@ -37,7 +38,7 @@ def to_tensor(samples: Samples | Tensor, preprocessing: Preprocessing, device: t
     Raises:
         ValueError: The samples have another type, number of axes or number of channels.
     """
-    stored = torch.as_tensor(samples)
+    stored = torch.as_tensor(samples[:] if isinstance(samples, StoredSamples) else samples)
     if stored.dtype != getattr(torch, preprocessing.dtype) or stored.ndim != 4:
         raise ValueError(
             f"`samples` must be {preprocessing.dtype} of 4 axes, got {stored.dtype} of {tuple(stored.shape)}."
@@ -88,7 +89,10 @@ def batches(
         raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
     if generator is None and (shuffle or augmentation is not None):
         raise ValueError("`generator` must be given to shuffle or augment; pass a seeded torch.Generator.")
-    samples, labels = torch.as_tensor(split.samples), torch.as_tensor(split.labels)
+    # Samples on disk are read batch by batch.
+    stored = split.samples if isinstance(split.samples, StoredSamples) else None
+    whole = None if stored is not None else torch.as_tensor(split.samples)
+    labels = torch.as_tensor(split.labels)
     order = None
     if shuffle and generator is not None:
         order = torch.randperm(len(labels), generator=generator, device=generator.device).cpu()
@@ -96,7 +100,11 @@ def batches(
     for start in range(0, stop, batch_size):
         end = min(start + batch_size, len(labels))
         chosen = slice(start, end) if order is None else order[start:end]
-        some = samples[chosen]
+        if stored is not None:
+            some = torch.from_numpy(stored[chosen if isinstance(chosen, slice) else chosen.numpy()])
+        else:
+            assert whole is not None
+            some = whole[chosen]
         if augmentation is None or generator is None:
             inputs = to_tensor(some, preprocessing, device)
         elif augmentation.on_inputs:

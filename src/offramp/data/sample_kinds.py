@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.data.stored_samples import StoredSamples
+
 InputKind = Literal["pixels", "mfcc", "feature_maps", "series", "vectors"]
 """Meaning of the numbers of a sample: pixels of an image, `keyword_features` of one second of sound, feature maps
 (channels, height, width), a series (channels, time), or a vector (features,)."""
@@ -19,7 +21,7 @@ FloatKind = Literal["feature_maps", "series", "vectors"]
 
 SampleDtype = Literal["uint8", "float32"]
 
-Samples = NDArray[np.uint8] | NDArray[np.float32]
+Samples = NDArray[np.uint8] | NDArray[np.float32] | StoredSamples
 """Stored samples, (samples, channels, height, width)."""
 
 BYTE_KINDS: tuple[InputKind, ...] = ("pixels", "mfcc")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.sample_kinds import Samples
+from offramp.data.stored_samples import StoredSamples
 from offramp.progress import Task
 
 _CHUNK = 1024
@@ -41,17 +42,18 @@ def channel_statistics(samples: Samples) -> ChannelStatistics:
         Mean and deviation of each channel. Division by the deviation is safe.
     """
     if samples.dtype == np.uint8:
-        return _byte_statistics(samples.astype(np.uint8, copy=False))
-    return _float_statistics(samples.astype(np.float32, copy=False))
+        return _byte_statistics(samples if isinstance(samples, StoredSamples) else samples.astype(np.uint8, copy=False))
+    return _float_statistics(samples if isinstance(samples, StoredSamples) else samples.astype(np.float32, copy=False))
 
 
-def _byte_statistics(samples: NDArray[np.uint8]) -> ChannelStatistics:
+def _byte_statistics(samples: NDArray[np.uint8] | StoredSamples) -> ChannelStatistics:
     """Exact statistics: counting the 256 values needs no float copy. An almost constant channel gets one grey level."""
     channels = samples.shape[1]
     counts = np.zeros((channels, 256), dtype=np.int64)
     for start in range(0, len(samples), _CHUNK):
+        part = samples[start : start + _CHUNK]
         for channel in range(channels):
-            counts[channel] += np.bincount(samples[start : start + _CHUNK, channel].reshape(-1), minlength=256)
+            counts[channel] += np.bincount(part[:, channel].reshape(-1), minlength=256)
     levels = np.arange(256) / 255.0
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ levels
@@ -60,17 +62,19 @@ def _byte_statistics(samples: NDArray[np.uint8]) -> ChannelStatistics:
     return ChannelStatistics(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def _float_statistics(samples: NDArray[np.float32]) -> ChannelStatistics:
+def _float_statistics(samples: NDArray[np.float32] | StoredSamples) -> ChannelStatistics:
     """Two passes in float64. A channel whose values differ by no more than float32 rounds is constant."""
     channels = samples.shape[1]
     total, squares, count = np.zeros(channels), np.zeros(channels), np.zeros(channels)
-    parts = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-    for part in parts:
+    starts = range(0, len(samples), _CHUNK)
+    for start in starts:
+        part = samples[start : start + _CHUNK]
         there = np.isfinite(part)
         total += np.where(there, part, 0.0).sum(axis=(0, 2, 3), dtype=np.float64)
         count += there.sum(axis=(0, 2, 3))
     mean = total / np.maximum(count, 1)
-    for part in parts:
+    for start in starts:
+        part = samples[start : start + _CHUNK]
         differences = np.where(np.isfinite(part), part - mean[None, :, None, None], 0.0)
         squares += np.square(differences, out=differences).sum(axis=(0, 2, 3))
     std = np.sqrt(squares / np.maximum(count, 1))
@@ -83,7 +87,7 @@ def _float_statistics(samples: NDArray[np.float32]) -> ChannelStatistics:
 
 
 def fingerprint_of(
-    samples: Sequence[NDArray[np.integer[Any]] | NDArray[np.float32]],
+    samples: Sequence[NDArray[np.integer[Any]] | NDArray[np.float32] | StoredSamples],
     labels: Sequence[NDArray[np.int64]],
     class_names: tuple[str, ...],
     task: Task | None = None,

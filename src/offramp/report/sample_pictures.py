@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from offramp.data.sample_kinds import InputKind, Samples
+from offramp.data.sample_kinds import InputKind
 
 _WIDTH, _HEIGHT, _MARGIN = 96, 64, 3
 _COLOURS = ("#1f5fa8", "#b3541e", "#2f7d4f", "#7a4fa3", "#8a6d1a", "#5b6b7a")
 
 
-def sample_png(sample: Samples, kind: InputKind) -> str:
+def sample_png(sample: NDArray[np.uint8] | NDArray[np.float32], kind: InputKind) -> str:
     """Draw a sample.
 
     Args:

@@ -151,6 +151,7 @@ def build_dataset(config: Config, reporter: Reporter, data_in_python: object = N
             coefficients=data.sound_coefficients,
         ),
         label_pattern=data.label_pattern,
+        memory_mib=data.memory_mib,
         kind=data.kind,
         group_column=data.group_column,
         group_pattern=data.group_pattern,

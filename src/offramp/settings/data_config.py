@@ -84,6 +84,10 @@ class DataConfig(Section):
         default=None,
         description="Regular expression whose one group is the class in the name of a sound (default: class folders).",
     )
+    memory_mib: Count = Field(
+        default=1024,
+        description="Decoded images and sounds of more MiB stay on disk (OFFRAMP_CACHE) and are read by batches.",
+    )
     augment: bool = Field(
         default=True,
         description="Whether training samples are changed at random: images cropped, series moved, noise added.",

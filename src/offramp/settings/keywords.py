@@ -53,6 +53,7 @@ class KeywordSettings(TypedDict, total=False):
         data__sound_gain_db: Spread of the strength of raw training sounds in dB; features have none.
         data__label_pattern: Regular expression whose one group is the class in the name of a sound (default: class
             folders).
+        data__memory_mib: Decoded images and sounds of more MiB stay on disk (OFFRAMP_CACHE) and are read by batches.
         data__augment: Whether training samples are changed at random: images cropped, series moved, noise added.
         space__backbone: Backbone family (see `offramp list backbones`), timm:NAME for a timm model, an ONNX file, or
             auto: what suits the data.
@@ -188,6 +189,7 @@ class KeywordSettings(TypedDict, total=False):
     data__sound_noise_db: float | None
     data__sound_gain_db: float
     data__label_pattern: str | None
+    data__memory_mib: int
     data__augment: bool
     space__backbone: str
     space__weights: str | None

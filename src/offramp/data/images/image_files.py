@@ -12,6 +12,7 @@ from PIL import Image
 
 from offramp.data.images.image_decoding import DecodedImage, EncodedImage, ImageForm, decode_image, upright_size
 from offramp.data.signals.array_file import MAX_TOTAL_BYTES
+from offramp.data.stored_samples import IN_MEMORY, SampleWriter, StoragePlace, StoredSamples
 from offramp.errors import DataError
 from offramp.progress import Task
 
@@ -25,8 +26,14 @@ _FEW_LEVELS = 17
 
 
 def decode_images(
-    chunks: Iterable[list[EncodedImage]], total: int, *, source: str, image_size: int | None, task: Task
-) -> NDArray[np.uint8]:
+    chunks: Iterable[list[EncodedImage]],
+    total: int,
+    *,
+    source: str,
+    image_size: int | None,
+    task: Task,
+    place: StoragePlace = IN_MEMORY,
+) -> NDArray[np.uint8] | StoredSamples:
     """Decode all images of one data set; grey ones get 3 channels if any image has colour.
 
     Args:
@@ -35,6 +42,7 @@ def decode_images(
         source: Name of the data set in messages.
         image_size: Height and width of the result in pixels; None: the common size of the images.
         task: Shows progress.
+        place: Where pixels go that are too large for memory.
 
     Returns:
         Pixels, (samples, channels, height, width).
@@ -43,7 +51,23 @@ def decode_images(
         DataError: The images differ in size and ``image_size`` is None, there are none or more than ``total``, they
             need too much memory, one is invalid, or all of 16 bits use only the lowest of them.
     """
-    stack = _Stack(total, source)
+    stack = _Stack(total, source, place)
+    try:
+        return _decoded(chunks, total, stack, source=source, image_size=image_size, task=task)
+    except BaseException:
+        stack.discard()
+        raise
+
+
+def _decoded(
+    chunks: Iterable[list[EncodedImage]],
+    total: int,
+    stack: "_Stack",
+    *,
+    source: str,
+    image_size: int | None,
+    task: Task,
+) -> NDArray[np.uint8] | StoredSamples:
     levels = _SixteenBitLevels(source)
     form = ImageForm(None if image_size is None else (image_size, image_size))
     sizes: Counter[tuple[int, int]] = Counter()
@@ -109,40 +133,48 @@ class _SixteenBitLevels:
 
 
 class _Stack:
-    """Fills one array image by image, so that the pixels are in memory once."""
+    """Fills one array image by image, so that the pixels are in memory once; a large one is filled on disk."""
 
-    def __init__(self, total: int, source: str) -> None:
+    def __init__(self, total: int, source: str, place: StoragePlace) -> None:
         self._total = total
         self._source = source
-        self._array: NDArray[np.uint8] | None = None
+        self._place = place
+        self._writer: SampleWriter | None = None
+        self._channels = 0
         self._count = 0
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
         height, width, channels = pixels.shape
-        if self._array is None:
-            self._array = self._allocate(channels, height, width)
-        elif channels > self._array.shape[1]:
-            grey = self._array
-            self._array = self._allocate(channels, height, width)
-            self._array[: self._count] = grey[: self._count]
+        if self._writer is None:
+            self._writer = self._begin(channels, height, width)
+        elif channels > self._channels:
+            grey = self._writer
+            self._writer = self._begin(channels, height, width)
+            grey.move_to(self._writer, channels)
         if self._count == self._total:
             raise DataError(f"{self._source!r} must hold {self._total} images, as it states, but there are more.")
-        self._array[self._count] = pixels.transpose(2, 0, 1)
+        self._writer.add(np.broadcast_to(pixels.transpose(2, 0, 1), (self._channels, height, width))[None])
         self._count += 1
 
-    def pixels(self) -> NDArray[np.uint8]:
-        if self._array is None:
+    def pixels(self) -> NDArray[np.uint8] | StoredSamples:
+        if self._writer is None:
             raise DataError(f"{self._source!r} must hold images, but it has none.")
-        return self._array[: self._count]
+        found: NDArray[np.uint8] | StoredSamples = self._writer.finish()
+        return found
 
-    def _allocate(self, channels: int, height: int, width: int) -> NDArray[np.uint8]:
+    def discard(self) -> None:
+        if self._writer is not None:
+            self._writer.discard()
+
+    def _begin(self, channels: int, height: int, width: int) -> SampleWriter:
         needed = self._total * channels * height * width
-        if needed > MAX_TOTAL_BYTES:
+        if needed > MAX_TOTAL_BYTES and self._place.most_bytes_in_memory >= needed:
             raise DataError(
                 f"The decoded images of {self._source!r} must fit into {MAX_TOTAL_BYTES / 2**30:.0f} GiB, but "
                 f"{self._total} images of {height}x{width} need {needed / 2**30:.0f} GiB. Give a smaller `image_size`."
             )
-        return np.empty((self._total, channels, height, width), dtype=np.uint8)
+        self._channels = channels
+        return SampleWriter(self._total, (channels, height, width), np.uint8, self._place)
 
 
 def _sizes_message(source: str, sizes: Counter[tuple[int, int]]) -> str:

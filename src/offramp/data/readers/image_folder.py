@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.data.array_cache import listing_key
 from offramp.data.class_folders import FileKind, PartListing, holds_class_folders, list_class_folders, notes_on_ignored
 from offramp.data.images.image_decoding import read_image_file
 from offramp.data.images.image_files import IMAGE_SUFFIXES, decode_images, in_chunks
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions
+from offramp.data.stored_samples import StoredSamples
 
 _IMAGES = FileKind("images", IMAGE_SUFFIXES)
 
@@ -35,12 +37,17 @@ def _read_part(listing: PartListing, options: ReadOptions) -> RawPart:
     source = str(listing.folder)
     key = listing_key(listing.folder, paths, options.image_size)
 
-    def decode() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    def decode() -> NDArray[np.uint8] | StoredSamples:
         encoded = map(read_image_file, paths)
         with options.reporter.task(f"Decoding {listing.folder.name}") as task:
             return decode_images(
-                in_chunks(encoded), len(paths), source=source, image_size=options.image_size, task=task
+                in_chunks(encoded),
+                len(paths),
+                source=source,
+                image_size=options.image_size,
+                task=task,
+                place=options.cache.place,
             )
 
     names = tuple(path.name for path in paths)
-    return RawPart(listing.role, source, options.cache.get(key, decode), np.array(listing.labels), names)
+    return RawPart(listing.role, source, options.cache.get_bytes(key, decode), np.array(listing.labels), names)

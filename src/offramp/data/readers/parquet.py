@@ -1,5 +1,6 @@
 """Parquet files: encoded images in one column and labels in another, or tables of numbers; one or more files a part."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.data.array_cache import content_key
+from offramp.data.array_cache import content_key, derived_key
 from offramp.data.file_listing import is_leftover
 from offramp.data.images.image_decoding import EncodedImage
 from offramp.data.images.image_files import decode_images
@@ -17,6 +18,8 @@ from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, Re
 from offramp.data.readers.parquet_columns import Columns, find_columns, is_image
 from offramp.data.signals.parquet_table import read_parquet_table
 from offramp.data.signals.table_parts import dataset_of_tables
+from offramp.data.statistics import fingerprint_of
+from offramp.data.stored_samples import SampleWriter, StoragePlace, StoredSamples
 from offramp.errors import DataError
 
 _ROWS_AT_ONCE = 512
@@ -125,16 +128,18 @@ def _columns_of(file: Path, options: ReadOptions) -> Columns:
 
 def _read_part(role: Role, files: list[Path], columns: dict[Path, Columns], options: ReadOptions) -> RawPart:
     labels = [_labels(file, columns[file].label) for file in files]
-    images = [_images(file, columns[file].image, options) for file in files]
+    images = [_images(file, columns[file].image, options, len(files)) for file in files]
     source = str(files[0]) if len(files) == 1 else f"{files[0].parent} ({files[0].name} and {len(files) - 1} more)"
     if len({array.dtype.kind in "US" for array in labels}) > 1:
         raise DataError(
             f"All files of {source!r} must have labels of one kind, but some are numbers and some are names."
         )
-    return RawPart(role, source, _joined(images, source), np.concatenate(labels))
+    return RawPart(role, source, _joined(images, source, options), np.concatenate(labels))
 
 
-def _joined(images: list[NDArray[np.uint8]], source: str) -> NDArray[np.uint8]:
+def _joined(
+    images: list[NDArray[np.uint8] | StoredSamples], source: str, options: ReadOptions
+) -> NDArray[np.uint8] | StoredSamples:
     if len(images) == 1:
         return images[0]
     sizes = sorted({array.shape[2:] for array in images})
@@ -145,7 +150,28 @@ def _joined(images: list[NDArray[np.uint8]], source: str) -> NDArray[np.uint8]:
             "Give `image_size` (such as 32) to resize them."
         )
     channels = max(array.shape[1] for array in images)
-    return np.concatenate([np.repeat(a, 3, axis=1) if a.shape[1] < channels else a for a in images])
+    total, shape = sum(map(len, images)), (channels, *sizes[0])
+
+    def join() -> NDArray[np.uint8] | StoredSamples:
+        writer = SampleWriter(total, (channels, *sizes[0]), np.uint8, options.cache.place)
+        try:
+            for part in images:
+                for chunk in part.chunks() if isinstance(part, StoredSamples) else (part,):
+                    writer.add(np.repeat(chunk, 3, axis=1) if chunk.shape[1] < channels else chunk)
+        except BaseException:
+            writer.discard()
+            raise
+        found: NDArray[np.uint8] | StoredSamples = writer.finish()
+        return found
+
+    if total * math.prod(shape) <= options.cache.place.most_bytes_in_memory:
+        return join()
+    # The files on disk are named by their content.
+    names = [
+        part.path.stem if isinstance(part, StoredSamples) else fingerprint_of([part], [np.zeros(0, dtype=np.int64)], ())
+        for part in images
+    ]
+    return options.cache.get_bytes(derived_key("joined", names, shape), join)
 
 
 def _labels(file: Path, column: str) -> NDArray[Any]:
@@ -165,10 +191,13 @@ def _labels(file: Path, column: str) -> NDArray[Any]:
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
-def _images(file: Path, column: str, options: ReadOptions) -> NDArray[np.uint8]:
+def _images(file: Path, column: str, options: ReadOptions, num_files: int) -> NDArray[np.uint8] | StoredSamples:
     import pyarrow.parquet
 
-    def decode() -> NDArray[np.uint8]:
+    # All files of a part share the memory.
+    place = StoragePlace(options.cache.place.folder, options.cache.place.most_bytes_in_memory // num_files)
+
+    def decode() -> NDArray[np.uint8] | StoredSamples:
         with (
             _parquet_errors(file),
             pyarrow.parquet.ParquetFile(file) as parquet,
@@ -176,10 +205,15 @@ def _images(file: Path, column: str, options: ReadOptions) -> NDArray[np.uint8]:
         ):
             total = parquet.metadata.num_rows
             return decode_images(
-                _chunks(parquet, file, column), total, source=str(file), image_size=options.image_size, task=task
+                _chunks(parquet, file, column),
+                total,
+                source=str(file),
+                image_size=options.image_size,
+                task=task,
+                place=place,
             )
 
-    return options.cache.get(content_key(file, column, options.image_size), decode)
+    return options.cache.get_bytes(content_key(file, column, options.image_size), decode, num_files)
 
 
 def _chunks(parquet: Any, file: Path, column: str) -> Iterator[list[EncodedImage]]:

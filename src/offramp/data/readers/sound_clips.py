@@ -14,6 +14,7 @@ from offramp.data.sound.feature_settings import SoundFeatures
 from offramp.data.sound.sound_decoding import EncodedSound, decode_sound, resampled_count
 from offramp.data.sound.sound_samples import sound_samples
 from offramp.data.sound.windows import num_windows
+from offramp.data.stored_samples import SampleWriter, StoredSamples
 from offramp.errors import DataError
 
 MAX_TOTAL_BYTES = 16 * 2**30
@@ -113,24 +114,30 @@ def _features(part: SoundPart, infos: Sequence[ClipInfo], features: SoundFeature
         for info in infos
     ]
     needed = 4 * sum(counts) * int(np.prod(features.shape))
-    if needed > MAX_TOTAL_BYTES:
+    if needed > MAX_TOTAL_BYTES and options.cache.place.most_bytes_in_memory >= needed:
         raise DataError(
             f"The features of {part.source!r} must fit into {MAX_TOTAL_BYTES / 2**30:.0f} GiB, but {sum(counts)} "
             f"windows of {features} need {needed / 2**30:.0f} GiB. Use "
             "longer hops (data.sound_hop_ms) or shorter windows."
         )
 
-    def compute() -> NDArray[np.float32]:
-        values = np.empty((sum(counts), *features.shape), dtype=np.float32)
-        row = 0
+    def compute() -> NDArray[np.float32] | StoredSamples:
+        writer = SampleWriter(sum(counts), features.shape, np.float32, options.cache.place)
+        try:
+            _write(writer)
+        except BaseException:
+            writer.discard()
+            raise
+        found: NDArray[np.float32] | StoredSamples = writer.finish()
+        return found
+
+    def _write(writer: SampleWriter) -> None:
         with options.reporter.task(f"Listening to the sounds ({part.role})") as task:
             for index, sound in enumerate(part.sounds):
                 for sample in sound_samples(sound, features, options.long_sounds):
-                    values[row] = sample.values
-                    row += 1
+                    writer.add(sample.values[None])
                 if index % _UPDATES == 0:
                     task.update(index / len(part.sounds), f"{index} of {len(part.sounds)}")
-        return values
 
     key = derived_key(part.key, features, options.long_sounds)
     return RawPart(
