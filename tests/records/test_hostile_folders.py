@@ -13,7 +13,7 @@ import pytest
 
 from offramp.errors import RunError
 from offramp.records import create_run, read_run, resume_run
-from offramp.records.folder_lock import search_is_running
+from offramp.records.folder_lock import lock_folder, search_is_running
 from offramp.records.record_rows import write_totals
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
@@ -59,6 +59,15 @@ def change(run: Path, *statements: str) -> None:
 def test_a_run_of_ours_is_replaced_as_a_whole(run: Path) -> None:
     create_run(run, Config(), overwrite=True).close()
     assert sorted(path.name for path in run.iterdir()) == [".lock", "config.yaml", "run.sqlite"]
+
+
+def test_a_run_that_cannot_be_resumed_is_not_locked(run: Path) -> None:
+    change(run, "DELETE FROM meta WHERE key = 'settings'")
+    with pytest.raises(RunError) as refused:
+        resume_run(run)
+    lock_folder(run).close()
+    # Until here, the error kept all that the failed call had opened.
+    assert "must hold its settings" in str(refused.value)
 
 
 @pytest.mark.parametrize(

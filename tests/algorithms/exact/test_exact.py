@@ -1,11 +1,14 @@
 """The outer search of `exact`: its sequence of backbones follows from seed and solutions alone."""
 
+import math
 from collections.abc import Sequence
+
+import pytest
 
 from offramp.algorithms.exact.backbone_solver import BackboneSolution
 from offramp.algorithms.exact.exact import Exact
 from offramp.objectives.evaluation import Evaluation
-from offramp.objectives.parse import DEFAULT_OBJECTIVES
+from offramp.objectives.parse import DEFAULT_OBJECTIVES, parse_objectives
 from offramp.space.architecture import Architecture
 from offramp.testing.toys import ToyEvaluator, small_space
 
@@ -83,3 +86,34 @@ def test_evaluations_that_are_told_do_not_change_the_sequence() -> None:
         known = [ToyEvaluator().evaluate(item) for item in batch]
         algorithm.tell(known)
     assert told.solved == plain.solved
+
+
+class WithoutStartingPoints:
+    """A search space that offers no first candidates."""
+
+    def __getattr__(self, name: str) -> object:
+        if name == "starting_points":
+            raise AttributeError(name)
+        return getattr(SPACE, name)
+
+
+def test_a_space_without_starting_points_begins_with_backbones_at_random() -> None:
+    algorithm, solver = Exact(WithoutStartingPoints(), DEFAULT_OBJECTIVES, (), 3), ToySolver()
+    algorithm.use_solver(solver)
+    assert len(algorithm.ask(20)) == 3
+    # Six are solved before any is chosen by predicted gain.
+    assert [len(backbones) for backbones in solver.announced] == [6]
+
+
+def test_networks_are_compared_at_the_product_of_the_minimised_metrics() -> None:
+    for objectives, metrics in (
+        (parse_objectives(["accuracy", "macs", "energy_pj"]), ("macs", "energy_pj")),
+        (parse_objectives(["accuracy"]), ("energy_delay_product_j_cycles",)),
+    ):
+        algorithm = Exact(SPACE, objectives, (), 3)
+        algorithm.use_solver(ToySolver())
+        backbone = algorithm.ask(20)[0].without_exits()
+        found = [item.values for item in algorithm._solved[backbone]]
+        costs, accuracies = algorithm._points(backbone)
+        assert costs.tolist() == pytest.approx([math.prod(item[metric] for metric in metrics) for item in found])
+        assert accuracies.tolist() == [item["accuracy"] for item in found]
