@@ -132,3 +132,48 @@ def small_module() -> "torch.nn.Module":
 
 def _labels() -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     return np.arange(_NUM_IMAGES, dtype=np.int64) % 3
+
+
+def _series() -> np.ndarray:
+    return np.random.default_rng(0).normal(50.0, 3.0, (_NUM_IMAGES, 2, 12))
+
+
+def npz_series(folder: Path) -> None:
+    lengths = np.arange(_NUM_IMAGES) % 5 + 8
+    np.savez(folder / "data.npz", x_train=_series(), y_train=_labels(), lengths_train=lengths)
+
+
+def npy(folder: Path) -> None:
+    (folder / "data").mkdir()
+    np.save(folder / "data" / "x.npy", _series())
+    np.save(folder / "data" / "y.npy", _labels())
+
+
+def csv(folder: Path) -> None:
+    names = [f"{axis}{step}" for axis in "xy" for step in range(12)]
+    values = _series().reshape(-1, 24).round(2)
+    rows = [[*map(str, row), str(label)] for row, label in zip(values, _labels(), strict=True)]
+    (folder / "data.csv").write_text("\n".join(",".join(row) for row in [[*names, "label"], *rows]) + "\n")
+
+
+def long_csv(folder: Path) -> None:
+    rows = [
+        f"{number},{step},{value:.2f},{label}"
+        for number, (one, label) in enumerate(zip(_series()[:, 0], _labels(), strict=True))
+        for step, value in enumerate(one)
+    ]
+    (folder / "data.csv").write_text("\n".join(["id,time,value,label", *rows]) + "\n")
+
+
+def ts(folder: Path) -> None:
+    rows = [
+        ":".join(",".join(f"{value:.2f}" for value in channel) for channel in one) + f":{label}"
+        for one, label in zip(_series(), _labels(), strict=True)
+    ]
+    (folder / "Toy_TRAIN.ts").write_text("\n".join(["@problemName Toy", "@timeStamps false", "@data", *rows]) + "\n")
+
+
+def parquet_table(folder: Path) -> None:
+    (folder / "data").mkdir()
+    columns = {f"x{step}": column for step, column in enumerate(_series()[:, 0].T.tolist())}
+    pq.write_table(pa.table(columns | {"label": _labels().tolist()}), folder / "data" / "train.parquet")

@@ -48,6 +48,8 @@ def load_dataset(
     group_pattern: str | None = None,
     id_column: str | None = None,
     memory_mib: int = 1024,
+    window: int | None = None,
+    hop: int | None = None,
     cache_dir: Path | None = None,
     reporter: Reporter | None = None,
 ) -> Dataset:
@@ -78,6 +80,8 @@ def load_dataset(
         id_column: Column that says which series a row of a table is a step of; None: found by its name.
         memory_mib: Decoded images and features of sounds that need more stay on disk, and are read batch by batch; 1 or
             more.
+        window: Time steps of the windows that recordings are cut into; None: they are not cut.
+        hop: Time steps from one window to the next; None: half a window.
         cache_dir: Folder of the cache; None: `default_cache_dir`.
         reporter: Shows progress; None: no output.
 
@@ -93,6 +97,8 @@ def load_dataset(
         compiled_pattern(group_pattern)
         if group_column is not None:
             raise ConfigError("data.group_column and data.group_pattern both say what the groups are: give one.")
+    if (window is not None and window < 1) or (hop is not None and (hop < 1 or window is None)):
+        raise ConfigError(f"data.window and data.hop must be 1 or more, and a hop needs a window, got {window}, {hop}.")
     options = ReadOptions(
         image_column=image_column,
         label_column=label_column,
@@ -105,8 +111,14 @@ def load_dataset(
         kind=kind,
         group_column=group_column,
         id_column=id_column,
+        window=window,
+        hop=hop,
     )
     raw = read_raw(source, options) if isinstance(source, str) else raw_from_python(source, options)
+    if window is not None and raw.input_kind != "series":
+        raise ConfigError(
+            f"data.window cuts series, but {raw.name!r} holds {raw.input_kind.replace('_', ' ')}. Leave it out."
+        )
     raw = _grouped(raw, group_column, group_pattern)
     division = _Division(seed, validation_share, test_share, duplicates)
     dataset = _assemble(raw, division, image_size, options.reporter)

@@ -61,6 +61,8 @@ class ReadOptions:
         kind: What the numbers of arrays are; None: decided from their type and number of axes.
         group_column: Column or array that names the group of each sample; None: no groups are read.
         id_column: Column that says which series a row of a table is a step of; None: found by its name.
+        window: Time steps of the windows that recordings are cut into; None: they are not cut.
+        hop: Time steps from one window to the next; None: half a window.
     """
 
     image_column: str | None
@@ -74,6 +76,8 @@ class ReadOptions:
     kind: InputKind | None = None
     group_column: str | None = None
     id_column: str | None = None
+    window: int | None = None
+    hop: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,6 +156,8 @@ def build_dataset(config: Config, reporter: Reporter, data_in_python: object = N
         group_column=data.group_column,
         group_pattern=data.group_pattern,
         id_column=data.id_column,
+        window=data.window,
+        hop=data.hop,
         reporter=reporter,
     )
 

@@ -40,6 +40,12 @@ class DataConfig(Section):
         default=None,
         description="Column of a table that says which series a row is a step of (default: found by its name).",
     )
+    window: Count | None = Field(
+        default=None, description="Time steps of the windows that long series are cut into (default: not cut)."
+    )
+    hop: Count | None = Field(
+        default=None, description="Time steps from one window to the next (default: half a window)."
+    )
     duplicates: Literal["remove", "keep"] = Field(
         default="remove",
         description="What happens to training samples that are also in validation or test, equal to the bit.",

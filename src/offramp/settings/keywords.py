@@ -37,6 +37,8 @@ class KeywordSettings(TypedDict, total=False):
         data__group_pattern: Regular expression that finds the group in a file name, in its parentheses, such as
             '_(.*)_'.
         data__id_column: Column of a table that says which series a row is a step of (default: found by its name).
+        data__window: Time steps of the windows that long series are cut into (default: not cut).
+        data__hop: Time steps from one window to the next (default: half a window).
         data__duplicates: What happens to training samples that are also in validation or test, equal to the bit.
         data__long_sounds: Part of a sound longer than a window: the loudest window, the first, or one every half
             window.
@@ -175,6 +177,8 @@ class KeywordSettings(TypedDict, total=False):
     data__group_column: str | None
     data__group_pattern: str | None
     data__id_column: str | None
+    data__window: int | None
+    data__hop: int | None
     data__duplicates: Literal["remove", "keep"]
     data__long_sounds: Literal["loudest", "start", "windows"]
     data__sound_features: Literal["log-mel", "mfcc", "raw"]

@@ -1,6 +1,6 @@
 """Data sets of arrays with names: samples and labels, alone or once per part (``x_train``, ``y_train``, ...)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from offramp.data.images.pixel_units import NamedArray
 from offramp.data.raw_data import ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.signals.array_samples import samples_from_arrays
+from offramp.data.signals.recordings import WindowSize, cut_windows
 from offramp.errors import DataError
 
 _SAMPLE_WORDS = frozenset(("x", "image", "images", "data", "samples", "series", "features"))
@@ -44,25 +45,46 @@ def dataset_of_arrays(name: str, where: str, arrays: Mapping[str, NDArray[Any]],
         DataError: Arrays are missing, ambiguous or invalid.
     """
     pairs = _pairs(where, arrays, options)
+    if options.window is not None:
+        arrays = {**arrays, **_recordings(where, arrays, pairs)}
     found = samples_from_arrays(
         [NamedArray(f"{where!r} ({pair.samples})", arrays[pair.samples]) for pair in pairs],
         options.kind,
         lengths=[_lengths(where, arrays, pair) for pair in pairs],
     )
-    parts = tuple(
-        RawPart(
-            pair.role,
-            f"{where} ({pair.samples}, {pair.labels})",
-            samples,
-            arrays[pair.labels],
-            groups=_groups(where, arrays, pair, len(samples), options.group_column),
-        )
-        for pair, samples in zip(pairs, found.samples, strict=True)
-    )
+    parts, notes = [], found.notes
+    for pair, samples in zip(pairs, found.samples, strict=True):
+        source, labels = f"{where} ({pair.samples}, {pair.labels})", arrays[pair.labels]
+        groups = _groups(where, arrays, pair, len(samples), options.group_column)
+        if options.window is not None and found.kind == "series":
+            size = WindowSize(options.window, options.hop or max(options.window // 2, 1))
+            series = samples.astype(np.float32, copy=False)
+            windows = cut_windows(series, labels, size, role=pair.role, where=source, groups=groups)
+            samples, labels, groups = windows.samples, windows.labels, windows.groups
+            notes = (*notes, *windows.notes)
+        parts.append(RawPart(pair.role, source, samples, labels, groups=groups))
     names = next((arrays[key] for key in _NAME_ARRAYS if key in arrays), None)
     named = names is not None and names.ndim == 1 and names.dtype.kind == "U"
     class_names = tuple(names.tolist()) if names is not None and named else None
-    return RawDataset(name, parts, class_names, input_kind=found.kind, notes=found.notes)
+    return RawDataset(name, tuple(parts), class_names, input_kind=found.kind, notes=notes)
+
+
+def _recordings(where: str, arrays: Mapping[str, NDArray[Any]], pairs: Sequence[_Pair]) -> dict[str, NDArray[Any]]:
+    """Single recordings with a label per time step, (time,) or (channels, time), as arrays of one recording."""
+    found: dict[str, NDArray[Any]] = {}
+    for pair in pairs:
+        samples, labels = arrays[pair.samples], arrays[pair.labels]
+        if labels.ndim != 1 or samples.ndim not in (1, 2) or len(labels) not in samples.shape:
+            continue
+        if samples.ndim == 2 and samples.shape[0] == len(labels):
+            raise DataError(
+                f"{where!r} ({pair.samples}) of shape {samples.shape} with {len(labels)} labels may be series with a "
+                "label each, or one recording (time, channels) with a label per step. Give it as (series, 1, time), or "
+                "as (1, channels, time) with labels (1, time)."
+            )
+        found[pair.samples] = np.atleast_2d(samples)[None]
+        found[pair.labels] = labels[None]
+    return found
 
 
 def is_array_name(name: str, options: ReadOptions) -> bool:

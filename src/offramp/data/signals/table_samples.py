@@ -12,6 +12,7 @@ from offramp.data.images.pixel_units import NamedArray
 from offramp.data.raw_data import RawPart, ReadOptions, Role
 from offramp.data.sample_kinds import FloatKind, InputKind
 from offramp.data.signals.float_arrays import float_samples
+from offramp.data.signals.recordings import WindowSize, cut_windows
 from offramp.errors import DataError
 
 Columns = Mapping[str, NDArray[Any]]
@@ -22,6 +23,7 @@ _ID_WORDS = ("series_id", "sample_id", "recording_id", "series", "sample", "reco
 _TIME_WORDS = ("time", "timestamp", "t", "step", "time_s", "dim_time")
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 _FEWEST_STEPS = 8
+_WHOLE = "(all rows)"
 _MAX_NAMED = 6
 
 
@@ -64,6 +66,10 @@ def part_of_table(role: Role, where: str, columns: Columns, options: ReadOptions
     group = _given_column(where, columns, options.group_column, "group_column")
     owner = _id_column(where, columns, label, options)
     others = [name for name in columns if name not in (label, group, owner)]
+    if owner is None and options.window is not None:
+        # Rows without an id are the steps of one recording, or of one for each group.
+        owner = _WHOLE
+        columns = {**columns, owner: np.zeros(len(columns[label])) if group is None else columns[group]}
     if owner is not None:
         return _long_form(role, where, columns, (label, group, owner), others, options)
     _check_numbers(where, columns, others)
@@ -212,22 +218,34 @@ def _long_form(
         if broken.size:
             raise DataError(f"Column {name!r} of {where} must be finite numbers, but row {broken[0] + 1} is not.")
         values[numbers[order], channel, steps] = column[order]
-    for name in (label,) if group is None else (label, group):
-        changed = np.flatnonzero(columns[name] != columns[name][first][numbers])
-        if changed.size:
-            row = int(changed[0])
-            raise DataError(
-                f"Column {name!r} of {where} must be the same in all rows of one series, but series "
-                f"{str(columns[owner][row])!r} has several. To cut windows from series whose labels change in time, "
-                "set data.window."
-            )
-    kept = NamedArray(where, lengths)
-    found = float_samples(NamedArray(where, values), "series", kept)
+    _check_same(where, columns, [] if group is None else [group], owner, first[numbers])
+    if options.window is None:
+        _check_same(where, columns, [label], owner, first[numbers])
+    found = float_samples(NamedArray(where, values), "series", NamedArray(where, lengths))
     groups = None if group is None else as_names(columns[group][first])
-    part = RawPart(role, where, found.samples, as_labels(columns[label][first]), groups=groups)
     by = f"ordered by {times[0]!r}" if times else "in the order of the rows"
     note = f"{where}: rows of one {owner!r} are the steps of a series, {by}; its channels are {_listed(channels)}."
-    return TablePart(part, "series", (note,))
+    labels = as_labels(columns[label])
+    if options.window is None:
+        return TablePart(RawPart(role, where, found.samples, labels[first], groups=groups), "series", (note,))
+    each = np.zeros((len(owners), values.shape[2]), dtype=labels.dtype)
+    each[numbers[order], steps] = labels[order]
+    size = WindowSize(options.window, options.hop or max(options.window // 2, 1))
+    cut = cut_windows(found.samples, each, size, role=role, where=where, groups=groups)
+    part = RawPart(role, where, cut.samples, cut.labels, groups=cut.groups)
+    return TablePart(part, "series", (note, *cut.notes))
+
+
+def _check_same(where: str, columns: Columns, names: list[str], owner: str, first: NDArray[np.intp]) -> None:
+    """Check that columns are the same in all rows of one series; ``first`` is the first row of each row's series."""
+    for name in names:
+        changed = np.flatnonzero(columns[name] != columns[name][first])
+        if changed.size:
+            raise DataError(
+                f"Column {name!r} of {where} must be the same in all rows of one series, but series "
+                f"{str(columns[owner][changed[0]])!r} has several. To cut windows from series whose labels change in "
+                "time, set data.window."
+            )
 
 
 def _listed(names: list[str]) -> str:
