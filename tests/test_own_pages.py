@@ -38,8 +38,20 @@ def test_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow")
     monkeypatch.chdir(tmp_path)
+    given: list[object] = []
+    monkeypatch.setattr(offramp, "search", lambda **settings: given.append(settings["data"]))
     run("own-data.md", {"__name__": "__main__"})
-    flowers, archive, parquet = capsys.readouterr().out.splitlines()
+    flowers, archive, parquet, *others = capsys.readouterr().out.splitlines()
     assert flowers == "('dark', 'light') (3, 12, 16) 24 8 8"
     assert archive == "('a', 'b', 'c', 'd') (3, 12, 16) 24 8 8"
     assert parquet == "('0', '1', '2', '3') (3, 12, 16) 24 8 8"
+    assert others == [
+        "('run', 'walk') (6, 100) 24 8 8",
+        "('run', 'walk') (6, 100) 24 8 8",
+        "('run', 'walk') (3, 100) 24 8 8",
+        "('run', 'walk') (2, 100) 24 8 8",
+        "('run', 'walk') (6, 100) 24 8 8",
+        "('run', 'walk') (6, 100) 24 6 10",
+        "('0', '1') (6, 100) 24 8 8",
+    ]
+    assert len(given) == 1

@@ -109,7 +109,7 @@ def test_delimiters_quotes_and_byte_order_marks_are_read(tmp_path: Path, delimit
         ("a,b,label\n1,2,x\n1,x\n", "must have 3 values.*row 3 has 2"),
         ("a,a,label\n1,2,x\n", "'a' stands there twice"),
         ("a,b\n1,2\n", "no column is called label.*data.label_column"),
-        ("a,y,label\n1,2,3\n", "'y', 'label' could be"),
+        ("a,class,label\n1,2,3\n", "'class', 'label' could be"),
         ("a,b,label\n1,red,x\n2,blue,y\n", "'b' hold text such as 'red'"),
         ("a,label\n1,x\n,y\n", "finite numbers, but 1 hold NaN.*sample 1"),
         ("a,label\n1,x\ninf,y\n", "finite numbers"),

@@ -53,7 +53,7 @@ def float_samples(array: NamedArray, kind: FloatKind, lengths: NamedArray | None
         raise DataError(f"Samples in {where} {exc} (data.kind: {kind}).") from exc
     if 0 in laid_out.shape[1:]:
         raise DataError(f"Samples in {where} must not be empty, got shape {values.shape}.")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         # 0.0 is added so that -0.0 and 0.0 are one value, bit for bit.
         samples = laid_out.astype(np.float32) + np.float32(0.0)
     _check_precision(where, laid_out, samples)

@@ -18,7 +18,8 @@ from offramp.errors import DataError
 Columns = Mapping[str, NDArray[Any]]
 """Columns of a table by their names: numbers, or text."""
 
-_LABEL_WORDS = ("label", "labels", "class", "target", "y", "activity")
+_LABEL_WORDS = ("label", "labels", "class", "target", "activity")
+_WEAK_LABEL_WORD = "y"
 _ID_WORDS = ("series_id", "sample_id", "recording_id", "series", "sample", "recording", "id")
 _TIME_WORDS = ("time", "timestamp", "t", "step", "time_s", "dim_time")
 _NUMBERED = re.compile(r"(.*?)(\d+)")
@@ -112,6 +113,8 @@ def _label_column(where: str, columns: Columns, options: ReadOptions) -> str:
     if given is not None:
         return given
     found = [name for name in columns if name.strip().lower() in _LABEL_WORDS]
+    # Beside a column that is called label, y is a coordinate.
+    found = found or [name for name in columns if name.strip().lower() == _WEAK_LABEL_WORD]
     if len(found) != 1:
         problem = f"{_listed(found)} could be" if found else "no column is called label, class, target or y"
         raise DataError(

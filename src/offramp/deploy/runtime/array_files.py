@@ -76,7 +76,7 @@ def _split(array: NDArray[Any], where: str, preprocessing: Preprocessing) -> lis
             f"Samples in {where} must have shape ({', '.join(map(str, shape))}), alone or with an axis of samples "
             f"before it: {axes_of(preprocessing.input_kind)}; got {array.shape}."
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return list(array.astype(np.float32))
 
 

@@ -61,7 +61,7 @@ def float_samples(samples: NDArray[Any], preprocessing: Preprocessing) -> NDArra
         )
     if samples.dtype.kind not in "iuf":
         raise InputError(f"`samples` must hold numbers, got {samples.dtype}.")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = pipeline_layout(kind, np.ascontiguousarray(samples, dtype=np.float32))
     missing = _missing_steps(values) if preprocessing.padded else np.zeros(values.shape, dtype=bool)
     if not np.isfinite(values[~missing]).all():

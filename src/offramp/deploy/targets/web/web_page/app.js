@@ -21,7 +21,8 @@ async function load() {
   const images = manifest.preprocessing.color_mode !== null;
   byId("about").textContent =
     `${manifest.class_names.length} classes, ${manifest.exits.length} exits, inputs of ${channels} x ${height} x ${width}. ` +
-    "Everything is computed in this browser" + (images ? "; images do not leave it." : ".");
+    "Everything is computed in this browser" +
+    (images ? "; images do not leave it." : ". This page reads no files of such inputs; it compares on random ones.");
   byId("pick").hidden = !images;
   byId("check").hidden = false;
 }
