@@ -152,12 +152,12 @@ def _expanded(files: list[Path], suffixes: Collection[str], kind: str) -> list[P
 def _answers(session: "EarlyExitSession", paths: list[Path]) -> Iterator[tuple[_Source, "Prediction"]]:
     """The answers with their sources; a long sound or an array may have several."""
     order: list[_Source] = []
-    arrays = session.manifest.preprocessing.dtype != "uint8"
+    from offramp.deploy.runtime.array_files import ARRAY_SUFFIXES
 
     def samples() -> Iterator["LoadedSample"]:
         for path in paths:
             for row, sample in enumerate(session.samples_of(path)):
-                order.append(_Source(path, row if arrays else None))
+                order.append(_Source(path, row if path.suffix.lower() in ARRAY_SUFFIXES else None))
                 yield sample
 
     # The next files are decoded while one is being classified.

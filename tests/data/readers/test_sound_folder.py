@@ -213,3 +213,39 @@ def test_sounds_are_not_resized_as_images_are(classes: Path) -> None:
         read(classes, image_size=32)
     with pytest.raises(ConfigError, match=r"do not fit.*fewer bands"):
         read(classes, sound=SoundRequest(bands=300))
+
+
+def wav(path: Path, kind: str) -> bytes:
+    write(path, kind)
+    return path.read_bytes()
+
+
+def test_parquet_of_hugging_face_sounds_is_read_as_its_files_are(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    (tmp_path / "set").mkdir()
+    for part, count in (("train", 5), ("test", 2)):
+        rows = [{"bytes": wav(tmp_path / f"{part}{i}.wav", ("high", "low")[i % 2]), "path": "x"} for i in range(count)]
+        table = pa.table({"audio": pa.array(rows, kind), "label": [("high", "low")[i % 2] for i in range(count)]})
+        pq.write_table(table, tmp_path / "set" / f"{part}-0.parquet", row_group_size=2)
+    found = read(tmp_path / "set")
+    assert found.sound is not None
+    assert found.train.labels.tolist() == ["high", "low", "high", "low", "high"]
+    expected = [
+        sound_samples(EncodedSound.of_file(tmp_path / f"train{i}.wav"), found.sound, "loudest")[0].values
+        for i in range(5)
+    ]
+    assert np.array_equal(found.train.samples[:], expected)
+
+
+def test_a_sound_that_is_missing_or_broken_in_parquet_is_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    good = wav(tmp_path / "a.wav", "low")
+    for second, message in ((None, "must be stored in the file as bytes"), (good[:100], "cannot be read")):
+        pq.write_table(pa.table({"audio": [good, second], "label": ["a", "b"]}), tmp_path / "x.parquet")
+        with pytest.raises(DataError, match=rf"Sound in row 1 of row group 0 of .*x\.parquet' .*{message}"):
+            read(tmp_path / "x.parquet")

@@ -16,8 +16,10 @@ from offramp.data.images.image_decoding import EncodedImage
 from offramp.data.images.image_files import decode_images
 from offramp.data.raw_data import READERS, ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.readers.parquet_columns import Columns, find_columns, is_image
+from offramp.data.readers.sound_clips import SoundPart, sound_dataset
 from offramp.data.signals.parquet_table import read_parquet_table
 from offramp.data.signals.table_parts import dataset_of_tables
+from offramp.data.sound.parquet_sounds import ParquetSounds, holds_sounds
 from offramp.data.statistics import fingerprint_of
 from offramp.data.stored_samples import SampleWriter, StoragePlace, StoredSamples
 from offramp.errors import DataError
@@ -27,9 +29,12 @@ _PART_NAME = re.compile(rf"({'|'.join(sorted(ROLE_OF_WORD, key=len, reverse=True
 
 
 class ParquetReader:
-    """Reads image parquet files of Hugging Face, and tables of series or vectors."""
+    """Reads parquet files of Hugging Face with images or sounds, and tables of series or vectors."""
 
-    description = "parquet of Hugging Face images or of numbers: a file, or a folder with train*.parquet, test*.parquet"
+    description = (
+        "parquet of Hugging Face images or sounds, or of numbers: a file, or a folder with train*.parquet, "
+        "test*.parquet"
+    )
 
     def claims(self, path: Path) -> bool:
         return path.suffix.lower() == ".parquet" if path.is_file() else bool(_files_below(path))
@@ -41,6 +46,11 @@ class ParquetReader:
         if options.image_column is None and not any(map(_has_images, every)):
             return _of_tables(path, files, options)
         columns = {file: _columns_of(file, options) for group in files.values() for file in group}
+        if any(holds_sounds(file, columns[file].image) for file in files["train"][:1]):
+            sounds = [_sound_part(role, group, columns) for role, group in files.items()]
+            return sound_dataset(
+                path.resolve().stem, sounds, options, class_names=columns[files["train"][0]].class_names
+            )
         parts = tuple(_read_part(role, group, columns, options) for role, group in files.items())
         return RawDataset(path.resolve().stem, parts, columns[files["train"][0]].class_names)
 
@@ -124,6 +134,13 @@ def _columns_of(file: Path, options: ReadOptions) -> Columns:
     with _parquet_errors(file), pyarrow.parquet.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
     return find_columns(schema, str(file), options.image_column, options.label_column)
+
+
+def _sound_part(role: Role, files: list[Path], columns: dict[Path, Columns]) -> SoundPart:
+    labels = np.concatenate([_labels(file, columns[file].label) for file in files])
+    names = [columns[file].image for file in files]
+    key = derived_key("sounds", [content_key(file, name) for file, name in zip(files, names, strict=True)])
+    return SoundPart(role, str(files[0]), ParquetSounds(files, names), labels, key)
 
 
 def _read_part(role: Role, files: list[Path], columns: dict[Path, Columns], options: ReadOptions) -> RawPart:

@@ -156,7 +156,7 @@ def _groups(part: SoundPart, counts: Sequence[int]) -> NDArray[np.str_] | None:
         return np.repeat(part.groups, counts)
     if max(counts) == 1:
         return None
-    return np.repeat(np.array([sound.where for sound in part.sounds]), counts)
+    return np.repeat(np.array([f"{part.source}, sound {index}" for index in range(len(counts))]), counts)
 
 
 def _length_notes(infos: Sequence[ClipInfo], features: SoundFeatures, options: ReadOptions) -> tuple[str, ...]:

@@ -110,6 +110,20 @@ def resampled_count(count: int, rate_hz: int, wanted_hz: int) -> int:
     return max(1, round(count * wanted_hz / rate_hz))
 
 
+def is_encoded_sound(data: bytes) -> bool:
+    """Check by the first bytes whether a file is a sound.
+
+    Args:
+        data: The content of the file.
+
+    Returns:
+        True for WAV, FLAC, Ogg, AIFF and MP3.
+    """
+    if data[:4] == b"RIFF":  # pictures (WEBP) and films are such files too
+        return data[8:12] == b"WAVE"
+    return data.startswith(_OTHER_FORMATS)
+
+
 def decode_sound(sound: EncodedSound) -> Clip:
     """Decode a sound.
 
