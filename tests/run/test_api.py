@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("quick_exporter")
 
 
 def test_the_run_folder_holds_everything(finished_run: Path) -> None:
-    assert load_config(finished_run / "config.yaml") == small_config()
+    # The backbone that was chosen for the data is recorded.
+    assert small_config().space.backbone == "auto"
+    assert load_config(finished_run / "config.yaml") == small_config(space__backbone="resnet")
     for name in ("run.sqlite", "supernet.safetensors", "summary.json", "report.html"):
         assert (finished_run / name).stat().st_size > 0
     store = read_run(finished_run)
