@@ -202,3 +202,42 @@ def test_a_huge_manifest_is_not_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (2, None), (4, None)])
 def test_color_mode_of(channels: int, mode: str | None) -> None:
     assert color_mode_of(channels) == mode
+
+
+def as_series(**changes: Any) -> Manifest:
+    form = dataclasses.replace(
+        manifest().preprocessing,
+        height=1,
+        color_mode=None,
+        input_kind="series",
+        dtype="float32",
+        scale=1.0,
+        shape=(3, 10),
+        **changes,
+    )
+    return dataclasses.replace(manifest(), input_shape=(3, 1, 10), preprocessing=form, schema=4)
+
+
+def test_a_manifest_of_series_states_kind_type_scale_and_shape() -> None:
+    series = as_series(padded=True)
+    assert parse_manifest(manifest_text(series)) == series
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dtype": "uint8"}, "`dtype` and `scale` of series must be float32 and 1, got uint8"),
+        ({"scale": 255.0}, "float32 and 1, got float32 and 255"),
+        ({"shape": (10, 3)}, r"`shape` of series must be \(3, 10\)"),
+        ({"shape": ()}, "`shape` of series must be"),
+        ({"color_mode": "RGB"}, "`color_mode` must fit"),
+        ({"input_kind": "vectors"}, "a vector must have height and width 1"),
+        ({"input_kind": "feature_maps", "padded": True, "shape": (3, 1, 10)}, "only series may be `padded`"),
+    ],
+)
+def test_faults_of_samples_of_floats_are_named(changes: dict[str, Any], words: str) -> None:
+    series = as_series()
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(series, preprocessing=dataclasses.replace(series.preprocessing, **changes))
+    with pytest.raises(ValueError, match="need schema 4, got 3"):
+        dataclasses.replace(series, schema=3)

@@ -83,8 +83,7 @@ def load_array(path: Path) -> NDArray[Any]:
             shape, _, dtype = read(stream)
             stated = int(np.prod(np.asarray(shape, dtype=object))) * dtype.itemsize
             # Memory is asked for before the bytes are read: a header that says more than there is would fill it.
-            if stated > size or dtype.hasobject:
-                raise ValueError("the header says more than the file holds" if stated > size else "Python objects")
+            _check_header(stated, size, dtype)
             stream.seek(0)
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
     except PermissionError:
@@ -94,3 +93,8 @@ def load_array(path: Path) -> NDArray[Any]:
             f"{str(path)!r} cannot be read ({exc}): it is damaged, no .npy file, or holds Python objects, which are "
             "never loaded. Save a plain array of numbers with numpy.save."
         ) from exc
+
+
+def _check_header(stated: int, size: int, dtype: np.dtype[Any]) -> None:
+    if stated > size or dtype.hasobject:
+        raise ValueError("the header says more than the file holds" if stated > size else "Python objects")

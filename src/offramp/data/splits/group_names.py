@@ -90,10 +90,17 @@ def group_hint(names: Sequence[str], labels: NDArray[np.int64]) -> str | None:
         if pairs < 2 * len(values):
             continue
         shown = ", ".join(map(repr, values.tolist()[:_MAX_NAMED])) + (", ..." if len(values) > _MAX_NAMED else "")
-        pattern = f"^(?:[^_-]*[_-]){{{position}}}([^_-]*)" if position else "^([^_-]*)"
+        pattern = _pattern(position, len(words[0]), names)
         return (
             f"File names such as {PurePath(names[0]).name!r} seem to say who or what was recorded ({shown}; "
             f"{len(values)} in all). If accuracies are to hold for others than these, keep them apart: "
             f"data.group_pattern='{pattern}'."
         )
     return None
+
+
+def _pattern(position: int, count: int, names: Sequence[str]) -> str:
+    """A pattern for one of the words of all names."""
+    if (position, count) == (1, 3) and not any("-" in PurePath(name).stem for name in names):
+        return "_(.*)_"
+    return f"^(?:[^_-]*[_-]){{{position}}}([^_-]*)" if position else "^([^_-]*)"
