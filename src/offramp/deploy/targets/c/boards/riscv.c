@@ -25,7 +25,8 @@ __attribute__((naked, section(".vectors"), used)) void _start(void)
                      "tail reset\n");
 }
 
-__attribute__((naked, noinline)) uintptr_t board_call(uintptr_t operation, const void *arguments)
+__attribute__((naked, noinline)) uintptr_t board_call(uintptr_t operation __attribute__((unused)),
+                                                        const void *arguments __attribute__((unused)))
 {
     /* The three instructions that semihosting is known by; they must not be compressed or cross a page. */
     __asm__ volatile(".option push\n"
