@@ -1,4 +1,4 @@
-"""The Python of docs/how-to/own-model.md and own-data.md runs as it stands."""
+"""The Python of docs/how-to/own-model.md, own-data.md and sounds.md runs as it stands."""
 
 import re
 from pathlib import Path
@@ -55,3 +55,11 @@ def test_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         "('0', '1') (6, 100) 24 8 8",
     ]
     assert len(given) == 1
+
+
+def test_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("sounds.md", {"__name__": "__main__"})
+    # 19 of 20 sounds last 0.6125 s or less: 0.62 s, a hop of a 50th of that, 1 + (4960 - 240) // 99 frames.
+    shown = capsys.readouterr().out.strip()
+    assert shown == "32 log-mel bands of 48 frames (30 ms every 12.4 ms) at 8000 Hz (1, 48, 32)"

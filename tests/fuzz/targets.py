@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -201,8 +202,73 @@ def _sound(folder: Path) -> None:
     load_samples(folder / "sound.wav", Preprocessing(49, 10, "L", (0.5,), (0.2,), input_kind="mfcc"))
 
 
+def _sound_folder(suffix: str) -> Callable[[Path], None]:
+    """Two classes of eight sounds; FLAC and Ogg where soundfile is installed."""
+
+    def prepare(folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        for index in range(16):
+            name, pitch_hz = (("high", 1500.0), ("low", 300.0))[index % 2]
+            path = folder / "sounds" / name / f"{index:02}.{suffix}"
+            samples = tone(pitch_hz, 0.1, rng)
+            write_sound(path.with_suffix(".wav"), samples)
+            if suffix != "wav":
+                import soundfile
+
+                soundfile.write(path, samples, 16_000)
+                path.with_suffix(".wav").unlink()
+
+    return prepare
+
+
+def _sound_list(folder: Path) -> None:
+    """Sounds with a list of labels as Hugging Face has it."""
+    rng = np.random.default_rng(0)
+    rows = ["file_name,label"]
+    for index in range(16):
+        label = ("high", "low")[index % 2]
+        write_sound(folder / "sounds" / f"{index:02}.wav", tone((1500.0, 300.0)[index % 2], 0.1, rng))
+        rows.append(f"{index:02}.wav,{label}")
+    (folder / "sounds" / "metadata.csv").write_text("\n".join(rows) + "\n")
+
+
+def _sound_parquet(folder: Path) -> None:
+    """Sounds in a column of parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _sound_folder("wav")(folder)
+    files = sorted((folder / "sounds").glob("*/*.wav"))
+    table = pa.table({"audio": [file.read_bytes() for file in files], "label": [file.parent.name for file in files]})
+    pq.write_table(table, folder / "data.parquet")
+
+
+def _stored_samples(folder: Path) -> None:
+    """An array of the cache that is read by rows."""
+    np.save(folder / "a.npy", np.arange(4 * 27, dtype=np.uint8).reshape(4, 3, 3, 3))
+
+
+def _read_stored_samples(folder: Path) -> None:
+    from offramp.data.array_cache import ArrayCache
+
+    (folder / "decoded").mkdir(exist_ok=True)
+    shutil.copy(folder / "a.npy", folder / "decoded" / "a.npy")
+    cache = ArrayCache(folder, most_bytes_in_memory=1)
+    cache.get_bytes("a", lambda: np.zeros((1, 1, 1, 1), dtype=np.uint8))[:]
+
+
 def _settings(folder: Path) -> None:
     Config().save(folder / "config.yaml")
+
+
+def _compressed_sounds() -> tuple[Target, ...]:
+    """Formats that need soundfile, where it is installed."""
+    if find_spec("soundfile") is None:
+        return ()
+    return tuple(
+        Target(f"sound {suffix}", _sound_folder(suffix), (f"sounds/high/00.{suffix}",), _dataset("sounds"))
+        for suffix in ("flac", "ogg")
+    )
 
 
 def targets(run: Path) -> tuple[Target, ...]:
@@ -242,6 +308,11 @@ def targets(run: Path) -> tuple[Target, ...]:
         Target("image tiff", _image_file("TIFF", "exif"), ("image.tiff",), _image("image.tiff")),
         Target("image gif", _image_file("GIF", "none"), ("image.gif",), _image("image.gif")),
         Target("sound", _sound_file, ("sound.wav",), _sound),
+        Target("sound folder", _sound_folder("wav"), ("sounds/high/00.wav", "sounds/low/01.wav"), _dataset("sounds")),
+        Target("sound list", _sound_list, ("sounds/metadata.csv",), _dataset("sounds"), is_text=True),
+        Target("sound parquet", _sound_parquet, ("data.parquet",), _dataset("data.parquet")),
+        *_compressed_sounds(),
+        Target("stored samples", _stored_samples, ("a.npy",), _read_stored_samples),
         Target("checkpoint", seeds.checkpoint, ("weights.safetensors",), _checkpoint),
         Target("run database", _copy(run, "run"), ("run/run.sqlite",), _run),
         Target("run record", _copy(run, "run"), ("run/run.sqlite",), _run, mutation=mutate_record),

@@ -10,6 +10,7 @@ from offramp.data.class_folders import FileKind, visible_folders
 from offramp.data.raw_data import ROLE_OF_WORD, Role
 from offramp.errors import DataError
 from offramp.files.safe_files import read_file
+from offramp.jsonio import shortened
 
 LABEL_LISTS = ("metadata.csv", "metadata.jsonl")
 _FILE_COLUMN = "file_name"
@@ -82,7 +83,7 @@ def read_label_list(
             name, label = row.get(_FILE_COLUMN), row.get(column)
             if not name or label in (None, ""):
                 raise DataError(
-                    f"Row {number} of {str(path)!r} must have a file_name and a {column}, but one is empty."
+                    f"Row {number} of {str(path)!r} must have a file_name and a {shortened(column)}, but one is empty."
                 )
             file = _file(path, name, kind)
             first = PurePosixPath(name).parts[0].lower()
@@ -120,19 +121,21 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         raise DataError(f"{str(path)!r} cannot be read: {exc.strerror or exc}.") from exc
     except (ValueError, csv.Error, RecursionError) as exc:
         kind = "a table with commas" if path.suffix == ".csv" else "one JSON object a line"
-        raise DataError(f"{str(path)!r} must be {kind} in UTF-8, but: {exc}.") from exc
+        raise DataError(f"{str(path)!r} must be {kind} in UTF-8, but: {shortened(str(exc))}.") from exc
 
 
 def _label_column(path: Path, row: dict[str, str], given: str | None) -> str:
     names = [name for name in row if isinstance(name, str)]
     if _FILE_COLUMN not in names:
-        raise DataError(f"{str(path)!r} must have a column {_FILE_COLUMN}, got {', '.join(names) or 'none'}.")
+        raise DataError(
+            f"{str(path)!r} must have a column {_FILE_COLUMN}, got {shortened(', '.join(names)) or 'none'}."
+        )
     others = [name for name in names if name != _FILE_COLUMN]
     usual = [name for name in others if name.lower() in _LABEL_COLUMNS]
     fitting = [given] if given is not None else usual if usual else others
     if len(fitting) != 1 or fitting[0] not in others:
         raise DataError(
-            f"{str(path)!r} must have one column of labels, got {', '.join(others) or 'none'}. Name it with "
+            f"{str(path)!r} must have one column of labels, got {shortened(', '.join(others)) or 'none'}. Name it with "
             "data.label_column."
         )
     return fitting[0]
@@ -141,11 +144,15 @@ def _label_column(path: Path, row: dict[str, str], given: str | None) -> str:
 def _file(path: Path, name: str, kind: FileKind) -> Path:
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts or "\0" in name:
-        raise DataError(f"{str(path)!r} must name files in its own folder, got {name!r}.")
+        raise DataError(f"{str(path)!r} must name files in its own folder, got {shortened(repr(name))}.")
     file = path.parent / inside
-    if not kind.fits(file):
+    try:
+        there = kind.fits(file)
+    except (OSError, ValueError):  # a name that the file system does not take
+        there = False
+    if not there:
         raise DataError(
-            f"{str(path)!r} names {name!r}, but there is no such file of {kind.name} "
+            f"{str(path)!r} names {shortened(repr(name))}, but there is no such file of {kind.name} "
             f"({', '.join(sorted(kind.suffixes))})."
         )
     return file
