@@ -148,7 +148,7 @@ def test_a_list_of_labels_as_hugging_face_has_it(tmp_path: Path, form: str) -> N
         ("file_name,label\na.wav,\n", "Row 1 .* one is empty"),
         ("file_name,label\na.wav\n", "Row 1 .* one is empty"),
         ("\xff\xfe", "UTF-8"),
-        ("[" * 100_000, r"column file_name, got \[{20}"),
+        ("[" * 100_000 + "\nx\n", r"column file_name, got \[{20}"),
         ("file_name,label\n" + "a" * 5000 + ",x\n", "no such file of sounds"),
     ],
 )
