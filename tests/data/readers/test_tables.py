@@ -127,6 +127,15 @@ def test_what_is_no_table_of_samples_ends_in_a_sentence(tmp_path: Path, text: st
     assert "d.csv" in str(caught.value)
 
 
+def test_long_names_do_not_fill_the_message(tmp_path: Path) -> None:
+    long = "[" * 50_000
+    for text in (f"{long},label\nred,x\n", f"{long},{long},label\n1,2,x\n", f"{long},b\n1,2\n"):
+        (tmp_path / "d.csv").write_text(text)
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / "d.csv")
+        assert len(str(caught.value)) < 2000
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_bytes(b"a,label\n\xff\xfe,1\n")
     with pytest.raises(DataError, match="UTF-8, but byte 8 is not"):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from offramp.errors import DataError
 from offramp.files.safe_files import read_file
+from offramp.jsonio import shortened
 
 MAX_TABLE_BYTES = 2 * 2**30
 _DELIMITERS = (",", ";", "\t")
@@ -58,12 +59,14 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
 def _check_names(path: Path, names: list[str]) -> None:
     if all(_is_number(name) for name in names) and [name for name in names if not name.isdigit()]:
         raise DataError(
-            f"The first line of {str(path)!r} must name the columns, but it holds numbers such as {names[0]!r}. Put a "
-            "line such as label,t0,t1,t2 before it."
+            f"The first line of {str(path)!r} must name the columns, but it holds numbers such as "
+            f"{shortened(names[0])!r}. Put a line such as label,t0,t1,t2 before it."
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"Columns of {str(path)!r} must have different names, but {twice[0]!r} stands there twice.")
+        raise DataError(
+            f"Columns of {str(path)!r} must have different names, but {shortened(twice[0])!r} stands there twice."
+        )
 
 
 def _is_number(text: str) -> bool:

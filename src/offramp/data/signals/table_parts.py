@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from offramp.data.raw_data import RawDataset, ReadOptions, Role
 from offramp.data.signals.table_samples import Columns, part_of_table
 from offramp.errors import DataError
+from offramp.jsonio import shortened
 
 
 def dataset_of_tables(name: str, tables: Sequence[tuple[Role, str, Columns]], options: ReadOptions) -> RawDataset:
@@ -28,7 +29,7 @@ def dataset_of_tables(name: str, tables: Sequence[tuple[Role, str, Columns]], op
             differing = sorted(set(columns) ^ set(wanted))
             raise DataError(
                 f"All parts must have the same columns, but {where} and {first} differ in "
-                f"{', '.join(map(repr, differing[:5]))}."
+                f"{', '.join(shortened(repr(key)) for key in differing[:5])}."
             )
         # Columns are told apart by their names, so that their order may differ.
         parts.append(part_of_table(role, where, {key: columns[key] for key in wanted}, options))

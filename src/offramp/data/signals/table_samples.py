@@ -14,6 +14,7 @@ from offramp.data.sample_kinds import FloatKind, InputKind
 from offramp.data.signals.float_arrays import float_samples
 from offramp.data.signals.recordings import WindowSize, cut_windows
 from offramp.errors import DataError
+from offramp.jsonio import shortened
 
 Columns = Mapping[str, NDArray[Any]]
 """Columns of a table by their names: numbers, or text."""
@@ -219,7 +220,9 @@ def _long_form(
         column = columns[name].astype(np.float64)
         broken = np.flatnonzero(~np.isfinite(column))
         if broken.size:
-            raise DataError(f"Column {name!r} of {where} must be finite numbers, but row {broken[0] + 1} is not.")
+            raise DataError(
+                f"Column {shortened(name)!r} of {where} must be finite numbers, but row {broken[0] + 1} is not."
+            )
         values[numbers[order], channel, steps] = column[order]
     _check_same(where, columns, [] if group is None else [group], owner, first[numbers])
     if options.window is None:
@@ -246,11 +249,11 @@ def _check_same(where: str, columns: Columns, names: list[str], owner: str, firs
         if changed.size:
             raise DataError(
                 f"Column {name!r} of {where} must be the same in all rows of one series, but series "
-                f"{str(columns[owner][changed[0]])!r} has several. To cut windows from series whose labels change in "
-                "time, set data.window."
+                f"{shortened(repr(str(columns[owner][changed[0]])))} has several. To cut windows from series whose "
+                "labels change in time, set data.window."
             )
 
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"{', '.join(map(repr, names[:_MAX_NAMED]))}{more}"
+    return f"{', '.join(shortened(repr(name)) for name in names[:_MAX_NAMED])}{more}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from offramp.data.signals.csv_table import MAX_TABLE_BYTES
 from offramp.errors import DataError
 from offramp.files.safe_files import read_file
+from offramp.jsonio import shortened
 
 _MOST_VALUES = 2**31
 
@@ -90,7 +91,7 @@ def _check_labels(header: dict[str, str], labels: list[str], where: str) -> None
     unknown = sorted({label for label in labels if label.lower() not in known}) if known else []
     if unknown:
         raise DataError(
-            f"Labels of {where} must be those of its line @classLabel, but {unknown[0]!r} is not among them."
+            f"Labels of {where} must be those of its line @classLabel, but {shortened(unknown[0])!r} is not among them."
         )
 
 

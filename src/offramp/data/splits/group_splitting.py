@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from offramp.data.splits.splitting import SplitIndices
 from offramp.errors import ConfigError, DataError
+from offramp.jsonio import shortened
 
 _MAX_NAMED = 5
 _ORDERS = 64
@@ -174,8 +175,8 @@ def check_groups_apart(groups_of_parts: Sequence[tuple[str, NDArray[np.str_]]]) 
         for group in np.unique(groups).tolist():
             if group in seen:
                 raise DataError(
-                    f"Group {group!r} must be in one part, but it is in {seen[group]!r} and in {part!r}. Join the "
-                    "parts, so that they are split by groups, or leave the groups out (data.group_column, "
+                    f"Group {shortened(repr(group))} must be in one part, but it is in {seen[group]!r} and in "
+                    f"{part!r}. Join the parts, so that they are split by groups, or leave the groups out (data.group_column, "
                     "data.group_pattern)."
                 )
             seen[group] = part
@@ -183,4 +184,4 @@ def check_groups_apart(groups_of_parts: Sequence[tuple[str, NDArray[np.str_]]]) 
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"{', '.join(map(repr, names[:_MAX_NAMED]))}{more}"
+    return f"{', '.join(shortened(repr(name)) for name in names[:_MAX_NAMED])}{more}"
