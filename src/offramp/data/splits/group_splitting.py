@@ -176,8 +176,8 @@ def check_groups_apart(groups_of_parts: Sequence[tuple[str, NDArray[np.str_]]]) 
             if group in seen:
                 raise DataError(
                     f"Group {shortened(repr(group))} must be in one part, but it is in {seen[group]!r} and in "
-                    f"{part!r}. Join the parts, so that they are split by groups, or leave the groups out (data.group_column, "
-                    "data.group_pattern)."
+                    f"{part!r}. Join the parts, so that they are split by groups, or leave the groups out "
+                    "(data.group_column, data.group_pattern)."
                 )
             seen[group] = part
 
