@@ -156,7 +156,8 @@ def bits_of_words(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     counts = words - ((words >> one) & pairs)
     counts = (counts & nibbles) + ((counts >> two) & nibbles)
     counts = (counts + (counts >> four)) & octets
-    return (counts * ones) >> last
+    sums: NDArray[np.uint64] = (counts * ones) >> last
+    return sums
 
 
 def metric_columns(latency_energy_macs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -131,7 +131,7 @@ class AdoptedBackbone(Backbone):
 
     def adapt_branch(self, tap: int, branch: ElasticBranch) -> ElasticBranch:
         layout = self.layouts[tap]
-        return branch if layout.kind == "map" else MappedBranch(layout, branch)
+        return branch if layout.is_map else MappedBranch(layout, branch)
 
     def own_heads(self, num_classes: int) -> dict[str, ElasticBranch]:
         return {OWN_HEAD: self._head[0]} if num_classes == self.num_classes else {}

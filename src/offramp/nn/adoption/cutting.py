@@ -1,13 +1,14 @@
 """Cuts of a model: places where exactly one tensor passes to the rest, and the pieces between them."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
+from offramp.nn.adoption.feature_layout import PackedPart
 from offramp.nn.adoption.tracing import MODEL, TracedModel
 
 
@@ -41,11 +42,13 @@ class CallGraph:
         traced: The traced model.
         calls: The calls, in order of execution.
         cuts: The cuts, in order of execution.
+        packed: Values that hold several tensors, with the one that exits read.
     """
 
     traced: TracedModel
     calls: tuple[fx.Node, ...]
     cuts: tuple[Cut, ...]
+    packed: Mapping[fx.Node, PackedPart] = field(default_factory=dict)
 
     def pieces(self, cuts: Sequence[Cut]) -> tuple[fx.GraphModule, ...]:
         """Cut the model into a chain of modules.
@@ -101,19 +104,15 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
     Returns:
         The calls and the cuts.
     """
-    shapes = _shapes(traced, example)
+    shapes = shapes_of_samples(traced, example)
     calls = _dependent(traced.graph, traced.input_facts)
-    last_use = _last_uses(traced.graph, calls)
     cuts: list[Cut] = []
-    live = {node for node in traced.graph.nodes if node.op == "placeholder"}
-    for position, node in enumerate(calls, start=1):
-        live.add(node)
-        live = {value for value in live if last_use.get(value, 0) > position}
+    for position, live in enumerate(live_values(traced.graph, calls), start=1):
         if len(live) != 1:
             continue
         (value,) = live
         shape = shapes.get(value)
-        if shape is None or len(shape) < 2 or shape[0] != len(example):
+        if shape is None or len(shape) < 2:
             continue
         if cuts and cuts[-1].value is value:
             # The last of several places counts: calls before it may change the value in place.
@@ -121,6 +120,24 @@ def call_graph(traced: TracedModel, example: Tensor) -> CallGraph:
         names = tuple(name.removeprefix(f"{MODEL}.") for name in traced.outputs.get(value, ()) if name != MODEL)
         cuts.append(Cut(position, value, shape, names))
     return CallGraph(traced, calls, tuple(cuts))
+
+
+def live_values(graph: fx.Graph, calls: Sequence[fx.Node]) -> Iterator[frozenset[fx.Node]]:
+    """Find what the rest of a model needs behind each call.
+
+    Args:
+        graph: The calls of a model and what does not depend on the image.
+        calls: The calls that depend on the image, in order of execution.
+
+    Yields:
+        For each call, the values that later calls need.
+    """
+    last_use = _last_uses(graph, calls)
+    live = {node for node in graph.nodes if node.op == "placeholder"}
+    for position, node in enumerate(calls, start=1):
+        live.add(node)
+        live = {value for value in live if last_use.get(value, 0) > position}
+        yield frozenset(live)
 
 
 def _dependent(graph: fx.Graph, input_facts: frozenset[fx.Node]) -> tuple[fx.Node, ...]:
@@ -158,6 +175,30 @@ class _ShapeReader(fx.Interpreter):
         if isinstance(result, Tensor) and result.is_floating_point():
             self.shapes[n] = tuple(result.shape)
         return result
+
+
+def shapes_of_samples(traced: TracedModel, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:
+    """Find the shapes of the tensors that have an entry for each sample on their first axis.
+
+    Args:
+        traced: A traced model.
+        example: Images (batch, channels, height, width).
+
+    Returns:
+        Shapes for the example by node, for tensors of floating point.
+    """
+    shapes = _shapes(traced, example)
+    try:
+        # By a single batch, two stacked tensors could be taken for two samples.
+        larger = _shapes(traced, torch.cat([example, example[:1]]))
+    except Exception:
+        larger = {}  # code that depends on the batch size: what is wrong with it is found, and said, later
+    count = len(example)
+    return {
+        node: shape
+        for node, shape in shapes.items()
+        if shape and shape[0] == count and larger.get(node, (count + 1,))[:1] == (count + 1,)
+    }
 
 
 def _shapes(traced: TracedModel, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """Layout of the features at a tap, and their conversion to a feature map for a branch."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,30 @@ _MAX_PREFIX = 16
 
 
 @dataclass(frozen=True)
+class PackedPart:
+    """One of several tensors that are flattened and concatenated.
+
+    Attributes:
+        start: Place of its first value.
+        shape: Its shape for one sample.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+
+    def of(self, packed: Tensor) -> Tensor:
+        """Take it out.
+
+        Args:
+            packed: All tensors, (batch, values).
+
+        Returns:
+            The tensor, the batch first.
+        """
+        return packed[:, self.start : self.start + math.prod(self.shape)].reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True)
 class FeatureLayout:
     """Layout of the features at a tap.
 
@@ -20,11 +45,18 @@ class FeatureLayout:
         kind: A feature map with channels first, one with channels last, tokens, a row (channels, steps) or a vector.
         features: Size of the feature map that a branch reads.
         prefix: Number of tokens before those of the grid; branches do not read them.
+        part: The tensor that branches read, where several are packed into one.
     """
 
     kind: Kind
     features: FeatureInfo
     prefix: int = 0
+    part: PackedPart | None = None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether a branch can read the features as they are."""
+        return self.kind == "map" and self.part is None
 
 
 def layout_of(
@@ -100,6 +132,8 @@ class ToMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         layout = self.layout
+        if layout.part is not None:
+            features = layout.part.of(features)
         if layout.kind == "map_channels_last":
             return features.permute(0, 3, 1, 2)
         if layout.kind == "tokens":

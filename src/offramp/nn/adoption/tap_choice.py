@@ -4,10 +4,11 @@ import contextlib
 import operator
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,6 +31,9 @@ _POOL_CALLS = frozenset(
         "adaptive_max_pool2d",
     }
 )
+LAYERS_WITH_MACS = (_ConvNd, nn.Linear, nn.RNNBase)
+"""Modules that are layers with MACs."""
+
 _SELECTIONS = (operator.getitem, "select", "narrow")
 
 
@@ -64,11 +68,19 @@ def feature_cuts(calls: CallGraph, size: tuple[int, int]) -> tuple[Cut, ...]:
     for cut in calls.cuts:
         # All features of a model of vectors have two axes; its last value are the logits.
         is_head = cut.position == len(calls.calls) if size == (1, 1) else len(cut.shape) == 2 or _is_head(calls, cut)
-        if features and is_head:
+        if features and is_head and cut.value not in calls.packed:
             break
-        if layout_of(cut.shape, size, channels_last=channels_last(calls, cut.value)) is not None:
+        if _layout(calls, cut, size) is not None:
             features.append(cut)
     return tuple(features)
+
+
+def _layout(calls: CallGraph, cut: Cut, size: tuple[int, int]) -> FeatureLayout | None:
+    part = calls.packed.get(cut.value)
+    if part is None:
+        return layout_of(cut.shape, size, channels_last=channels_last(calls, cut.value))
+    layout = layout_of((cut.shape[0], *part.shape), size)
+    return None if layout is None else replace(layout, part=part)
 
 
 def _is_head(calls: CallGraph, cut: Cut) -> bool:
@@ -103,6 +115,9 @@ def plan_taps(calls: CallGraph, example: Tensor, names: Sequence[str] | None, ma
     reached = dict(zip(usable, macs, strict=True))
     if names is not None:
         early = _named(usable, names)
+    elif calls.packed:
+        # Each of these cuts was made to be used.
+        early = [cut for cut in usable[:-1] if cut.value in calls.packed]
     else:
         early = _spread(_blocks(calls, _steps(usable, reached)), reached, max_taps)
     if not early:
@@ -129,7 +144,10 @@ def _macs(calls: CallGraph, cuts: Sequence[Cut], example: Tensor) -> tuple[tuple
     features, done, totals = example[:1].clone(), 0, []
     for piece in calls.pieces(cuts):
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), _constant_parameters(piece), _products_of_recurrent_layers(piece), counter:
+        plain = contextlib.ExitStack()
+        for context in (_constant_parameters(piece), _products_of_recurrent_layers(piece), products_of_attention()):
+            plain.enter_context(context)
+        with torch.no_grad(), plain, counter:
             features = piece(features)
         done += counter.get_total_flops() // 2
         totals.append(done)
@@ -146,6 +164,22 @@ def _products_of_recurrent_layers(module: nn.Module) -> Iterator[None]:
         warnings.simplefilter("ignore")  # torch speaks of GPUs that are not there
         with torch.backends.mkldnn.flags(enabled=False):
             yield
+
+
+@contextlib.contextmanager
+def products_of_attention() -> Iterator[None]:
+    """Attention is computed by matrix products, which torch's counter sees; of its fused kernels on CPUs it sees none.
+
+    Yields:
+        Nothing.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextlib.contextmanager
@@ -173,16 +207,24 @@ def _steps(cuts: Sequence[Cut], reached: dict[Cut, int]) -> list[Cut]:
 
 def _blocks(calls: CallGraph, cuts: Sequence[Cut]) -> list[Cut]:
     """The cuts at the end of a block, if there are any: features inside a block are often wider."""
-    return [cut for cut in cuts if any(_is_block(calls, name) for name in cut.names)] or list(cuts)
+    return [cut for cut in cuts if any(is_block(calls, name) for name in cut.names)] or list(cuts)
 
 
-def _is_block(calls: CallGraph, name: str) -> bool:
-    """Whether a module contains layers, and is an element of a sequence or a direct part of the model."""
+def is_block(calls: CallGraph, name: str) -> bool:
+    """Check whether a module contains layers, and is an element of a sequence or a direct part of the model.
+
+    Args:
+        calls: The calls of the model.
+        name: Name of the module in the model.
+
+    Returns:
+        Whether it is a block.
+    """
     path = f"{MODEL}.{name}"
     module, parent = calls.traced.root.get_submodule(path), calls.traced.root.get_submodule(path.rpartition(".")[0])
     in_a_row = parent is calls.traced.root.get_submodule(MODEL) or isinstance(parent, nn.Sequential | nn.ModuleList)
-    layers = _ConvNd, nn.Linear, nn.RNNBase
-    return in_a_row and not isinstance(module, layers) and any(isinstance(part, layers) for part in module.modules())
+    has_layers = any(isinstance(part, LAYERS_WITH_MACS) for part in module.modules())
+    return in_a_row and not isinstance(module, LAYERS_WITH_MACS) and has_layers
 
 
 def _spread(cuts: Sequence[Cut], reached: dict[Cut, int], count: int) -> list[Cut]:
@@ -220,5 +262,5 @@ def layouts(calls: CallGraph, plan: TapPlan, size: tuple[int, int]) -> tuple[Fea
     Returns:
         One layout per cut.
     """
-    found = [layout_of(cut.shape, size, channels_last=channels_last(calls, cut.value)) for cut in plan.cuts]
+    found = [_layout(calls, cut, size) for cut in plan.cuts]
     return tuple(layout for layout in found if layout is not None)
