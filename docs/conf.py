@@ -20,7 +20,7 @@ project = "offramp"
 author = "The offramp developers"
 version = release = offramp.__version__
 extensions = ["myst_parser", "sphinx.ext.napoleon", "autoapi.extension", "import_pictures"]
-exclude_patterns = ["gallery"]
+exclude_patterns = ["gallery", "_templates"]
 html_theme = "furo"
 html_title = f"offramp {version}"
 html_show_sphinx = False
@@ -33,10 +33,14 @@ napoleon_use_ivar = True
 
 autoapi_dirs = ["../src/offramp"]
 autoapi_root = "reference"
+autoapi_template_dir = "_templates/autoapi"
 autoapi_options = ["members", "undoc-members", "show-module-summary"]
 autoapi_member_order = "bysource"
 autoapi_add_toctree_entry = False
 autoapi_keep_files = False
+# Sources of every page beside the site would double its size, and no theme of ours links to them.
+html_copy_source = False
+html_show_sourcelink = False
 # Type aliases of several modules bear the same name; pages of this site link to modules, not to names.
 suppress_warnings = ["autoapi", "ref.python"]
 
