@@ -1,11 +1,15 @@
 """A study stores before it tells, stops in good order, and goes on as if it had not stopped."""
 
+import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.cost.expected import ExpectedCost
@@ -15,7 +19,7 @@ from offramp.exits.exit_policy import ExitPolicy, ExitProfile
 from offramp.objectives.evaluation import Details, Evaluation, SearchAlgorithm, Status
 from offramp.objectives.parse import parse_objectives
 from offramp.records import create_run, resume_run
-from offramp.run.evaluators.batch_evaluator import CandidateResult
+from offramp.run.evaluators.batch_evaluator import CandidateResult, More, no_more
 from offramp.run.study import FailureLimit, Study
 from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
@@ -89,17 +93,25 @@ def test_a_record_of_other_settings_is_refused(tmp_path: Path) -> None:
 class Shuffled:
     """A batch evaluator that finishes the last candidate first, as workers may."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, choose: Callable[[list[int]], int] = max) -> None:
         self.left = stop_after
+        self.choose = choose
+        self.most_open = 0
 
     def evaluate_all(
-        self, architectures: Sequence[Architecture], stop: Callable[[], bool]
+        self, architectures: Sequence[Architecture], stop: Callable[[], bool], more: More = no_more
     ) -> Iterator[CandidateResult]:
-        for index in reversed(range(len(architectures))):
+        open_ones, count = dict(enumerate(architectures)), len(architectures)
+        while open_ones:
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left = None if self.left is None else self.left - 1
-            yield CandidateResult(index, ToyEvaluator().evaluate(architectures[index]), 0.5, "w")
+            self.most_open = max(self.most_open, len(open_ones))
+            index = self.choose(sorted(open_ones))
+            yield CandidateResult(index, ToyEvaluator().evaluate(open_ones.pop(index)), 0.5, "w")
+            for architecture in more():
+                open_ones[count] = architecture
+                count += 1
 
 
 @pytest.mark.parametrize("name", ["random", "nsga2"])
@@ -115,6 +127,41 @@ def test_who_is_finished_first_changes_nothing(tmp_path: Path, name: str) -> Non
     assert store.evaluations() == whole.evaluations
     assert {(origin.seconds, origin.worker) for origin in store.origins()} == {(0.5, "w")}
     store.close()
+
+
+@pytest.mark.parametrize("name", ["random", "nsga2"])
+@given(stop=st.integers(0, 39), seed=st.integers(0, 5), open_batches=st.integers(2, 5))
+@settings(max_examples=8, deadline=None)
+def test_with_several_open_batches_neither_speed_nor_a_stop_changes_the_proposals(
+    name: str, stop: int, seed: int, open_batches: int
+) -> None:
+    whole = Study(algorithm(name), ToyEvaluator(), open_batches=open_batches).run(40, 4, Note())
+    with tempfile.TemporaryDirectory() as folder:
+        store = create_run(Path(folder) / "run", Config())
+        evaluator = Shuffled(stop_after=stop, choose=random.Random(seed).choice)
+        assert Study(algorithm(name), evaluator, store, open_batches=open_batches).run(40, 4, Note()).interrupted
+        # Resumed twice, and with a larger number the second time.
+        for total in (40, 60):
+            study = Study(algorithm(name), Shuffled(choose=min), store, open_batches=open_batches)
+            study.replay()
+            end = study.run(total, 4, Note())
+            assert end.evaluations[:40] == whole.evaluations
+        assert len({item.architecture for item in end.evaluations}) == 60, "none is proposed while it is evaluated"
+        assert (
+            end.evaluations
+            == Study(algorithm(name), ToyEvaluator(), open_batches=open_batches).run(60, 4, Note()).evaluations
+        )
+        store.close()
+
+
+def test_open_batches_keep_workers_busy_that_wait_for_one_candidate() -> None:
+    # The first candidate takes until nothing else is left to do.
+    busy = Shuffled(choose=lambda waiting: waiting[-1] if len(waiting) > 1 else waiting[0])
+    Study(algorithm("random"), busy, open_batches=3).run(40, 4, Note())
+    assert busy.most_open == 12
+    strict = Shuffled()
+    Study(algorithm("random"), strict).run(40, 4, Note())
+    assert strict.most_open == 4
 
 
 class FailsEvery:

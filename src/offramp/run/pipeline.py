@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.algorithms.algorithm import HasRemarks
-from offramp.algorithms.exact.backbone_solver import BackboneSolver, TableSolver
 from offramp.data.mini_batches import to_tensor
 from offramp.deadline import Clock
 from offramp.deploy.bundle.check_inputs import NUM_CHECKS
@@ -35,10 +34,7 @@ from offramp.report.pages.run_page import write_page
 from offramp.run.analog_notes import analog_notes
 from offramp.run.context import Context
 from offramp.run.evaluators.batch_evaluator import BatchEvaluator
-from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
-from offramp.run.evaluators.recorded_solver import RecordedSolver, SolvedCandidates
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
-from offramp.run.evaluators.remote_solver import RemoteSolver
 from offramp.run.finishing.finished_groups import FinishedGroups, group_finished, wins
 from offramp.run.finishing.finisher import WEIGHTS, FinishedNetwork, Finisher
 from offramp.run.finishing.matches import SearchedMatches, is_static_name, searched_matches
@@ -48,9 +44,9 @@ from offramp.run.finishing.targets import Selection, finish_targets
 from offramp.run.finishing.trials.tried_selections import select_after_trials
 from offramp.run.input_fingerprints import accepted_changes
 from offramp.run.larger_budget import SEARCHED, remove_other_networks
-from offramp.run.search_algorithm import build_algorithm
 from offramp.run.search_fronts import fronts_of
-from offramp.run.study import FailureLimit, Study
+from offramp.run.study import Study
+from offramp.run.study_factory import build_study
 from offramp.run.summarize import summarize
 from offramp.run.trackers.tracker import build_tracker
 from offramp.run.training_phase import train_supernet
@@ -215,9 +211,10 @@ class Pipeline:
             count = max(search.evaluations, _EVALUATIONS_WITHOUT_LIMIT)
         if self.store.get(SEARCHED) is not None:
             # Networks of this front are being finished: a resumed clock must not change the front.
-            return self._searched(self._study(self.context.evaluator), interrupted=False)
+            study = build_study(self.context, self.store, self.context.evaluator, self._track_evaluation)
+            return self._searched(study, interrupted=False)
         with self.reporter.task("Searching") as task, self._open_evaluator() as evaluator:
-            study = self._study(evaluator)
+            study = build_study(self.context, self.store, evaluator, self._track_evaluation)
             interrupted = study.run(count, search.batch, task, deadline).interrupted
         if study.evaluations and not interrupted:
             self.store.set(SEARCHED, "yes")
@@ -240,20 +237,6 @@ class Pipeline:
         for remark in self._remarks:
             self.reporter.say(remark)
         return _Searched(study.evaluations, study.static_candidates, interrupted)
-
-    def _study(self, evaluator: Evaluator | BatchEvaluator) -> Study:
-        """A study that continues from the end of the record."""
-        context, limit = self.context, FailureLimit(self.config.execution.max_failures)
-        cached = CachedLogitsEvaluator(context.evaluator, context.space)
-        solver: BackboneSolver = TableSolver(cached, context.space, context.objectives, context.constraints)
-        if isinstance(evaluator, RemoteEvaluator):
-            solver = RemoteSolver(evaluator.executor, evaluator.timeout_s)
-        solver = RecordedSolver(solver, self.store)
-        algorithm = build_algorithm(context, solver)
-        candidates = SolvedCandidates(solver, evaluator)
-        study = Study(algorithm, candidates, self.store, failure_limit=limit, on_evaluation=self._track_evaluation)
-        study.replay()
-        return study
 
     def _track_evaluation(self, number: int, evaluation: Evaluation) -> None:
         values = {f"search/{name}": value for name, value in evaluation.values.items()}

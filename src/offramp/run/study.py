@@ -11,7 +11,7 @@ from offramp.objectives.evaluation import Evaluation, Evaluator, SearchAlgorithm
 from offramp.objectives.fronts import as_what_it_is
 from offramp.progress import Task
 from offramp.records import RunStore
-from offramp.run.evaluators.batch_evaluator import BatchEvaluator, SequentialEvaluator
+from offramp.run.evaluators.batch_evaluator import BatchEvaluator, CandidateResult, SequentialEvaluator
 from offramp.space.architecture import Architecture
 
 _FEWEST_FAILURES_TO_STOP = 20
@@ -83,8 +83,12 @@ class Study:
     """Drives a search algorithm.
 
     Proposals are recorded before their evaluation, and each evaluation as soon as it is known. The algorithm is told a
-    batch when it is complete, in the order of the proposals. A batch that was cut short, by the clock, Ctrl-C or a
-    crash, is completed first when the study is resumed, so that the algorithm sees the same as without the stop.
+    batch when it is complete, in the order of the proposals. Batches that were cut short, by the clock, Ctrl-C or a
+    crash, are completed first when the study is resumed, so that the algorithm sees the same as without the stop.
+
+    With several open batches, workers need not wait for the slowest candidate of a batch: batch k is proposed as soon
+    as batch k - open_batches is complete. What an algorithm knows when it proposes therefore depends on this number
+    alone, never on which worker was faster.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Study:
         evaluator: Evaluator | BatchEvaluator,
         store: RunStore | None = None,
         *,
+        open_batches: int = 1,
         failure_limit: FailureLimit | None = None,
         on_evaluation: Callable[[int, Evaluation], None] | None = None,
     ) -> None:
@@ -102,6 +107,7 @@ class Study:
             algorithm: Proposes candidates.
             evaluator: Evaluates single candidates or whole batches.
             store: The record; None = nothing is recorded.
+            open_batches: Number of batches that may be incomplete at the same time, at least 1.
             failure_limit: When the study ends for failures; None = the default limit.
             on_evaluation: Called with the number of evaluations so far and each new evaluation.
         """
@@ -110,9 +116,11 @@ class Study:
             SequentialEvaluator(evaluator) if isinstance(evaluator, Evaluator) else evaluator
         )
         self.store = store
+        self.open_batches = open_batches
         self._limit = failure_limit or FailureLimit()
         self._on_evaluation = on_evaluation
         self._batches: list[_Batch] = []
+        self._num_told = 0
         self._statics: dict[Architecture, Evaluation] = {}
         self._num_judged = 0
         self._num_done = 0
@@ -127,6 +135,8 @@ class Study:
         for static in self.store.static_candidates() if self.store else ():
             self._statics[static.architecture] = static
         for stored in self.store.batches() if self.store else ():
+            while self._num_told <= len(self._batches) - self.open_batches:
+                self._tell_first()
             batch = self._ask(stored.num_asked)
             known = [proposal.architecture for proposal in stored.proposals]
             if batch.asked[: len(known)] != known or len(batch.asked) != stored.num_asked:
@@ -137,7 +147,7 @@ class Study:
             for position, proposal in enumerate(stored.proposals):
                 if proposal.evaluation is not None:
                     self._take(batch, position, proposal.evaluation)
-            self._close_if_complete(batch)
+        self._tell_due()
 
     def run(self, evaluations: int, batch: int, task: Task, deadline: Deadline | None = None) -> StudyEnd:
         """Propose and evaluate candidates. Ctrl-C ends the study with all evaluations so far.
@@ -155,11 +165,7 @@ class Study:
             RunError: Too many candidates failed.
         """
         try:
-            while self._num_done < evaluations and not self._is_over(deadline):
-                current = self._open() or self._ask(min(batch, evaluations - self._num_done))
-                if not current.asked:
-                    break
-                self._evaluate(current, evaluations, task, deadline)
+            self._evaluate(evaluations, batch, task, deadline)
         except KeyboardInterrupt:
             return StudyEnd(self.evaluations, interrupted=True)
         return StudyEnd(self.evaluations, interrupted=False)
@@ -181,39 +187,66 @@ class Study:
         """Whether the time is over and there is a candidate to go on with."""
         return deadline is not None and deadline.passed() and self._num_done > self._num_failed
 
-    def _open(self) -> _Batch | None:
-        """The last batch if it is incomplete."""
-        last = self._batches[-1] if self._batches else None
-        return last if last is not None and last.missing else None
-
     def _ask(self, count: int) -> _Batch:
         batch = _Batch(len(self._batches), self.algorithm.ask(count))
         self._batches.append(batch)
         return batch
 
-    def _evaluate(self, batch: _Batch, total: int, task: Task, deadline: Deadline | None) -> None:
-        missing = batch.missing
-        if self.store is not None:
-            # Before any evaluation begins. Recorded proposals stay as they are.
-            self.store.propose(batch.number, batch.asked)
-        results = self.evaluator.evaluate_all(
-            [batch.asked[position] for position in missing], lambda: self._is_over(deadline)
-        )
-        for item in results:
-            position, evaluation = missing[item.index], as_what_it_is(item.evaluation)
-            statics = self._new_statics((*item.evaluation.statics, evaluation))
+    def _evaluate(self, total: int, batch_size: int, task: Task, deadline: Deadline | None) -> None:
+        """Evaluate what is missing, and new batches as older ones become complete."""
+        begun: list[tuple[_Batch, int]] = []
+        exhausted = False
+
+        def begin(batch: _Batch) -> list[Architecture]:
             if self.store is not None:
-                self.store.append(
-                    batch.number, position, evaluation, seconds=item.seconds, worker=item.worker, statics=statics
-                )
-            self._take(batch, position, evaluation)
-            done = self._num_done
-            if self._on_evaluation is not None:
-                self._on_evaluation(done, evaluation)
-            task.update(max(done / total, deadline.fraction() if deadline else 0.0), self._note())
-            if item.evaluation.status is Status.FAILED:
-                self._limit.check(self._num_failed, done, item.evaluation.error or "none given")
-        self._close_if_complete(batch)
+                # Before any evaluation begins. Recorded proposals stay as they are.
+                self.store.propose(batch.number, batch.asked)
+            missing = batch.missing
+            begun.extend((batch, position) for position in missing)
+            return [batch.asked[position] for position in missing]
+
+        def more() -> list[Architecture]:
+            nonlocal exhausted
+            found: list[Architecture] = []
+            while True:
+                num_asked = sum(len(item.asked) for item in self._batches)
+                if exhausted or num_asked >= total or self._is_over(deadline):
+                    self._tell_due()
+                    return found
+                if self._num_told > len(self._batches) - self.open_batches:
+                    batch = self._ask(min(batch_size, total - num_asked))
+                    if batch.asked:
+                        found += begin(batch)
+                    else:
+                        self._batches.pop()
+                        exhausted = True
+                elif not self._batches[self._num_told].missing:
+                    self._tell_first()
+                else:
+                    return found
+
+        first = [item for batch in self._batches[self._num_told :] if batch.missing for item in begin(batch)]
+        first += more()
+        for item in self.evaluator.evaluate_all(first, lambda: self._is_over(deadline), more):
+            self._keep(*begun[item.index], item, total, task, deadline)
+
+    def _keep(
+        self, batch: _Batch, position: int, item: CandidateResult, total: int, task: Task, deadline: Deadline | None
+    ) -> None:
+        """Record the evaluation of a candidate."""
+        evaluation = as_what_it_is(item.evaluation)
+        statics = self._new_statics((*item.evaluation.statics, evaluation))
+        if self.store is not None:
+            self.store.append(
+                batch.number, position, evaluation, seconds=item.seconds, worker=item.worker, statics=statics
+            )
+        self._take(batch, position, evaluation)
+        done = self._num_done
+        if self._on_evaluation is not None:
+            self._on_evaluation(done, evaluation)
+        task.update(max(done / total, deadline.fraction() if deadline else 0.0), self._note())
+        if item.evaluation.status is Status.FAILED:
+            self._limit.check(self._num_failed, done, item.evaluation.error or "none given")
 
     def _new_statics(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         """Remember the static networks among evaluations; returns those that were not known."""
@@ -233,9 +266,23 @@ class Study:
         self._num_done += 1
         self._num_failed += evaluation.status is Status.FAILED
 
-    def _close_if_complete(self, batch: _Batch) -> None:
+    def _tell_due(self) -> None:
+        """Tell the complete batches that the algorithm must know before its next proposal, and no other ones.
+
+        It would otherwise propose something else in a resumed study.
+        """
+        while self._num_told <= len(self._batches) - self.open_batches and not self._batches[self._num_told].missing:
+            self._tell_first()
+
+    def _tell_first(self) -> None:
+        """Tell the algorithm the first batch that it does not know yet."""
+        batch = self._batches[self._num_told]
         if batch.missing:
-            return
+            raise RunError(
+                "The record of this run does not fit its settings (a batch was proposed before an earlier one was "
+                "complete). Start a new run."
+            )
+        self._num_told += 1
         # An algorithm knows a candidate by what it proposed, also where that is a static network in effect.
         self.algorithm.tell(
             [replace(item, architecture=batch.asked[position]) for position, item in sorted(batch.done.items())]

@@ -111,6 +111,8 @@ class KeywordSettings(TypedDict, total=False):
         search__algorithm: Search algorithm (see `offramp list algorithms`).
         search__evaluations: Candidates to evaluate, where no budget says otherwise.
         search__batch: Candidates proposed at a time.
+        search__open_batches: Batches that may be incomplete at the same time, so that no worker waits for the slowest
+            candidate (default: 1, or as many as keep all workers busy where these are more than half a batch).
         search__objectives: Metrics to optimise: accuracy, balanced_accuracy, macro_f1, recall:CLASS, energy_pj,
             latency_cycles, macs, energy_delay_product_j_cycles, memory_use.
         search__constraints: Bounds that a network must keep, such as "latency_cycles<=200000" or "macs<=2.4M".
@@ -249,6 +251,7 @@ class KeywordSettings(TypedDict, total=False):
     search__algorithm: str
     search__evaluations: int
     search__batch: int
+    search__open_batches: int | None
     search__objectives: tuple[str, ...] | list[str]
     search__constraints: tuple[str, ...] | list[str]
     search__fit_memory: bool

@@ -1,5 +1,7 @@
 """Settings of the search: which candidates are tried, and what is better."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from offramp.settings.section import Count, Section
@@ -11,6 +13,11 @@ class SearchConfig(Section):
     algorithm: str = Field(default="exact", description="Search algorithm (see `offramp list algorithms`).")
     evaluations: Count = Field(default=200, description="Candidates to evaluate, where no budget says otherwise.")
     batch: Count = Field(default=20, description="Candidates proposed at a time.")
+    open_batches: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="Batches that may be incomplete at the same time, so that no worker waits for the slowest "
+        "candidate (default: 1, or as many as keep all workers busy where these are more than half a batch).",
+    )
     objectives: tuple[str, ...] = Field(
         default=("accuracy", "energy_pj", "latency_cycles"),
         description="Metrics to optimise: accuracy, balanced_accuracy, macro_f1, recall:CLASS, energy_pj, "

@@ -1,6 +1,8 @@
 """Solutions of backbones in the record of a run, so that a resumed search solves none a second time."""
 
 import hashlib
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from offramp.algorithms.exact.backbone_solver import BackboneSolution, BackboneSolver
@@ -8,7 +10,7 @@ from offramp.errors import RunError
 from offramp.jsonio import dumps, loads
 from offramp.objectives.evaluation import Evaluation, Evaluator
 from offramp.records import RunStore
-from offramp.run.evaluators.batch_evaluator import BatchEvaluator, CandidateResult, SequentialEvaluator
+from offramp.run.evaluators.batch_evaluator import BatchEvaluator, CandidateResult, More, SequentialEvaluator, no_more
 from offramp.space.architecture import Architecture
 
 
@@ -85,27 +87,45 @@ class SolvedCandidates:
         self._others: BatchEvaluator = SequentialEvaluator(evaluator) if isinstance(evaluator, Evaluator) else evaluator
 
     def evaluate_all(
-        self, architectures: Sequence[Architecture], stop: Callable[[], bool]
+        self, architectures: Sequence[Architecture], stop: Callable[[], bool], more: More = no_more
     ) -> Iterator[CandidateResult]:
-        """Evaluate a batch.
+        """Evaluate a batch, and candidates that are added meanwhile.
 
         Args:
             architectures: The candidates.
             stop: Asked before candidates that are not known; once it is true, no further evaluation begins.
+            more: Asked for further candidates after each result.
 
         Yields:
             Known candidates first, then the others as they become available.
         """
-        unknown = []
-        for index, architecture in enumerate(architectures):
-            known = self._solver.evaluation(architecture)
-            if known is None:
-                unknown.append(index)
-            else:
-                yield CandidateResult(index, known)
-        if unknown:
-            for result in self._others.evaluate_all([architectures[index] for index in unknown], stop):
-                yield CandidateResult(unknown[result.index], result.evaluation, result.seconds, result.worker)
+        numbers = itertools.count()
+        known: deque[CandidateResult] = deque()
+        places: list[int] = []
+
+        def unknown_of(added: Sequence[Architecture]) -> list[Architecture]:
+            unknown = []
+            for architecture in added:
+                index, evaluation = next(numbers), self._solver.evaluation(architecture)
+                if evaluation is None:
+                    places.append(index)
+                    unknown.append(architecture)
+                else:
+                    known.append(CandidateResult(index, evaluation))
+            return unknown
+
+        unknown = unknown_of(architectures)
+        while known or unknown:
+            while known:
+                yield known.popleft()
+                unknown += unknown_of(more())
+            first, begun = len(places) - len(unknown), unknown
+            unknown = []
+            for result in self._others.evaluate_all(begun, stop, lambda: unknown_of(more())):
+                place = places[first + result.index]
+                yield CandidateResult(place, result.evaluation, result.seconds, result.worker)
+                while known:
+                    yield known.popleft()
 
 
 def _key(backbone: Architecture) -> str:

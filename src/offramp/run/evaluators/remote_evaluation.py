@@ -7,7 +7,7 @@ from offramp.distributed.executor import EVALUATE, Executor, Job, Reply
 from offramp.errors import WorkerError
 from offramp.jsonio import dumps, loads
 from offramp.objectives.evaluation import Evaluation, Status
-from offramp.run.evaluators.batch_evaluator import CandidateResult
+from offramp.run.evaluators.batch_evaluator import CandidateResult, More, no_more
 from offramp.space.architecture import Architecture
 
 _LOOK_AT_CLOCK_S = 0.5
@@ -32,13 +32,14 @@ class RemoteEvaluator:
         self.timeout_s = timeout_s
 
     def evaluate_all(
-        self, architectures: Sequence[Architecture], stop: Callable[[], bool]
+        self, architectures: Sequence[Architecture], stop: Callable[[], bool], more: More = no_more
     ) -> Iterator[CandidateResult]:
-        """Evaluate a batch.
+        """Evaluate a batch, and candidates that are added meanwhile.
 
         Args:
             architectures: The candidates.
             stop: Asked from time to time; once it is true, no further evaluation begins.
+            more: Asked for further candidates after each result.
 
         Yields:
             Results as they become available, those of running evaluations included after a stop.
@@ -47,17 +48,26 @@ class RemoteEvaluator:
             WorkerError: No worker can be started, or one evaluated another candidate.
         """
         index_of: dict[Future[Reply], int] = {}
+        asked: list[Architecture] = []
+
+        def submit(added: Sequence[Architecture]) -> set[Future[Reply]]:
+            futures = set()
+            for architecture in added:
+                future = self.executor.submit(Job(EVALUATE, dumps(architecture), self.timeout_s))
+                index_of[future] = len(asked)
+                asked.append(architecture)
+                futures.add(future)
+            return futures
+
         try:
-            for index, architecture in enumerate(architectures):
-                job = Job(EVALUATE, dumps(architecture), self.timeout_s)
-                index_of[self.executor.submit(job)] = index
-            pending = set(index_of)
+            pending = submit(architectures)
             while pending:
                 done, pending = wait(pending, timeout=_LOOK_AT_CLOCK_S, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=index_of.__getitem__):
                     # Drop the future: a cluster would compute it again if the worker that holds it is lost.
                     index = index_of.pop(future)
-                    yield _result_of(index, architectures[index], future)
+                    yield _result_of(index, asked[index], future)
+                    pending |= submit(more())
                 if stop():
                     # Cancelled jobs are not waited for: not every executor reports them.
                     pending = {future for future in pending if not future.cancel()}
