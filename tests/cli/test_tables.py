@@ -1,30 +1,28 @@
 """`offramp table` and `offramp search --table`: sentences for people, and nothing that has no effect is accepted."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from offramp.tabular.benchmark_table import Table
+from tests.cli.conftest import Run
 
 
-def offramp(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "offramp", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_a_search_on_the_shipped_table_says_what_it_missed() -> None:
+def test_a_search_on_the_shipped_table_says_what_it_missed(offramp: Run) -> None:
     done = offramp(
         "search", "--table", "digits", "--algorithm", "random", "--budget", "30", "--objective", "accuracy,macs"
     )
-    assert done.returncode == 0, done.stderr
-    assert "Table digits of digits: 32 backbones, 359 validation and 359 test samples" in done.stdout
-    assert "random: 30 candidates in " in done.stdout
-    assert "Early exits: no static network of the table equals or beats " in done.stdout
-    assert " % of the hypervolume of the true front, which has " in done.stdout
-    early, static = done.stdout.split("Front of static networks", 1)
+    assert done.code == 0, done.err
+    assert "Table digits of digits: 32 backbones, 359 validation and 359 test samples" in done.out
+    assert "random: 30 candidates in " in done.out
+    assert "Early exits: no static network of the table equals or beats " in done.out
+    assert " % of the hypervolume of the true front, which has " in done.out
+    early, static = done.out.split("Front of static networks", 1)
     assert "Front of networks with early exits" in early
     # More than 99 % of the samples at one exit is a static network: it stands in the front of those, if anywhere.
     assert " 100/0" not in early
@@ -42,28 +40,28 @@ def test_a_search_on_the_shipped_table_says_what_it_missed() -> None:
         (("--objective", "macro_f1,macs"), "got macro_f1"),
     ],
 )
-def test_what_has_no_effect_on_a_table_is_refused(arguments: tuple[str, ...], message: str) -> None:
+def test_what_has_no_effect_on_a_table_is_refused(offramp: Run, arguments: tuple[str, ...], message: str) -> None:
     done = offramp("search", "--table", "digits", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
+    assert done.code == 2
+    assert message in done.err
 
 
-def test_a_table_says_what_it_is_of() -> None:
+def test_a_table_says_what_it_is_of(offramp: Run) -> None:
     done = offramp("table", "show", "digits")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     for text in ("Licence: CC-BY-4.0", "Origin: made by offramp ", "Costs on: edge-tpu-quad, ", "Logits of 8 bits"):
-        assert text in done.stdout
+        assert text in done.out
 
 
-def test_the_table_of_a_run(finished_run: Path, tmp_path: Path) -> None:
+def test_the_table_of_a_run(offramp: Run, finished_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "small.npz"
     done = offramp("table", "make", finished_run, "--output", target, "--backbones", 1, "--samples", 50, "--quiet")
-    assert done.returncode == 0, done.stderr
-    assert "Licence: CC0-1.0" in done.stdout
+    assert done.code == 0, done.err
+    assert "Licence: CC0-1.0" in done.out
     table = Table.load(target)
     assert (len(table.backbones), table.header.validation_samples) == (1, 50)
     (tmp_path / "notes.txt").write_text("mine")
     done = offramp("table", "make", finished_run, "--output", tmp_path / "notes.txt")
-    assert done.returncode == 2
-    assert "only one named *.npz would be replaced" in done.stderr
-    assert offramp("table", "make", finished_run, "--bits", 12).returncode == 2
+    assert done.code == 2
+    assert "only one named *.npz would be replaced" in done.err
+    assert offramp("table", "make", finished_run, "--bits", 12).code == 2
