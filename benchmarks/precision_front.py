@@ -70,7 +70,7 @@ def train(context: Context) -> None:
     losses = context.losses()
     loop = TrainingLoop(
         context.supernet,
-        TrainingData(dataset.splits.train, dataset.preprocessing, train.batch_size, context.augmentation),
+        TrainingData(dataset.splits.train, dataset.preprocessing, context.batch_size, context.augmentation),
         Schedule(train.learning_rate, context.epochs),
         context.compute,
         momentum=train.momentum,

@@ -36,7 +36,7 @@ def training_loop(
     settings, dataset = context.config.train, context.dataset
     return TrainingLoop(
         module,
-        TrainingData(split, dataset.preprocessing, settings.batch_size, context.augmentation),
+        TrainingData(split, dataset.preprocessing, context.batch_size, context.augmentation),
         schedule,
         context.compute,
         momentum=settings.momentum,
