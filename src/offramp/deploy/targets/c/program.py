@@ -105,7 +105,6 @@ class Convolution:
         groups: Into how many groups the channels are divided.
         scaling: From sums to the grid of the output; None where the sums are the result.
         steps: What a sum of 1 stands for, float32, (out channels,).
-        weight_bits: In how many bits the bundle stores a weight.
     """
 
     name: str
@@ -117,7 +116,6 @@ class Convolution:
     groups: int
     scaling: Scaling | None
     steps: NDArray[np.float32]
-    weight_bits: int = 8
 
     @property
     def largest_sums(self) -> NDArray[np.int64]:

@@ -39,7 +39,6 @@ class _Weights:
     name: str
     integers: NDArray[Any]
     steps: NDArray[np.float32]
-    bits: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +104,11 @@ class _StageReader:
     def __post_init__(self) -> None:
         from onnx import TensorProto, numpy_helper
 
-        narrow = {getattr(TensorProto, name, -1): bits for name, bits in (("INT4", 4), ("INT2", 2))}
+        narrow = {getattr(TensorProto, name, -1) for name in ("INT4", "INT2")}
         self.shapes = known_shapes(self.model)
         self.constants: dict[str, NDArray[Any]] = {}
-        self.bits: dict[str, int] = {}
         for tensor in self.model.graph.initializer:
             array = numpy_helper.to_array(tensor)
-            self.bits[tensor.name] = narrow.get(tensor.data_type, 8)
             self.constants[tensor.name] = array.astype(np.int8) if tensor.data_type in narrow else array
         self.entering = self.leaving = self.arriving
         self.values[input_name(self.index)] = self.arriving
@@ -241,13 +238,13 @@ class _StageReader:
             raise self._refusal(node, f"steps along axis {axis} of the weights cannot be written in C")
         steps = np.broadcast_to(steps.reshape(-1), (len(integers),)).astype(np.float32)
         plain = name.split(".body.weight")[0].split(".body.bias")[0].removesuffix(".weight").removesuffix(".bias")
-        self.values[node.output[0]] = _Weights(plain, integers, steps, self.bits[name])
+        self.values[node.output[0]] = _Weights(plain, integers, steps)
 
     def _cast(self, node: Any) -> None:
         name = node.input[0]
         if name not in self.constants:
             raise self._refusal(node, "values cannot be cast at run time")
-        self.constants[node.output[0]], self.bits[node.output[0]] = self.constants[name], self.bits[name]
+        self.constants[node.output[0]] = self.constants[name]
 
     def _clip(self, node: Any) -> None:
         """Limits of integers, which `_grid` has read."""
@@ -320,7 +317,6 @@ class _StageReader:
                 groups,
                 None if grid is None else scaling_of((sum_steps / grid.step).astype(np.float32)),
                 sum_steps,
-                weights.bits,
             )
             if int(layer.largest_sums.max()) >= MAX_ACCUMULATOR:
                 raise self._refusal(node, "its sums may reach 2**28")
