@@ -29,6 +29,12 @@ def test_each_kind_and_size_has_its_default(shape: tuple[int, int, int], count: 
     assert choice.reason.startswith(f"Backbone {name} is the default for ")
 
 
+def test_features_of_sounds_have_the_ds_cnn_whatever_their_shape() -> None:
+    for shape in ((1, 49, 10), (1, 40, 32)):
+        assert choose_backbone(shape, 2_000, is_image=False, is_sound=True).name == "ds-cnn"
+    assert choose_backbone((1, 1, 8000), 2_000, is_image=False, is_sound=True).name == "tc-resnet"  # raw samples
+
+
 def test_the_reason_names_what_decided() -> None:
     assert choose_backbone((12, 1, 29), 6_000, is_image=False).reason == (
         "Backbone tc-resnet-large is the default for series of 12 x 29 values, with 6,000 training samples "

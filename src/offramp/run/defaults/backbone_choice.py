@@ -38,16 +38,21 @@ def default_backbone(dataset: Dataset) -> BackboneChoice:
         The choice and its reason.
     """
     count = len(dataset.splits.train.labels)
-    return choose_backbone(dataset.input_shape, count, is_image=dataset.input_kind == "pixels")
+    is_sound = dataset.sound is not None or dataset.input_kind == "mfcc"
+    is_image = dataset.input_kind == "pixels" and not is_sound
+    return choose_backbone(dataset.input_shape, count, is_image=is_image, is_sound=is_sound)
 
 
-def choose_backbone(input_shape: tuple[int, int, int], num_samples: int, *, is_image: bool) -> BackboneChoice:
+def choose_backbone(
+    input_shape: tuple[int, int, int], num_samples: int, *, is_image: bool, is_sound: bool = False
+) -> BackboneChoice:
     """Choose the backbone family for samples of one shape.
 
     Args:
         input_shape: Shape of the samples: channels, height, width; series and vectors have height 1.
         num_samples: Number of training samples.
         is_image: Whether the samples are images.
+        is_sound: Whether the samples are features of sounds.
 
     Returns:
         The choice and its reason.
@@ -61,6 +66,8 @@ def choose_backbone(input_shape: tuple[int, int, int], num_samples: int, *, is_i
             return _choice("tc-resnet", f"{size}, with {given}")
         return _choice("tc-resnet-large", f"{size}, with {given} ({_MANY_SERIES:,} or more)")
     size = f"{channels} x {height} x {width}"
+    if is_sound:
+        return _choice("ds-cnn", f"features of sounds, {size}")
     if not is_image and max(height, width) >= _LONG_MAP * min(height, width):
         return _choice("ds-cnn", f"maps of features with a long axis, {size}")
     what = "images" if is_image else "maps of features"
