@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.data.file_listing import is_leftover
+from offramp.data.images.mat_file import load_mat
 from offramp.data.images.pixel_arrays import pixels_from_arrays
 from offramp.data.images.pixel_units import NamedArray
-from offramp.data.mat_file import load_mat
 from offramp.data.raw_data import READERS, RawDataset, RawPart, ReadOptions, Role
 from offramp.errors import DataError
 

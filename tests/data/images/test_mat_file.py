@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.io import loadmat, savemat
 
-from offramp.data import mat_file
-from offramp.data.mat_file import load_mat
+from offramp.data.images import mat_file
+from offramp.data.images.mat_file import load_mat
 from offramp.errors import DataError
 from tests.data.samples import random_images
 
