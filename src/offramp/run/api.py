@@ -191,6 +191,7 @@ def search(
             settings than it was begun with.
         InputError: Anything else that was given is wrong; no run folder is made then.
         Interrupted: The user stopped the search before there was a result.
+        SystemExit: torchrun started this process to train together with another one, which has the result.
     """
     if assists_other_process():
         # What a script does with the result is done by process 0.
