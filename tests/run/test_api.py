@@ -14,16 +14,18 @@ from offramp.records import read_run
 from offramp.records.run_summary import load_summary
 from offramp.run.api import search
 from offramp.run.finishing.targets import Selection, select
+from offramp.settings.by_name import with_settings
 from offramp.settings.config_file import load_config
-from tests.conftest import LEAST_TRAINING, small_config
+from tests.conftest import LEAST_TRAINING, finished_config, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_exporter")
 
 
 def test_the_run_folder_holds_everything(finished_run: Path) -> None:
     # The backbone that was chosen for the data is recorded.
-    assert small_config().space.backbone == "auto"
-    assert load_config(finished_run / "config.yaml") == small_config(space__backbone="resnet")
+    assert finished_config().space.backbone == "auto"
+    recorded = load_config(finished_run / "config.yaml")
+    assert recorded == with_settings(finished_config(), space__backbone="resnet")
     for name in ("run.sqlite", "supernet.safetensors", "summary.json", "report.html"):
         assert (finished_run / name).stat().st_size > 0
     store = read_run(finished_run)
@@ -114,7 +116,8 @@ def test_the_python_interface(finished_run: Path, tmp_path: Path) -> None:
 
 def test_same_seed_same_front(finished_run: Path, tmp_path: Path) -> None:
     # What is finished afterwards has no part in it, so one network is enough.
-    again = search(small_config(fine_tune__picks=("cheapest",), fine_tune__epochs=0), run=tmp_path / "again")
+    config = with_settings(finished_config(), fine_tune__picks=("cheapest",), fine_tune__epochs=0)
+    again = search(config, run=tmp_path / "again")
     store = read_run(finished_run)
     first = [(e.architecture, e.values) for e in store.evaluations()]
     store.close()
@@ -140,8 +143,6 @@ def test_impossible_constraints_name_the_nearest_candidate(tmp_path: Path) -> No
 def test_goals_that_contradict_each_other_are_refused_before_any_work(
     settings: dict[str, tuple[str, ...]], fault: str, tmp_path: Path
 ) -> None:
-    from offramp.settings.by_name import with_settings
-
     with pytest.raises(ConstraintError, match=fault):
         search(small_config(**settings), run=tmp_path / "config")
     with pytest.raises(ConstraintError, match=fault):

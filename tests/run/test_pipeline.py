@@ -271,6 +271,7 @@ def test_a_network_of_narrow_weights_gets_a_copy_in_8_bits_beside_its_bundle(tmp
         "cost__weight_bits": 4,
         "cost__branch_weight_bits": 4,
         "train__epochs": 1,
+        "search__algorithm": "exact",
         "search__evaluations": 4,
         "search__batch": 4,
         "fine_tune__reference": False,

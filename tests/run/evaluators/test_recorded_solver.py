@@ -21,7 +21,12 @@ from offramp.settings.config import Config
 from offramp.space.architecture import Architecture
 from tests.conftest import small_config
 
-SMALL = {"search__evaluations": 30, "search__batch": 8, "space__branches": ("pool_linear",)}
+SMALL = {
+    "search__algorithm": "exact",
+    "search__evaluations": 30,
+    "search__batch": 8,
+    "space__branches": ("pool_linear",),
+}
 
 
 @pytest.fixture(scope="module")
