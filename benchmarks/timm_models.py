@@ -269,7 +269,8 @@ def kept(path: Path) -> dict[str, Row]:
 def figures(rows: dict[str, Row]) -> dict[str, Any]:
     found = sorted(rows.values(), key=lambda row: row.model)
     priced = [row for row in found if row.outcome == "priced"]
-    other = [row.model for row in priced if row.macs not in (row.counted_macs, row.image_macs)]
+    unequal = [row for row in priced if row.macs != row.counted_macs]
+    other = [row.model for row in unequal if row.image_macs not in (None, row.macs)]
     return {
         "timm": version("timm"),
         "accelerator": CHIP,
@@ -281,6 +282,7 @@ def figures(rows: dict[str, Row]) -> dict[str, Any]:
         "priced_with_equal_macs": sum(row.macs == row.counted_macs for row in priced),
         "equal_without_macs_of_constants": sum(row.macs == row.image_macs for row in priced),
         "priced_with_other_macs": other,
+        "unequal_and_not_counted_without_constants": [row.model for row in unequal if row.image_macs is None],
         "rows": [asdict(row) for row in found],
     }
 
