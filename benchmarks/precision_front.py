@@ -25,8 +25,8 @@ from offramp.objectives.pareto import ParetoFront, pareto_front
 from offramp.progress import TerminalReporter
 from offramp.run.context import Context
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.search_algorithm import build_algorithm
 from offramp.run.study import Study
+from offramp.run.study_factory import build_algorithm
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config
 from offramp.train.supernet_training import sandwich_step

@@ -42,8 +42,8 @@ from offramp.run.context import Context
 from offramp.run.evaluators.batch_evaluator import BatchEvaluator, SequentialEvaluator
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
 from offramp.run.factory import build_context, build_dataset
-from offramp.run.search_algorithm import build_algorithm
 from offramp.run.study import Study
+from offramp.run.study_factory import build_algorithm
 from offramp.run.workers.worker_folder import prepare_worker_folder
 from offramp.settings.by_name import with_settings
 from offramp.settings.config import Config

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from offramp.algorithms.algorithm import ALGORITHMS
 from offramp.algorithms.exact.backbone_solver import BackboneSolver, TableSolver, UsesBackboneSolver
 from offramp.objectives.evaluation import Evaluation, Evaluator, SearchAlgorithm
 from offramp.records import RunStore
@@ -12,12 +13,31 @@ from offramp.run.evaluators.cached_logits import CachedLogitsEvaluator
 from offramp.run.evaluators.recorded_solver import RecordedSolver, SolvedCandidates
 from offramp.run.evaluators.remote_evaluation import RemoteEvaluator
 from offramp.run.evaluators.remote_solver import RemoteSolver
-from offramp.run.search_algorithm import build_algorithm
 from offramp.run.study import FailureLimit, Study
 
 _OPEN_BATCHES = "open batches"
 _CANDIDATES_PER_WORKER = 2
 """Candidates proposed for each worker: the one that it evaluates, and one that it begins next."""
+
+
+def build_algorithm(context: Context, solver: BackboneSolver | None = None) -> SearchAlgorithm:
+    """Build the search algorithm of a run.
+
+    Args:
+        context: The parts of the run.
+        solver: Solves backbones, for an algorithm that uses a solver. It is left out where the exits of this backbone
+            family cannot be solved.
+
+    Returns:
+        An algorithm that has proposed nothing yet.
+    """
+    factory = ALGORITHMS.get(context.config.search.algorithm)
+    algorithm = factory(context.space, context.objectives, context.constraints, context.config.seed)
+    if isinstance(algorithm, UsesBackboneSolver) and solver is not None:
+        largest = context.space.max_architecture().without_exits()
+        if solver.solve(largest) is not None:
+            algorithm.use_solver(solver)
+    return algorithm
 
 
 def build_study(

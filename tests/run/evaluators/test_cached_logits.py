@@ -28,7 +28,7 @@ from offramp.run.evaluators.exit_workloads import ExitWorkloads, exit_groups
 from offramp.run.evaluators.supernet_evaluator import SupernetEvaluator
 from offramp.run.factory import build_context, build_dataset
 from offramp.run.network_preparation import calibrate_
-from offramp.run.search_algorithm import build_algorithm
+from offramp.run.study_factory import build_algorithm
 from offramp.settings.by_name import with_settings
 from offramp.settings.cost_config import CostConfig
 from offramp.space.architecture import Architecture, ExitChoice, PolicyChoice
