@@ -3,6 +3,10 @@
 #if defined(__ARM_FEATURE_MVE) && ((__ARM_FEATURE_MVE & 1) != 0)
 #define OFFRAMP_HELIUM 1 /* Cortex-M55, M85 */
 #include <arm_mve.h>
+#if defined(__GNUC__) && !defined(__clang__)
+/* With gcc 12, -O3 gave wrong sums of depthwise networks on Cortex-M55; -O2 gave the right ones. */
+#pragma GCC optimize("O2")
+#endif
 #elif defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && !defined(__ARM_BIG_ENDIAN)
 #define OFFRAMP_DSP 1 /* Cortex-M4, M7, M33 */
 #include <arm_acle.h>
