@@ -54,6 +54,21 @@ def test_the_fit_is_measured_once_and_candidates_of_a_search_not_whole(tmp_path:
     assert "Measured whole" not in " ".join(again.warnings)
 
 
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ('echo "latency_us: 812.4"\n', "time"),
+        ('echo "latency_ns: $(wc -c < "$1")"\necho "energy_uj: 96.1"\n', "energy"),
+    ],
+)
+def test_a_runner_whose_figures_do_not_depend_on_the_file_is_refused(script: str, what: str, tmp_path: Path) -> None:
+    path = device_file(tmp_path, script)
+    board = load_accelerator(path)
+    model = build_cost_model(CostConfig(accelerator=str(path)), accelerator=board)
+    with pytest.raises(ConfigError, match=f"no layer of the network takes more {what} than a file without a layer"):
+        model.estimate(NETWORK, board)
+
+
 def test_settings_that_a_measured_device_does_not_know_are_refused(tmp_path: Path) -> None:
     path = device_file(tmp_path)
     for changes in ({"engine": "zigzag"}, {"convention": "published"}, {"loads": "overlap"}):

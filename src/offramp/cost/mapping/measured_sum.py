@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from offramp.cost.engines.measured.engine import MeasuredEngine
+from offramp.cost.engines.measured.engine import LEAST_S, MeasuredEngine
 from offramp.cost.engines.measured.network_files import stage_files
 from offramp.cost.engines.measured.summing_fit import SummingFit, calibrated
 from offramp.cost.price_cache import CachedEngine
 from offramp.cost.report import BusySpan, CostReport, LayerCost, LayerReport, StageCost
-from offramp.errors import UnsupportedLayerError
+from offramp.errors import ConfigError, UnsupportedLayerError
 from offramp.hardware.accelerator import Accelerator, Core
 from offramp.workload.graph import Layer, Role, Workload
 
@@ -59,9 +59,10 @@ class MeasuredSumModel:
             Cost per layer, per stage and to each exit; warnings state the fit and its error.
 
         Raises:
-            ConfigError: Something cannot be measured.
+            ConfigError: Something cannot be measured, or no layer takes longer than a call without a layer.
         """
         costs = self._costs(workload.layers)
+        self._check_told_apart(costs)
         layers, stages = self._scheduled(workload, costs, accelerator.cores[0])
         return CostReport(
             accelerator=accelerator.name,
@@ -80,6 +81,26 @@ class MeasuredSumModel:
     def _costs(self, layers: Sequence[Layer]) -> list[LayerCost]:
         core = self.measured.accelerator.cores[0]
         return self.engine.price([(layer.shape, core) for layer in layers])
+
+    def _check_told_apart(self, costs: Sequence[LayerCost]) -> None:
+        """Refuse a network of which no layer takes more time, or more energy, than a call without a layer.
+
+        Every sum would be the cost of calls alone, and all networks of as many stages would cost the same.
+        """
+        if not any(cost.latency_cycles > 0 for cost in costs):
+            return  # nothing was measured
+        longest_s = max(cost.latency_cycles for cost in costs) / self.measured.clock_hz
+        for what, missing in (
+            ("time", longest_s <= LEAST_S * (1 + 1e-9)),
+            ("energy", not any(cost.energy_pj > 0 for cost in costs)),
+        ):
+            if missing:
+                raise ConfigError(
+                    f"The runner of accelerator {self.measured.accelerator.name!r} must measure the file that it is "
+                    f"given, but no layer of the network takes more {what} than a file without a layer. Check that it "
+                    "runs this file and prints the figures of one run, in units fine enough. Then change `version` in "
+                    "the block `measurement`, so that the old figures are not used again."
+                )
 
     def _layers_s(self, workload: Workload) -> list[float]:
         """The sum over the layers of each stage."""

@@ -31,7 +31,7 @@ COPIES = 4
 """Copies of a layer in a file, where layers are timed in context."""
 
 _SPARSE = "measured layers have no zero weights, from which this core gains"
-_LEAST_S = 1e-8
+LEAST_S = 1e-8
 """Least time of a layer: what is faster cannot be told from nothing."""
 
 
@@ -144,7 +144,7 @@ class MeasuredEngine:
         energy = None
         if whole.energy_j is not None and call.energy_j is not None:
             energy = max(0.0, whole.energy_j - call.energy_j)
-        return TimedRuns(max(_LEAST_S, whole.seconds - call.seconds), whole.spread_s, energy)
+        return TimedRuns(max(LEAST_S, whole.seconds - call.seconds), whole.spread_s, energy)
 
     def _in_context(self, shape: LayerShape) -> TimedRuns:
         one = self.device.measure(layer_file(shape, self.arithmetic))
@@ -158,7 +158,7 @@ class MeasuredEngine:
                 self._measured(layer_file(addition, self.arithmetic, COPIES)).seconds
                 - self._measured(layer_file(addition, self.arithmetic)).seconds
             ) / (COPIES - 1)
-        return TimedRuns(max(_LEAST_S, seconds), many.spread_s / (COPIES - 1))
+        return TimedRuns(max(LEAST_S, seconds), many.spread_s / (COPIES - 1))
 
 
 def measured_engine(accelerator: Accelerator) -> MeasuredEngine:
