@@ -178,3 +178,38 @@ def test_an_item_that_raises_is_named() -> None:
 
     with pytest.raises(DataError, match="Sample 2 of the train split cannot be read: ValueError: no such file"):
         raw(Broken(list(range(4))))
+
+
+class Named(Pairs):
+    def __init__(self, items: list[Any], classes: list[str]) -> None:
+        super().__init__(items)
+        self.classes = classes
+
+
+def test_splits_that_number_their_classes_differently_are_refused() -> None:
+    items = list(zip(X, Y.tolist(), strict=True))
+    train, test = Named(items, ["a", "b", "c"]), Named(items, ["c", "b", "a"])
+    with pytest.raises(DataError, match=r"train split has a, b, c \(3\) and the test split c, b, a \(3\)"):
+        raw((train, test))
+    assert raw((train, Named(items, ["a", "b", "c"]))).class_names == ("a", "b", "c")
+    assert raw((train, Pairs(items))).class_names == ("a", "b", "c")
+
+
+def test_a_group_that_is_a_float_in_one_split_is_found_in_both() -> None:
+    parts = {"train": {"x": X, "y": Y, "who": np.arange(30)}, "test": {"x": X + 1, "y": Y, "who": np.arange(30.0)}}
+    with pytest.raises(DataError, match="Group '0' must be in one part"):
+        load_dataset(parts, seed=0, group_column="who")
+
+
+def test_rows_without_a_group_are_refused() -> None:
+    items = [{"x": x, "y": int(y), "who": None if y == 1 else "a"} for x, y in zip(X, Y, strict=True)]
+    with pytest.raises(DataError, match="Sample 1 of the train split must have a group in 'who'"):
+        raw(Pairs(items), group_column="who")
+
+
+def test_bfloat16_keeps_its_values_and_sparse_tensors_are_refused() -> None:
+    values = torch.tensor([[1.5, -2.0, 3.0]] * 3, dtype=torch.bfloat16)
+    found = raw((values, [0, 1, 0]))
+    assert found.train.samples[:, 0, 0].tolist() == values.float().tolist()
+    with pytest.raises(DataError, match="must be a dense tensor of plain numbers"):
+        raw((values.float().to_sparse(), [0, 1, 0]))

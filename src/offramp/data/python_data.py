@@ -61,6 +61,7 @@ def _joined(parts: Sequence[tuple[str, object]], options: ReadOptions) -> RawDat
     """The parts as one set of named arrays, such as ``x_train``."""
     arrays: dict[str, NDArray[Any]] = {}
     notes: list[str] = []
+    names_of: dict[str, tuple[str, ...]] = {}
     for role, part in parts:
         if is_row_collection(part):
             collected = collect_rows(part, f"the {role} split", options)
@@ -68,7 +69,8 @@ def _joined(parts: Sequence[tuple[str, object]], options: ReadOptions) -> RawDat
             if collected.groups is not None and options.group_column is not None:
                 named[options.group_column] = collected.groups
             if collected.class_names:
-                arrays["class_names"] = np.array(collected.class_names)
+                _check_class_names(names_of, role, collected.class_names)
+                names_of[role] = collected.class_names
             notes += collected.notes
         elif isinstance(part, tuple | list) and len(part) == 2:
             x, y = (plain_array(values, f"{name} of the {role} split") for values, name in zip(part, "xy", strict=True))
@@ -78,8 +80,21 @@ def _joined(parts: Sequence[tuple[str, object]], options: ReadOptions) -> RawDat
         else:
             raise DataError(f"{_ACCEPTED}, got {type(part).__name__}{_hint(part)}.")
         arrays |= {f"{name}_{role}": values for name, values in named.items()}
+    if names_of:
+        arrays["class_names"] = np.array(next(iter(names_of.values())))
     raw = dataset_of_arrays(_NAME, _WHERE, arrays, options)
     return replace(raw, notes=(*raw.notes, *notes))
+
+
+def _check_class_names(known: Mapping[str, tuple[str, ...]], role: str, names: tuple[str, ...]) -> None:
+    """Equal numbers must mean equal classes in all splits."""
+    for other, expected in known.items():
+        if names != expected:
+            raise DataError(
+                f"All splits must number the same classes in the same order, but the {other} split has "
+                f"{_listed(expected)} ({len(expected)}) and the {role} split {_listed(names)} ({len(names)}). Give "
+                "class names as labels, or make both from the same list of classes."
+            )
 
 
 def _hint(part: object) -> str:

@@ -146,3 +146,72 @@ def test_a_parquet_column_of_lists_is_refused_by_its_type(tmp_path: Path) -> Non
     pyarrow.parquet.write_table(pa.table({"signal": [[1.0, 2.0]], "label": [0]}), tmp_path / "d.parquet")
     with pytest.raises(DataError, match=r"'signal' of .*d\.parquet' must hold one number or text.*list<"):
         read(tmp_path / "d.parquet")
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+@pytest.mark.parametrize("name", ["id", "Unnamed: 0", "index", "sample_id"])
+def test_columns_that_number_the_rows_are_no_features(tmp_path: Path, write: Writer, name: str) -> None:
+    """In a table that is sorted by class they would tell the class."""
+    columns = {name: [3, 1, 2, 7], "a": [1.5, 2, 3, 4], "b": [1, 1, 2, 2], "label": list("ppqq")}
+    found = read(write(tmp_path / "t", columns))
+    assert found.train.samples[:, :, 0, 0].tolist() == [[1.5, 1], [2, 1], [3, 2], [4, 2]]
+    assert f"are left out: {name!r}" in found.notes[1]
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_rows_without_their_series_or_time_are_refused(tmp_path: Path, write: Writer) -> None:
+    columns = {"id": [1, 1, None, 2], "time": [0, 1, 2, 3], "x": [1.0, 2, 3, 4], "label": list("aabb")}
+    with pytest.raises(DataError, match="must say the series of each row, but it is empty in row 3"):
+        read(write(tmp_path / "t", columns))
+    with pytest.raises(DataError, match="must say the time of each row, but it is empty in row 2"):
+        read(write(tmp_path / "u", columns | {"id": [1, 1, 2, 2], "time": [0, None, 2, 3]}))
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_two_recordings_with_one_id_are_not_interleaved(tmp_path: Path, write: Writer) -> None:
+    columns = {"id": [1] * 4 + [2] * 2, "time": [0, 1, 0, 1, 0, 1], "x": np.arange(6.0), "label": list("aaaabb")}
+    with pytest.raises(DataError, match=r"series '1(\.0)?' has 0(\.0)? several times.*several recordings alike"):
+        read(write(tmp_path / "t", columns))
+    # Several rows a second, in order, are no contradiction.
+    found = read(write(tmp_path / "u", columns | {"time": [0, 0, 1, 1, 0, 1]}))
+    assert found.train.samples[0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_wide_rows_of_one_id_are_asked_about(tmp_path: Path, write: Writer) -> None:
+    steps = {f"t{step}": np.arange(4.0) + step for step in range(8)}
+    path = write(tmp_path / "t", {"id": [1, 1, 2, 2], **steps, "label": list("aabb")})
+    with pytest.raises(DataError, match=r"data.id_column=id where .* data.group_column=id where each row is a series"):
+        read(path)
+    assert read(path, group_column="id").train.samples.shape == (4, 1, 1, 8)
+    assert read(path, id_column="id").train.samples.shape == (2, 8, 1, 2)
+
+
+def test_series_that_are_groups_of_their_own_stay_series(tmp_path: Path) -> None:
+    columns = {"id": [1, 1, 2, 2], "time": [0, 1, 0, 1], "x": [1.0, 2, 3, 4], "label": list("aabb")}
+    found = read(csv(tmp_path / "t", columns), group_column="id")
+    assert found.input_kind == "series"
+    assert found.train.groups is not None
+    assert found.train.groups.tolist() == ["1", "2"]
+
+
+def test_names_that_python_would_read_as_numbers_stay_names(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,label\n" + "1,1_2\n2,12\n" * 4)
+    assert set(read(path).train.labels.tolist()) == {"1_2", "12"}
+
+
+def test_long_ids_are_not_rounded_to_one(tmp_path: Path) -> None:
+    """2^53 and 2^53 + 1 are one number in float64."""
+    path = tmp_path / "t.csv"
+    big = 2**53
+    rows = [(big, 0, "a"), (big, 1, "a"), (big + 1, 0, "b"), (big + 1, 1, "b")]
+    path.write_text("id,time,x,label\n" + "".join(f"{own},{step},{step}.5,{label}\n" for own, step, label in rows))
+    assert read(path).train.samples.shape == (2, 1, 1, 2)
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_rows_without_a_group_are_refused(tmp_path: Path, write: Writer) -> None:
+    columns = {"a": [1.0, 2, 3], "who": ["x", None, "y"], "label": list("aba")}
+    with pytest.raises(DataError, match=r"must have a group in column 'who' .*, the first is sample 1"):
+        read(write(tmp_path / "t", columns), group_column="who")

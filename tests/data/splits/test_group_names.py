@@ -43,3 +43,8 @@ def test_speakers_in_names_are_hinted_at_with_a_pattern_that_finds_them() -> Non
 )
 def test_counters_and_class_names_are_no_groups(names: list[str], labels: np.ndarray) -> None:
     assert group_hint(names, labels) is None
+
+
+def test_empty_parentheses_are_no_group() -> None:
+    with pytest.raises(DataError, match=r"parentheses are empty for 'a_x.wav'"):
+        groups_of_names(["a_p1.wav", "a_x.wav"], "_(p1)?", "d")

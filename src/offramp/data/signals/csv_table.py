@@ -13,6 +13,8 @@ from offramp.files.safe_files import read_file
 from offramp.jsonio import shortened
 
 MAX_TABLE_BYTES = 2 * 2**30
+_EXACT = 2.0**53
+_MISSING_VALUE = float("nan")
 _DELIMITERS = (",", ";", "\t")
 _MISSING = frozenset(("", "nan", "na", "null", "none", "?"))
 
@@ -26,7 +28,8 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
         path: A text file in UTF-8.
 
     Returns:
-        The columns by their names: float64 where all values are numbers or missing (NaN), else text.
+        The columns by their names: float64 where all values are numbers or missing (NaN), int64 where
+        whole numbers are too large for that, else text.
 
     Raises:
         DataError: The file is no table, has no line of names, or lines of different lengths.
@@ -78,7 +81,22 @@ def _is_number(text: str) -> bool:
 
 
 def _column(values: tuple[str, ...]) -> NDArray[Any]:
+    # float() takes 1_0 as 10, which is a name here.
+    if any("_" in value for value in values):
+        return np.array([value.strip() for value in values])
     try:
-        return np.array([float("nan") if value.strip().lower() in _MISSING else float(value) for value in values])
+        numbers = np.array([_MISSING_VALUE if value.strip().lower() in _MISSING else float(value) for value in values])
     except ValueError:
         return np.array([value.strip() for value in values])
+    return numbers if np.abs(numbers).max(initial=0.0, where=np.isfinite(numbers)) < _EXACT else _large(values, numbers)
+
+
+def _large(values: tuple[str, ...], numbers: NDArray[np.float64]) -> NDArray[Any]:
+    """Whole numbers, such as long ids and times in nanoseconds, of which float64 would make some equal."""
+    try:
+        return np.array([int(value) for value in values], dtype=np.int64)
+    except (ValueError, OverflowError):
+        written = {value.strip() for value in values}
+        whole = all(value.removeprefix("-").isdigit() for value in written)
+        # More digits than any number holds: a name.
+        return np.array([value.strip() for value in values]) if whole else numbers

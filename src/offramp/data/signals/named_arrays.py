@@ -11,6 +11,7 @@ from offramp.data.images.pixel_units import NamedArray
 from offramp.data.raw_data import ROLE_OF_WORD, RawDataset, RawPart, ReadOptions, Role
 from offramp.data.signals.array_samples import samples_from_arrays
 from offramp.data.signals.recordings import WindowSize, cut_windows
+from offramp.data.signals.value_names import as_groups
 from offramp.errors import DataError
 
 _SAMPLE_WORDS = frozenset(("x", "image", "images", "data", "samples", "series", "features"))
@@ -117,7 +118,7 @@ def _groups(
             f"({count} for {pair.role}), as data.group_column says, but it "
             f"{'holds none' if values is None else f'has shape {values.shape}'}."
         )
-    return values.astype(np.str_)
+    return as_groups(values, f"array {found[pair.role]!r} of {where!r}")
 
 
 def _lengths(where: str, arrays: Mapping[str, NDArray[Any]], pair: _Pair) -> NamedArray | None:

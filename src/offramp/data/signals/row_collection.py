@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from offramp.data.raw_data import ReadOptions
 from offramp.data.signals.array_file import MAX_TOTAL_BYTES
+from offramp.data.signals.value_names import as_groups
 from offramp.errors import DataError
 
 _SAMPLE_KEYS = ("x", "image", "img", "images", "pixel_values", "series", "samples", "features", "data", "inputs")
@@ -65,7 +66,7 @@ def plain_array(values: Any, what: str) -> NDArray[Any]:
         DataError: The values are no numbers or names, or differ in shape.
     """
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = _from_tensor(values, what)
     nested = isinstance(values, list | tuple) and len(values) > 0 and not isinstance(values[0], str | bytes)
     if nested and (hasattr(values[0], "shape") or hasattr(values[0], "__len__")):
         return _stacked([plain_array(value, what) for value in values], what).samples
@@ -82,6 +83,18 @@ def plain_array(values: Any, what: str) -> NDArray[Any]:
             else f"{what} must not be empty."
         )
     return array
+
+
+def _from_tensor(tensor: Any, what: str) -> NDArray[Any]:
+    plain = tensor.detach().cpu()
+    # NumPy has no bfloat16; float32 holds each of its values.
+    plain = plain.float() if str(plain.dtype) == "torch.bfloat16" else plain
+    try:
+        return np.asarray(plain.resolve_conj().resolve_neg().numpy())
+    except (TypeError, RuntimeError) as exc:  # sparse and quantised tensors
+        raise DataError(
+            f"{what} must be a dense tensor of plain numbers, got {plain.dtype} ({plain.layout}): {exc}."
+        ) from exc
 
 
 def collect_rows(data: Any, where: str, options: ReadOptions) -> Collected:
@@ -120,7 +133,10 @@ def collect_rows(data: Any, where: str, options: ReadOptions) -> Collected:
     labels = plain_array([row.label for row in rows], f"the labels of {where}")
     groups = None
     if options.group_column is not None:
-        groups = np.array([str(row.group) for row in rows])
+        lost = next((index for index, row in enumerate(rows) if row.group is None), None)
+        if lost is not None:
+            raise DataError(f"Sample {lost} of {where} must have a group in {options.group_column!r}, but it has None.")
+        groups = as_groups(plain_array([row.group for row in rows], "groups"), f"{options.group_column!r} of {where}")
     names = _class_names(data, rows[0].label_key) if labels.dtype.kind in "iu" else ()
     return Collected(stacked.samples, labels, groups, names, (*notes, *stacked.notes))
 
@@ -145,11 +161,12 @@ def _row(data: Any, index: int, where: str, options: ReadOptions) -> _Row:
         if options.group_column is not None and options.group_column not in item:
             raise DataError(f"{what} must have an entry {options.group_column!r}, as data.group_column says.")
         group = item.get(options.group_column) if options.group_column is not None else None
-        return _Row(_sample(item[key], what), _scalar(item[label_key], what), group, label_key)
+        group = None if group is None else _scalar(group, "group", what)
+        return _Row(_sample(item[key], what), _scalar(item[label_key], "label", what), group, label_key)
     if isinstance(item, tuple | list) and len(item) == 2:
         if options.group_column is not None:
             raise DataError(f"data.group_column needs items that are dicts, but {what} is a pair.")
-        return _Row(_sample(item[0], what), _scalar(item[1], what), None, "")
+        return _Row(_sample(item[0], what), _scalar(item[1], "label", what), None, "")
     raise DataError(f"{what} must be a pair (sample, label) or a dict with both, got {type(item).__name__}.")
 
 
@@ -182,12 +199,12 @@ def _sample(value: Any, what: str) -> NDArray[Any]:
     return array
 
 
-def _scalar(value: Any, what: str) -> Any:
+def _scalar(value: Any, kind: str, what: str) -> Any:
     if isinstance(value, str | bool | int | float):
         return value
-    array = plain_array(value, f"the label of {what}")
+    array = plain_array(value, f"the {kind} of {what}")
     if array.size != 1:
-        raise DataError(f"The label of {what} must be one number or name, got shape {array.shape}.")
+        raise DataError(f"The {kind} of {what} must be one number or name, got shape {array.shape}.")
     return array.reshape(-1)[0].item()
 
 

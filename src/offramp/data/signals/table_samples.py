@@ -13,6 +13,7 @@ from offramp.data.raw_data import RawPart, ReadOptions, Role
 from offramp.data.sample_kinds import FloatKind, InputKind
 from offramp.data.signals.float_arrays import float_samples
 from offramp.data.signals.recordings import WindowSize, cut_windows
+from offramp.data.signals.value_names import as_groups, as_labels
 from offramp.errors import DataError
 from offramp.jsonio import shortened
 
@@ -23,6 +24,8 @@ _LABEL_WORDS = ("label", "labels", "class", "target", "activity")
 _WEAK_LABEL_WORD = "y"
 _ID_WORDS = ("series_id", "sample_id", "recording_id", "series", "sample", "recording", "id")
 _TIME_WORDS = ("time", "timestamp", "t", "step", "time_s", "dim_time")
+_INDEX_WORDS = ("index", "row", "__index_level_0__")
+_UNNAMED = re.compile(r"(Unnamed: \d+)?")
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 _FEWEST_STEPS = 8
 _WHOLE = "(all rows)"
@@ -71,42 +74,22 @@ def part_of_table(role: Role, where: str, columns: Columns, options: ReadOptions
     if owner is None and options.window is not None:
         # Rows without an id are the steps of one recording, or of one for each group.
         owner = _WHOLE
-        columns = {**columns, owner: np.zeros(len(columns[label])) if group is None else columns[group]}
+        columns = {**columns, owner: np.zeros(len(columns[label])) if group is None else _groups(where, columns, group)}
     if owner is not None:
         return _long_form(role, where, columns, (label, group, owner), others, options)
+    counters = _row_numbers(columns, others)
+    others = [name for name in others if name not in counters]
     _check_numbers(where, columns, others)
     kind, values, note = _rows(where, columns, others, options.kind)
+    notes = [note]
+    if counters:
+        notes.append(
+            f"{where}: columns that number the rows are no measurements, and are left out: {_listed(counters)}."
+        )
     found = float_samples(NamedArray(where, values), kind)
-    groups = None if group is None else as_names(columns[group])
+    groups = None if group is None else _groups(where, columns, group)
     part = RawPart(role, where, found.samples, as_labels(columns[label]), groups=groups)
-    return TablePart(part, kind, (note, *found.notes))
-
-
-def as_names(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Write values of a column as text, whole numbers without a point.
-
-    Args:
-        values: Numbers or text.
-
-    Returns:
-        The text of each.
-    """
-    whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
-    return (values.astype(np.int64) if whole and np.abs(values).max(initial=0) < 2**53 else values).astype(np.str_)
-
-
-def as_labels(values: NDArray[Any]) -> NDArray[Any]:
-    """Take whole numbers as names, so that classes may be counted from 1, or be -1 and 1.
-
-    Args:
-        values: Labels of a column.
-
-    Returns:
-        Names, or numbers as they are where they are not whole.
-    """
-    names = as_names(values)
-    whole = all(name.removeprefix("-").isdigit() for name in names.tolist())
-    return values if values.dtype.kind == "f" and not whole else names
+    return TablePart(part, kind, (*notes, *found.notes))
 
 
 def _label_column(where: str, columns: Columns, options: ReadOptions) -> str:
@@ -138,12 +121,30 @@ def _id_column(where: str, columns: Columns, label: str, options: ReadOptions) -
     given = _given_column(where, columns, options.id_column, "id_column")
     if given is not None:
         return given
+    # With times, the rows are steps even where each series is a group of its own.
+    timed = any(name.strip().lower() in _TIME_WORDS for name in columns)
     for word in _ID_WORDS:
         for name, values in columns.items():
             repeated = name.strip().lower() == word and len(np.unique(values)) < len(values)
-            if repeated and name not in (label, options.group_column):
+            if repeated and name != label and (timed or name != options.group_column):
                 return name
     return None
+
+
+def _groups(where: str, columns: Columns, group: str) -> NDArray[np.str_]:
+    return as_groups(columns[group], f"column {group!r} of {where}")
+
+
+def _row_numbers(columns: Columns, names: list[str]) -> list[str]:
+    """Columns that count or name the rows, such as the index that pandas writes: they tell nothing of a sample."""
+    found = []
+    for name in names:
+        values = columns[name]
+        counts = values.dtype.kind != "f" or bool((values == np.floor(values)).all())
+        named = name.strip().lower() in (*_ID_WORDS, *_INDEX_WORDS) or _UNNAMED.fullmatch(name.strip()) is not None
+        if named and counts and len(np.unique(values)) == len(values):
+            found.append(name)
+    return found
 
 
 def _check_numbers(where: str, columns: Columns, names: list[str]) -> None:
@@ -206,13 +207,22 @@ def _long_form(
     times = [name for name in others if name.strip().lower() in _TIME_WORDS]
     channels = [name for name in others if name not in times]
     _check_numbers(where, columns, channels)
+    if options.id_column is None and owner != _WHOLE and not times and _numbered(channels) is not None:
+        raise DataError(
+            f"{where} has several rows for one {owner!r}, and columns that are numbered as the steps of a series, such "
+            f"as {_listed(channels[:2])}. Say which it is: data.id_column={owner} where the rows of one {owner!r} are "
+            f"one series, data.group_column={owner} where each row is a series."
+        )
     if len(times) > 1:
         raise DataError(f"{where} must have one column of time at most, got {_listed(times)}. Leave out one.")
+    _check_given(where, columns, owner, "the series of each row")
     owners, first, numbers = np.unique(columns[owner], return_index=True, return_inverse=True)
     order = np.argsort(numbers, kind="stable")
     if times:
         _check_numbers(where, columns, times)
-        order = np.lexsort((columns[times[0]], numbers))
+        _check_given(where, columns, times[0], "the time of each row")
+        in_rows, order = order, np.lexsort((columns[times[0]], numbers))
+        _check_times(where, columns, (owner, times[0]), order, in_rows)
     lengths = np.bincount(numbers)
     steps = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     values = np.full((len(owners), len(channels), int(lengths.max())), np.nan)
@@ -228,7 +238,7 @@ def _long_form(
     if options.window is None:
         _check_same(where, columns, [label], owner, first[numbers])
     found = float_samples(NamedArray(where, values), "series", NamedArray(where, lengths))
-    groups = None if group is None else as_names(columns[group][first])
+    groups = None if group is None else _groups(where, columns, group)[first]
     by = f"ordered by {times[0]!r}" if times else "in the order of the rows"
     note = f"{where}: rows of one {owner!r} are the steps of a series, {by}; its channels are {_listed(channels)}."
     labels = as_labels(columns[label])
@@ -240,6 +250,33 @@ def _long_form(
     cut = cut_windows(found.samples, each, size, role=role, where=where, groups=groups)
     part = RawPart(role, where, cut.samples, cut.labels, groups=cut.groups)
     return TablePart(part, "series", (note, *cut.notes))
+
+
+def _check_given(where: str, columns: Columns, name: str, what: str) -> None:
+    values = columns[name]
+    lost = np.flatnonzero(np.isnan(values) if values.dtype.kind == "f" else values.astype(np.str_) == "")
+    if lost.size:
+        raise DataError(
+            f"Column {name!r} of {where} must say {what}, but it is empty in row {lost[0] + 1} ({lost.size} such rows "
+            "in all). Fill it in, or leave these rows out."
+        )
+
+
+def _check_times(
+    where: str, columns: Columns, names: tuple[str, str], order: NDArray[np.intp], in_rows: NDArray[np.intp]
+) -> None:
+    """Refuse times that stand twice in a series whose rows they put into another order: they are of two recordings."""
+    owner, time = (columns[name] for name in names)
+    twice = (owner[order][1:] == owner[order][:-1]) & (time[order][1:] == time[order][:-1])
+    moved = np.unique(owner[order[order != in_rows]])
+    mixed = np.flatnonzero(twice & np.isin(owner[order][1:], moved))
+    if mixed.size:
+        row = order[mixed[0]]
+        raise DataError(
+            f"Times in column {names[1]!r} of {where} must differ within a series, but series "
+            f"{shortened(repr(str(owner[row])))} has {shortened(str(time[row]))} several times, in rows that are not "
+            f"in order: column {names[0]!r} may name several recordings alike. Give each a name of its own."
+        )
 
 
 def _check_same(where: str, columns: Columns, names: list[str], owner: str, first: NDArray[np.intp]) -> None:

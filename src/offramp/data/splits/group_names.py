@@ -28,7 +28,7 @@ def groups_of_names(names: Sequence[str], pattern: str, where: str) -> NDArray[n
 
     Raises:
         ConfigError: The pattern is no regular expression, or has no parentheses.
-        DataError: A name does not contain the pattern.
+        DataError: A name does not contain the pattern, or the parentheses are empty.
     """
     compiled = compiled_pattern(pattern)
     groups = []
@@ -37,6 +37,11 @@ def groups_of_names(names: Sequence[str], pattern: str, where: str) -> NDArray[n
         if found is None:
             raise DataError(
                 f"Every file name of {where!r} must contain data.group_pattern {pattern!r}, but {name!r} does not."
+            )
+        if not any(found.groups()):
+            raise DataError(
+                f"data.group_pattern {pattern!r} must find a group in every file name of {where!r}, but its "
+                f"parentheses are empty for {name!r}."
             )
         groups.append("/".join(part or "" for part in found.groups()))
     return np.array(groups)
