@@ -150,3 +150,9 @@ def test_any_array_is_encoded_or_refused(labels: Any) -> None:
 def test_counts_of_images_and_labels_must_agree() -> None:
     with pytest.raises(DataError, match=r"'x'.*3 samples and 2 labels"):
         RawPart("train", "x", np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("labels", [["a", "", "b"], ["a", "  ", "b"], [b"a", b"", b"b"]])
+def test_samples_without_a_label_are_no_class_of_their_own(labels: list[Any]) -> None:
+    with pytest.raises(DataError, match="must have a label, but 1 have none, the first is sample 1"):
+        encode(np.array(labels))

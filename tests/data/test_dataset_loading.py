@@ -8,8 +8,10 @@ import pytest
 
 from offramp.data.dataset_loading import load_dataset
 from offramp.data.labelled_data import Dataset
+from offramp.data.sound.feature_settings import SoundRequest
 from offramp.errors import ConfigError, DataError
 from tests.data.samples import encoded, random_images
+from tests.data.sounds import write_sound
 
 RNG = np.random.default_rng(0)
 LABELS = np.tile(["walk", "run"], 20)
@@ -135,3 +137,14 @@ def test_groups_of_file_names_are_in_one_split_each_or_hinted_at(tmp_path: Path)
     assert "'ann', 'bob'" in hint
     with pytest.raises(ConfigError, match="Files are grouped by their names"):
         load(tmp_path / "spoken", group_column="speaker")
+
+
+def test_a_kind_and_windows_without_effect_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'digits' holds pixels, got series"):
+        load_dataset("digits", seed=0, kind="series", cache_dir=tmp_path)
+    for index in range(12):
+        write_sound(tmp_path / "s" / "ab"[index % 2] / f"{index}.wav", RNG.normal(0, 0.1, 4000).astype(np.float32))
+    request = SoundRequest(kind="raw")
+    assert load(tmp_path / "s", sound=request).input_kind == "series"
+    with pytest.raises(ConfigError, match=r"data\.window does not cut sounds"):
+        load(tmp_path / "s", sound=request, window=100)

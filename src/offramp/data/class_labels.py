@@ -80,7 +80,14 @@ def _text(part: RawPart) -> list[str]:
             f"Labels of {part.source!r} must be one class name per sample, as in the training part, "
             f"got an array of shape {labels.shape} and type {labels.dtype}."
         )
-    return [_composed(name) for name in _raw_text(labels)]
+    names = [_composed(name) for name in _raw_text(labels)]
+    empty = [index for index, name in enumerate(names) if not name.strip()]
+    if empty:
+        raise DataError(
+            f"Every sample of {part.source!r} must have a label, but {len(empty)} have none, the first is sample "
+            f"{empty[0]}. Label these samples, or leave them out."
+        )
+    return names
 
 
 def _raw_text(labels: NDArray[Any]) -> list[str]:

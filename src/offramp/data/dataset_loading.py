@@ -119,6 +119,13 @@ def load_dataset(
         raise ConfigError(
             f"data.window cuts series, but {raw.name!r} holds {raw.input_kind.replace('_', ' ')}. Leave it out."
         )
+    if kind is not None and raw.input_kind != kind:
+        raise ConfigError(
+            f"data.kind says what the numbers of arrays and tables are, but {raw.name!r} holds "
+            f"{raw.input_kind.replace('_', ' ')}, got {kind}. Leave it out."
+        )
+    if window is not None and raw.sound is not None:
+        raise ConfigError(f"data.window does not cut sounds, as {raw.name!r} holds them: set data.sound_window_s.")
     raw = _grouped(raw, group_column, group_pattern)
     division = _Division(seed, validation_share, test_share, duplicates)
     dataset = _assemble(raw, division, image_size, options.reporter)

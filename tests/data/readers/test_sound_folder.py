@@ -251,3 +251,29 @@ def test_a_sound_that_is_missing_or_broken_in_parquet_is_named(tmp_path: Path) -
         pq.write_table(pa.table({"audio": [good, second], "label": ["a", "b"]}), tmp_path / "x.parquet")
         with pytest.raises(DataError, match=rf"Sound in row 1 of row group 0 of .*x\.parquet' .*{message}"):
             read(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file_name,label\n0.wav,a\n1.wav,b\n./0.wav,b\n", "'0.wav' is in rows 1 and 3"),
+        ("file_name,label\n0.wav,a\n1.wav,b,c\n", "Row 2 .* more values than columns"),
+        ("file_name,label,split\n0.wav,a,train\n1.wav,b,test\n", "'split' .* seems to name the part"),
+        ("file_name,label\n0.wav,a\n1.wav,  \n", "Row 2 .* but one is empty"),
+    ],
+)
+def test_lists_that_contradict_themselves_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    for index in range(2):
+        write(tmp_path / "set" / f"{index}.wav", "low")
+    (tmp_path / "set" / "metadata.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "set")
+
+
+def test_spaces_around_values_of_a_list_make_no_other_class_or_group(tmp_path: Path) -> None:
+    for index in range(3):
+        write(tmp_path / "set" / f"{index}.wav", "low")
+    (tmp_path / "set" / "metadata.csv").write_text("file_name,label,who\n0.wav, a,p\n1.wav,a , p\n2.wav,b,q\n")
+    found = read(tmp_path / "set", group_column="who").train
+    assert found.groups is not None
+    assert (found.labels.tolist(), found.groups.tolist()) == (["a", "a", "b"], ["p", "p", "q"])

@@ -66,3 +66,10 @@ def test_parts_of_different_kinds_are_refused() -> None:
 def test_the_users_word_decides() -> None:
     array = NamedArray("x", floats(4, 8, 8))
     assert kind_of_arrays([array], "series") == ArrayKind("series")
+
+
+def test_more_channels_than_steps_are_asked_about_since_channels_may_be_last() -> None:
+    values = NamedArray("x", np.random.default_rng(0).normal(size=(5, 128, 9)))
+    with pytest.raises(DataError, match="may be series of 128 steps with the 9 channels last"):
+        kind_of_arrays([values], None)
+    assert kind_of_arrays([values], "series").kind == "series"

@@ -1,6 +1,7 @@
 """Lists of files and labels, as the folders of Hugging Face have them: metadata.csv or metadata.jsonl."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from offramp.jsonio import shortened
 LABEL_LISTS = ("metadata.csv", "metadata.jsonl")
 _FILE_COLUMN = "file_name"
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y")
+_PART_COLUMNS = ("split", "part", "fold", "subset")
 _MAX_LIST_BYTES = 256 * 2**20
 
 
@@ -79,6 +81,7 @@ def read_label_list(
         if not rows:
             raise DataError(f"{str(path)!r} must name sounds with their labels, but it is empty.")
         column = _label_column(path, rows[0], label_column)
+        _check_rows(path, rows)
         for number, row in enumerate(rows, start=1):
             name, label = row.get(_FILE_COLUMN), row.get(column)
             if not name or label in (None, ""):
@@ -96,6 +99,28 @@ def read_label_list(
     return found
 
 
+def _check_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    """Each file has one row, of as many values as there are columns; no column names the parts of files."""
+    parts = [name for name in rows[0] if isinstance(name, str) and name.lower() in _PART_COLUMNS]
+    if parts:
+        raise DataError(
+            f"Column {shortened(repr(parts[0]))} of {str(path)!r} seems to name the part of each file, which is not "
+            "read. Put files and lists into folders such as train and test, or remove the column."
+        )
+    first: dict[PurePosixPath, int] = {}
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise DataError(
+                f"Row {number} of {str(path)!r} has more values than columns: a text with a comma lacks quotes."
+            )
+        file = PurePosixPath(row.get(_FILE_COLUMN) or "")
+        if first.setdefault(file, number) != number:
+            raise DataError(
+                f"{str(path)!r} must name each file once, but {shortened(repr(str(file)))} is in rows "
+                f"{first[file]} and {number}. Remove one."
+            )
+
+
 def _group(path: Path, number: int, row: dict[str, str], column: str) -> str:
     group = row.get(column)
     if not group:
@@ -107,14 +132,18 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         text = read_file(path, limit=_MAX_LIST_BYTES).decode("utf-8-sig")
         if path.suffix == ".csv":
-            yield from csv.DictReader(text.splitlines(), strict=True)
+            for read in csv.DictReader(io.StringIO(text), strict=True):
+                # Too long rows have a list, too short ones None.
+                yield {name: value.strip() if isinstance(value, str) else value for name, value in read.items()}
             return
         for line in text.splitlines():
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError("a line is no object")
-                yield {str(name): "" if value is None else str(value) for name, value in row.items()}
+                if any(isinstance(row.get(name), list | dict) for name in (_FILE_COLUMN, *_LABEL_COLUMNS)):
+                    raise ValueError("a label or name of a file is a list or an object")
+                yield {str(name): "" if value is None else str(value).strip() for name, value in row.items()}
     except PermissionError:
         raise
     except OSError as exc:

@@ -83,6 +83,12 @@ def _kind(array: NamedArray) -> InputKind:
 
 def _kind_of_three_axes(array: NamedArray) -> InputKind:
     _, rows, columns = array.values.shape
+    if rows > columns:
+        raise DataError(
+            f"Samples in {array.where} of shape {array.values.shape} may be series of {rows} steps with the {columns} "
+            f"channels last, or of {columns} steps with {rows} channels. Series have the axes (samples, channels, "
+            "time): transpose them, x.transpose(0, 2, 1), or set data.kind=series if they have these axes."
+        )
     if rows != columns:
         return "series"
     if _like_pixels(array):
