@@ -77,6 +77,7 @@ def test_the_test_part_of_an_archive_comes_first_and_lengths_cut(tmp_path: Path)
         (lambda folder: npy(folder, np.array(["a"])), "must be numbers"),
         (lambda folder: npz(folder, a=np.zeros(2), b=np.zeros(2)), "x_test, x, samples or data.*it holds a, b"),
         (lambda folder: npz(folder, x=np.zeros((1, 2, 9)), lengths=[0]), "above 0"),
+        (lambda folder: npz(folder, x=np.zeros((1, 2, 9)), lengths=[10]), r"at most the steps .* \(9\), got 10"),
         (lambda folder: folder / "a.txt", "from .npy and .npz files"),
     ],
 )

@@ -44,6 +44,7 @@ def test_short_series_end_with_the_mean() -> None:
         (np.array([[[1, 2, 3, NAN], [1, 2, 3, NAN]]]), False, "finite numbers"),
         (np.array([[[1, 2, 3, NAN], [1, 2, 3, 4]]]), True, "finite numbers"),
         (np.array([[[1, 2, 3, np.inf], [1, 2, 3, 4]]]), True, "finite numbers"),
+        (np.full((1, 2, 4), NAN), True, "sample 0 is NaN alone"),
         (np.array([[[1e300, 2, 3, 4], [1, 2, 3, 4]]]), False, "finite numbers"),
         (np.array([[[1.0, 2, 0, 0], [1, 2, 0, 0]]]), True, "Sample 0 ends in zeros .* look like padding"),
     ],

@@ -58,6 +58,12 @@ def read_samples(path: Path, preprocessing: Preprocessing) -> tuple[NDArray[np.f
         raise InputError(f"Lengths in {where} must be one whole number above 0 per sample ({len(samples)}).")
     if not preprocessing.padded:
         raise InputError(f"{where} has lengths, but this network reads series of one length only.")
+    outside = [row for row, sample in enumerate(samples) if lengths[row] > sample.shape[-1]]
+    if outside:
+        raise InputError(
+            f"Lengths in {where} must be at most the steps that are there ({samples[outside[0]].shape[-1]}), got "
+            f"{lengths[outside[0]]} for sample {outside[0]}."
+        )
     return tuple(sample[..., : int(length)] for sample, length in zip(samples, lengths, strict=True))
 
 

@@ -64,6 +64,9 @@ def float_samples(samples: NDArray[Any], preprocessing: Preprocessing) -> NDArra
     with np.errstate(over="ignore", invalid="ignore"):
         values = pipeline_layout(kind, np.ascontiguousarray(samples, dtype=np.float32))
     missing = _missing_steps(values) if preprocessing.padded else np.zeros(values.shape, dtype=bool)
+    nothing = np.flatnonzero(missing.all(axis=(1, 2, 3)))
+    if nothing.size:
+        raise InputError(f"Each series must have a step that is a number, but sample {nothing[0]} is NaN alone.")
     if not np.isfinite(values[~missing]).all():
         raise InputError(
             "`samples` must hold finite numbers, got NaN or infinity"

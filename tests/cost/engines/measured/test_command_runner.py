@@ -68,6 +68,8 @@ def test_no_shell_reads_the_command(tmp_path: Path) -> None:
         ("echo latency_us: -5", "above 0"),
         ("echo latency_us: nan", "above 0"),
         ("echo latency_us: 5; echo latency_us: 6; echo energy_uj: 1", "as many energies as latencies, got 1 and 2"),
+        ("echo latency_us: 5; echo energy_mJ: 1", "must print lines such as .*energy_mJ: 1"),
+        ("echo latency_us: 5; echo energy_uj: 1 uJ", "must print lines such as .*energy_uj: 1 uJ"),
         ("yes", "printed more than"),
     ],
 )

@@ -26,6 +26,7 @@ _POLL_S = 0.001
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _JOULES = {"j": 1.0, "mj": 1e-3, "uj": 1e-6, "nj": 1e-9}
 _LINE = re.compile(r"\s*(latency|energy)_([a-z]{1,2})\s*[:= ]\s*(\S+)\s*")
+_FIGURE = re.compile(r"\s*(latency|energy)_", re.IGNORECASE)
 _FORM = "lines such as `latency_us: 123.4` and, if it can, `energy_uj: 5.6`, one of each for every run"
 
 
@@ -105,6 +106,9 @@ class CommandRunner:
         for line in output.splitlines():
             match = _LINE.fullmatch(line)
             if match is None:
+                if _FIGURE.match(line):
+                    # Were `energy_mJ: 5 J` ignored, the energy would be taken from `power_w`.
+                    raise self._failed(file, f"it must print {_FORM}, got {line.strip()[:80]!r}")
                 continue
             unit = (_UNITS if match[1] == "latency" else _JOULES).get(match[2])
             if unit is None:
