@@ -95,3 +95,10 @@ def test_a_misspelt_entry_point_group_is_told_by_offramp_list(
     (warning,) = caught
     assert f"there is no entry-point group {group!r}." in str(warning.message)
     assert (f"Did its author mean {near!r}?" in str(warning.message)) is (near is not None)
+
+
+def test_the_list_of_settings_shows_fixed_values() -> None:
+    described = {entry.name: entry.description for entry in describe("settings")}
+    assert described["data.kind"].endswith(" [one of: pixels, feature_maps, series, vectors]")
+    assert described["data.duplicates"].endswith(" [one of: remove, keep] [default: remove]")
+    assert "one of" not in described["seed"]

@@ -64,7 +64,8 @@ def _settings() -> Iterator[CatalogueEntry]:
 
     for name, setting in SETTINGS.items():
         default = default_text(setting)
-        yield CatalogueEntry(name, f"{setting.description} [default: {default}]" if default else setting.description)
+        choices = f" [one of: {', '.join(setting.choices)}]" if setting.choices else ""
+        yield CatalogueEntry(name, setting.description + choices + (f" [default: {default}]" if default else ""))
 
 
 KINDS: dict[str, Kind] = {

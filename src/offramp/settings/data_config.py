@@ -10,20 +10,23 @@ from offramp.settings.section import Count, Section, Share
 class DataConfig(Section):
     """Where the labelled samples come from and how they are split."""
 
-    source: str = Field(default="digits", description="`digits`, or a file or folder with labelled images or sounds.")
+    source: str = Field(
+        default="digits",
+        description="`digits`, or a file or folder with labelled images, sounds, series, tables or arrays.",
+    )
     validation_share: Share = Field(
         default=0.2, description="Share of the samples for validation, where the data name none."
     )
     test_share: Share = Field(default=0.2, description="Share of the samples for the test, where the data name none.")
     kind: Literal["pixels", "feature_maps", "series", "vectors"] | None = Field(
         default=None,
-        description="What the numbers of arrays are (default: decided from their type and number of axes, and said).",
+        description="What the numbers of arrays and tables are (default: decided from types, axes and values, and printed).",
     )
     image_column: str | None = Field(
-        default=None, description="Parquet column that holds the images (default: the only one that can be)."
+        default=None, description="Column or array that holds the samples (default: the only one that can be)."
     )
     label_column: str | None = Field(
-        default=None, description="Parquet column that holds the labels (default: the only one that can be)."
+        default=None, description="Column or array that holds the labels (default: found by its name or type)."
     )
     image_size: Count | None = Field(
         default=None, description="Height and width in pixels that images are resized to (default: as they are)."

@@ -26,7 +26,7 @@ class ExecutionConfig(Section):
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None, description="Processes of this machine that evaluate and fine-tune (default: this one alone)."
     )
-    devices: Annotated[int, Field(ge=2, le=64)] | None = Field(
+    devices: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
         description="Processes of this machine, or its GPUs, that train one network together (default: one).",
     )

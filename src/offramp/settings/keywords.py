@@ -26,12 +26,13 @@ class KeywordSettings(TypedDict, total=False):
         deploy: What exported bundles hold.
         budget: Wall time of the whole command (90s, 40m, 2h) or a number of evaluations.
         execution: How the work is done.
-        data__source: `digits`, or a file or folder with labelled images or sounds.
+        data__source: `digits`, or a file or folder with labelled images, sounds, series, tables or arrays.
         data__validation_share: Share of the samples for validation, where the data name none.
         data__test_share: Share of the samples for the test, where the data name none.
-        data__kind: What the numbers of arrays are (default: decided from their type and number of axes, and said).
-        data__image_column: Parquet column that holds the images (default: the only one that can be).
-        data__label_column: Parquet column that holds the labels (default: the only one that can be).
+        data__kind: What the numbers of arrays and tables are (default: decided from types, axes and values, and
+            printed).
+        data__image_column: Column or array that holds the samples (default: the only one that can be).
+        data__label_column: Column or array that holds the labels (default: found by its name or type).
         data__image_size: Height and width in pixels that images are resized to (default: as they are).
         data__group_column: Column or array that names a group, such as a speaker or patient: no group is in two splits.
         data__group_pattern: Regular expression that finds the group in a file name, in its parentheses, such as

@@ -57,3 +57,8 @@ def test_one_gpu_for_several_processes_is_refused(monkeypatch: pytest.MonkeyPatc
         check_devices(with_settings(Config(), {"execution.devices": 2, "train.device": "cuda:1"}))
     with pytest.raises(ConfigError, match=r"at most the number of GPUs here \(1\), got 2"):
         check_devices(with_settings(Config(), {"execution.devices": 2, "train.device": "cuda"}))
+
+
+def test_one_device_is_this_process_alone() -> None:
+    config = with_settings(Config(), {"execution.devices": 1, "train.batch_size": 1, "train.device": "cuda:1"})
+    check_devices(config)
