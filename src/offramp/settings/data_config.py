@@ -20,7 +20,7 @@ class DataConfig(Section):
     test_share: Share = Field(default=0.2, description="Share of the samples for the test, where the data name none.")
     kind: Literal["pixels", "feature_maps", "series", "vectors"] | None = Field(
         default=None,
-        description="What the numbers of arrays and tables are (default: decided from types, axes and values, and printed).",
+        description="What the numbers of arrays and tables are (default: decided from axes and values, and printed).",
     )
     image_column: str | None = Field(
         default=None, description="Column or array that holds the samples (default: the only one that can be)."

@@ -29,8 +29,7 @@ class KeywordSettings(TypedDict, total=False):
         data__source: `digits`, or a file or folder with labelled images, sounds, series, tables or arrays.
         data__validation_share: Share of the samples for validation, where the data name none.
         data__test_share: Share of the samples for the test, where the data name none.
-        data__kind: What the numbers of arrays and tables are (default: decided from types, axes and values, and
-            printed).
+        data__kind: What the numbers of arrays and tables are (default: decided from axes and values, and printed).
         data__image_column: Column or array that holds the samples (default: the only one that can be).
         data__label_column: Column or array that holds the labels (default: found by its name or type).
         data__image_size: Height and width in pixels that images are resized to (default: as they are).
