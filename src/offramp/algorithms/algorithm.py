@@ -103,7 +103,7 @@ def samples(space: SearchSpace, rng: np.random.Generator) -> Iterator[Architectu
 
 
 class Proposals:
-    """Selects new candidates from a stream: neither evaluated nor proposed before.
+    """Selects new candidates from a stream: neither evaluated nor proposed since the last evaluations.
 
     Proposals do not depend on the size of the requests: ``take(2)`` twice gives what ``take(4)`` gives.
 
@@ -141,7 +141,7 @@ class Proposals:
         return found
 
     def record(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Remember evaluated architectures; they are no open proposals any more.
+        """Remember evaluated architectures and forget the open proposals.
 
         Args:
             evaluations: The new evaluations.
@@ -155,5 +155,5 @@ class Proposals:
                 self._known.add(evaluation.architecture)
                 new.append(evaluation)
         self.num_evaluations += len(evaluations)
-        self._handed.difference_update(evaluation.architecture for evaluation in evaluations)
+        self._handed.clear()
         return new

@@ -121,6 +121,7 @@ class Study:
         self._on_evaluation = on_evaluation
         self._batches: list[_Batch] = []
         self._num_told = 0
+        self._just_told = False
         self._statics: dict[Architecture, Evaluation] = {}
         self._num_judged = 0
         self._num_done = 0
@@ -188,7 +189,11 @@ class Study:
         return deadline is not None and deadline.passed() and self._num_done > self._num_failed
 
     def _ask(self, count: int) -> _Batch:
-        batch = _Batch(len(self._batches), self.algorithm.ask(count))
+        # After evaluations, an algorithm may propose again what it was not told about yet.
+        unknown = {item for batch in self._batches[self._num_told :] for item in batch.asked} if self._just_told else set()
+        self._just_told = False
+        found = [item for item in self.algorithm.ask(count + len(unknown)) if item not in unknown]
+        batch = _Batch(len(self._batches), found[:count])
         self._batches.append(batch)
         return batch
 
@@ -283,6 +288,7 @@ class Study:
                 "complete). Start a new run."
             )
         self._num_told += 1
+        self._just_told = True
         # An algorithm knows a candidate by what it proposed, also where that is a static network in effect.
         self.algorithm.tell(
             [replace(item, architecture=batch.asked[position]) for position, item in sorted(batch.done.items())]
