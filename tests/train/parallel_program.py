@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from offramp.data.labelled_data import Preprocessing, Split
-from offramp.data.mini_batches import Augmentation
+from offramp.data.augmentation import ImageAugmentation
 from offramp.errors import WorkerError
 from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.progress import SilentReporter
@@ -51,7 +51,7 @@ def train(parallel: DataParallel | None, lost_after: int | None = None) -> dict[
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (STEPS * 12, 1, 8, 8), dtype=np.uint8)
     split = Split(images, rng.integers(0, 4, len(images)))
-    data = TrainingData(split, Preprocessing((0.5,), (0.3,)), 12, Augmentation(1, horizontal_flip=True))
+    data = TrainingData(split, Preprocessing((0.5,), (0.3,)), 12, ImageAugmentation(1, horizontal_flip=True))
     settings = LossSettings(
         distillation_weight=0.5, sample_weighting="reaching", class_weights=(0.5, 1.0, 2.0, 1.0), label_smoothing=0.1
     )

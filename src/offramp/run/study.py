@@ -190,7 +190,8 @@ class Study:
 
     def _ask(self, count: int) -> _Batch:
         # After evaluations, an algorithm may propose again what it was not told about yet.
-        unknown = {item for batch in self._batches[self._num_told :] for item in batch.asked} if self._just_told else set()
+        open_ones = self._batches[self._num_told :] if self._just_told else []
+        unknown = {item for batch in open_ones for item in batch.asked}
         self._just_told = False
         found = [item for item in self.algorithm.ask(count + len(unknown)) if item not in unknown]
         batch = _Batch(len(self._batches), found[:count])
