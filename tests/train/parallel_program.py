@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from offramp.data.labelled_data import Preprocessing, Split
 from offramp.data.augmentation import ImageAugmentation
+from offramp.data.labelled_data import Preprocessing, Split
 from offramp.errors import WorkerError
 from offramp.nn.elastic.elastic_batch_norm import ElasticBatchNorm2d
 from offramp.progress import SilentReporter
