@@ -215,3 +215,33 @@ def test_rows_without_a_group_are_refused(tmp_path: Path, write: Writer) -> None
     columns = {"a": [1.0, 2, 3], "who": ["x", None, "y"], "label": list("aba")}
     with pytest.raises(DataError, match=r"must have a group in column 'who' .*, the first is sample 1"):
         read(write(tmp_path / "t", columns), group_column="who")
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_features_that_floats_make_equal_are_refused(tmp_path: Path, write: Writer) -> None:
+    """From 2^60 to 2^61 the floats of 64 bits are 256 apart."""
+    columns = {"a": [2**60 + row for row in range(4)], "b": [1.0, 2, 3, 4], "label": list("abab")}
+    with pytest.raises(DataError, match=r"Column 'a' .* must keep its differences as floats"):
+        read(write(tmp_path / "t", columns))
+
+
+@pytest.mark.parametrize("write", [csv, parquet])
+def test_rows_in_the_order_of_their_times_are_no_samples_unless_that_is_said(tmp_path: Path, write: Writer) -> None:
+    columns = {"time": [0, 1, 2, 3], "a": [1.0, 2, 3, 4], "label": list("aabb")}
+    path = write(tmp_path / "t", columns)
+    with pytest.raises(DataError, match=r"may be the steps of one recording.*Set data\.window"):
+        read(path)
+    assert read(path, kind="vectors").train.samples.shape == (4, 2, 1, 1)
+    assert read(path, window=2, hop=2).train.samples.shape == (2, 1, 1, 2)
+    # Times that come in any order are a feature, such as the days to an event.
+    assert read(write(tmp_path / "u", columns | {"time": [7, 1, 9, 3]})).train.samples.shape == (4, 2, 1, 1)
+
+
+def test_parquet_columns_that_cannot_be_told_apart_or_lost_are_named(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0]), pa.array(["a"])], names=["x", "x", "label"])
+    pyarrow.parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="'x' is there twice"):
+        read(tmp_path / "t.parquet")
+    path = parquet(tmp_path / "u", {"id": [2**60, None], "x": [1.0, 2], "label": list("ab")})
+    with pytest.raises(DataError, match=r"Column 'id' .* must have no missing values"):
+        read(path)

@@ -21,7 +21,8 @@ def read_parquet_table(files: Sequence[Path]) -> dict[str, NDArray[Any]]:
         The columns by their names: numbers (missing ones NaN) or text. Times are microseconds.
 
     Raises:
-        DataError: The table is too large, files differ in their columns, or a column holds something else.
+        DataError: The table is too large, files differ in their columns, two columns have one name, or a column holds
+            something else.
     """
     import pyarrow
     import pyarrow.parquet
@@ -32,6 +33,10 @@ def read_parquet_table(files: Sequence[Path]) -> dict[str, NDArray[Any]]:
             needed = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
             if needed > MAX_TABLE_BYTES:
                 raise DataError(f"{str(file)!r} must be a table of at most {MAX_TABLE_BYTES / 2**30:.0f} GiB.")
+            names = parquet.schema_arrow.names
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise DataError(f"Columns of {str(file)!r} must have different names, but {twice[0]!r} is there twice.")
             tables.append(parquet.read())
     if len({tuple(sorted(table.column_names)) for table in tables}) > 1:
         raise DataError(f"All files of {str(files[0].parent)!r} must have the same columns, but they differ.")
@@ -48,7 +53,13 @@ def _plain(name: str, column: Any, file: Path) -> NDArray[Any]:
     if kinds.is_timestamp(column.type) or kinds.is_date(column.type):
         return np.asarray(column.cast(pyarrow.timestamp("us")).cast(pyarrow.int64()).to_numpy())
     if kinds.is_integer(column.type) or kinds.is_floating(column.type) or kinds.is_boolean(column.type):
-        return np.asarray(column.cast(pyarrow.float64()).to_numpy() if column.null_count else column.to_numpy())
+        try:
+            return np.asarray(column.cast(pyarrow.float64()).to_numpy() if column.null_count else column.to_numpy())
+        except pyarrow.ArrowInvalid as exc:
+            raise DataError(
+                f"Column {name!r} of {str(file)!r} must have no missing values, since its whole numbers are too large "
+                "for floats: fill them in, or leave these rows out."
+            ) from exc
     if not (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
         raise DataError(
             f"Column {name!r} of {str(file)!r} must hold one number or text a row, but its type is {column.type}."

@@ -27,6 +27,7 @@ _TIME_WORDS = ("time", "timestamp", "t", "step", "time_s", "dim_time")
 _INDEX_WORDS = ("index", "row", "__index_level_0__")
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")
 _NUMBERED = re.compile(r"(.*?)(\d+)")
+_EXACT = 2.0**53
 _FEWEST_STEPS = 8
 _WHOLE = "(all rows)"
 _MAX_NAMED = 6
@@ -77,6 +78,8 @@ def part_of_table(role: Role, where: str, columns: Columns, options: ReadOptions
         columns = {**columns, owner: np.zeros(len(columns[label])) if group is None else _groups(where, columns, group)}
     if owner is not None:
         return _long_form(role, where, columns, (label, group, owner), others, options)
+    if options.kind is None:
+        _check_no_recording(where, columns, others)
     counters = _row_numbers(columns, others)
     others = [name for name in others if name not in counters]
     _check_numbers(where, columns, others)
@@ -135,6 +138,30 @@ def _groups(where: str, columns: Columns, group: str) -> NDArray[np.str_]:
     return as_groups(columns[group], f"column {group!r} of {where}")
 
 
+def _floats(where: str, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    """A column in float64, unless that makes whole numbers equal that are not."""
+    floats = values.astype(np.float64)
+    if np.abs(floats).max(initial=0.0) >= _EXACT and len(np.unique(floats)) < len(np.unique(values)):
+        raise DataError(
+            f"Column {shortened(repr(name))} of {where} must keep its differences as floats, but its whole numbers are "
+            "too large. Subtract an offset first, such as the first time of a series of times, or leave it out."
+        )
+    return floats
+
+
+def _check_no_recording(where: str, columns: Columns, names: list[str]) -> None:
+    """Refuse times that rise from row to row: the rows are the steps of a recording, and times tell their class."""
+    for name in names:
+        values = columns[name]
+        timed = name.strip().lower() in _TIME_WORDS and values.dtype.kind in "iuf" and len(values) > 1
+        if timed and (values[1:] > values[:-1]).all():
+            raise DataError(
+                f"Rows of {where} may be the steps of one recording, since column {name!r} rises from row to row. "
+                "Set data.window to cut windows from it, or data.id_column if a column says of which series each row "
+                f"is; set data.kind=vectors if {name!r} is a feature of samples, or leave it out."
+            )
+
+
 def _row_numbers(columns: Columns, names: list[str]) -> list[str]:
     """Columns that count or name the rows, such as the index that pandas writes: they tell nothing of a sample."""
     found = []
@@ -163,7 +190,7 @@ def _rows(
     where: str, columns: Columns, names: list[str], given: InputKind | None
 ) -> tuple[FloatKind, NDArray[np.float64], str]:
     """One sample a row: series where columns are numbered, else vectors."""
-    values = np.column_stack([columns[name].astype(np.float64) for name in names])
+    values = np.column_stack([_floats(where, name, columns[name]) for name in names])
     channels = _numbered(names)
     if given == "vectors" or (given is None and channels is None):
         note = f"{where}: each row is taken as a vector of {len(names)} features; data.kind=series says otherwise."
@@ -227,7 +254,7 @@ def _long_form(
     steps = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     values = np.full((len(owners), len(channels), int(lengths.max())), np.nan)
     for channel, name in enumerate(channels):
-        column = columns[name].astype(np.float64)
+        column = _floats(where, name, columns[name])
         broken = np.flatnonzero(~np.isfinite(column))
         if broken.size:
             raise DataError(
