@@ -142,6 +142,10 @@ def test_groups_of_file_names_are_in_one_split_each_or_hinted_at(tmp_path: Path)
 def test_a_kind_and_windows_without_effect_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'digits' holds pixels, got series"):
         load_dataset("digits", seed=0, kind="series", cache_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.label_pattern finds classes in names of sounds, but 'digits'"):
+        load_dataset("digits", seed=0, label_pattern="^(.)", cache_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.id_column .* 'digits' holds no series"):
+        load_dataset("digits", seed=0, id_column="id", cache_dir=tmp_path)
     for index in range(12):
         write_sound(tmp_path / "s" / "ab"[index % 2] / f"{index}.wav", RNG.normal(0, 0.1, 4000).astype(np.float32))
     request = SoundRequest(kind="raw")

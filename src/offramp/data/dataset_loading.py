@@ -119,19 +119,31 @@ def load_dataset(
         raise ConfigError(
             f"data.window cuts series, but {raw.name!r} holds {raw.input_kind.replace('_', ' ')}. Leave it out."
         )
-    if kind is not None and raw.input_kind != kind:
-        raise ConfigError(
-            f"data.kind says what the numbers of arrays and tables are, but {raw.name!r} holds "
-            f"{raw.input_kind.replace('_', ' ')}, got {kind}. Leave it out."
-        )
-    if window is not None and raw.sound is not None:
-        raise ConfigError(f"data.window does not cut sounds, as {raw.name!r} holds them: set data.sound_window_s.")
+    _check_effect(raw, options)
     raw = _grouped(raw, group_column, group_pattern)
     division = _Division(seed, validation_share, test_share, duplicates)
     dataset = _assemble(raw, division, image_size, options.reporter)
     for note in dataset.notes:
         options.reporter.say(note)
     return dataset
+
+
+def _check_effect(raw: RawDataset, options: ReadOptions) -> None:
+    """Refuse settings that have no effect on data of this kind."""
+    if options.kind is not None and raw.input_kind != options.kind:
+        raise ConfigError(
+            f"data.kind says what the numbers of arrays and tables are, but {raw.name!r} holds "
+            f"{raw.input_kind.replace('_', ' ')}, got {options.kind}. Leave it out."
+        )
+    if options.window is not None and raw.sound is not None:
+        raise ConfigError(f"data.window does not cut sounds, as {raw.name!r} holds them: set data.sound_window_s.")
+    if options.label_pattern is not None and raw.sound is None:
+        raise ConfigError(f"data.label_pattern finds classes in names of sounds, but {raw.name!r} is no such folder.")
+    if options.id_column is not None and (raw.input_kind != "series" or raw.sound is not None):
+        raise ConfigError(
+            f"data.id_column says which series the rows of a table are of, but {raw.name!r} holds no series. Leave it "
+            "out."
+        )
 
 
 @dataclass(frozen=True)
