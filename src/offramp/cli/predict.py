@@ -43,8 +43,8 @@ def predict(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files, or folders of them at any depth; .wav files for a network of speech; .npy and .npz "
-            "files for a network of series, feature maps or vectors."
+            help="Image or sound files, or folders of them at any depth, as the network reads; .npy and .npz files "
+            "for a network of series, feature maps or vectors."
         ),
     ],
     rule: Annotated[
