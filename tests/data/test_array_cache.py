@@ -39,6 +39,18 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     assert make.calls == 2
 
 
+def test_an_entry_with_a_damaged_header_is_made_anew(tmp_path: Path) -> None:
+    make, cache = Maker(), ArrayCache(tmp_path)
+    cache.get("key", make)
+    (stored,) = tmp_path.rglob("*.npy")
+    content = stored.read_bytes()
+    damaged = content.replace(b"'shape': (", b"'shape': ((")
+    assert damaged != content
+    stored.write_bytes(damaged)
+    assert (cache.get("key", make) == IMAGES).all()
+    assert make.calls == 2
+
+
 def test_an_entry_cut_short_or_of_python_objects_is_made_anew(tmp_path: Path) -> None:
     make, cache = Maker(), ArrayCache(tmp_path)
     cache.get("key", make)

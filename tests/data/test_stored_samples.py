@@ -41,15 +41,21 @@ def test_rows_are_those_of_the_array(tmp_path: Path, dtype: type) -> None:
         np.asarray(samples)
 
 
-@pytest.mark.parametrize("damage", ["cut", "longer", "axes", "dtype", "no array"])
+@pytest.mark.parametrize("damage", ["cut", "longer", "axes", "dtype", "no array", "open bracket"])
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.npy"
     np.save(
         path, np.zeros((4, 1, 2) if damage == "axes" else (4, 1, 2, 2), np.int32 if damage == "dtype" else np.uint8)
     )
     content = path.read_bytes()
-    path.write_bytes({"cut": content[:-1], "longer": content + b"x", "no array": b"no"}.get(damage, content))
-    with pytest.raises(ValueError, match=r"must hold|magic"):
+    damaged = {
+        "cut": content[:-1],
+        "longer": content + b"x",
+        "no array": b"no",
+        "open bracket": content.replace(b"(4, 1, 2, 2)", b"(4, 1, 2, 2("),
+    }
+    path.write_bytes(damaged.get(damage, content))
+    with pytest.raises(ValueError, match=r"must hold|must be an array saved by numpy\.save, but its header is damaged"):
         StoredSamples(path)
 
 
@@ -86,8 +92,12 @@ def test_a_damaged_file_in_the_cache_is_made_again(tmp_path: Path) -> None:
 
     assert np.array_equal(cache.get_bytes("key", make)[:], array)
     (file,) = (tmp_path / "decoded").iterdir()
-    file.write_bytes(file.read_bytes()[:-5])
-    assert np.array_equal(cache.get_bytes("key", make)[:], array)
+    content = file.read_bytes()
+    for damaged in (content[:-5], content.replace(b"(10, 1, 3, 3)", b"(10, 1, 3, 3(")):
+        assert damaged != content
+        file.write_bytes(damaged)
+        assert np.array_equal(cache.get_bytes("key", make)[:], array)
+        assert file.read_bytes() == content
     assert [path.name for path in (tmp_path / "decoded").iterdir()] == ["key.npy"]
 
 

@@ -164,7 +164,8 @@ def _read(path: Path, dtype: type[_Number], most_bytes: int) -> NDArray[_Number]
             return stored if stored.dtype == dtype else None
         with open_to_read(path, follow_links=False) as stream:
             array = np.load(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    # A damaged file is made again; NumPy's parser raises many types on one (tokenize.TokenError among them).
+    except Exception:
         return None
     return array if isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 4 else None
 

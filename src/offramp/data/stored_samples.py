@@ -34,14 +34,12 @@ class StoredSamples:
             rows: Rows of the array that are the samples, in this order; None: all.
 
         Raises:
-            ValueError: The file is no array of uint8 or float32 with four axes, or is cut short.
+            ValueError: The file is damaged or cut short, or is no array of uint8 or float32 with four axes.
             OSError: The file cannot be opened.
         """
         self.path = path
         self._stream = open_to_read(path)
-        version = np.lib.format.read_magic(self._stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(self._stream)
+        shape, fortran_order, dtype = _read_header(path, self._stream)
         self._offset = self._stream.tell()
         self._sample_shape = tuple(shape[1:])
         self._total = shape[0] if shape else 0
@@ -161,6 +159,20 @@ class StoredSamples:
             if count == 0:
                 raise OSError(f"{str(self.path)!r} became shorter while it was read")
             done += count
+
+
+def _read_header(path: Path, stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(stream)
+    except OSError:
+        raise
+    # NumPy's parser raises many types on damaged bytes (tokenize.TokenError among them).
+    except Exception as exc:
+        raise ValueError(
+            f"{str(path)!r} must be an array saved by numpy.save, but its header is damaged: {exc}"
+        ) from exc
 
 
 class StoragePlace:
