@@ -89,8 +89,11 @@ def test_the_reference_is_quantised_too(context: Context, plain: Context) -> Non
     assert quantised.cost == floating.cost
     assert quantised.accuracy_validation != floating.accuracy_validation
     warnings = summary(context, quantised).warnings
-    assert warnings[0].startswith("The chosen networks and the reference were trained and measured")
-    assert "4-bit weights and 8-bit activations" in warnings[0]
+    # Notes on the preparation of the run come before it.
+    (note,) = (
+        text for text in warnings if text.startswith("The chosen networks and the reference were trained and measured")
+    )
+    assert "4-bit weights and 8-bit activations" in note
     assert not [text for text in warnings if "measured in floating point" in text]
     assert [t for t in summary(plain, floating).warnings if "accuracies were measured in floating point" in t]
 
