@@ -213,3 +213,5 @@ def test_bfloat16_keeps_its_values_and_sparse_tensors_are_refused() -> None:
     assert found.train.samples[:, 0, 0].tolist() == values.float().tolist()
     with pytest.raises(DataError, match="must be a dense tensor of plain numbers"):
         raw((values.float().to_sparse(), [0, 1, 0]))
+    with pytest.raises(DataError, match="no data"):
+        raw((torch.empty(3, 3, device="meta"), [0, 1, 0]))

@@ -86,12 +86,13 @@ def plain_array(values: Any, what: str) -> NDArray[Any]:
 
 
 def _from_tensor(tensor: Any, what: str) -> NDArray[Any]:
-    plain = tensor.detach().cpu()
+    plain = tensor.detach()
     # NumPy has no bfloat16; float32 holds each of its values.
     plain = plain.float() if str(plain.dtype) == "torch.bfloat16" else plain
     try:
+        plain = plain.cpu()
         return np.asarray(plain.resolve_conj().resolve_neg().numpy())
-    except (TypeError, RuntimeError) as exc:  # sparse and quantised tensors
+    except (TypeError, RuntimeError) as exc:  # sparse, quantised and empty (meta) tensors
         raise DataError(
             f"{what} must be a dense tensor of plain numbers, got {plain.dtype} ({plain.layout}): {exc}."
         ) from exc
