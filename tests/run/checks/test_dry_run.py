@@ -97,7 +97,12 @@ class Sorts(nn.Module):
         (Sorts, {}, r"cannot be priced\. .*sort"),
         (lambda: nn.LocalResponseNorm(3), INTS, r"cannot be quantised\. .*LocalResponseNorm"),
         (Stacks, {}, r"cannot be exported\. .*Sequence"),
-        (Views, {}, r"cannot be trained\. .*set train\.channels_last to false"),
+        # The layout of the one channel of digits is both, so that a layer of 8 channels must come before.
+        (
+            lambda: nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), Views()),
+            {},
+            r"cannot be trained\. .*set train\.channels_last to false",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_made(

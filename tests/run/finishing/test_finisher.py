@@ -21,7 +21,7 @@ from offramp.run.factory import build_context, build_dataset
 from offramp.run.finishing.exit_dropping import KeptExits, exits_worth_keeping
 from offramp.run.finishing.finisher import WEIGHTS, Finisher
 from offramp.run.finishing.targets import Selection
-from offramp.run.finishing.used_exits import UsedExits
+from offramp.run.finishing.used_exits import SettledNetwork, UsedExits
 from offramp.settings.by_name import with_settings
 from offramp.space.architecture import ExitChoice
 from tests.conftest import small_config
@@ -125,8 +125,13 @@ def test_exits_that_do_not_pay_are_taken_out(quantize: bool, tmp_path: Path, mon
         return UsedExits(tuple(range(len(rates) - 1)), len(rates) - 1)
 
     monkeypatch.setattr("offramp.run.finishing.finisher.exits_worth_keeping", only_the_second)
-    # Whether a sample uses them is another matter.
+
+    def as_it_is(settled: SettledNetwork, **_: Any) -> SettledNetwork:
+        return settled
+
+    # Whether a sample uses them, and whether one of them alone is as good, are other matters.
     monkeypatch.setattr("offramp.run.finishing.used_exits.used_by_samples", all_of_them)
+    monkeypatch.setattr("offramp.run.finishing.finisher.end_at_dominating_exit", as_it_is)
     finisher = Finisher(context)
     with SilentReporter().task("finishing") as task:
         finished = finisher.finish(selection, tmp_path / "knee", task, deadline=None, resume=False)
