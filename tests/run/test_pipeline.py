@@ -188,7 +188,7 @@ def test_an_exit_alone_that_wins_is_recommended_and_exported_as_one_stage(finish
     assert len(manifest.exits) == 1
     # It answers as the exit does: its figures in the record are those that it was measured with before the change.
     data = context_of(small_config()).dataset
-    answers = EarlyExitSession(folder / recommended.bundle).predict(data.splits.test.images)
+    answers = EarlyExitSession(folder / recommended.bundle).predict(data.splits.test.samples)
     right = np.mean([answer.label == label for answer, label in zip(answers, data.splits.test.labels, strict=True)])
     assert right == pytest.approx(first.test.top1, abs=1.5 / first.test.num_samples)
     page = (folder / "report.html").read_text()

@@ -122,7 +122,7 @@ def write_context_table(
         SPLITS[0]: context.evaluator.data.validation.subset(options.samples, seed),
         SPLITS[1]: dataset.splits.test.subset(options.samples, seed),
     }
-    both = Split(*(np.concatenate([getattr(part, name) for part in splits.values()]) for name in ("images", "labels")))
+    both = Split(*(np.concatenate([getattr(part, name) for part in splits.values()]) for name in ("samples", "labels")))
     maker = _TableMaker(context, space, both, len(splits[SPLITS[0]]), options)
     header = TableHeader(
         schema=SCHEMA,

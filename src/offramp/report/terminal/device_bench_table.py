@@ -1,12 +1,16 @@
 """Instructions on a chip for the terminal."""
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
-from offramp.deploy.bench.device_bench import DeviceBench
 from offramp.files.escaped_text import escaped
 
+if TYPE_CHECKING:
+    from offramp.deploy.bench.device_bench import DeviceBench
 
-def device_bench_table(result: DeviceBench) -> Table:
+
+def device_bench_table(result: "DeviceBench") -> Table:
     """Table of the instructions to each exit, at the exit rates, and of the static network.
 
     Args:
@@ -24,7 +28,7 @@ def device_bench_table(result: DeviceBench) -> Table:
     return table
 
 
-def device_bench_notes(result: DeviceBench) -> list[str]:
+def device_bench_notes(result: "DeviceBench") -> list[str]:
     """Notes below the table.
 
     Args:
