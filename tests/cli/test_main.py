@@ -254,7 +254,7 @@ def test_as_a_program(tmp_path: Path) -> None:
 def test_a_run_goes_on_with_other_workers_but_no_other_search(offramp, finished_run: Path) -> None:  # type: ignore[no-untyped-def]
     outcome = offramp("search", "--run", finished_run, "--resume", "--seed", "3", "--workers", "2")
     assert outcome.code == 2
-    assert "Only --budget, --workers, --cluster" in outcome.err
+    assert "Only --budget, --workers, --devices, --cluster" in outcome.err
     both = offramp("search", "--workers", "2", "--cluster", "tcp://127.0.0.1:1", "--run", finished_run)
     assert both.code == 2
     assert "give one of the two" in both.err

@@ -10,6 +10,7 @@ from offramp.deploy.targets.deployment_target import WrittenTarget
 from offramp.objectives.fronts import Fronts
 from offramp.objectives.pareto import ParetoFront
 from offramp.objectives.parse import parse_objectives
+from offramp.records.run_summary import load_summary
 from offramp.run import api
 from offramp.run.api import SearchResult
 from offramp.settings.config import Config
@@ -44,7 +45,9 @@ def test_a_target_that_failed_is_stated_at_the_end_also_of_a_quiet_run(ended: Se
 def test_the_path_of_every_written_target_is_printed_below_its_bundle(ended: SearchResult) -> None:
     lines = "".join(CliRunner().invoke(app, ["search"]).output.split())
     knee = ended.folder / "chosen" / "knee"
-    assert f"Bundle(knee):{knee}/bundleTargetint8(knee):{knee}/int8" in lines
+    recommended = load_summary(ended.folder / "summary.json").recommended
+    mark = ",recommended" if recommended is not None and recommended.rule == "knee" else ""
+    assert f"Bundle(knee{mark}):{knee}/bundleTargetint8(knee):{knee}/int8" in lines
     assert "int8(most_accurate)" not in lines
 
 

@@ -302,10 +302,11 @@ def _begun(
     if in_python.data is not None:
         chosen = with_settings(chosen, data__source=IN_PYTHON)
     chosen = with_absolute_paths(chosen)
-    # What can be wrong with settings and data is found out before a folder is made.
-    context = _context(chosen, reporter, in_python)
+    # What can be wrong with settings and data is found out before a folder is made, and a folder that cannot be made
+    # before the data are loaded.
     folder = Path(run) if run else default_run_folder(chosen)
     check_can_be_made(folder)
+    context = _context(chosen, reporter, in_python)
     check_guarantee(chosen, context.dataset)
     check_whole_way(context, reporter)
     check_time_budget(context, began)
