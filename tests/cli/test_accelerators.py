@@ -168,7 +168,7 @@ def test_the_how_to_from_its_file_to_the_catalogue(
     offramp: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every step of the page: write the file, check it, price a network on it, put it into the catalogue."""
-    base, _, energies, _, _, reference = blocks()
+    base, _, energies, _, _, reference, *_ = blocks()
     file = write(tmp_path, base, "small-mcu.yaml")
     checked = offramp("accelerators", "check", file)
     assert checked.code == 0, checked.err
@@ -201,7 +201,7 @@ def test_the_how_to_from_its_file_to_the_catalogue(
 
 def test_the_how_to_on_zero_weights(offramp: Run, tmp_path: Path) -> None:
     """A dense layer alone, half of its weights zero, at 0.1 pJ a MAC: all of the zeros' MACs are saved."""
-    base, _, _, sparsity, _, _ = blocks()
+    base, _, _, sparsity, *_ = blocks()
     network = tmp_path / "net.onnx"
     weights = np.zeros((10, 64), dtype=np.float32)
     weights[:, ::2] = 1.0

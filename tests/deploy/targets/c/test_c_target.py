@@ -244,7 +244,19 @@ def test_pixels_of_another_shape_are_refused(bundles_of_kinds: dict[str, Path], 
 
 
 def test_data_of_other_classes_are_refused(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    """Images of the shape that the bundle reads, with as many classes as it has and one more."""
+    manifest = load_manifest(bundles_of_kinds["int8"])
+    channels, height, width = manifest.input_shape
+    labels = np.arange(40) % (len(manifest.class_names) + 1)
+    pixels = np.random.default_rng(0).integers(256, size=(2, 40, height, width, channels), dtype=np.uint8)
+    np.savez(tmp_path / "other.npz", x_train=pixels[0], y_train=labels, x_test=pixels[1], y_test=labels)
+    command = ["export-c", str(bundles_of_kinds["int8"]), str(tmp_path / "c"), "--data", str(tmp_path / "other.npz")]
     with pytest.raises(InputError, match="must have the classes of the bundle"):
+        app(command, standalone_mode=False)
+
+
+def test_data_of_another_shape_are_refused(bundles_of_kinds: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must have the shape that the bundle reads, \(3, 12, 10\), got \(1, 8, 8\)"):
         app(["export-c", str(bundles_of_kinds["int8"]), str(tmp_path / "c"), "--data", "digits"], standalone_mode=False)
 
 
