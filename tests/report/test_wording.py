@@ -79,6 +79,8 @@ def test_a_promise_is_one_sentence() -> None:
     assert "test images it costs" in promised(certified)
     assert "for it, 12 of which the search had seen" in promised(replace(certified, num_seen=12))
     assert "for it, all of which the search had seen" in promised(replace(certified, num_seen=400))
+    of_a_class = promised(replace(certified, measure="recall:cat"))
+    assert "at most 1.00 percentage points of recall of “cat” against running every" in of_a_class
     assert promised(None) == ""
     assert promised(certified, num_exits=1) == ""
 
