@@ -157,10 +157,12 @@ class HostRunner:
 
 
 def _values(item: Any) -> Any:
+    """Random values for an input; an axis of open size, such as the batch, gets 1."""
     rng = np.random.default_rng(1)
+    sizes = [size if isinstance(size, int) else 1 for size in item.shape]
     if "uint8" in item.type:
-        return rng.integers(0, 256, item.shape, dtype=np.uint8)
-    return rng.standard_normal(item.shape, dtype=np.float32)
+        return rng.integers(0, 256, sizes, dtype=np.uint8)
+    return rng.standard_normal(sizes, dtype=np.float32)
 
 
 def _processor() -> str:
