@@ -11,7 +11,7 @@ from offramp.nn.lowering.lower import lower
 from offramp.nn.supernet.supernet import Supernet
 from offramp.space.architecture import Architecture, StageChoice
 from offramp.space.search_space import BackboneSpace, StageSpace
-from tests.nn.members import SMALL, family_space, member
+from tests.nn.members import SMALL, family_space, member, shape_for
 
 
 def macs(name: str, input_shape: tuple[int, int, int], architecture: Architecture, num_classes: int = 10) -> int:
@@ -113,13 +113,13 @@ def _small_backbone() -> ElasticBackbone:
 @settings(max_examples=12, deadline=None)
 @given(st.sampled_from(sorted(BACKBONES)), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4))
 def test_tap_features_are_what_running_gives(name: str, height: int, width: int, channels: int) -> None:
-    shape = (channels, height, width)
+    shape = shape_for(name, (channels, height, width))
     space = family_space(name, shape)
     with torch.device("meta"):
         backbone = BACKBONES.get(name).build(space, channels).eval()
         backbone.activate(member(space, max).stages)
         features = backbone.stem(torch.zeros(1, *shape))
-        for active, promised in zip(backbone.active_blocks, tap_features(space, shape, height), strict=True):
+        for active, promised in zip(backbone.active_blocks, tap_features(space, shape, shape[1]), strict=True):
             features = active.block(features)
             assert tuple(features.shape[1:]) == (promised.channels, promised.height, promised.width)
 
